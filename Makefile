@@ -1,0 +1,73 @@
+# Cutout: every task a person or CI runs. `make serve` and `make test` do all the set-up they need.
+
+PYTHON ?= python3
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+MODEL  ?= u2net
+
+MODELS_DIR := models
+VENV       := .venv
+EXPORT     := .venv-export
+# A CPU build of torch is enough to convert a file and spares gigabytes of CUDA libraries. It is
+# taken from here where it can be had; else the default index decides.
+TORCH           := torch==2.13.0
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format bench export clean
+
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.dev $(EXPORT)/.ready ## Make both environments: serving (with tools) and export
+
+serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
+	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
+
+test: $(VENV)/.dev $(EXPORT)/.ready $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
+	$(VENV)/bin/python -m pytest -m "not torch" $(PYTEST_ARGS)
+	$(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## Lint, types, import walls
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.dev ## Put the code into its one shape
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, matting, batching and the whole journey
+	$(VENV)/bin/python -m benchmarks.encode
+	$(VENV)/bin/python -m benchmarks.matte
+	$(VENV)/bin/python -m benchmarks.engine --model $(MODEL)
+
+export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graph
+	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
+
+clean: ## Remove environments and caches, but no model
+	rm -rf $(VENV) $(EXPORT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
+	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.ready
+
+$(EXPORT)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(EXPORT)
+	$(EXPORT)/bin/python -m pip install --quiet --no-deps --retries 1 --index-url $(TORCH_CPU_INDEX) $(TORCH) \
+	  || echo "The index of CPU builds is out of reach; taking the default build of $(TORCH)."
+	$(EXPORT)/bin/python -m pip install --quiet $(TORCH) --requirement model_export/requirements.txt
+	@touch $@
