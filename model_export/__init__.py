@@ -1,0 +1,19 @@
+"""Model export: published or trained weights become the served ONNX model and its manifest.
+
+The journey of one model, in the order of the files:
+
+======================  ==============================================================
+``weights``             the verified published file becomes 119 ordered kernel–bias pairs
+``architectures``       the networks, written from their papers
+``port``                the pairs move into the network, in the order its layers execute
+``served``              the network is wrapped into the contract: uint8 pictures in, saliency out
+``export``              the wrapped network becomes ``model.onnx`` and ``manifest.json``,
+                        made small by ``simplify`` and described by ``card``
+``parity``              published, ported and served are compared, on ``pictures``, in float64
+                        by ``exact``
+``metrics``             the figures of the saliency papers
+======================  ==============================================================
+
+This room is the only home of torch. Of the service it knows ``app.weights``,
+``app.engine.manifest`` and ``app.errors``; the service knows nothing of it.
+"""

@@ -1,0 +1,165 @@
+"""Export: published weights become ``model.onnx``, its manifest and its card.
+
+The order is the safety: everything is written into a folder beside the final one, parity is
+measured on exactly those bytes, and only then the files move, the manifest last. An export that
+fails leaves what was there before.
+"""
+
+import hashlib
+import io
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import onnx
+import torch
+from rich.console import Console
+from torch import nn
+
+from app.engine.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, WeightsOrigin, write_manifest
+from app.weights.fetch import WEIGHTS_FOLDER, PublishedWeights, fetch_weights, published
+from model_export.architectures import ARCHITECTURES
+from model_export.card import CARD_FILE, write_card
+from model_export.parity import Parity, measure_parity
+from model_export.pictures import synthetic_pictures
+from model_export.port import port
+from model_export.served import ServedGraph
+from model_export.simplify import simplify
+from model_export.weights import read_convolutions
+
+INPUT_SIZE_PX = 320  # at which the authors trained and test
+OPSET = 18
+INPUT_NAME = "network_input"
+OUTPUT_NAME = "saliency"
+BATCH_AXIS = "batch"
+
+
+def export(
+    name: str, models_dir: Path, *, local_weights: Path | None = None, show_progress: bool = True
+) -> Manifest:
+    """Export a published model into ``models_dir/<name>``.
+
+    Args:
+        name: A name that is both an architecture's and a published file's.
+        models_dir: The folder of models; weights are kept in its ``weights``.
+        local_weights: A file to take the weights from before the network is asked.
+        show_progress: Report each step on stderr.
+
+    Returns:
+        The manifest as written; its quality holds the parity figures.
+
+    Raises:
+        WeightsUnavailable: The name is unknown, or no source gave its weights.
+        PublishedWeightsInvalid: The weights do not fit the architecture.
+        ParityFailed: The exported graph is not the published network. Nothing was written.
+        OSError: The folder cannot be written.
+    """
+    console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
+    weights = published(name)
+    weights_path = fetch_weights(  # draws its own bar
+        name, models_dir / WEIGHTS_FOLDER, local=local_weights, show_progress=show_progress
+    )
+    console.print(f"✓ weights: {weights_path}")
+    with _step(console, "port into PyTorch"):
+        network = port(ARCHITECTURES[name](), read_convolutions(weights_path))
+    with _step(console, "export to ONNX"):
+        model_bytes = export_served(network, graph_name=name)
+    with _step(console, "parity with the published file"):
+        pictures = synthetic_pictures(INPUT_SIZE_PX)[:3]  # black rounds nothing
+        parity = measure_parity(network, served=model_bytes, published=weights_path, pictures=pictures)
+        parity.require()
+    manifest = _manifest(weights, network, model_bytes, parity)
+    _put_in_place(manifest, model_bytes, models_dir)
+    console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
+    return manifest
+
+
+def export_served(network: nn.Module, *, graph_name: str, size_px: int = INPUT_SIZE_PX) -> bytes:
+    """Return a network behind the served contract as the bytes of one ONNX file.
+
+    Batch normalisations are folded into the convolutions before them and constants are computed.
+    Two exports of one network on one machine are equal byte for byte.
+
+    Args:
+        network: In evaluation mode; takes (N, 3, S, S), returns logits, the one to serve first.
+        graph_name: The name the graph gets.
+        size_px: S, fixed in the file; the batch is free.
+    """
+    # Two pictures: an example batch of one would be taken for a constant.
+    example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+    with _without_chatter():
+        program = torch.onnx.export(
+            ServedGraph(network).eval(),
+            (example,),
+            dynamo=True,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=({0: torch.export.Dim(BATCH_AXIS, min=1)},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    model = simplify(program.model_proto, graph_name=graph_name)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return how many numbers of a network are learned."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _manifest(weights: PublishedWeights, network: nn.Module, model_bytes: bytes, parity: Parity) -> Manifest:
+    return Manifest(
+        name=weights.name,
+        architecture=weights.name,
+        sha256=hashlib.sha256(model_bytes).hexdigest(),
+        size_bytes=len(model_bytes),
+        opset=OPSET,
+        input_size_px=INPUT_SIZE_PX,
+        output="raw sigmoid saliency in [0, 1], no min-max stretch",
+        precision="float32",
+        parameters=count_parameters(network),
+        weights=WeightsOrigin(
+            source=weights.url, sha256=weights.sha256, license=weights.license, authors=weights.authors
+        ),
+        quality=parity.quality(),
+    )
+
+
+def _put_in_place(manifest: Manifest, model_bytes: bytes, models_dir: Path) -> None:
+    folder = models_dir / manifest.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models_dir, prefix=f".{manifest.name}-") as staging:
+        staged = Path(staging)
+        (staged / MODEL_FILE).write_bytes(model_bytes)
+        write_card(manifest, staged)
+        write_manifest(manifest, staged)
+        for file in (MODEL_FILE, CARD_FILE, MANIFEST_FILE):
+            (staged / file).replace(folder / file)
+
+
+@contextmanager
+def _step(console: Console, title: str) -> Iterator[None]:
+    started_s = time.monotonic()
+    with console.status(f"{title} …"):
+        yield
+    console.print(f"✓ {title}: {time.monotonic() - started_s:.1f} s")
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Silence what the exporter says of itself: absent optional packages, its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,191 @@
+"""Parity: networks that should be one are run on the same pictures and compared.
+
+*Published* is the authors' ONNX file, *ported* the PyTorch network that carries its weights,
+*served* the exported graph. Three questions, each asked where its answer is sharp:
+
+1. Is ported the published network? All seven outputs, in float64, where rounding is 1e-13.
+2. Is served the ported network? Likewise.
+3. Does a batch give what its pictures give alone? In ONNX Runtime, where it will be served.
+
+Two more figures compare the runtimes in float32 at full size. They hold rounding, which differs
+from processor to processor, so their limit is only a small part of one 8-bit step.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model_export.exact import EXACT_SIZE_PX, ExactModel
+from model_export.pictures import synthetic_pictures
+from model_export.port import with_identity_norms
+from model_export.served import IMAGENET_MEAN, IMAGENET_STD, ServedGraph
+
+LIMIT = 1e-5
+FLOAT32_LIMIT = 5e-4  # an eighth of an 8-bit step
+
+
+class ParityFailed(Exception):
+    """Networks that should be one differ by more than the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Largest absolute differences over all pictures and pixels, of saliency in [0, 1].
+
+    ``published``: ported against published, seven outputs, float64.
+    ``served``: served against ported, float64.
+    ``batch``: a batch, in reverse order, against its pictures one by one, ONNX Runtime.
+    ``published_float32``: ported in PyTorch against published in ONNX Runtime, seven outputs.
+    ``served_float32``: served in ONNX Runtime against ported in PyTorch.
+    """
+
+    published: float
+    served: float
+    batch: float
+    published_float32: float
+    served_float32: float
+
+    def quality(self) -> dict[str, float]:
+        """Return the figures under the names they have in a manifest."""
+        return {f"parity_{name}_max_abs": figure for name, figure in asdict(self).items()}
+
+    def require(self) -> None:
+        """Do nothing if all figures are within their limits.
+
+        Raises:
+            ParityFailed: One is not, or is not a number; the message names each with its limit.
+        """
+        limits = {name: FLOAT32_LIMIT if name.endswith("float32") else LIMIT for name in asdict(self)}
+        failed = [
+            f"{name} differs by {figure:.3g}, the limit is {limits[name]:g}"
+            for name, figure in asdict(self).items()
+            if not figure <= limits[name]  # true of NaN too
+        ]
+        if failed:
+            raise ParityFailed(f"Parity does not hold: {'; '.join(failed)}. Nothing was exported.")
+
+
+def measure_parity(
+    network: nn.Module, *, served: bytes, published: Path, pictures: NDArray[np.uint8]
+) -> Parity:
+    """Compare the published, the ported and the served network.
+
+    Args:
+        network: The ported network, in evaluation mode; left as it is.
+        served: The served model, as it is or will be on disk.
+        published: The authors' ONNX file, whose seven outputs are the fused map and the six side
+            outputs after the sigmoid.
+        pictures: (N, S, S, 3) uint8 RGB for the float32 figures, at the size both were made for.
+
+    Returns:
+        The five figures; ``require`` judges them.
+    """
+    small = synthetic_pictures(EXACT_SIZE_PX)
+    exact = with_identity_norms(copy.deepcopy(network).double())
+    authors = _session(published.read_bytes())
+    ours = _session(served)
+    singly = np.concatenate([_run(ours, picture[None])[0] for picture in pictures])
+    return Parity(
+        published=compare_published(exact, ExactModel(onnx.load(published)), small),
+        served=compare_served(exact, ExactModel(onnx.load_from_string(served)), small),
+        batch=max_abs(_run(ours, pictures[::-1]), [singly[::-1]]),
+        published_float32=_compare_published_float32(network, authors, pictures),
+        served_float32=max_abs([_saliency(network, pictures)], [singly]),
+    )
+
+
+def compare_published(exact: nn.Module, published: ExactModel, pictures: NDArray[np.uint8]) -> float:
+    """Return the largest difference of the seven outputs, in float64.
+
+    Args:
+        exact: The ported network in float64.
+        published: The authors' file in float64.
+        pictures: (N, S, S, 3) uint8 RGB of any size S.
+    """
+    normalised = normalise(pictures)
+    return max_abs(_maps(exact, normalised), published.run(normalised))
+
+
+def compare_served(exact: nn.Module, served: ExactModel, pictures: NDArray[np.uint8]) -> float:
+    """Return the largest difference of the saliency, in float64.
+
+    The preprocessing is in both, so it is compared as well; that it is the authors' is seen
+    against ``normalise``, which shares no code with the served graph.
+
+    Args:
+        exact: The ported network in float64.
+        served: The served graph in float64.
+        pictures: (N, S, S, 3) uint8 RGB; S a multiple of 32.
+    """
+    saliency = served.run(pictures)[0]
+    by_numpy = _maps(exact, normalise(pictures))[0][:, 0]
+    return max_abs([saliency, saliency], [_saliency(exact, pictures), by_numpy])
+
+
+def normalise(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return pictures as the authors' test code gives them to the network.
+
+    Args:
+        pictures: (N, S, S, 3) uint8 RGB.
+
+    Returns:
+        (N, 3, S, S) float64: over the picture's own maximum, then over ImageNet's mean and
+        standard deviation.
+    """
+    brightest = np.maximum(pictures.max(axis=(1, 2, 3), keepdims=True), 1)
+    # Mean and standard deviation are float32 in the graph, whatever runs it.
+    mean, std = (np.asarray(triple, dtype=np.float32) for triple in (IMAGENET_MEAN, IMAGENET_STD))
+    normalised: NDArray[np.float64] = (pictures / brightest - mean) / std
+    return normalised.transpose(0, 3, 1, 2)
+
+
+def max_abs(ours: Sequence[NDArray[np.floating]], theirs: Sequence[NDArray[np.floating]]) -> float:
+    """Return the largest absolute difference between two lists of maps; NaN if one holds a NaN.
+
+    Raises:
+        ParityFailed: They differ in number or in shape.
+    """
+    shapes = [[each.shape for each in maps] for maps in (ours, theirs)]
+    if shapes[0] != shapes[1]:
+        raise ParityFailed(f"Parity does not hold: the shapes are {shapes[0]} and {shapes[1]}.")
+    return max(float(np.max(np.abs(a.astype(np.float64) - b))) for a, b in zip(ours, theirs, strict=True))
+
+
+def _maps(network: nn.Module, normalised: NDArray[np.floating]) -> Sequence[NDArray[np.floating]]:
+    with torch.inference_mode():
+        return [torch.sigmoid(logits).numpy() for logits in network(torch.from_numpy(normalised))]
+
+
+def _saliency(network: nn.Module, pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
+    precision = next(network.parameters()).dtype
+    graph = ServedGraph(network).eval().to(precision)
+    with torch.inference_mode():
+        maps = [graph(torch.from_numpy(picture[None])).numpy() for picture in pictures]
+    return np.concatenate(maps)
+
+
+def _compare_published_float32(
+    network: nn.Module, published: onnxruntime.InferenceSession, pictures: NDArray[np.uint8]
+) -> float:
+    normalised = normalise(pictures).astype(np.float32)
+    return max(max_abs(_maps(network, one[None]), _run(published, one[None])) for one in normalised)
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def _run(
+    session: onnxruntime.InferenceSession, network_input: NDArray[np.float32] | NDArray[np.uint8]
+) -> Sequence[NDArray[np.float32]]:
+    name = session.get_inputs()[0].name
+    outputs: list[NDArray[np.float32]] = session.run(None, {name: np.ascontiguousarray(network_input)})
+    return outputs

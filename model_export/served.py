@@ -1,0 +1,40 @@
+"""Served: the network is wrapped into the contract, uint8 pictures in, raw saliency out.
+
+All of the preprocessing that depends on the weights lives in the graph, so that the service
+knows one contract for every model. Rule: every number is computed per picture; a batch never
+mixes its members.
+"""
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pictures in [0, 1]
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ServedGraph(nn.Module):
+    """A network behind the served contract.
+
+    The authors divide a picture by its own maximum, not by 255; the two differ on dark pictures.
+
+    Args:
+        network: Takes float32 (N, 3, S, S), returns a sequence of logits (N, 1, S, S), the one
+            to serve first.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD))
+
+    def forward(self, network_input: Tensor) -> Tensor:
+        """Return the raw saliency, float32 (N, S, S) in [0, 1], of uint8 (N, S, S, 3) RGB."""
+        rgb = network_input.to(self.mean.dtype)  # float32; float64 once the module has been made so
+        brightest = torch.amax(rgb, dim=(1, 2, 3), keepdim=True)  # (N, S, S, 3) -> (N, 1, 1, 1)
+        # An all-black picture has the maximum 0; any divisor from 0 to 1 leaves it black.
+        relative = rgb / torch.clamp(brightest, min=1.0)
+        normalised = (relative - self.mean) / self.std
+        channels_first = normalised.permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
+        fused = self.network(channels_first)[0]  # (N, 3, S, S) -> (N, 1, S, S)
+        return torch.sigmoid(fused).squeeze(1)  # (N, 1, S, S) -> (N, S, S)

@@ -1,0 +1,39 @@
+"""Fixtures of the export, and what happens to its tests where there is no torch.
+
+The export lives in an environment of its own. In the serving environment its modules cannot even
+be imported, so that each is skipped as a whole, with the reason, before it is.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+NEEDS_NO_TORCH = {"test_card.py", "test_metrics.py", "test_pictures.py"}
+REASON = (
+    "torch is not in this environment; run: .venv-export/bin/python -m pytest -m torch tests/model_export"
+)
+
+
+class ModuleWithoutTorch(pytest.Module):
+    """A test module that is skipped unread."""
+
+    def collect(self) -> list[pytest.Item]:
+        """Skip, and say how to run it."""
+        pytest.skip(REASON, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Put the skipped module in the place of one that could not be imported."""
+    if module_path.name in NEEDS_NO_TORCH or importlib.util.find_spec("torch"):
+        return None
+    return ModuleWithoutTorch.from_parent(parent, path=module_path)
+
+
+@pytest.fixture(scope="session")
+def weights_folder() -> Path:
+    """The folder of published weights; ``make test`` fills it."""
+    folder = Path(__file__).resolve().parents[2] / "models" / "weights"
+    if not (folder / "u2netp.onnx").is_file():
+        pytest.fail("models/weights/u2netp.onnx is missing: run the tests by `make test`")
+    return folder
