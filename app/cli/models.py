@@ -1,0 +1,77 @@
+"""``cutout models``: which networks are here, and whether they are the ones they claim to be."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.engine.manifest import Manifest, read_manifest, read_model
+from app.errors import ModelUnavailable
+from app.settings import read_settings
+from app.weights.fetch import PUBLISHED, fetch_weights
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLISHED)}.")],
+    local: Annotated[
+        Path | None, typer.Option("--from", help="A copy of the weights you already have.")
+    ] = None,
+) -> None:
+    """Fetch and verify the published weights of a model."""
+    settings = read_settings()
+    path = fetch_weights(name, settings.models_dir / "weights", local=local)
+    typer.echo(path)
+    if not (settings.models_dir / name / "manifest.json").exists():
+        Console(stderr=True).print(
+            f"Verified. To serve it, export it: make export MODEL={name}", highlight=False
+        )
+
+
+def list_models() -> None:
+    """List the models that can be fetched, and those that can be served."""
+    settings = read_settings()
+    table = Table("model", "weights", "served graph", "parameters", "licence")
+    found = {path.parent.name for path in settings.models_dir.glob("*/manifest.json")}
+    for name in sorted(found | set(PUBLISHED)):
+        weights = "fetched" if (settings.models_dir / "weights" / f"{name}.onnx").exists() else "not fetched"
+        state, parameters, licence = "not exported", "", PUBLISHED[name].license if name in PUBLISHED else ""
+        if name in found:
+            state, manifest = _check_model(settings.models_dir / name)
+            if manifest is not None:
+                parameters, licence = f"{manifest.parameters:,}", manifest.weights.license
+        table.add_row(name, weights, state, parameters, licence)
+    Console().print(table)
+
+
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models to verify; all exported ones by default.")
+    ] = None,
+) -> None:
+    """Compare the sha256 of served graphs with their manifests; exit 1 if one differs."""
+    settings = read_settings()
+    wanted = names or sorted(path.parent.name for path in settings.models_dir.glob("*/manifest.json"))
+    if not wanted:
+        raise ValueError(f"there is no model in {settings.models_dir}; run: make export MODEL=u2net")
+    failed = False
+    for name in wanted:
+        try:
+            manifest = read_manifest(settings.models_dir / name)
+            read_model(settings.models_dir / name, manifest)
+            typer.echo(f"ok    {name}  sha256 {manifest.sha256}")
+        except ModelUnavailable as error:
+            failed = True
+            typer.echo(f"BAD   {name}  {error.reason}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_model(folder: Path) -> tuple[str, Manifest | None]:
+    try:
+        manifest = read_manifest(folder)
+        read_model(folder, manifest)
+    except ModelUnavailable:
+        return "BROKEN: run cutout models verify", None
+    return "verified", manifest

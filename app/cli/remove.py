@@ -1,0 +1,75 @@
+"""``cutout remove``: one picture, carried through the same journey that the server uses."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from app.cli.options import settings_for
+from app.engine.admission import Admission
+from app.engine.clock import SystemClock
+from app.options import CutoutOptions, MaskOptions, parse_options
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.pipeline import Answer
+    from app.telemetry import StepTimes
+
+FORMAT_BY_SUFFIX = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+
+
+def remove(
+    source: Annotated[Path, typer.Argument(help="Picture to read: JPEG, PNG or WebP.")],
+    target: Annotated[Path, typer.Argument(help="File to write; its suffix decides the format.")],
+    model: Annotated[str | None, typer.Option(help="Model to use.")] = None,
+    matting: Annotated[str, typer.Option(help="fast or none.")] = "fast",
+    background: Annotated[str, typer.Option(help="transparent, or a colour.")] = "transparent",
+    quality: Annotated[int, typer.Option(help="Quality of WebP and JPEG, 1 to 100.")] = 90,
+    mask: Annotated[bool, typer.Option("--mask", help="Write the mask instead of the cutout.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Remove the background of one picture."""
+    suffix = target.suffix.lower()
+    if suffix not in FORMAT_BY_SUFFIX:
+        raise ValueError(f"{target}: the suffix must be one of {', '.join(FORMAT_BY_SUFFIX)}")
+    fields: dict[str, object] = {"format": FORMAT_BY_SUFFIX[suffix], "quality": quality}
+    fields |= {} if mask else {"matting": matting, "background": background}
+    options = parse_options(MaskOptions, fields) if mask else parse_options(CutoutOptions, fields)
+    settings = settings_for([model] if model else None)
+    upload = source.read_bytes()
+    answer, steps = asyncio.run(_carry(upload, options, settings))
+    target.write_bytes(answer.encoded)
+    took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
+    Console(stderr=True).print(
+        f"{target}: {answer.width_px} × {answer.height_px} px, {answer.model} on {answer.provider}, "
+        f"verdict {answer.verdict.label} ({took})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for warning in answer.warnings:
+        Console(stderr=True).print(f"warning: {warning}", highlight=False)
+
+
+async def _carry(
+    upload: bytes, options: MaskOptions | CutoutOptions, settings: Settings
+) -> tuple["Answer", "StepTimes"]:
+    """Carry one picture through the same journey that the server uses."""
+    # Here, because every command imports this module, and the parent of a worker has to stay light.
+    from app.main import budget_of, open_pipeline
+    from app.pipeline import Job
+    from app.telemetry import StepTimes, Telemetry
+
+    clock = SystemClock()
+    limits = settings.limits
+    pipeline = open_pipeline(settings, Telemetry())
+    admission = Admission(budget_of(settings))
+    steps = StepTimes(clock)
+    try:
+        with admission.enter() as permit:
+            job = Job(permit, steps, clock.now_s() + limits.deadline_s)
+            if isinstance(options, MaskOptions):
+                return await pipeline.mask(upload, options, job), steps
+            return await pipeline.cutout(upload, options, job), steps
+    finally:
+        pipeline.close()

@@ -1,0 +1,78 @@
+"""``cutout serve``: the service, until it is told to stop; in this process or in one it looks after."""
+
+import socket
+from ipaddress import ip_address
+from typing import Annotated
+
+import typer
+
+from app.cli.options import settings_for
+from app.cli.supervise import Inherited, Supervisor, configure_parent_logs, own_command
+from app.engine.clock import SystemClock
+from app.settings import Settings
+
+CANNOT_START = 3
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model to serve; repeat for more, the first is the default.")
+    ] = None,
+    supervise: Annotated[
+        bool | None, typer.Option("--supervise/--no-supervise", help="Replace a worker that dies or hangs.")
+    ] = None,
+    inherited: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve masks and cutouts over HTTP."""
+    settings = _settings(host, port, model, supervise=supervise)
+    if inherited is not None:
+        from_parent = Inherited.parse(inherited)
+        _serve_here(settings, socket.socket(fileno=from_parent.listener_fd), from_parent)
+        return
+    listener = _listen(str(settings.web.host), settings.web.port)
+    if not settings.lifecycle.supervise:
+        _serve_here(settings, listener, None)
+        return
+    configure_parent_logs(settings.log_format)
+    raise typer.Exit(Supervisor(own_command(), listener, settings.lifecycle, SystemClock()).run())
+
+
+def _settings(
+    host: str | None, port: int | None, model: list[str] | None, *, supervise: bool | None
+) -> Settings:
+    """Read the settings; what the command line says takes the place of the environment's."""
+    settings = settings_for(model)
+    web = settings.web.model_copy(
+        update={
+            "host": settings.web.host
+            if host is None
+            else ip_address("127.0.0.1" if host == "localhost" else host),
+            "port": settings.web.port if port is None else port,
+        }
+    )
+    lifecycle = settings.lifecycle
+    if supervise is not None:
+        lifecycle = lifecycle.model_copy(update={"supervise": supervise})
+    return settings.model_copy(update={"web": web, "lifecycle": lifecycle})
+
+
+def _serve_here(settings: Settings, listener: socket.socket, inherited: Inherited | None) -> None:
+    from app.cli.worker import run_worker  # the parent of a worker never imports what serves
+
+    if not run_worker(settings, listener, inherited):
+        raise typer.Exit(CANNOT_START)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the socket before anything is loaded, so that a taken port is found out at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, because asyncio turns Nagle off only where it reads TCP: else small answers wait 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listener

@@ -1,0 +1,268 @@
+"""Batching: carries out the plans of ``planning.py`` on one thread a device.
+
+Rule 1: a ticket is settled exactly once.
+Rule 2: one bad picture fails alone: a failing batch is halved until the culprit is found.
+Rule 3: a run that nobody waits for any more is ended; one that somebody waits for never is.
+Rule 4: a run that takes far longer than it ever did is a hang, and shows as ``is_stuck``.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from app.arrays import NetworkInput, SaliencyMap
+from app.engine.clock import Clock
+from app.engine.planning import BatchLimits, CostTable, Inferred, Plan, Ticket, plan_batch
+from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady, Overloaded
+
+HANG_FACTOR = 10
+HANG_FLOOR_S = 1.5
+
+
+class Run(Protocol):
+    """One run of the network, ready to begin."""
+
+    def result(self) -> SaliencyMap:
+        """Run, and return the raw sigmoid saliency float32 (N, S, S)."""
+        ...
+
+    def abort(self) -> None:
+        """Make ``result`` raise soon, from another thread, or at once if it has not begun."""
+        ...
+
+
+class Backend(Protocol):
+    """Something that runs networks."""
+
+    def prepare_run(self, model: str, batch: NetworkInput) -> Run:
+        """Return a run over ``batch``, uint8 (N, S, S, 3)."""
+        ...
+
+
+class BatchObserver(Protocol):
+    """Someone who wants to know what ran."""
+
+    def batch_ran(self, model: str, *, pictures: int, padding: int, duration_s: float) -> None:
+        """Take note of one run of the network."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    tickets: Sequence[Ticket]
+    run: Run
+    size: int
+    since_s: float
+
+
+class Batcher:
+    """One queue and one executor; ``submit`` and ``abandon`` may be called from anywhere."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        limits: BatchLimits,
+        clock: Clock,
+        observer: BatchObserver,
+        costs: CostTable = CostTable({}),  # noqa: B008 - frozen
+    ) -> None:
+        self.costs = costs
+        self._backend = backend
+        self._limits = limits
+        self._clock = clock
+        self._observer = observer
+        self._waiting: list[Ticket] = []
+        self._used_s: dict[str, float] = {}
+        self._running: _Running | None = None
+        self._pause_s: float | None = None
+        self._changed = threading.Condition()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._serve, name="cutout-executor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to carry out plans on a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse new tickets, finish those that wait, and end the thread."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, model: str, network_input: NetworkInput, *, deadline_s: float) -> Ticket:
+        """Queue one picture.
+
+        Args:
+            model: The name of a loaded model.
+            network_input: uint8 (S, S, 3).
+            deadline_s: Instant of the batcher's clock after which the run would be in vain.
+
+        Returns:
+            A ticket whose future ends with the saliency, ``DeadlineExceeded`` or ``InferenceFailed``.
+
+        Raises:
+            Overloaded: The queue is full.
+            NotReady: The batcher is stopping.
+        """
+        ticket = Ticket(model, network_input, self._clock.now_s(), deadline_s)
+        with self._changed:
+            if self._is_stopping:
+                raise NotReady("The server is stopping.")
+            if len(self._waiting) >= self._limits.max_waiting:
+                raise Overloaded("pictures waiting")
+            self._catch_up(model)
+            self._waiting.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Say that nobody waits for a ticket: it is dropped, and a run for it alone is ended."""
+        with self._changed:
+            ticket.is_abandoned = True
+            ticket.future.cancel()
+            running = self._running
+            if running is not None and all(t.is_abandoned for t in running.tickets):
+                running.run.abort()
+            self._changed.notify()
+
+    def step(self) -> bool:
+        """Carry out one plan now, without waiting; return whether there was anything to do."""
+        with self._changed:
+            plan = self._take_plan()
+        return plan is not None and self._carry_out(plan)
+
+    def is_stuck(self) -> bool:
+        """Tell whether the executor hangs: dead, or in a run many times longer than usual."""
+        running = self._running
+        if running is None:
+            return self._thread.ident is not None and not self._thread.is_alive() and not self._is_stopping
+        return self._clock.now_s() - running.since_s > self._hang_s(running.tickets[0].model, running.size)
+
+    def _hang_s(self, model: str, size: int) -> float:
+        """Return the seconds after which a run counts as hung."""
+        return max(HANG_FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size))
+
+    @property
+    def waiting(self) -> int:
+        """How many pictures wait for the executor."""
+        return len(self._waiting)
+
+    def oldest_age_s(self) -> float:
+        """Return how long the first picture in line has waited, 0 if none waits."""
+        waiting = self._waiting[:1]
+        return self._clock.now_s() - waiting[0].arrived_s if waiting else 0.0
+
+    def per_picture_s(self, model: str) -> float:
+        """Return the device time a picture is expected to take."""
+        return self.costs.per_picture_s(model, self._limits.max_batch)
+
+    def learn_costs(self, model: str, seconds: Mapping[int, float]) -> None:
+        """Take over what the runs of a model that was just warmed cost, by batch size."""
+        self.costs = CostTable({**self.costs.seconds, model: seconds})
+
+    def _catch_up(self, model: str) -> None:
+        """A model that comes back from idling gets no credit for it."""
+        waiting = {ticket.model for ticket in self._waiting}
+        if model not in waiting:
+            least_s = min((self._used_s.get(name, 0.0) for name in waiting), default=0.0)
+            self._used_s[model] = max(self._used_s.get(model, 0.0), least_s)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while (plan := self._take_plan()) is None:
+                    if self._is_stopping and not self._waiting:
+                        return
+                    self._changed.wait(self._pause_s)
+            self._carry_out(plan)
+
+    def _take_plan(self) -> Plan | None:
+        """Take what can be done now off the queue; ``None`` if nothing can. Needs the lock."""
+        now_s = self._clock.now_s()
+        plan = plan_batch(self._waiting, now_s, self._limits, self.costs, self._used_s)
+        self._pause_s = None if plan.look_again_s is None else plan.look_again_s - now_s
+        taken = {id(t) for t in (*plan.departed, *plan.expired, *plan.batch)}
+        if not taken:
+            return None
+        self._waiting = [t for t in self._waiting if id(t) not in taken]
+        return plan
+
+    def _carry_out(self, plan: Plan) -> bool:
+        for ticket in plan.departed:
+            ticket.future.cancel()
+        for ticket in plan.expired:
+            if ticket.future.set_running_or_notify_cancel():
+                ticket.future.set_exception(DeadlineExceeded(ticket.deadline_s - ticket.arrived_s))
+        claimed = [t for t in plan.batch if t.future.set_running_or_notify_cancel()]
+        if claimed:
+            self._run(claimed, plan.batch_size)
+        return True
+
+    def _run(self, batch: Sequence[Ticket], size: int) -> None:
+        """Run claimed tickets together and settle each of them."""
+        model = batch[0].model
+        started_s = self._clock.now_s()
+        try:
+            run = self._backend.prepare_run(model, _stacked(batch, size))
+            with self._changed:
+                self._running = _Running(batch, run, size, started_s)
+                if all(ticket.is_abandoned for ticket in batch):
+                    run.abort()
+            saliency = run.result()
+        except Exception as error:  # noqa: BLE001 - the executor outlives whatever the runtime raises
+            self._isolate(batch, error)
+            return
+        finally:
+            ran_s = self._clock.now_s() - started_s
+            with self._changed:
+                self._running = None
+                self._used_s[model] = self._used_s.get(model, 0.0) + ran_s
+        if ran_s <= self._hang_s(model, size):  # a hang is not what a run costs
+            self.costs = self.costs.observed(model, size, ran_s)
+        self._observer.batch_ran(model, pictures=len(batch), padding=size - len(batch), duration_s=ran_s)
+        for ticket, item in zip(batch, saliency, strict=False):
+            if not np.isfinite(item).all():
+                ticket.future.set_exception(InferenceFailed("The network gave numbers that are not finite."))
+                continue
+            ticket.future.set_result(Inferred(item, len(batch), started_s - ticket.arrived_s, ran_s))
+
+    def _isolate(self, batch: Sequence[Ticket], error: Exception) -> None:
+        """Find the picture that breaks the batch, so that its neighbours get their answers."""
+        if len(batch) == 1 or all(ticket.is_abandoned for ticket in batch):
+            for ticket in batch:
+                ticket.future.set_exception(_failure(error))
+            return
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            self._run_in_time(half)
+
+    def _run_in_time(self, batch: Sequence[Ticket]) -> None:
+        """Run those claimed tickets whose deadline has not passed meanwhile."""
+        now_s = self._clock.now_s()
+        alive = [ticket for ticket in batch if ticket.deadline_s > now_s]
+        for ticket in batch:
+            if ticket.deadline_s <= now_s:
+                ticket.future.set_exception(DeadlineExceeded(ticket.deadline_s - ticket.arrived_s))
+        if alive:
+            self._run(alive, len(alive))
+
+
+def _failure(error: Exception) -> CutoutError:
+    if isinstance(error, CutoutError):
+        return error
+    failure = InferenceFailed("The network broke, or nobody waited for it any more.")
+    failure.__cause__ = error
+    return failure
+
+
+def _stacked(batch: Sequence[Ticket], size: int) -> NetworkInput:
+    """Stack pictures to ``size``; padding is black."""
+    stacked = np.zeros((size, *batch[0].network_input.shape), batch[0].network_input.dtype)
+    for index, ticket in enumerate(batch):
+        stacked[index] = ticket.network_input
+    return stacked

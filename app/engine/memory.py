@@ -1,0 +1,46 @@
+"""Memory: how many pixels may be in flight so that the process stays below a ceiling.
+
+The peak of a request is proportional to its pixels. The factor was measured as the high-water mark
+of the whole process over the costliest path (``python -m benchmarks.memory``), so the ceiling is
+``base + budget``, whatever mixture of pictures arrives.
+"""
+
+from pathlib import Path
+
+BYTES_PER_PIXEL = 48
+"""Peak bytes a pixel of the costliest path takes, with a margin: 40.4 were measured for a PNG with alpha
+that becomes a lossy WebP cutout; the default path, JPEG to PNG, takes 18.7."""
+
+DEFAULT_SHARE = 0.5
+"""Part of the machine's memory that is used where the operator names no budget."""
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MACHINE = Path("/proc/meminfo")
+
+
+def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACHINE) -> int | None:
+    """Return the memory this process may use: the container's limit or the machine's, ``None`` if unknown."""
+    found = [_cgroup_bytes(cgroup_limit), _meminfo_bytes(machine)]
+    return min((size for size in found if size is not None), default=None)
+
+
+def pixels_within(budget_bytes: int, upload_bytes: int) -> int:
+    """Return how many pixels fit into a budget beside ``upload_bytes`` of uploads, at least one megapixel."""
+    return max(1_000_000, (budget_bytes - upload_bytes) // BYTES_PER_PIXEL)
+
+
+def _cgroup_bytes(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None  # "max" is no limit
+
+
+def _meminfo_bytes(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    total = next((line for line in lines if line.startswith("MemTotal:")), None)
+    return int(total.split()[1]) * 1024 if total else None

@@ -1,0 +1,165 @@
+"""Planning: which of the waiting pictures run next, together. Pure; ``batching.py`` carries it out.
+
+Rule 1: work-conserving and late-bound. Whenever the executor is free and anything waits, a batch
+is formed from what waits at that moment; there is no timer unless the operator asks for one.
+Rule 2: a batch is of one bucket (model, shape, dtype), its tickets in order of arrival.
+Rule 3: fair between models. A model that has used more device time than the hungriest waiting one,
+by more than ``fair_share_s``, waits its turn; so no model starves, however busy another is.
+Rule 4: among those whose turn it may be, the earliest deadline goes first; a deadline counts as no
+later than ``patience_s`` after arrival, so a generous one does not wait for ever.
+Rule 5: who left or ran out of time is dropped before the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from app.arrays import NetworkInput, SaliencyMap
+
+SMOOTHING = 0.2
+"""Weight of the newest run in the running mean of a batch size's cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How batches are formed.
+
+    ``max_delay_s`` is how long the oldest picture may wait for company while the executor is
+    idle; ``max_waiting`` bounds the queue.
+    """
+
+    max_batch: int
+    max_delay_s: float
+    max_waiting: int
+    patience_s: float = 5.0
+    fair_share_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What one picture got out of a run."""
+
+    saliency: SaliencyMap
+    batch_size: int
+    waited_s: float
+    ran_s: float
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One picture that waits for the network; instants are those of the batcher's clock.
+
+    Its future is the compare-and-set between result, failure, deadline and departure.
+    """
+
+    model: str
+    network_input: NetworkInput
+    arrived_s: float
+    deadline_s: float
+    future: "Future[Inferred]" = field(default_factory=Future)
+    is_abandoned: bool = False
+
+    @property
+    def has_departed(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self.is_abandoned or self.future.cancelled()
+
+    @property
+    def bucket(self) -> tuple[str, tuple[int, ...], str]:
+        """What tickets of one batch have in common."""
+        return self.model, self.network_input.shape, self.network_input.dtype.str
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """Seconds that one run takes, by model and batch size; the sizes are those it was warmed for."""
+
+    seconds: Mapping[str, Mapping[int, float]]
+
+    def split(self, model: str, waiting: int, max_batch: int) -> tuple[int, int]:
+        """Return how many of ``waiting`` pictures to run now, and the batch size to run them at.
+
+        Either a warmed size is filled, or all are run and padded to the next warmed size,
+        whichever costs less a picture.
+        """
+        available = min(waiting, max_batch)
+        costs = {size: cost for size, cost in self.seconds.get(model, {}).items() if size <= max_batch}
+        if not costs:
+            return available, available
+        filled = [(cost / size, -size, size) for size, cost in costs.items() if size <= available]
+        padded = [(costs[size] / available, -available, size) for size in costs if size > available]
+        _, negative_take, size = min([*filled, *padded[:1]] if filled else padded)
+        return -negative_take, size
+
+    def per_picture_s(self, model: str, max_batch: int) -> float:
+        """Return the seconds a picture takes at the cheapest batch size, 0 where nothing is known."""
+        costs = self.seconds.get(model, {})
+        return min((cost / size for size, cost in costs.items() if size <= max_batch), default=0.0)
+
+    def run_s(self, model: str, size: int) -> float:
+        """Return the expected seconds of one run, 0 where nothing is known."""
+        return self.seconds.get(model, {}).get(size, 0.0)
+
+    def observed(self, model: str, size: int, seconds: float) -> "CostTable":
+        """Return the table after one more run; a size that was not warmed is not learnt."""
+        before = self.seconds.get(model, {}).get(size)
+        if before is None:
+            return self
+        costs = {**self.seconds[model], size: before + SMOOTHING * (seconds - before)}
+        return replace(self, seconds={**self.seconds, model: costs})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now: tickets to drop, tickets to run together, and when to look again.
+
+    ``batch_size`` is the size to run at; what is not filled by ``batch`` is padding.
+    """
+
+    departed: tuple[Ticket, ...] = ()
+    expired: tuple[Ticket, ...] = ()
+    batch: tuple[Ticket, ...] = ()
+    batch_size: int = 0
+    look_again_s: float | None = None
+
+
+def plan_batch(
+    waiting: Sequence[Ticket],
+    now_s: float,
+    limits: BatchLimits,
+    costs: CostTable = CostTable({}),
+    used_s: Mapping[str, float] | None = None,
+) -> Plan:
+    """Decide what happens to ``waiting``, which is in order of arrival.
+
+    Args:
+        waiting: Tickets that have not been dispatched.
+        now_s: The batcher's clock.
+        limits: How batches are formed.
+        costs: What runs are expected to take.
+        used_s: Device time that each model has used, for fairness.
+    """
+    departed = tuple(ticket for ticket in waiting if ticket.has_departed)
+    expired = tuple(t for t in waiting if not t.has_departed and t.deadline_s <= now_s)
+    gone = {id(ticket) for ticket in (*departed, *expired)}
+    alive = [ticket for ticket in waiting if id(ticket) not in gone]
+    if not alive:
+        return Plan(departed, expired)
+    bucket = _next_bucket(alive, limits, used_s or {})
+    take, size = costs.split(bucket[0].model, len(bucket), limits.max_batch)
+    leave_at_s = bucket[0].arrived_s + limits.max_delay_s
+    if len(bucket) < limits.max_batch and now_s < leave_at_s:
+        first_deadline_s = min(ticket.deadline_s for ticket in alive)
+        return Plan(departed, expired, look_again_s=min(leave_at_s, first_deadline_s))
+    return Plan(departed, expired, tuple(bucket[:take]), size)
+
+
+def _next_bucket(alive: list[Ticket], limits: BatchLimits, used_s: Mapping[str, float]) -> list[Ticket]:
+    buckets: dict[object, list[Ticket]] = {}
+    for ticket in alive:
+        buckets.setdefault(ticket.bucket, []).append(ticket)
+    least_s = min(used_s.get(ticket.model, 0.0) for ticket in alive)
+    turn = [b for b in buckets.values() if used_s.get(b[0].model, 0.0) <= least_s + limits.fair_share_s]
+    return min(
+        turn, key=lambda bucket: min(min(t.deadline_s, t.arrived_s + limits.patience_s) for t in bucket)
+    )

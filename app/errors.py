@@ -1,0 +1,201 @@
+"""Errors: everything that can go wrong for a reason we know.
+
+CutoutError
+├─ RequestRejected          the caller can fix it; the same request will fail again
+│  ├─ MalformedRequest      the envelope (multipart, JSON, base64) cannot be read
+│  ├─ UnknownOption         an option nobody knows
+│  ├─ InvalidOption         an option out of its range
+│  ├─ UploadTooLarge        too many bytes
+│  ├─ UploadTooSlow         the client did not finish sending in time
+│  ├─ UnsupportedFormat     not an accepted image type
+│  ├─ PictureTooLarge       too many pixels, or a side too long
+│  ├─ PictureTooComplex     decoding would cost far more than its pixels
+│  └─ CorruptPicture        broken, truncated or empty image data
+├─ Overloaded               our capacity is used up; try again
+├─ NotReady                 the model is still loading, or the server is stopping
+├─ DeadlineExceeded         accepted, but not finished in time
+├─ ModelUnavailable         the model's file is missing, or is not the one its manifest names
+├─ ProviderUnavailable      the requested execution provider is not really active
+└─ InferenceFailed          the network broke or gave numbers that are none
+
+Text is for people, attributes are for machines. The HTTP status of each leaf stands in one
+table, in ``app/web/problems.py``; a test walks this tree against it.
+"""
+
+from collections.abc import Sequence
+
+
+class CutoutError(Exception):
+    """The root of all errors that are raised on purpose."""
+
+    retry_after_s: int | None = None
+
+    def facts(self) -> dict[str, object]:
+        """Return what a machine may want to know, by problem+json member name."""
+        return {}
+
+
+class RequestRejected(CutoutError):
+    """The caller can fix it, and the same request will fail again."""
+
+
+class MalformedRequest(RequestRejected):
+    """The envelope around the picture cannot be read."""
+
+
+class UnknownOption(RequestRejected):
+    """An option carries a name that this endpoint does not know."""
+
+    def __init__(self, name: str, accepted: Sequence[str]) -> None:
+        self.name = name
+        self.accepted = tuple(accepted)
+        super().__init__(f"There is no option of the given name. Accepted: {', '.join(self.accepted)}.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the option's name, shortened and printable, and the names that exist."""
+        return {"name": printable(self.name), "accepted": list(self.accepted)}
+
+
+class InvalidOption(RequestRejected):
+    """An option's value is not one that the option accepts."""
+
+    def __init__(self, name: str, accepted: str) -> None:
+        self.name = name
+        self.accepted = accepted
+        super().__init__(f"The value of option {name!r} is not accepted. Accepted: {accepted}.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the option's name and the values it accepts."""
+        return {"name": self.name, "accepted": self.accepted}
+
+
+class UploadTooLarge(RequestRejected):
+    """The request body has more bytes than the server accepts."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"The upload is larger than the limit of {limit_bytes} bytes. Compress or shrink the picture."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the limit in bytes."""
+        return {"limit_bytes": self.limit_bytes}
+
+
+class UploadTooSlow(RequestRejected):
+    """The client did not finish sending its picture in time."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"The upload did not arrive within {limit_s:g} seconds.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the time limit in seconds."""
+        return {"limit_s": self.limit_s}
+
+
+class UnsupportedFormat(RequestRejected):
+    """The bytes are not an image of an accepted type."""
+
+    def __init__(self, accepted: Sequence[str], *, what: str = "image type") -> None:
+        self.accepted = tuple(accepted)
+        super().__init__(f"This is not an accepted {what}. Accepted: {', '.join(self.accepted)}.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the types that are accepted."""
+        return {"accepted": list(self.accepted)}
+
+
+class PictureTooLarge(RequestRejected):
+    """The picture has more pixels, or a longer side, than the server accepts."""
+
+    def __init__(self, width_px: int, height_px: int, *, limit_px: int, limit_side_px: int) -> None:
+        self.width_px = width_px
+        self.height_px = height_px
+        self.limit_px = limit_px
+        self.limit_side_px = limit_side_px
+        super().__init__(
+            f"The picture is {width_px} × {height_px} px; the limit is {limit_px / 1e6:g} megapixels "
+            f"and {limit_side_px} px a side. Resize it first."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the picture's size and both limits, in pixels."""
+        return {
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "limit_px": self.limit_px,
+            "limit_side_px": self.limit_side_px,
+        }
+
+
+class PictureTooComplex(RequestRejected):
+    """Decoding the picture would cost far more than its pixels warrant."""
+
+
+class CorruptPicture(RequestRejected):
+    """The image data is broken, truncated or empty."""
+
+
+class Overloaded(CutoutError):
+    """The server's capacity is used up for the moment."""
+
+    def __init__(self, resource: str, *, retry_after_s: int = 1) -> None:
+        self.resource = resource
+        self.retry_after_s = retry_after_s
+        super().__init__(f"The server is at its limit of {resource}. Try again in {retry_after_s} s.")
+
+    def facts(self) -> dict[str, object]:
+        """Return which budget is used up."""
+        return {"resource": self.resource}
+
+
+class NotReady(CutoutError):
+    """The model is still loading, or the server is stopping."""
+
+    def __init__(self, reason: str, *, retry_after_s: int = 2) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
+
+
+class DeadlineExceeded(CutoutError):
+    """The request was accepted but could not be finished in time."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        super().__init__(f"The request was not finished within its deadline of {deadline_s:g} s.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the time the request had, in seconds."""
+        return {"deadline_s": self.deadline_s}
+
+
+class ModelUnavailable(CutoutError):
+    """A model's file is missing, unreadable, or not the one its manifest names.
+
+    ``reason`` may hold paths and hashes: it belongs in the log, never in an answer.
+    """
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model = model
+        self.reason = reason
+        self.retry_after_s = 60
+        super().__init__(f"Model {model!r} cannot be served. The operator finds the reason in the log.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the model's name."""
+        return {"model": self.model}
+
+
+class ProviderUnavailable(CutoutError):
+    """The requested execution provider is not really active."""
+
+
+class InferenceFailed(CutoutError):
+    """The network broke, or gave numbers that are none. This is a bug, or a broken device."""
+
+
+def printable(text: str, *, limit: int = 64) -> str:
+    """Return ``text`` fit for an answer: word characters, dots and dashes, at most ``limit`` of them."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "?" for c in text[:limit])

@@ -1,0 +1,62 @@
+"""Compose: colours and opacity become a cutout, or a picture on a new background."""
+
+import cv2
+import numpy as np
+
+from app.arrays import AlphaMatte, Cutout, Grey, Rgb
+from app.imaging.saliency import to_grey
+
+_ROWS_AT_ONCE = 16  # keeps the wide temporaries of a strip in the processor's cache
+
+
+def assemble_cutout(foreground: Rgb, alpha: AlphaMatte) -> Cutout:
+    """Join colours and opacity to a straight-alpha cutout.
+
+    The colours are zeroed where the 8-bit alpha is 0, so that nothing of what was removed can be
+    recovered from the file. Alpha is rounded half to even.
+
+    Raises:
+        ValueError: The two arrays differ in height or width.
+    """
+    _check_same_size(foreground, alpha)
+    alpha_8bit = to_grey(alpha)
+    cutout = np.empty((*alpha.shape, 4), dtype=np.uint8)
+    cv2.merge([*cv2.split(foreground), alpha_8bit], cutout)
+    cutout.view(np.uint32)[:, :, 0] *= alpha_8bit > 0
+    return cutout
+
+
+def over_colour(cutout: Cutout, colour: tuple[int, int, int]) -> Rgb:
+    """Lay a cutout over one colour, in sRGB as browsers do; rounds to nearest.
+
+    Args:
+        cutout: Straight alpha.
+        colour: (red, green, blue), each 0 to 255.
+    """
+    rgb = np.empty((*cutout.shape[:2], 3), dtype=np.uint8)
+    for top in range(0, cutout.shape[0], _ROWS_AT_ONCE):
+        strip = cutout[top : top + _ROWS_AT_ONCE]
+        alpha = strip[:, :, 3].astype(np.uint16)
+        for channel in range(3):
+            mixed = strip[:, :, channel] * alpha
+            mixed += (255 - alpha) * np.uint16(colour[channel])
+            mixed += 128
+            mixed += mixed >> 8  # (x + 128 + (x + 128) / 256) / 256 is x / 255, rounded; all fits 16 bits
+            rgb[top : top + _ROWS_AT_ONCE, :, channel] = mixed >> 8
+    return rgb
+
+
+def combine_alpha(alpha: AlphaMatte, own_alpha: Grey) -> AlphaMatte:
+    """Multiply the matte by the picture's own alpha: what was see-through before stays so.
+
+    Raises:
+        ValueError: The two arrays differ in height or width.
+    """
+    _check_same_size(alpha, own_alpha)
+    product = cv2.multiply(alpha, own_alpha, scale=1 / 255, dtype=cv2.CV_32F)
+    return np.asarray(product, dtype=np.float32)
+
+
+def _check_same_size(first: Rgb | AlphaMatte, second: AlphaMatte | Grey) -> None:
+    if first.shape[:2] != second.shape[:2]:
+        raise ValueError(f"sizes differ: {first.shape[:2]} and {second.shape[:2]}")

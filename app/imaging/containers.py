@@ -1,0 +1,112 @@
+"""Containers: the parts of a JPEG, PNG or WebP file, by position, without decoding anything.
+
+Strategy: these walkers see every byte that a stranger sends before any decoder does, so each is bounded.
+None copies the upload, none takes more than one pass, and a file made of countless tiny parts (which
+costs Pillow microseconds apiece) is refused after ``MAX_PARTS`` of them.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.errors import CorruptPicture, PictureTooComplex
+
+JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+MAX_PARTS = 65_536  # a 50 MB PNG in chunks of 1 KiB stays below; a 20 MB file could hold 1.7 million
+_MAX_JUNK_BYTES = 65_536  # between two JPEG segments; Pillow skips junk one byte at a time in Python
+
+_SOS, _EOI = 0xDA, 0xD9
+_BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # TEM, SOI, RST0-7: no length follows
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not FF00 (a stuffed FF), RST or a fill byte
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One segment of a JPEG or one chunk of a PNG or WebP: ``upload[start:end]`` is its payload."""
+
+    name: bytes
+    start: int
+    end: int
+
+
+def jpeg_segments(upload: bytes) -> Iterator[Part]:
+    """Yield the segments of a JPEG up to and with EOI; the name is the marker's second byte.
+
+    Entropy-coded data is jumped over. The walk ends quietly where the file is cut off or where a segment
+    runs past its end: without an EOI segment the file is incomplete.
+
+    Raises:
+        CorruptPicture: There is more junk between two segments than any writer leaves.
+        PictureTooComplex: There are more than ``MAX_PARTS`` segments.
+    """
+    position, in_scan = 2, False
+    for _ in range(MAX_PARTS):
+        found = _find_marker(upload, position, in_scan=in_scan)
+        if found is None:
+            return
+        marker, start = found
+        if marker == _EOI:
+            yield Part(b"\xd9", start, start)
+            return
+        if marker in _BARE_MARKERS:
+            position = start
+            continue
+        length = int.from_bytes(upload[start : start + 2], "big")
+        if length < 2 or start + length > len(upload):
+            return
+        yield Part(bytes((marker,)), start + 2, start + length)
+        position, in_scan = start + length, in_scan or marker == _SOS
+    raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def png_chunks(upload: bytes) -> Iterator[Part]:
+    """Yield the chunks of a PNG up to and with IEND; the walk ends quietly where the file is cut off.
+
+    Raises:
+        PictureTooComplex: There are more than ``MAX_PARTS`` chunks.
+    """
+    position = len(PNG_MAGIC)
+    for _ in range(MAX_PARTS):
+        start = position + 8
+        if start > len(upload):
+            return
+        length, name = struct.unpack_from(">I4s", upload, position)
+        position = start + length + 4  # the CRC
+        if position > len(upload):
+            return
+        yield Part(name, start, start + length)
+        if name == b"IEND":
+            return
+    raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def webp_chunks(upload: bytes) -> Iterator[Part]:
+    """Yield the chunks of a WebP; the walk ends quietly where the file is cut off.
+
+    Raises:
+        PictureTooComplex: There are more than ``MAX_PARTS`` chunks.
+    """
+    position = 12
+    for _ in range(MAX_PARTS):
+        start = position + 8
+        if start > len(upload):
+            return
+        name, length = struct.unpack_from("<4sI", upload, position)
+        position = start + length + (length & 1)
+        if start + length > len(upload):
+            return
+        yield Part(name, start, start + length)
+    raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def _find_marker(upload: bytes, position: int, *, in_scan: bool) -> tuple[int, int] | None:
+    """Find the next marker at or after ``position``: its second byte and where its segment begins."""
+    found = _NEXT_MARKER.search(upload, position)
+    if found is None:
+        return None
+    if not in_scan and found.start() - position > _MAX_JUNK_BYTES:
+        raise CorruptPicture("The JPEG file holds a long stretch of junk between its segments.")
+    return upload[found.end() - 1], found.end()

@@ -1,0 +1,67 @@
+"""Guided: the colour guided filter's local linear models, fitted by box filters."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.arrays import RgbFloat, SaliencyMap
+
+_Float64 = NDArray[np.float64]
+_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of the symmetric 3 × 3 covariance
+
+
+def fit_colour_model(
+    guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float
+) -> NDArray[np.float32]:
+    """Fit ``target = slopes · guide + offset`` in each window, and average the models over the windows.
+
+    Works in double precision: the determinant of a grey window's covariance is some epsilon² large, and
+    is lost in single precision.
+
+    Args:
+        guide: (h, w, 3) in [0, 1].
+        target: (h, w) in [0, 1], same size: the map to be explained.
+        radius_px: Of the square windows, which are mirrored at the borders.
+        epsilon: Regularisation, a colour variance.
+
+    Returns:
+        (h, w, 4): slopes for red, green and blue, and the offset.
+
+    References:
+        He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, equations 19 to 21.
+    """
+    side_px = 2 * radius_px + 1
+
+    def mean(values: _Float64) -> _Float64:
+        blurred = cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REFLECT)
+        return np.asarray(blurred, dtype=np.float64)
+
+    colours, wanted = guide.astype(np.float64), target.astype(np.float64)
+    mean_colours, mean_wanted = mean(colours), mean(wanted)
+    covariance = [
+        mean(colours[:, :, i] * colours[:, :, j]) - mean_colours[:, :, i] * mean_colours[:, :, j]
+        for i, j in _PAIRS
+    ]
+    correlation = mean(colours * wanted[:, :, None]) - mean_colours * mean_wanted[:, :, None]
+    slopes = _solve(covariance, correlation, epsilon)
+    offset = mean_wanted - np.sum(slopes * mean_colours, axis=2)
+    return mean(np.dstack([slopes, offset])).astype(np.float32)
+
+
+def _solve(covariance: list[_Float64], correlation: _Float64, epsilon: float) -> _Float64:
+    """Solve (covariance + epsilon · identity) · slopes = correlation at each pixel, by cofactors."""
+    rr, rg, rb, gg, gb, bb = covariance
+    rr, gg, bb = rr + epsilon, gg + epsilon, bb + epsilon
+    cofactors = {
+        (0, 0): gg * bb - gb * gb,
+        (0, 1): rb * gb - rg * bb,
+        (0, 2): rg * gb - rb * gg,
+        (1, 1): rr * bb - rb * rb,
+        (1, 2): rb * rg - rr * gb,
+        (2, 2): rr * gg - rg * rg,
+    }
+    determinant = rr * cofactors[0, 0] + rg * cofactors[0, 1] + rb * cofactors[0, 2]
+    numerators = [
+        sum(cofactors[min(i, j), max(i, j)] * correlation[:, :, j] for j in range(3)) for i in range(3)
+    ]
+    return np.dstack(numerators) / determinant[:, :, None]

@@ -1,0 +1,69 @@
+"""Tiles: coarse grids over a picture, and the pieces in which full-resolution work is done.
+
+A coarse grid has one pixel for each ``scale`` × ``scale`` block of the picture, so that any tile whose
+corner lies on a block can be interpolated from the few coarse pixels around it, exactly as the whole
+picture would be.
+"""
+
+from collections.abc import Iterator
+from typing import TypeAlias, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Tile: TypeAlias = tuple[slice, slice]
+_Scalar = TypeVar("_Scalar", np.uint8, np.float32)
+
+_TILE_PX = 256  # a tile's working set stays in the processor's second-level cache
+
+
+def shrink(pixels: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
+    """Average (H, W) or (H, W, C) pixels by blocks; blocks over the edge repeat the last row and column."""
+    if scale == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    below, beside = -height % scale, -width % scale
+    whole = pixels
+    if below or beside:
+        repeated = cv2.copyMakeBorder(pixels, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+        whole = np.asarray(repeated, dtype=pixels.dtype)
+    size = (whole.shape[1] // scale, whole.shape[0] // scale)
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
+
+
+def tiles_of(height: int, width: int, *, multiple_px: int) -> Iterator[Tile]:
+    """Cut a picture into tiles whose corners are multiples of ``multiple_px``."""
+    side_px = max(1, _TILE_PX // multiple_px) * multiple_px
+    for top in range(0, height, side_px):
+        for left in range(0, width, side_px):
+            yield slice(top, min(top + side_px, height)), slice(left, min(left + side_px, width))
+
+
+def enlarge_tile(coarse: NDArray[np.float32], tile: Tile, scale: int) -> NDArray[np.float32]:
+    """Interpolate one tile of the picture from a coarse grid, bilinearly.
+
+    Args:
+        coarse: (h, w) or (h, w, C), the whole grid.
+        tile: Of the picture; its corner is a multiple of ``scale``.
+        scale: Picture pixels to a grid pixel.
+    """
+    rows, columns = tile
+    if scale == 1:
+        return coarse[tile]
+    (top, bottom), (left, right) = (_around(side, scale) for side in tile)
+    height, width = coarse.shape[:2]
+    # One grid pixel more on each side, repeated at the picture's border, where resizing repeats it too.
+    above, before = max(top - 1, 0), max(left - 1, 0)
+    piece = coarse[above : min(bottom + 1, height), before : min(right + 1, width)]
+    size = (piece.shape[1] * scale, piece.shape[0] * scale)
+    enlarged = np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    first_row, first_column = rows.start - above * scale, columns.start - before * scale
+    return enlarged[
+        first_row : first_row + rows.stop - rows.start,
+        first_column : first_column + columns.stop - columns.start,
+    ]
+
+
+def _around(side: slice, scale: int) -> tuple[int, int]:
+    return side.start // scale, -(-side.stop // scale)

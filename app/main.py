@@ -1,0 +1,175 @@
+"""Main: the only wiring. Settings become parts, parts become a service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import cv2
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from app import __version__
+from app.engine.admission import Admission, Budget
+from app.engine.batching import Batcher
+from app.engine.clock import SystemClock
+from app.engine.device import probe, usable_cores
+from app.engine.loading import Loader
+from app.engine.memory import DEFAULT_SHARE, machine_memory_bytes, pixels_within
+from app.engine.models import Models
+from app.engine.planning import BatchLimits, CostTable
+from app.engine.workers import Workers
+from app.errors import CutoutError, ModelUnavailable
+from app.pipeline import Pipeline
+from app.settings import Settings
+from app.telemetry import Telemetry
+from app.web import health, routes
+from app.web.drain import Drain, DrainGate
+from app.web.lag import watch_lag
+from app.web.middleware import RequestJournal
+from app.web.problems import ProblemWall, on_framework_error
+from app.web.service import Service
+
+log = structlog.get_logger("cutout.main")
+UNKNOWN_MACHINE_BYTES = 8 * 2**30
+UNLOAD_EVERY_S = 10.0
+DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
+
+
+def create_app(
+    settings: Settings, *, on_settled: Callable[[Service], None] = lambda _: None, restarts: int = 0
+) -> FastAPI:
+    """Build the service.
+
+    Args:
+        settings: Read once, here.
+        on_settled: Called in the event loop when models are warm, or cannot be loaded
+            (then ``Service.failure`` says why).
+        restarts: How many workers this one comes after. A replacement opens the door when it is
+            warm, since requests already wait for it; the first one opens it at once, for probes.
+    """
+    clock = SystemClock()
+    lifecycle = settings.lifecycle
+    drain = Drain(clock, delay_s=lifecycle.drain_delay_s, timeout_s=lifecycle.drain_timeout_s)
+    service = Service(
+        settings, Telemetry(requested_device=settings.device), Admission(budget_of(settings)), clock, drain
+    )
+    service.telemetry.watch_admission(service.admission)
+    service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(service, on_settled))
+        beside = (
+            asyncio.create_task(watch_lag(service.telemetry.lag, clock)),
+            asyncio.create_task(_unload_unused(service)),
+        )
+        if restarts:
+            await loading
+        try:
+            yield
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await loading
+            if service.pipeline is not None:
+                await asyncio.to_thread(service.pipeline.close)
+
+    app = FastAPI(
+        title="Cutout",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(routes.router)
+    app.include_router(health.router)
+    app.add_exception_handler(HTTPException, on_framework_error)
+    app.add_middleware(ProblemWall)
+    app.add_middleware(DrainGate, drain=drain)
+    app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
+    return app
+
+
+def budget_of(settings: Settings) -> Budget:
+    """Return what may be in flight; where no number of pixels is set, as many as fit into memory."""
+    limits = settings.limits
+    pixels = limits.in_flight_pixels
+    if pixels is None:
+        memory = settings.memory_budget or int(
+            DEFAULT_SHARE * (machine_memory_bytes() or UNKNOWN_MACHINE_BYTES)
+        )
+        pixels = pixels_within(memory, limits.in_flight_bytes)
+    return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels)
+
+
+def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
+    """Load and warm the models and start the threads; blocks until a picture can be carried.
+
+    Raises:
+        ModelUnavailable: The default model cannot be served.
+        ProviderUnavailable: CUDA was asked for and is not really active.
+    """
+    clock = SystemClock()
+    engine = settings.engine
+    cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would fight them
+    loader = Loader(
+        settings.models_dir,
+        device=settings.device,
+        probe=probe(settings.device),
+        threads=engine.threads,
+        max_batch=engine.max_batch,
+        clock=clock,
+    )
+    models = Models(loader, settings.models, most=engine.max_models, clock=clock, observer=telemetry)
+    costs: dict[str, Mapping[int, float]] = {}
+    models.on_costs = costs.__setitem__
+    models.load_pinned(_log_broken)
+    largest = loader.largest_batch(models.provider)
+    batch_limits = BatchLimits(largest, engine.max_delay_s, settings.limits.in_flight_requests)
+    batcher = Batcher(models, batch_limits, clock, telemetry, CostTable(costs))
+    models.on_costs = batcher.learn_costs
+    batcher.start()
+    workers = Workers(engine.workers or usable_cores())
+    telemetry.ready.set(1)
+    pipeline = Pipeline(
+        models,
+        batcher,
+        workers,
+        limit_px=min(settings.limits.picture_pixels, budget_of(settings).pixels),
+        limit_side_px=settings.limits.picture_side_px,
+        clock=clock,
+        why_not_cuda=loader.probe.why_not_cuda,
+    )
+    telemetry.watch_queue(lambda: batcher.waiting, batcher.oldest_age_s, pipeline.device_wait_s)
+    return pipeline
+
+
+async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
+    try:
+        service.pipeline = await asyncio.to_thread(open_pipeline, service.settings, service.telemetry)
+    except CutoutError as error:
+        service.failure = error
+        log.error("the service cannot start", error=str(error), reason=getattr(error, "reason", str(error)))
+    else:
+        models = service.pipeline.models
+        log.info(
+            "ready", models=models.names, provider=models.provider, why_not_cuda=service.pipeline.why_not_cuda
+        )
+    finally:
+        on_settled(service)
+
+
+async def _unload_unused(service: Service) -> None:
+    """Let unused models go, every few seconds, until cancelled."""
+    while True:
+        await asyncio.sleep(UNLOAD_EVERY_S)
+        if service.pipeline is not None:
+            service.pipeline.models.unload_unused(service.settings.engine.unload_after_s)
+
+
+def _log_broken(error: ModelUnavailable) -> None:
+    log.error("a model cannot be served", model=error.model, reason=error.reason)

@@ -1,0 +1,131 @@
+"""Options: what a caller may choose, one field an option.
+
+The same models parse query, form and JSON fields, check the command line, and describe the
+parameters in the OpenAPI document. To add an option, add a field here and read it in the step
+it concerns.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, TypeVar
+
+from PIL import ImageColor
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.errors import InvalidOption, UnknownOption
+
+Format = Literal["png", "webp", "jpeg"]
+
+
+def _colour(text: str) -> str:
+    """Accept ``transparent``, CSS colour names and opaque hex colours."""
+    if text == "transparent":
+        return text
+    if len(text) > 32 or "(" in text or len(ImageColor.getrgb(text)) != 3:
+        raise ValueError("not a colour")
+    return text
+
+
+class _Options(BaseModel):
+    """What both endpoints know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(
+        None, max_length=64, description="Name of a model in service; the default model if absent."
+    )
+    format: Format = Field("png", description="File format of the answer.")
+    quality: int = Field(90, ge=1, le=100, description="Quality of WebP (100 is lossless) and JPEG.")
+
+
+class MaskOptions(_Options):
+    """Choices of ``/v1/mask``."""
+
+    matting: Literal["none", "fast"] = Field(
+        "none", description="`none` gives the saliency map as published; `fast` refines its soft band."
+    )
+    size: Literal["source", "network"] = Field(
+        "source", description="Size of the mask: the upright picture's, or the network's own."
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Makes a yes/no mask: 255 where the map is at least this, else 0."
+    )
+
+    @model_validator(mode="after")
+    def _refine_at_source_size(self) -> Self:
+        if self.matting == "fast" and self.size == "network":
+            raise _Clash("size", "source, when matting=fast")
+        return self
+
+
+class CutoutOptions(_Options):
+    """Choices of ``/v1/cutout``."""
+
+    matting: Literal["fast", "none"] = Field(
+        "fast",
+        description="`fast` refines alpha with a guided filter and frees edge colours of the background; "
+        "`none` uses the saliency map as alpha.",
+    )
+    background: Annotated[str, AfterValidator(_colour)] = Field(
+        "transparent",
+        description="`transparent`, a CSS colour name, or a hex colour like `#fff` or `#ff8800`.",
+    )
+
+    @model_validator(mode="after")
+    def _jpeg_has_no_alpha(self) -> Self:
+        if self.format == "jpeg" and self.background == "transparent":
+            raise _Clash("background", "a colour, when format=jpeg: JPEG has no transparency")
+        return self
+
+    @property
+    def background_rgb(self) -> tuple[int, int, int] | None:
+        """The background colour as sRGB in 0..255, ``None`` for a transparent one."""
+        if self.background == "transparent":
+            return None
+        red, green, blue = ImageColor.getrgb(self.background)[:3]
+        return red, green, blue
+
+
+class _Clash(ValueError):
+    """Two options that exclude each other."""
+
+    def __init__(self, name: str, accepted: str) -> None:
+        self.name = name
+        self.accepted = accepted
+        super().__init__(name)
+
+
+OptionsT = TypeVar("OptionsT", bound=_Options)
+
+
+def parse_options(kind: type[OptionsT], fields: Mapping[str, object]) -> OptionsT:
+    """Check named values against the options of one endpoint.
+
+    Raises:
+        UnknownOption: A name is not an option of this endpoint.
+        InvalidOption: A value is out of its range, or two options exclude each other.
+    """
+    for name in fields:
+        if name not in kind.model_fields:
+            raise UnknownOption(name, tuple(kind.model_fields))
+    try:
+        return kind.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        clash = first.get("ctx", {}).get("error")
+        if isinstance(clash, _Clash):
+            raise InvalidOption(clash.name, clash.accepted) from error
+        name = str(first["loc"][0])
+        raise InvalidOption(name, accepted_values(kind, name)) from error
+
+
+def accepted_values(kind: type[BaseModel], name: str) -> str:
+    """Return in words what an option accepts, from its own declaration."""
+    schema = kind.model_json_schema()["properties"][name]
+    choice = next((part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"), schema)
+    if "enum" in choice:
+        return ", ".join(map(str, choice["enum"]))
+    if "minimum" in choice:
+        return f"{choice['type']} from {choice['minimum']} to {choice['maximum']}"
+    if "exclusiveMinimum" in choice:
+        return f"{choice['type']} between {choice['exclusiveMinimum']} and {choice['exclusiveMaximum']}"
+    return str(schema.get("description", choice.get("type")))

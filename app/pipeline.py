@@ -1,0 +1,294 @@
+"""Pipeline: the journey of a picture, in the order it happens.
+
+    bytes → receive → admit → decode → prepare → batch → infer → matte → compose → encode → bytes
+            (web)     ─────────────────────────── here ──────────────────────────────────
+
+``Pipeline.mask`` and ``Pipeline.cutout`` are the whole service in a dozen lines each. What a step
+does stands in the module of its name; which thread it runs on stands here. Admission runs on the
+event loop, the network on the executor thread of its device, everything else on a worker thread.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.arrays import AlphaMatte, Grey, NetworkInput, SaliencyMap
+from app.engine.admission import Permit
+from app.engine.batching import Batcher
+from app.engine.clock import Clock
+from app.engine.forecast import Forecast, retry_after_s
+from app.engine.manifest import Manifest
+from app.engine.models import Models
+from app.engine.planning import Inferred
+from app.engine.workers import Workers
+from app.errors import DeadlineExceeded, Overloaded
+from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
+from app.imaging.decode import Picture, decode
+from app.imaging.encode import FORMATS, encode
+from app.imaging.foreground import estimate_foreground
+from app.imaging.matte import refine_alpha
+from app.imaging.prepare import prepare
+from app.imaging.saliency import is_empty, publish, resize_saliency, stretch, to_grey
+from app.imaging.sniff import Header, check_size, sniff
+from app.imaging.verdict import Verdict, judge
+from app.options import CutoutOptions, MaskOptions
+from app.telemetry import StepTimes
+
+WORKER_STEPS = ("decode", "prepare", "matte", "compose", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one admitted request carries through the journey; you cannot decode without it."""
+
+    permit: Permit
+    steps: StepTimes
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The encoded result and the facts about it; ``etag`` names picture, options and model."""
+
+    encoded: bytes
+    media_type: str
+    width_px: int
+    height_px: int
+    model: str
+    provider: str
+    matting: str
+    verdict: Verdict
+    warnings: tuple[str, ...]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A decoded picture and what the network saw in it, stretched; all zero for an empty scene."""
+
+    picture: Picture
+    saliency: SaliencyMap
+    is_empty: bool
+    manifest: Manifest
+    provider: str
+    etag: str
+
+
+class Pipeline:
+    """Carries pictures from bytes to bytes."""
+
+    def __init__(
+        self,
+        models: Models,
+        batcher: Batcher,
+        workers: Workers,
+        *,
+        limit_px: int,
+        limit_side_px: int,
+        clock: Clock,
+        why_not_cuda: str | None,
+    ) -> None:
+        self.models = models
+        self.why_not_cuda = why_not_cuda
+        self.forecast = Forecast(workers.threads)
+        self._batcher = batcher
+        self._workers = workers
+        self._loading = Workers(1)  # models come one at a time, and never keep pictures waiting
+        self._limit_px = limit_px
+        self._limit_side_px = limit_side_px
+        self._clock = clock
+
+    async def mask(self, upload: bytes, options: MaskOptions, job: Job) -> Answer:
+        """Turn a picture into its saliency mask.
+
+        Raises:
+            CutoutError: Any leaf that the steps name.
+        """
+        async with self._deadline(job):
+            seen = await self._see(upload, options, job)
+            answer = await self._workers.run(finish_mask, seen, options, job.steps)
+        self._learn(seen, job)
+        return answer
+
+    async def cutout(self, upload: bytes, options: CutoutOptions, job: Job) -> Answer:
+        """Turn a picture into its cutout.
+
+        Raises:
+            CutoutError: Any leaf that the steps name.
+        """
+        async with self._deadline(job):
+            seen = await self._see(upload, options, job)
+            answer = await self._workers.run(finish_cutout, seen, options, job.steps)
+        self._learn(seen, job)
+        return answer
+
+    async def _see(self, upload: bytes, options: MaskOptions | CutoutOptions, job: Job) -> Seen:
+        name = self.models.choose(options.model)
+        with job.steps.step("admit"):
+            header = sniff(upload)
+            check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
+            self._check_time(header, name, job)
+            job.permit.hold_pixels(header.width_px * header.height_px)
+        if name not in self.models.sessions:
+            with job.steps.step("load"):
+                await self._loading.run(self.models.load, name)
+        with self.models.lease(name) as session, self.forecast.on_its_way():
+            if session is None:
+                raise Overloaded("models in memory")
+            etag, picture, network_input = await self._workers.run(
+                read_picture, upload, header, session.manifest, options, job.steps
+            )
+            inferred = await self._infer(name, network_input, job)
+        scene_is_empty = is_empty(inferred.saliency)
+        saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
+        return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
+
+    def _check_time(self, header: Header, model: str, job: Job) -> None:
+        """Refuse at once what cannot be finished in time."""
+        total_s = self.forecast.total_s(
+            per_picture_s=self._batcher.per_picture_s(model),
+            pixels=header.width_px * header.height_px,
+            pixels_in_flight=job.permit.pixels_in_flight,
+        )
+        allowed_s = job.deadline_s - self._clock.now_s()
+        if total_s > allowed_s:
+            raise Overloaded("time", retry_after_s=retry_after_s(total_s, allowed_s))
+
+    async def _infer(self, model: str, network_input: NetworkInput, job: Job) -> Inferred:
+        ticket = self._batcher.submit(model, network_input, deadline_s=job.deadline_s)
+        try:
+            inferred = await asyncio.wrap_future(ticket.future)
+        except asyncio.CancelledError:
+            self._batcher.abandon(ticket)
+            raise
+        job.steps.add("batch", inferred.waited_s)
+        job.steps.add("infer", inferred.ran_s)
+        return inferred
+
+    def _learn(self, seen: Seen, job: Job) -> None:
+        height, width = seen.picture.rgb.shape[:2]
+        seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
+        self.forecast.learn(pixels=height * width, seconds=seconds)
+
+    def device_wait_s(self) -> float:
+        """Return the device time ahead of a picture for the default model that arrives now."""
+        return self.forecast.ahead * self._batcher.per_picture_s(self.models.default)
+
+    def is_stuck(self) -> bool:
+        """Tell whether the executor hangs, so that the process had better be replaced."""
+        return self._batcher.is_stuck()
+
+    def _deadline(self, job: Job) -> "_Deadline":
+        return _Deadline(job.deadline_s - self._clock.now_s())
+
+    def close(self) -> None:
+        """Finish what was accepted and end the threads."""
+        self._batcher.stop()
+        self._workers.stop()
+        self._loading.stop()
+
+
+def read_picture(
+    upload: bytes, header: Header, manifest: Manifest, options: MaskOptions | CutoutOptions, steps: StepTimes
+) -> tuple[str, Picture, NetworkInput]:
+    """Return the answer's entity tag, the decoded picture, and what the network takes of it."""
+    with steps.step("decode"):
+        etag = fingerprint(upload, options, manifest)
+        picture = decode(upload, header)
+    with steps.step("prepare"):
+        network_input = prepare(picture.rgb, manifest.input_size_px)
+    return etag, picture, network_input
+
+
+def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes) -> Answer:
+    """Turn saliency into an encoded mask."""
+    with steps.step("matte"):
+        grey = _grey_mask(seen, options)
+    with steps.step("encode"):
+        encoded = encode(grey, format=options.format, quality=options.quality)
+    return _answer(seen, encoded, options, (grey.shape[0], grey.shape[1]))
+
+
+def finish_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> Answer:
+    """Turn saliency into an encoded cutout."""
+    with steps.step("matte"):
+        alpha, foreground_alpha = _alpha_at_source_size(seen, options.matting)
+        foreground = seen.picture.rgb
+        if options.matting == "fast" and not seen.is_empty:
+            foreground = estimate_foreground(foreground, foreground_alpha)
+    with steps.step("compose"):
+        composed = assemble_cutout(foreground, alpha)
+        if options.background_rgb is not None:
+            composed = over_colour(composed, options.background_rgb)
+    with steps.step("encode"):
+        encoded = encode(composed, format=options.format, quality=options.quality)
+    return _answer(seen, encoded, options, (composed.shape[0], composed.shape[1]))
+
+
+def _grey_mask(seen: Seen, options: MaskOptions) -> Grey:
+    height, width = seen.picture.rgb.shape[:2]
+    if options.size == "network":
+        alpha = seen.saliency
+    elif options.matting == "none" and options.threshold is None and seen.picture.own_alpha is None:
+        return publish(seen.saliency, height, width)
+    else:
+        alpha, _ = _alpha_at_source_size(seen, options.matting)
+    if options.threshold is not None:
+        return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0))
+    return to_grey(alpha)
+
+
+def _alpha_at_source_size(seen: Seen, matting: str) -> tuple[AlphaMatte, AlphaMatte]:
+    """Return alpha with and without the picture's own transparency, at the picture's size."""
+    height, width = seen.picture.rgb.shape[:2]
+    if matting == "fast" and not seen.is_empty:
+        alpha = refine_alpha(seen.picture.rgb, seen.saliency)
+    else:
+        alpha = resize_saliency(seen.saliency, height, width)
+    if seen.picture.own_alpha is None:
+        return alpha, alpha
+    return combine_alpha(alpha, seen.picture.own_alpha), alpha
+
+
+def fingerprint(upload: bytes, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
+    """Return a strong entity tag over the picture, the options and the model."""
+    digest = hashlib.sha256(upload)
+    digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _answer(
+    seen: Seen, encoded: bytes, options: MaskOptions | CutoutOptions, size: tuple[int, int]
+) -> Answer:
+    height, width = seen.picture.rgb.shape[:2]
+    return Answer(
+        encoded=encoded,
+        media_type=FORMATS[options.format],
+        width_px=size[1],
+        height_px=size[0],
+        model=seen.manifest.name,
+        provider=seen.provider,
+        matting="none" if seen.is_empty else options.matting,
+        verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty),
+        warnings=seen.picture.warnings,
+        etag=seen.etag,
+    )
+
+
+class _Deadline:
+    """Ends the block with ``DeadlineExceeded`` after ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await self._timeout.__aexit__(*error)  # type: ignore[arg-type] # passed through as received
+        except TimeoutError as timeout:
+            raise DeadlineExceeded(self._seconds) from timeout

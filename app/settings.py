@@ -1,0 +1,191 @@
+"""Settings: every knob of the service, read once from the environment.
+
+Each field states unit, default, bounds and one line of meaning; the table in the README is made
+from them and a test compares the two.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CUTOUT_"
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+
+
+class Limits(BaseModel):
+    """Bounds on one request and on all of them together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    upload_bytes: int = Field(20 * 2**20, ge=1024, le=2**31, description="Largest request body, in bytes.")
+    picture_pixels: int = Field(50_000_000, ge=1, le=10**9, description="Largest picture, in pixels.")
+    picture_side_px: int = Field(16_384, ge=1, le=65_535, description="Longest side of a picture, in pixels.")
+    in_flight_requests: int = Field(64, ge=1, le=10_000, description="Requests being worked on at a time.")
+    in_flight_bytes: int = Field(
+        256 * 2**20, ge=1024, description="Bytes of all uploads being worked on at a time."
+    )
+    in_flight_pixels: int | None = Field(
+        None,
+        ge=1,
+        description="Pixels of all pictures being worked on at a time; unset: what the memory budget holds.",
+    )
+    upload_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="Time a client has to send its body, in seconds."
+    )
+    deadline_s: float = Field(
+        60.0, gt=0, le=3600, description="Time from the first byte to the answer, in seconds."
+    )
+
+
+class Engine(BaseModel):
+    """How the network is run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch: int | None = Field(
+        None, ge=1, le=256, description="Pictures in one run; unset means 32 on CUDA and 1 on a CPU."
+    )
+    max_delay_s: float = Field(
+        0.0, ge=0, le=1, description="Time a picture waits for company while the device is idle, in seconds."
+    )
+    threads: int = Field(0, ge=0, le=1024, description="Cores inside one run on a CPU; 0 takes all.")
+    workers: int = Field(
+        0, ge=0, le=1024, description="Threads that decode, matte and encode; 0 takes one a core."
+    )
+    max_models: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="Models in memory at a time; those of `CUTOUT_MODELS` stay, others come on request.",
+    )
+    unload_after_s: float = Field(
+        900.0, gt=0, description="Time after which a model that came on request leaves if unused, in seconds."
+    )
+
+
+class Web(BaseModel):
+    """Where the service listens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: IPv4Address | IPv6Address = Field(IPv4Address("127.0.0.1"), description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    metrics_host: IPv4Address | IPv6Address = Field(
+        IPv4Address("127.0.0.1"), description="Address of the metrics page."
+    )
+    metrics_port: int | None = Field(
+        9000, ge=0, le=65_535, description="Port of the metrics page; 0 takes a free one, `none` has no page."
+    )
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: object) -> object:
+        return None if value == "none" else value
+
+
+class Lifecycle(BaseModel):
+    """How the process ends, and who starts it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    drain_delay_s: float = Field(
+        5.0, ge=0, le=300, description="Time to serve on after SIGTERM, while routing adapts, in seconds."
+    )
+    drain_timeout_s: float = Field(
+        30.0, ge=0, le=3600, description="Time to finish accepted requests after that, in seconds."
+    )
+    supervise: bool = Field(
+        default=False, description="Serve in a worker process, and replace it when it dies or hangs."
+    )
+    hang_timeout_s: float = Field(
+        10.0, ge=1, le=3600, description="Silence after which a supervised worker is replaced, in seconds."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings; the variable of ``limits.upload_bytes`` is ``CUTOUT_LIMITS__UPLOAD_BYTES``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    models: Annotated[tuple[ModelName, ...], NoDecode] = Field(
+        ("u2net",), min_length=1, description="Models to serve, comma-separated; the first is the default."
+    )
+    models_dir: Path = Field(Path("models"), description="Folder with one folder a model.")
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto", description="`cuda` refuses to start when CUDA is not really active; `auto` says why not."
+    )
+    memory_budget: int | None = Field(
+        None,
+        ge=64 * 2**20,
+        description="Bytes that pictures being worked on may take; unset means half of the machine's.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="One JSON object or one readable line a request; `auto` is text on a terminal."
+    )
+    limits: Limits = Limits()
+    engine: Engine = Engine()
+    web: Web = Web()
+    lifecycle: Lifecycle = Lifecycle()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+class UnknownSetting(ValueError):
+    """The environment holds a ``CUTOUT_*`` variable that means nothing."""
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        environ: Where to look for unknown names; the process environment by default.
+        overrides: Fields that the command line decides.
+
+    Raises:
+        UnknownSetting: A ``CUTOUT_*`` variable names no setting.
+        pydantic.ValidationError: A value is out of its bounds.
+    """
+    names = os.environ if environ is None else environ
+    known = {variable for variable, _, _ in describe()}
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise UnknownSetting(f"Unknown settings: {', '.join(unknown)}. The README lists those that exist.")
+    return Settings(**overrides)  # type: ignore[arg-type] # pydantic checks them
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Return (variable, default, meaning) of every setting, in order."""
+    rows: list[tuple[str, str, str]] = []
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            for inner, inner_field in group.model_fields.items():
+                variable = f"{PREFIX}{name}__{inner}".upper()
+                rows.append((variable, _shown(inner_field.default), inner_field.description or ""))
+            continue
+        rows.append((f"{PREFIX}{name}".upper(), _shown(field.default), field.description or ""))
+    return rows
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

@@ -1,0 +1,1 @@
+"""Web: the only home of the HTTP framework beside ``app/main.py``."""

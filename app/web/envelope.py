@@ -1,0 +1,128 @@
+"""Envelope: a request body and its query become one upload and named options.
+
+The picture comes as the raw body, as a multipart file, or as base64 in JSON; options come as
+query, form or JSON fields with the same names. Nothing here touches the disk.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
+
+from app.errors import MalformedRequest
+
+IMAGE_FIELDS = ("image", "file", "image_file")
+MAX_FIELDS = 32
+MAX_FIELD_BYTES = 4096
+
+
+@dataclass(slots=True)
+class Envelope:
+    """An upload and the options that came with it."""
+
+    upload: bytes = b""
+    options: dict[str, object] = field(default_factory=dict)
+
+    def add_option(self, name: str, value: object) -> None:
+        """Take one option.
+
+        Raises:
+            MalformedRequest: It was given before, or there are too many.
+        """
+        if name in self.options:
+            raise MalformedRequest("An option is given more than once.")
+        if len(self.options) >= MAX_FIELDS:
+            raise MalformedRequest(f"There are more than {MAX_FIELDS} options.")
+        self.options[name] = value
+
+
+def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> Envelope:
+    """Take upload and options out of a request.
+
+    A body that is neither multipart nor JSON is the picture itself, whatever its content type
+    says: the bytes decide.
+
+    Raises:
+        MalformedRequest: The envelope cannot be read, or holds no picture.
+    """
+    kind, parameters = parse_options_header(content_type)
+    envelope = Envelope()
+    for name, value in query:
+        envelope.add_option(name, value)
+    if kind == b"multipart/form-data":
+        _open_multipart(parameters.get(b"boundary"), body, envelope)
+    elif kind == b"application/json":
+        _open_json(body, envelope)
+    else:
+        envelope.upload = body
+    return envelope
+
+
+def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> None:
+    if not boundary:
+        raise MalformedRequest("The multipart body has no boundary.")
+    uploads: list[bytes] = []
+    ends: list[bool] = []
+
+    def take(name: bytes | None, value: bytes) -> None:
+        text = (name or b"").decode("utf-8", "replace")
+        if text in IMAGE_FIELDS:
+            uploads.append(value)
+            return
+        envelope.add_option(text, value.decode("utf-8", "replace"))
+
+    def on_field(part: Field) -> None:
+        take(part.field_name, part.value or b"")
+
+    def on_file(part: File) -> None:
+        part.file_object.seek(0)
+        take(part.field_name, part.file_object.read())
+
+    limits = {
+        "MAX_FIELDS": MAX_FIELDS,
+        "MAX_FIELD_SIZE": len(body) + 1,
+        "MAX_MEMORY_FILE_SIZE": len(body) + 1,  # never to disk
+    }
+    try:
+        parser = FormParser(
+            "multipart/form-data", on_field, on_file, lambda: ends.append(True), boundary, config=limits
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedRequest("The multipart body cannot be read.") from error
+    if not ends:
+        raise MalformedRequest("The multipart body ends before its last boundary.")
+    if len(uploads) != 1:
+        names = ", ".join(IMAGE_FIELDS)
+        raise MalformedRequest(f"Send exactly one picture, in a multipart file field named one of: {names}.")
+    if any(isinstance(v, str) and len(v) > MAX_FIELD_BYTES for v in envelope.options.values()):
+        raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
+    envelope.upload = uploads[0]
+
+
+def _open_json(body: bytes, envelope: Envelope) -> None:
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest("The body is not JSON.") from error
+    if not isinstance(members, dict) or not isinstance(members.get("image"), str):
+        raise MalformedRequest('The JSON body must be an object with a base64 text or data URL as "image".')
+    envelope.upload = _decode_base64(members.pop("image"))
+    for name, value in members.items():
+        envelope.add_option(name, value)
+
+
+def _decode_base64(text: str) -> bytes:
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise MalformedRequest('The data URL in "image" is not base64.')
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedRequest('The text in "image" is not base64.') from error

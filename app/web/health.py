@@ -1,0 +1,53 @@
+"""Health: three questions an orchestrator asks, each with its own answer."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from app.errors import NotReady
+from app.web.problems import describe_problem
+from app.web.service import service_of
+
+router = APIRouter()
+
+
+@router.get("/livez")
+async def livez(request: Request) -> JSONResponse:
+    """Say that the process answers and its executor moves; a failure means: restart it."""
+    pipeline = service_of(request).pipeline
+    if pipeline is not None and pipeline.is_stuck():
+        raise NotReady("The executor hangs; this process had better be replaced.")
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/startupz")
+async def startupz(request: Request) -> JSONResponse:
+    """Say that models are loaded and warm; until then the other probes should wait."""
+    service_of(request).ready_pipeline()
+    return JSONResponse({"status": "started"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """Say that requests are welcome, and what they will run on."""
+    service = service_of(request)
+    if service.drain.has_begun:
+        raise NotReady("The server is stopping.")
+    pipeline = service.ready_pipeline()
+    models = pipeline.models
+    return JSONResponse(
+        {
+            "status": "ready",
+            "device_requested": service.settings.device,
+            "provider": models.provider,
+            "why_not_cuda": pipeline.why_not_cuda,
+            "models": {manifest.name: provider for manifest, provider in models.manifests()},
+            "unavailable": sorted(models.broken),
+        }
+    )
+
+
+@router.get("/problems/{slug}", include_in_schema=False)
+async def problem_page(slug: str) -> PlainTextResponse:
+    """Describe a problem type: the page behind the ``type`` of an error answer."""
+    return describe_problem(slug)

@@ -1,0 +1,62 @@
+"""Journal: what is known of one request, gathered on its way and written down at its end."""
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import cast
+
+from starlette.types import Scope
+
+from app.pipeline import Answer
+from app.telemetry import StepTimes
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+
+
+@dataclass(slots=True)
+class Journal:
+    """The facts of one request; ``outcome`` is ``ok`` or the slug of a problem."""
+
+    request_id: str
+    steps: StepTimes
+    started_s: float
+    outcome: str = "ok"
+    traceparent: str | None = None
+    model: str | None = None
+    upload_bytes: int = 0
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace this request belongs to, if the caller named one."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
+
+    def note(self, answer: Answer) -> None:
+        """Keep what the log line says of an answer."""
+        self.model = answer.model
+        self.facts = {
+            "width_px": answer.width_px,
+            "height_px": answer.height_px,
+            "answer_bytes": len(answer.encoded),
+            "provider": answer.provider,
+            "matting": answer.matting,
+            "verdict": answer.verdict.label,
+        }
+
+
+def journal_of(scope: Scope) -> Journal:
+    """Return the journal that the outermost middleware put into the scope."""
+    return cast("Journal", scope["state"]["journal"])
+
+
+def request_id_from(wanted: str | None) -> str:
+    """Return the caller's request id if it is harmless, else a new one."""
+    if wanted is not None and _REQUEST_ID.fullmatch(wanted):
+        return wanted
+    return uuid.uuid4().hex
+
+
+def traceparent_from(sent: str | None) -> str | None:
+    """Return the caller's W3C traceparent if it is well-formed."""
+    return sent if sent is not None and _TRACEPARENT.fullmatch(sent) else None

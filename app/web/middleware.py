@@ -1,0 +1,78 @@
+"""Middleware: every request is named, timed, counted and logged, exactly once."""
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.engine.clock import Clock
+from app.telemetry import StepTimes, Telemetry
+from app.web.journal import Journal, request_id_from, traceparent_from
+
+ENDPOINTS = ("/v1/mask", "/v1/cutout", "/v1/models", "/livez", "/readyz", "/startupz", "/openapi.json")
+QUIET = frozenset({"/livez", "/readyz", "/startupz"})
+log = structlog.get_logger("cutout.web")
+
+
+class RequestJournal:
+    """Pure ASGI, outermost: opens the journal of a request and closes it when the answer is out."""
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, clock: Clock) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        endpoint = scope["path"] if scope["path"] in ENDPOINTS else "other"
+        self._telemetry.received.labels(endpoint).inc()
+        sent = Headers(scope=scope)
+        request_id = request_id_from(sent.get("x-request-id"))
+        journal = Journal(request_id, StepTimes(self._clock), self._clock.now_s())
+        journal.traceparent = traceparent_from(sent.get("traceparent"))
+        scope.setdefault("state", {})["journal"] = journal
+        status = 499
+
+        async def add_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                if journal.traceparent is not None:
+                    headers["traceparent"] = journal.traceparent
+                elapsed_ms = (self._clock.now_s() - journal.started_s) * 1e3
+                steps = journal.steps.server_timing()
+                headers["Server-Timing"] = f"{steps}, total;dur={elapsed_ms:.2f}".removeprefix(", ")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, add_headers)
+        finally:
+            self._close(endpoint, scope["method"], status, journal)
+
+    def _close(self, endpoint: str, method: str, status: int, journal: Journal) -> None:
+        duration_s = self._clock.now_s() - journal.started_s
+        outcome = "client-departed" if status == 499 else journal.outcome
+        self._telemetry.request_ended(
+            endpoint, model=journal.model, outcome=outcome, duration_s=duration_s, steps=journal.steps
+        )
+        if endpoint in QUIET and status == 200:
+            return
+        log.info(
+            "request",
+            request_id=journal.request_id,
+            **({"trace_id": journal.trace_id} if journal.trace_id else {}),
+            endpoint=endpoint,
+            method=method,
+            status=status,
+            outcome=outcome,
+            model=journal.model,
+            upload_bytes=journal.upload_bytes,
+            duration_ms=round(duration_s * 1e3, 2),
+            steps_ms={name: round(seconds * 1e3, 2) for name, seconds in journal.steps.seconds.items()},
+            **journal.facts,
+        )

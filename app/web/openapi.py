@@ -1,0 +1,135 @@
+"""OpenAPI: the description of the endpoints, made from the options and the table of problems."""
+
+import copy
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.web.envelope import IMAGE_FIELDS
+from app.web.problems import KINDS, MEDIA_TYPE
+
+BINARY = {"type": "string", "format": "binary"}
+ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
+UPLOAD_TYPES = ("image/jpeg", "image/png", "image/webp")
+ENVELOPE_STATUSES = (400, 408, 413, 415, 422, 500, 503, 504)
+
+
+def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
+    """Return the OpenAPI operation members of a picture endpoint."""
+    properties = options.model_json_schema()["properties"]
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": schema.get("description", ""),
+                "schema": _without(schema, "description", "title"),
+            }
+            for name, schema in properties.items()
+        ],
+        "requestBody": {"required": True, "content": _request_content(properties)},
+        "responses": {"200": _answer(what), **_problems()},
+    }
+
+
+def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
+    multipart = {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {
+                "image": {
+                    **BINARY,
+                    "description": f"The picture; also accepted as {', '.join(IMAGE_FIELDS[1:])}.",
+                },
+                **copy.deepcopy(properties),
+            },
+        }
+    }
+    json_body = {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {
+                "image": {"type": "string", "description": "The picture as base64 text or as a data URL."},
+                **copy.deepcopy(properties),
+            },
+        },
+        "example": {"image": f"data:image/png;base64,{ONE_PIXEL}", "format": "png"},
+    }
+    raw = {media_type: {"schema": BINARY} for media_type in UPLOAD_TYPES}
+    return {**raw, "multipart/form-data": multipart, "application/json": json_body}
+
+
+def _answer(what: str) -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "description": f"The {what}.",
+        "headers": {
+            "X-Request-Id": {"schema": text, "description": "Yours if you sent one, else a new one."},
+            "Server-Timing": {"schema": text, "description": "Every step with its duration in milliseconds."},
+            "X-Cutout-Model": {"schema": text, "description": "The model that ran."},
+            "X-Cutout-Provider": {
+                "schema": text,
+                "description": "The execution provider that really ran it.",
+            },
+            "X-Cutout-Matting": {"schema": text, "description": "The matting path that ran."},
+            "X-Cutout-Verdict": {"schema": text, "description": "What the result is worth, in a word."},
+            "X-Cutout-Warnings": {
+                "schema": text,
+                "description": "What was odd about the picture, if anything.",
+            },
+            "ETag": {"schema": text, "description": "Strong tag over picture, options and model."},
+        },
+        "content": {
+            **{media_type: {"schema": BINARY} for media_type in ("image/png", "image/webp", "image/jpeg")},
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "image": ONE_PIXEL,
+                    "media_type": "image/png",
+                    "width_px": 451,
+                    "height_px": 300,
+                    "model": "u2net",
+                    "provider": "CUDAExecutionProvider",
+                    "matting": "fast",
+                    "verdict": {
+                        "label": "ok",
+                        "coverage": 0.31,
+                        "uncertainty": 0.02,
+                        "box": [12, 8, 440, 300],
+                    },
+                    "warnings": [],
+                    "steps_ms": {"decode": 3.1, "infer": 9.8, "encode": 2.2},
+                },
+            },
+        },
+    }
+
+
+def _problems() -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status in ENVELOPE_STATUSES:
+        kinds = [kind for kind in KINDS if kind.status == status]
+        examples = {
+            kind.slug: {
+                "value": {
+                    "type": f"/problems/{kind.slug}",
+                    "title": kind.title,
+                    "status": status,
+                    "detail": kind.title + ".",
+                    "instance": "urn:request:0a1b2c",
+                }
+            }
+            for kind in kinds
+        }
+        responses[str(status)] = {
+            "description": "; ".join(kind.title for kind in kinds) + ".",
+            "content": {MEDIA_TYPE: {"schema": {"type": "object"}, "examples": examples}},
+        }
+    return responses
+
+
+def _without(schema: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name not in names}

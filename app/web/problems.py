@@ -1,0 +1,158 @@
+"""Problems: the one wall where errors become answers (RFC 9457, ``application/problem+json``).
+
+Rule 1: every leaf of the tree in ``app/errors.py`` has its row in ``PROBLEMS``; a test walks both.
+Rule 2: an answer never carries a stack trace, a path, a library's words or the caller's input.
+Rule 3: this is the only place that catches everything.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import errors
+from app.web.journal import journal_of
+from app.web.linger import BodyWatch
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger("cutout.web")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """One row of the table; ``slug`` names the problem type and the outcome in metrics."""
+
+    status: int
+    slug: str
+    title: str
+
+
+PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
+    errors.MalformedRequest: ProblemKind(400, "malformed-request", "The request cannot be read"),
+    errors.UnknownOption: ProblemKind(400, "unknown-option", "There is no such option"),
+    errors.InvalidOption: ProblemKind(422, "invalid-option", "An option is out of its range"),
+    errors.UploadTooLarge: ProblemKind(413, "upload-too-large", "The upload has too many bytes"),
+    errors.UploadTooSlow: ProblemKind(408, "upload-too-slow", "The upload took too long"),
+    errors.UnsupportedFormat: ProblemKind(415, "unsupported-format", "This is not an accepted image"),
+    errors.PictureTooLarge: ProblemKind(422, "picture-too-large", "The picture has too many pixels"),
+    errors.PictureTooComplex: ProblemKind(422, "picture-too-complex", "The picture is too costly to decode"),
+    errors.CorruptPicture: ProblemKind(422, "corrupt-picture", "The picture is damaged"),
+    errors.Overloaded: ProblemKind(503, "overloaded", "The server is at its limit"),
+    errors.NotReady: ProblemKind(503, "not-ready", "The server is not ready"),
+    errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
+    errors.ModelUnavailable: ProblemKind(503, "model-unavailable", "The model cannot be served"),
+    errors.ProviderUnavailable: ProblemKind(503, "provider-unavailable", "The device cannot be used"),
+    errors.InferenceFailed: ProblemKind(500, "inference-failed", "The network failed"),
+}
+NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here")
+METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "This method is not allowed here")
+INTERNAL = ProblemKind(500, "internal-error", "Something broke on our side")
+KINDS = (*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL)
+
+
+def problem(
+    kind: ProblemKind,
+    detail: str,
+    *,
+    request_id: str,
+    facts: dict[str, object] | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """Build the answer for one problem; ``facts`` become extension members."""
+    body = {
+        "type": f"/problems/{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": f"urn:request:{request_id}",
+        **(facts or {}),
+    }
+    return JSONResponse(body, kind.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
+    """Build the answer for an error of our own tree."""
+    kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    detail = str(error)
+    if kind.status == 500:
+        detail = "The request could not be finished. This is a bug; the log has it under the request id."
+    return problem(kind, detail, request_id=request_id, facts=error.facts(), headers=headers)
+
+
+def on_framework_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer what the router itself refuses: no such path, no such method."""
+    journal = journal_of(request.scope)
+    if not isinstance(error, HTTPException):  # pragma: no cover - registered for HTTPException alone
+        raise error
+    kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code, INTERNAL)
+    journal.outcome = kind.slug
+    headers = dict(error.headers or {})
+    detail = f"{kind.title}. The endpoints are listed at /openapi.json."
+    return problem(kind, detail, request_id=journal.request_id, headers=headers)
+
+
+class ClientDeparted(Exception):
+    """The client closed the connection; nobody waits for an answer."""
+
+
+class ProblemWall:
+    """Pure ASGI: turns whatever a request raises into its problem, once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        journal = journal_of(scope)
+        has_begun = False
+
+        async def note_begin(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        body = BodyWatch(receive)
+        try:
+            await self._app(scope, body, note_begin)
+            return
+        except ClientDeparted:
+            journal.outcome = "client-departed"
+            return
+        except errors.CutoutError as error:
+            response = problem_of(error, journal.request_id)
+            journal.outcome = response_slug(error)
+            if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
+                reason = getattr(error, "reason", None)
+                log.error("request failed", request_id=journal.request_id, reason=reason, exc_info=error)
+        except Exception as error:
+            log.exception("request broke", request_id=journal.request_id, exc_info=error)
+            journal.outcome = INTERNAL.slug
+            detail = "Something broke on our side. This is a bug; the log has it under the request id."
+            response = problem(INTERNAL, detail, request_id=journal.request_id)
+        if not has_begun:
+            await body.linger(scope)
+            await response(scope, receive, send)
+
+
+def response_slug(error: errors.CutoutError) -> str:
+    """Return the slug under which an error is answered and counted."""
+    return next(PROBLEMS[cls].slug for cls in type(error).__mro__ if cls in PROBLEMS)
+
+
+def describe_problem(slug: str) -> PlainTextResponse:
+    """Return the page behind a problem's ``type``.
+
+    Raises:
+        HTTPException: There is no such problem.
+    """
+    kind = next((kind for kind in KINDS if kind.slug == slug), None)
+    if kind is None:
+        raise HTTPException(404)
+    return PlainTextResponse(f"{kind.slug}\n\nHTTP status {kind.status}: {kind.title}.\n")

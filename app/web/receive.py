@@ -1,0 +1,52 @@
+"""Receive: the bytes of a request body, within a limit of bytes and of time."""
+
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
+
+from app.engine.admission import Permit
+from app.errors import MalformedRequest, UnsupportedFormat, UploadTooLarge, UploadTooSlow
+from app.web.problems import ClientDeparted
+
+
+async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeout_s: float) -> bytes:
+    """Read the whole body into memory; nothing is read once it is known to be refused.
+
+    Raises:
+        UnsupportedFormat: The body is compressed.
+        UploadTooLarge: It is, or says it is, longer than ``limit_bytes``.
+        UploadTooSlow: It is not complete after ``timeout_s``.
+        Overloaded: The uploads of all requests together are over their budget.
+        ClientDeparted: The client closed the connection.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedFormat(("identity",), what="content encoding")
+    if declared_length(request) > limit_bytes:
+        raise UploadTooLarge(limit_bytes)
+    chunks: list[bytes] = []
+    received = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > limit_bytes:
+                    raise UploadTooLarge(limit_bytes)
+                permit.hold_bytes(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise UploadTooSlow(timeout_s) from error
+    except ClientDisconnect as error:
+        raise ClientDeparted from error
+    return b"".join(chunks)
+
+
+def declared_length(request: Request) -> int:
+    """Return the ``Content-Length`` of a request, 0 if it has none.
+
+    Raises:
+        MalformedRequest: It is not a number.
+    """
+    text = request.headers.get("content-length", "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise MalformedRequest("The Content-Length header is not a number.")
+    return int(text)

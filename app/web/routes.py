@@ -1,0 +1,162 @@
+"""Routes: ``/v1``, from request to answer."""
+
+import base64
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.engine.manifest import Manifest
+from app.errors import MalformedRequest
+from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
+from app.pipeline import Answer, Job
+from app.web.departure import unless_departed
+from app.web.envelope import Envelope, open_envelope
+from app.web.journal import journal_of
+from app.web.openapi import describe_endpoint
+from app.web.receive import read_body
+from app.web.service import Service, service_of
+
+router = APIRouter()
+Carry = Callable[[bytes, OptionsT, Job], Coroutine[Any, Any, Answer]]
+
+
+@router.post(
+    "/v1/mask", response_class=Response, openapi_extra=describe_endpoint(MaskOptions, "saliency mask")
+)
+async def mask(request: Request) -> Response:
+    """Return the saliency mask of a picture.
+
+    By default it is the map as the authors of U²-Net publish it: stretched from its minimum to
+    its maximum, bilinear at the upright picture's size, 8-bit grey. A picture without a subject
+    gives an all-black mask and the verdict `no_foreground`.
+    """
+    service = service_of(request)
+    return await _answer(request, service, MaskOptions, service.ready_pipeline().mask)
+
+
+@router.post("/v1/cutout", response_class=Response, openapi_extra=describe_endpoint(CutoutOptions, "cutout"))
+async def cutout(request: Request) -> Response:
+    """Return the picture's subject with straight alpha, at the upright picture's size.
+
+    Colours along the edge are free of the old background; where alpha is 0, so are the colours.
+    """
+    service = service_of(request)
+    return await _answer(request, service, CutoutOptions, service.ready_pipeline().cutout)
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> JSONResponse:
+    """List the models in memory, the default first, with their licences and quality figures.
+
+    `on_request` are models that are loaded when a request asks for one.
+    """
+    models = service_of(request).ready_pipeline().models
+    return JSONResponse(
+        {
+            "default": models.default,
+            "models": [_describe_model(manifest, provider) for manifest, provider in models.manifests()],
+            "on_request": models.elsewhere(),
+            "unavailable": sorted(models.broken),
+        }
+    )
+
+
+async def _answer(
+    request: Request, service: Service, kind: type[OptionsT], carry: Carry[OptionsT]
+) -> Response:
+    """Carry one request from its first byte to its answer; the permit ends before the writing."""
+    journal = journal_of(request.scope)
+    limits = service.settings.limits
+    with service.admission.enter() as permit:
+        with journal.steps.step("receive"):
+            body = await read_body(
+                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+            )
+            journal.upload_bytes = len(body)
+            envelope = await _open(request, body)
+            del body
+        options = parse_options(kind, envelope.options)
+        job = Job(permit, journal.steps, journal.started_s + _allowed_s(request, limits.deadline_s))
+        answer = await unless_departed(request, carry(envelope.upload, options, job))
+    journal.note(answer)
+    return _response(request, answer)
+
+
+def _allowed_s(request: Request, longest_s: float) -> float:
+    """Return the seconds a request has: its ``X-Request-Timeout-Ms``, or the server's if that is less."""
+    text = request.headers.get("x-request-timeout-ms")
+    if text is None:
+        return longest_s
+    if not text.isascii() or not text.isdigit() or not int(text[:10]) > 0:
+        raise MalformedRequest("The X-Request-Timeout-Ms header is not a whole number of milliseconds.")
+    return min(int(text[:10]) / 1000, longest_s)
+
+
+async def _open(request: Request, body: bytes) -> Envelope:
+    content_type = request.headers.get("content-type", "")
+    query = request.query_params.multi_items()
+    if content_type.startswith(("multipart/", "application/json")):
+        return await run_in_threadpool(open_envelope, content_type, body, query)
+    return open_envelope(content_type, body, query)
+
+
+def _response(request: Request, answer: Answer) -> Response:
+    headers = {
+        "X-Cutout-Model": answer.model,
+        "X-Cutout-Provider": answer.provider,
+        "X-Cutout-Matting": answer.matting,
+        "X-Cutout-Verdict": answer.verdict.label,
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
+    if answer.warnings:
+        headers["X-Cutout-Warnings"] = ", ".join(answer.warnings)
+    if _wants_json(request.headers.get("accept", "*/*")):
+        headers["ETag"] = f'"{answer.etag}-json"'
+        return JSONResponse(_as_json(request, answer), headers=headers)
+    headers["ETag"] = f'"{answer.etag}"'
+    return Response(answer.encoded, media_type=answer.media_type, headers=headers)
+
+
+def _wants_json(accept: str) -> bool:
+    """Tell whether a client accepts JSON and no picture; one that takes either gets the picture."""
+    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return "application/json" in kinds and not any(k == "*/*" or k.startswith("image/") for k in kinds)
+
+
+def _as_json(request: Request, answer: Answer) -> dict[str, object]:
+    steps = journal_of(request.scope).steps.seconds
+    return {
+        "image": base64.b64encode(answer.encoded).decode("ascii"),
+        "media_type": answer.media_type,
+        "width_px": answer.width_px,
+        "height_px": answer.height_px,
+        "model": answer.model,
+        "provider": answer.provider,
+        "matting": answer.matting,
+        "verdict": {"label": answer.verdict.label, **asdict(answer.verdict)},
+        "warnings": list(answer.warnings),
+        "steps_ms": {name: round(seconds * 1e3, 2) for name, seconds in steps.items()},
+    }
+
+
+def _describe_model(manifest: Manifest, provider: str) -> dict[str, object]:
+    return {
+        "name": manifest.name,
+        "architecture": manifest.architecture,
+        "provider": provider,
+        "input_size_px": manifest.input_size_px,
+        "output": manifest.output,
+        "precision": manifest.precision,
+        "parameters": manifest.parameters,
+        "sha256": manifest.sha256,
+        "license": manifest.weights.license,
+        "authors": manifest.weights.authors,
+        "source": manifest.weights.source,
+        "quality": manifest.quality,
+    }

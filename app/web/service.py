@@ -1,0 +1,45 @@
+"""Service: what the routes share, and the door that stays shut until the model is warm."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from app.engine.admission import Admission
+from app.engine.clock import Clock
+from app.errors import CutoutError, NotReady
+from app.pipeline import Pipeline
+from app.settings import Settings
+from app.telemetry import Telemetry
+from app.web.drain import Drain
+
+
+@dataclass(slots=True)
+class Service:
+    """The parts of a running service; ``pipeline`` appears once models are loaded and warm."""
+
+    settings: Settings
+    telemetry: Telemetry
+    admission: Admission
+    clock: Clock
+    drain: Drain
+    pipeline: Pipeline | None = None
+    failure: CutoutError | None = None
+
+    def ready_pipeline(self) -> Pipeline:
+        """Return the pipeline.
+
+        Raises:
+            NotReady: The models are not loaded yet, or cannot be.
+        """
+        if self.pipeline is None:
+            raise NotReady(
+                "The model could not be loaded." if self.failure else "The model is still loading."
+            )
+        return self.pipeline
+
+
+def service_of(request: Request) -> Service:
+    """Return the service that answers a request."""
+    service = request.app.state.service
+    assert isinstance(service, Service)  # noqa: S101 - create_app puts it there
+    return service

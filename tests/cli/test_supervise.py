@@ -1,0 +1,129 @@
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from app.cli.supervise import (
+    Inherited,
+    Signs,
+    Supervisor,
+    configure_parent_logs,
+    exit_code,
+    pause_s,
+    why_kill,
+)
+from app.engine.clock import SystemClock
+from app.settings import Lifecycle
+
+HEAVY = ("onnxruntime", "cv2", "numpy", "fastapi", "starlette", "uvicorn", "prometheus_client")
+# A worker in miniature: FIRST is what the first one does, later ones tell the parent to stop.
+WORKER = """
+import os, signal, sys, time
+listener, heartbeat, restarts = map(int, sys.argv[-1].split(","))
+say = lambda signs: os.write(heartbeat, signs)
+if restarts:
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(30)
+FIRST
+"""
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Give the test's own process its signal handlers back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def supervised(first: str, **lifecycle: float) -> int:
+    configure_parent_logs("json")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        command = [sys.executable, "-c", WORKER.replace("FIRST", first)]
+        return Supervisor(command, listener, Lifecycle(**lifecycle), SystemClock()).run()
+
+
+@pytest.mark.parametrize(
+    ("signs", "now_s", "why"),
+    [
+        (Signs(0.0), 119.9, None),
+        (Signs(0.0), 120.1, "it gives no sign of life"),
+        (Signs(0.0, is_warm=True), 9.9, None),
+        (Signs(0.0, is_warm=True), 10.1, "it gives no sign of life"),
+        (Signs(0.0, is_warm=True, is_stuck=True), 0.0, "its executor hangs"),
+        (Signs(0.0, is_warm=True, is_stuck=True, stop_by_s=40.0), 39.9, None),
+        (Signs(0.0, is_warm=True, stop_by_s=40.0), 40.0, "it did not end in time"),
+    ],
+)
+def test_a_worker_is_killed_when_it_hangs_and_a_stopping_one_when_time_is_up(
+    signs: Signs, now_s: float, why: str | None
+) -> None:
+    assert why_kill(signs, now_s, hang_timeout_s=10) == why
+
+
+def test_the_first_restart_is_at_once_and_short_lives_in_a_row_wait_ever_longer() -> None:
+    assert [pause_s(short_lives) for short_lives in (0, 1, 2, 3, 4, 100)] == [0, 0, 0.5, 1, 2, 30]
+
+
+@pytest.mark.parametrize(
+    ("returncode", "signals", "code"),
+    [
+        (0, (signal.SIGTERM,), 0),
+        (3, (signal.SIGTERM,), 3),
+        (-signal.SIGTERM, (signal.SIGTERM,), 0),
+        (-signal.SIGKILL, (signal.SIGTERM,), 137),
+        (0, (signal.SIGTERM, signal.SIGTERM), 1),
+    ],
+)
+def test_the_exit_code_is_the_workers(returncode: int, signals: tuple[int, ...], code: int) -> None:
+    assert exit_code(returncode, signals) == code
+
+
+def test_what_is_inherited_survives_the_command_line() -> None:
+    assert Inherited.parse(str(Inherited(3, 4, 5))) == Inherited(3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        ("say(b'+'); sys.exit(0)", "it ended"),
+        ("say(b'+'); sys.exit(7)", "it ended"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "it ended"),
+        ("say(b'+!'); time.sleep(30)", "its executor hangs"),
+        ("say(b'+'); time.sleep(30)", "it gives no sign of life"),
+        ("say(b'+'); os.close(heartbeat); time.sleep(30)", "it closed its pipe"),
+    ],
+)
+def test_a_worker_that_ends_or_hangs_is_replaced_with_one_line_that_says_why(
+    first: str, why: str, handlers: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = supervised(first, hang_timeout_s=1)
+    (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+
+    assert code == 0
+    assert (line["event"], line["why"], line["restarts"]) == ("the worker is replaced", why, 1)
+
+
+@pytest.mark.parametrize("code", [1, 3])
+def test_a_first_worker_that_cannot_start_is_believed(
+    code: int, handlers: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert supervised(f"say(b'.'); sys.exit({code})") == code
+    assert not capfd.readouterr().err
+
+
+def test_the_parent_imports_nothing_heavy() -> None:
+    script = f"""
+import sys
+import app.cli, app.cli.supervise
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ended.stdout.strip() == "[]"

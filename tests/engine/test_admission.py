@@ -1,0 +1,93 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.admission import Admission, Budget
+from app.errors import Overloaded
+
+BUDGET = Budget(requests=2, upload_bytes=100, pixels=1000)
+
+
+def test_a_request_over_the_budget_is_refused_at_once() -> None:
+    admission = Admission(BUDGET)
+    admission.enter()
+    admission.enter()
+
+    with pytest.raises(Overloaded) as refusal:
+        admission.enter()
+
+    assert refusal.value.resource == "requests in flight"
+    assert refusal.value.retry_after_s == 1
+
+
+@pytest.mark.parametrize(("hold", "limit"), [("hold_bytes", 100), ("hold_pixels", 1000)])
+def test_the_last_unit_of_a_budget_is_granted_and_the_next_refused(hold: str, limit: int) -> None:
+    permit = Admission(BUDGET).enter()
+    getattr(permit, hold)(limit)
+
+    with pytest.raises(Overloaded):
+        getattr(permit, hold)(1)
+
+
+def test_a_permit_released_twice_counts_once() -> None:
+    admission = Admission(BUDGET)
+    first, _second = admission.enter(), admission.enter()
+    first.hold_bytes(60)
+    first.release()
+    first.release()
+
+    assert (admission.requests, admission.upload_bytes) == (1, 0)
+
+
+def test_a_failing_request_gives_its_permit_back() -> None:
+    admission = Admission(BUDGET)
+
+    def ask_for_too_much() -> None:
+        with admission.enter() as permit:
+            permit.hold_pixels(400)
+            permit.hold_pixels(700)
+
+    with pytest.raises(Overloaded):
+        ask_for_too_much()
+
+    assert (admission.requests, admission.pixels) == (0, 0)
+
+
+def test_saturation_is_that_of_the_scarcest_budget() -> None:
+    admission = Admission(BUDGET)
+    permit = admission.enter()
+    permit.hold_bytes(20)
+    permit.hold_pixels(900)
+
+    assert admission.saturation() == 0.9
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["enter", "bytes", "pixels", "release"]), st.integers(0, 400)), max_size=60
+    )
+)
+def test_what_is_in_flight_is_the_sum_of_the_permits_and_never_over_budget(
+    steps: list[tuple[str, int]],
+) -> None:
+    admission = Admission(BUDGET)
+    held: list[tuple[object, list[int]]] = []
+    for action, amount in steps:
+        try:
+            if action == "enter":
+                held.append((admission.enter(), [0, 0]))
+            elif held and action == "release":
+                held.pop(amount % len(held))[0].release()  # type: ignore[attr-defined] # a Permit
+            elif held:
+                permit, sums = held[amount % len(held)]
+                if action == "bytes":
+                    permit.hold_bytes(amount)  # type: ignore[attr-defined] # a Permit
+                    sums[0] += amount
+                elif action == "pixels":
+                    permit.hold_pixels(amount)  # type: ignore[attr-defined] # a Permit
+                    sums[1] += amount
+        except Overloaded:
+            pass
+        assert len(held) == admission.requests <= BUDGET.requests
+        assert sum(s[0] for _, s in held) == admission.upload_bytes <= BUDGET.upload_bytes
+        assert sum(s[1] for _, s in held) == admission.pixels <= BUDGET.pixels

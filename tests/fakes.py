@@ -1,0 +1,189 @@
+"""Fakes: small real implementations of the engine's interfaces, for tests without waiting.
+
+Each passes the same contract test as the thing it stands for (``tests/test_fakes.py``).
+"""
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.arrays import NetworkInput, SaliencyMap
+from app.engine.manifest import Manifest, WeightsOrigin
+from app.errors import ModelUnavailable
+
+
+class ManualClock:
+    """A clock that moves when told to."""
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self._now_s = now_s
+
+    def now_s(self) -> float:
+        """Return the time that was set."""
+        return self._now_s
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass at once."""
+        if seconds < 0:
+            raise ValueError("A clock never runs backwards.")
+        self._now_s += seconds
+
+
+@dataclass
+class SimulatedBackend:
+    """A network whose saliency is the picture's mean brightness, at the picture's size.
+
+    A picture is known by the value of its first byte, its mark.
+
+    Attributes:
+        alpha_s: Seconds that any run takes.
+        beta_s: Seconds more for each picture in it.
+        jitter: Part of that time by which it varies at random, from a fixed seed.
+        fail_at: Marks of pictures that make a run raise.
+        poison_at: Marks of pictures whose own numbers are not finite.
+        hang_at: Marks of pictures that make a run last for ``hang_s``.
+        hang_s: How long a hung run lasts, unless it is aborted.
+        spend: Lets time pass; ``ManualClock.advance`` or ``time.sleep``.
+        gate: Holds every run until it is set or the run is aborted.
+        on_run: Called in the middle of each run.
+    """
+
+    alpha_s: float = 0.0
+    beta_s: float = 0.0
+    jitter: float = 0.0
+    fail_at: frozenset[int] = frozenset()
+    poison_at: frozenset[int] = frozenset()
+    hang_at: frozenset[int] = frozenset()
+    hang_s: float = 60.0
+    spend: Callable[[float], None] = lambda _: None
+    gate: threading.Event | None = None
+    on_run: Callable[["SimulatedRun"], None] = lambda _: None
+    batches: list[tuple[str, list[int]]] = field(default_factory=list)
+    started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def prepare_run(self, model: str, batch: NetworkInput) -> "SimulatedRun":
+        """Return a run over ``batch``, uint8 (N, S, S, 3)."""
+        return SimulatedRun(self, model, batch)
+
+
+@dataclass
+class SimulatedRun:
+    """One run of a ``SimulatedBackend``."""
+
+    backend: SimulatedBackend
+    model: str
+    batch: NetworkInput
+    is_aborted: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def marks(self) -> list[int]:
+        """The marks of the pictures in the run, padding included."""
+        return [int(item[0, 0, 0]) for item in self.batch]
+
+    def result(self) -> SaliencyMap:
+        """Return a constant map a picture."""
+        backend, marks = self.backend, self.marks
+        backend.batches.append((self.model, marks))
+        backend.started.release()
+        seconds = backend.alpha_s + backend.beta_s * len(marks)
+        backend.spend(seconds * (1 + backend.jitter * backend.chance.uniform(-1, 1)))
+        backend.on_run(self)
+        while backend.gate is not None and not backend.gate.wait(0.001) and not self.is_aborted.is_set():
+            pass
+        if backend.hang_at.intersection(marks):
+            backend.spend(backend.hang_s)
+        if self.is_aborted.is_set():
+            raise RuntimeError("simulated abort")
+        if backend.fail_at.intersection(marks):
+            raise RuntimeError("simulated failure")
+        means = self.batch.reshape(len(marks), -1).mean(axis=1, dtype=np.float32) / np.float32(255)
+        saliency = np.broadcast_to(means[:, None, None], self.batch.shape[:3]).astype(np.float32)
+        for index, mark in enumerate(marks):
+            if mark in backend.poison_at:
+                saliency[index] = np.nan
+        return saliency
+
+    def abort(self) -> None:
+        """Make ``result`` raise soon."""
+        self.is_aborted.set()
+
+
+@dataclass(frozen=True)
+class SimulatedSession:
+    """A network in memory that runs on a ``SimulatedBackend``."""
+
+    manifest: Manifest
+    provider: str = "SimulatedProvider"
+    backend: SimulatedBackend = field(default_factory=SimulatedBackend)
+
+    def prepare_run(self, batch: NetworkInput) -> SimulatedRun:
+        """Return a run over ``batch``."""
+        return self.backend.prepare_run(self.manifest.name, batch)
+
+
+@dataclass(frozen=True)
+class SimulatedLoaded:
+    """What a ``SimulatedSource`` brings."""
+
+    session: SimulatedSession
+    seconds: Mapping[int, float]
+
+
+@dataclass
+class SimulatedSource:
+    """A folder of models; those in ``damaged`` cannot be trusted. ``on_load`` is called in each load."""
+
+    names: frozenset[str]
+    damaged: frozenset[str] = frozenset()
+    on_load: Callable[[str], None] = lambda _: None
+    loads: list[str] = field(default_factory=list)
+
+    def found(self) -> frozenset[str]:
+        """Return the names of all models, damaged or not."""
+        return self.names
+
+    def load(self, name: str) -> SimulatedLoaded:
+        """Return a loaded model, or raise ``ModelUnavailable``."""
+        self.loads.append(name)
+        self.on_load(name)
+        if name in self.damaged or name not in self.names:
+            raise ModelUnavailable(name, f"{name} is not the file its manifest names")
+        origin = WeightsOrigin(source="nowhere", sha256="0" * 64, license="CC0-1.0", authors="nobody")
+        manifest = Manifest(
+            name=name,
+            architecture="simulated",
+            sha256="0" * 64,
+            size_bytes=0,
+            opset=18,
+            input_size_px=4,
+            output="mean brightness",
+            precision="float32",
+            parameters=0,
+            weights=origin,
+            quality={},
+        )
+        return SimulatedLoaded(SimulatedSession(manifest), {1: 0.001})
+
+
+@dataclass
+class RecordingObserver:
+    """Remembers which batches ran, and which models are there."""
+
+    ran: list[tuple[str, int, int]] = field(default_factory=list)
+    present: set[str] = field(default_factory=set)
+
+    def model_came(self, name: str, provider: str) -> None:
+        """Take note of a model that is in memory now."""
+        self.present.add(name)
+
+    def model_went(self, name: str, provider: str) -> None:
+        """Take note of a model that is not in memory any more."""
+        self.present.remove(name)
+
+    def batch_ran(self, model: str, *, pictures: int, padding: int, duration_s: float) -> None:
+        """Take note of one run."""
+        self.ran.append((model, pictures, padding))

@@ -1,0 +1,40 @@
+from app.imaging.containers import jpeg_segments, png_chunks, webp_chunks
+from tests.pictures import jpeg, photo, png, webp
+
+PICTURE = photo(20, 30)
+
+
+def test_a_jpeg_ends_with_its_end_marker_and_has_one_frame() -> None:
+    names = [segment.name for segment in jpeg_segments(jpeg(PICTURE))]
+
+    assert (b"\xd9", 1, 1) == (names[-1], names.count(b"\xc0"), names.count(b"\xda"))
+
+
+def test_a_progressive_jpeg_has_many_scans() -> None:
+    """Colour: 1 for DC, 2 + 1 + 1 for AC, 1 for DC refinement, 1 + 3 for AC refinement."""
+    names = [segment.name for segment in jpeg_segments(jpeg(PICTURE, progressive=True))]
+
+    assert 10 == names.count(b"\xda")
+
+
+def test_a_png_is_walked_from_header_to_end() -> None:
+    names = [chunk.name for chunk in png_chunks(png(PICTURE) + b"trailing")]
+
+    assert (b"IHDR", b"IEND") == (names[0], names[-1])
+
+
+def test_a_webp_names_its_chunks() -> None:
+    names = [chunk.name for chunk in webp_chunks(webp(PICTURE, exif_orientation=3))]
+
+    assert {b"VP8X", b"VP8 ", b"EXIF"} == set(names)
+
+
+def test_parts_lie_inside_the_file_wherever_it_is_cut() -> None:
+    for upload, walk in (
+        (jpeg(PICTURE), jpeg_segments),
+        (png(PICTURE), png_chunks),
+        (webp(PICTURE), webp_chunks),
+    ):
+        for kept in range(40, len(upload), 7):
+            for part in walk(upload[:kept]):
+                assert part.start <= part.end <= kept

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from app.arrays import Rgb
+from app.imaging.prepare import prepare
+from tests.pictures import flat, noise, photo
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 500), (500, 1), (7, 9), (320, 320), (3300, 200)])
+def test_any_picture_becomes_the_networks_square(height: int, width: int) -> None:
+    actual = prepare(flat(height, width, (10, 20, 30)), 320)
+
+    assert_array_equal(actual, flat(320, 320, (10, 20, 30)))
+    assert actual.flags.c_contiguous
+
+
+def test_a_picture_of_the_networks_size_is_left_as_it_is() -> None:
+    rgb = noise((32, 32, 3))
+
+    assert_array_equal(prepare(rgb, 32), rgb)
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (50, 41), (319, 100)])
+def test_up_to_ten_sides_it_is_plain_bilinear_without_antialiasing(height: int, width: int) -> None:
+    """One grey level of slack: OpenCV interpolates in fixed point."""
+    rgb = noise((height, width, 3))
+    actual = prepare(rgb, 32)
+
+    assert np.abs(actual.astype(float) - _bilinear(rgb, 32)).max() <= 1
+
+
+def test_from_ten_sides_on_whole_blocks_are_averaged_first() -> None:
+    """320 is 2 × 160 = 2 × 5 × 32: blocks of two, then bilinear. The mean of four bytes is rounded first."""
+    rgb = noise((320, 320, 3))
+    blocks = np.rint(rgb.reshape(160, 2, 160, 2, 3).mean(axis=(1, 3)))
+    actual = prepare(rgb, 32)
+
+    assert np.abs(actual.astype(float) - _bilinear(blocks, 32)).max() <= 1
+
+
+def test_each_side_is_averaged_by_its_own_factor() -> None:
+    rgb = noise((64, 640, 3))
+    blocks = np.rint(rgb.reshape(64, 160, 4, 3).mean(axis=2))
+    actual = prepare(rgb, 32)
+
+    assert np.abs(actual.astype(float) - _bilinear(blocks, 32)).max() <= 1
+
+
+def test_a_remainder_that_fills_no_block_does_not_shift_the_picture() -> None:
+    """A ramp stays the ramp: its ends and its middle keep their places to a grey level."""
+    ramp = np.repeat(np.linspace(0, 255, 3299)[None, :, None], 3, axis=2).repeat(4, axis=0)
+    actual = prepare(np.rint(ramp).astype(np.uint8), 320)[0, :, 0].astype(float)
+    expected = ((np.arange(320) + 0.5) / 320 * 3299 - 0.5) / 3298 * 255
+
+    assert np.abs(actual - expected).max() <= 1
+
+
+def test_the_argument_is_not_written_to() -> None:
+    rgb = photo(70, 50)
+    before = rgb.copy()
+    prepare(rgb, 16)
+
+    np.testing.assert_array_equal(rgb, before)
+
+
+def _bilinear(rgb: Rgb | NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Interpolate by hand, with pixel centres at half integers and repeated borders."""
+
+    def along(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        size = values.shape[axis]
+        position = np.clip((np.arange(side) + 0.5) * size / side - 0.5, 0, size - 1)
+        first = np.minimum(np.floor(position).astype(int), max(size - 2, 0))
+        share = (position - first).reshape([-1 if i == axis else 1 for i in range(3)])
+        second = np.minimum(first + 1, size - 1)
+        return (1 - share) * values.take(first, axis) + share * values.take(second, axis)
+
+    return along(along(np.asarray(rgb, dtype=np.float64), 0), 1)

@@ -1,0 +1,165 @@
+import contextlib
+import struct
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge, UnsupportedFormat
+from app.imaging.sniff import ACCEPTED, Header, check_size, sniff
+from tests.pictures import jpeg, noise, photo, png, png_header, scan_bomb, webp
+
+PICTURE = photo(30, 47)
+
+
+@pytest.mark.parametrize(
+    ("upload", "expected"),
+    [
+        (jpeg(PICTURE), Header("jpeg", 47, 30, "image/jpeg")),
+        (jpeg(PICTURE, progressive=True), Header("jpeg", 47, 30, "image/jpeg")),
+        (jpeg(PICTURE[:, :, 0]), Header("jpeg", 47, 30, "image/jpeg")),
+        (png(PICTURE), Header("png", 47, 30, "image/png")),
+        (webp(PICTURE), Header("webp", 47, 30, "image/webp")),
+        (webp(PICTURE, lossless=True), Header("webp", 47, 30, "image/webp")),
+        (webp(PICTURE, exif_orientation=1), Header("webp", 47, 30, "image/webp")),
+        (webp(noise((30, 47, 4))), Header("webp", 47, 30, "image/webp")),
+    ],
+    ids=[
+        "jpeg",
+        "progressive",
+        "grey",
+        "png",
+        "lossy webp",
+        "lossless webp",
+        "extended webp",
+        "webp with alpha",
+    ],
+)
+def test_format_and_size_are_read_from_the_bytes(upload: bytes, expected: Header) -> None:
+    actual = sniff(upload)
+
+    assert expected == actual
+
+
+def test_the_size_is_the_stored_one_whatever_the_orientation() -> None:
+    actual = sniff(jpeg(PICTURE, exif_orientation=6))
+
+    assert (47, 30) == (actual.width_px, actual.height_px)
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [b"GIF89a" + bytes(40), b"BM" + bytes(40), b"<svg/>", b"\xff", b"RIFF\x00\x00\x00\x00WAVE" + bytes(40)],
+)
+def test_other_bytes_are_not_accepted(upload: bytes) -> None:
+    with pytest.raises(UnsupportedFormat) as raised:
+        sniff(upload)
+
+    assert ACCEPTED == raised.value.accepted
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        b"",
+        jpeg(PICTURE)[:20],
+        png(PICTURE)[:20],
+        webp(PICTURE)[:20],
+        png_header(0, 5) + bytes(4),
+        png_header(5, 0) + bytes(4),
+        b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 0, 9, 1) + b"\x01\x11\x00\xff\xd9",
+        b"\x89PNG\r\n\x1a\n" + bytes(60),
+        b"RIFF\x40\x00\x00\x00WEBPABCD" + bytes(60),
+    ],
+)
+def test_a_recognised_format_with_a_broken_header_is_corrupt(upload: bytes) -> None:
+    with pytest.raises(CorruptPicture):
+        sniff(upload)
+
+
+@pytest.mark.parametrize("upload", [jpeg(PICTURE), png(PICTURE), webp(PICTURE)])
+def test_a_file_without_its_last_byte_is_not_whole(upload: bytes) -> None:
+    assert (True, False) == (sniff(upload).is_whole, sniff(upload[:-1]).is_whole)
+
+
+def test_a_scan_bomb_is_too_complex() -> None:
+    with pytest.raises(PictureTooComplex):
+        sniff(scan_bomb(64, 64, extra_scans=60))
+
+
+def test_scans_count_by_the_megapixels_that_they_go_over() -> None:
+    """A grey progressive JPEG has 6 scans of its own: 21 over 49 megapixels are 1029."""
+    with pytest.raises(PictureTooComplex):
+        sniff(_with_size(scan_bomb(16, 16, extra_scans=15), 7000, 7000))
+
+    assert 7000 == sniff(_with_size(scan_bomb(16, 16, extra_scans=14), 7000, 7000)).width_px
+
+
+def test_bytes_that_look_like_scans_inside_a_comment_do_not_count() -> None:
+    comment = b"\xff\xda\x00\x02" * 1000
+    upload = jpeg(PICTURE)
+    commented = upload[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + upload[2:]
+
+    assert 47 == sniff(commented).width_px
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\xfe\x00\x02", b"\x00"],
+    ids=["fill bytes", "stuffed bytes", "restarts", "empty comments", "zeros"],
+)
+@pytest.mark.parametrize("where", ["header", "scan"])
+def test_a_20_megabyte_jpeg_costs_at_most_a_quarter_second(filling: bytes, where: str) -> None:
+    upload = jpeg(PICTURE)
+    cut = 2 if where == "header" else upload.rindex(b"\xff\xda") + 20
+    long = upload[:cut] + filling * (20_000_000 // len(filling)) + upload[cut:]
+
+    began_s = time.process_time()
+    with contextlib.suppress(CutoutError):
+        sniff(long)
+    took_s = time.process_time() - began_s
+
+    assert took_s < 0.25
+
+
+def test_a_png_of_countless_chunks_is_too_complex() -> None:
+    upload = png(PICTURE)
+    with pytest.raises(PictureTooComplex):
+        sniff(upload[:33] + (bytes(4) + b"teXt" + bytes(4)) * 70_000 + upload[33:])
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "is_refused"),
+    [(100, 100, False), (101, 100, True), (200, 1, False), (201, 1, True), (1, 201, True)],
+)
+def test_the_limits_are_on_pixels_and_on_sides(width: int, height: int, is_refused: bool) -> None:
+    header = Header("png", width, height, "image/png")
+    try:
+        check_size(header, limit_px=10_000, limit_side_px=200)
+        actual = False
+    except PictureTooLarge:
+        actual = True
+
+    assert is_refused == actual
+
+
+@given(
+    upload=st.sampled_from([jpeg(PICTURE), jpeg(PICTURE, progressive=True), png(PICTURE), webp(PICTURE)]),
+    position=st.integers(0, 400),
+    junk=st.binary(min_size=1, max_size=8),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_mutation_raises_anything_but_our_own_errors(upload: bytes, position: int, junk: bytes) -> None:
+    mutated = upload[:position] + junk + upload[position + len(junk) :]
+    try:
+        header = sniff(mutated)
+    except CutoutError:
+        return
+
+    assert header.width_px > 0
+
+
+def _with_size(upload: bytes, height: int, width: int) -> bytes:
+    frame = upload.index(b"\xff\xc2")
+    return upload[: frame + 5] + struct.pack(">HH", height, width) + upload[frame + 9 :]

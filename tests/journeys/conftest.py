@@ -1,0 +1,98 @@
+"""The real command in a real process, as an operator starts it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CUTOUT = Path(sys.executable).with_name("cutout")
+
+
+class Server:
+    """A ``cutout serve`` process, its output and its address."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str]) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CUTOUT_")}
+        self.process = subprocess.Popen(
+            [str(CUTOUT), "serve", "--port", "0", *arguments],
+            # Nobody routes traffic to a test, so there is nobody to wait for when it stops.
+            env={
+                **clean,
+                "CUTOUT_WEB__METRICS_PORT": "0",
+                "CUTOUT_LIFECYCLE__DRAIN_DELAY_S": "0",
+                **environment,
+            },
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self._said: Queue[str] = Queue()
+        for stream, lines in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
+            threading.Thread(target=self._gather, args=(stream, lines), daemon=True).start()
+
+    def _gather(self, stream: object, lines: list[str]) -> None:
+        for line in stream:  # type: ignore[attr-defined] # a text stream
+            lines.append(line.rstrip())
+            self._said.put(line.rstrip())
+
+    def wait_for(self, pattern: str, *, timeout_s: float = 60) -> str:
+        """Return the first group of the first line that matches."""
+        try:
+            while True:
+                match = re.search(pattern, self._said.get(timeout=timeout_s))
+                if match:
+                    return match.group(match.lastindex or 0)
+        except Empty:
+            raise AssertionError(
+                f"never said {pattern!r}:\n" + "\n".join(self.stdout + self.stderr)
+            ) from None
+
+    @property
+    def url(self) -> str:
+        """The address it prints once it is ready."""
+        return self.wait_for(r"Cutout listens on\s+(\S+)")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def serve(models_dir: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers that end with the test."""
+    running: list[Server] = []
+
+    def start(*arguments: str, models: Path = models_dir, **environment: str) -> Server:
+        server = Server(*arguments, environment={"CUTOUT_MODELS_DIR": str(models), **environment})
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture
+def damaged_models(models_dir: Path, tmp_path: Path) -> Path:
+    """A folder with the small model twice: as it is, and as ``broken`` with one byte changed."""
+    shutil.copytree(models_dir / "u2netp", tmp_path / "u2netp")
+    shutil.copytree(models_dir / "u2netp", tmp_path / "broken")
+    model = tmp_path / "broken" / "model.onnx"
+    changed = bytearray(model.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    model.write_bytes(changed)
+    return tmp_path

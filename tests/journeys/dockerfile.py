@@ -1,0 +1,143 @@
+"""A small replayer of Dockerfiles: the steps of every stage, in a clean directory, without an engine.
+
+It understands what our Dockerfile uses (FROM, ARG, ENV, WORKDIR, COPY, RUN, USER, HEALTHCHECK,
+ENTRYPOINT) and refuses anything else. Absolute paths of the image (``/opt``, ``/srv``, ``/build``) land
+below the directory; the base image is a Python that is already here.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOTS = ("/opt", "/srv", "/build")
+
+
+@dataclass
+class Stage:
+    """What a stage has become."""
+
+    root: Path
+    folder: str = "/"
+    arguments: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    user: str = "root"
+    entrypoint: list[str] = field(default_factory=list)
+    healthcheck: list[str] = field(default_factory=list)
+
+    def here(self, path: str) -> Path:
+        """Return where a path of the image lies on this machine."""
+        return self.root / str(Path(self.folder) / path).lstrip("/")
+
+
+class Replay:
+    """Carries out a Dockerfile below ``root``; files come from ``context``."""
+
+    def __init__(self, dockerfile: Path, *, root: Path, python: Path, arguments: dict[str, str]) -> None:
+        self.context = dockerfile.parent
+        self._root = root
+        self._python = python
+        self._given = arguments
+        self.stages: dict[str, Stage] = {}
+        self.skipped: list[str] = []
+        for line in _instructions(dockerfile.read_text(encoding="utf-8")):
+            self._carry_out(*line.split(maxsplit=1))
+
+    def _carry_out(self, verb: str, rest: str) -> None:
+        if verb == "FROM":
+            name = rest.split(" AS ")[1]
+            self.stage = Stage(self._root / name)
+            self.stages[name] = self.stage
+            self._prepare_base(self.stage)
+            return
+        if not self.stages:  # ARG before the first FROM names the base image
+            return
+        {
+            "ARG": self._arg,
+            "ENV": self._env,
+            "WORKDIR": self._workdir,
+            "COPY": self._copy,
+            "RUN": self._run,
+        }.get(verb, lambda text: self._declare(verb, text))(rest)
+
+    def _prepare_base(self, stage: Stage) -> None:
+        tools = stage.root / "usr-bin"
+        tools.mkdir(parents=True)
+        (tools / "python").symlink_to(self._python)
+        for folder in ROOTS:
+            (stage.root / folder.lstrip("/")).mkdir()
+
+    def _arg(self, text: str) -> None:
+        name, _, default = text.partition("=")
+        self.stage.arguments[name] = self._given.get(name, default)
+
+    def _env(self, text: str) -> None:
+        for pair in shlex.split(text):
+            name, _, value = pair.partition("=")
+            self.stage.environment[name] = value.replace("$PATH", "").rstrip(":") if name == "PATH" else value
+
+    def _workdir(self, text: str) -> None:
+        self.stage.folder = text
+        self.stage.here(".").mkdir(parents=True, exist_ok=True)
+
+    def _copy(self, text: str) -> None:
+        *sources, target = text.split()
+        origin = self.context
+        if sources[0].startswith("--from="):
+            origin = self.stages[sources.pop(0).removeprefix("--from=")].root
+        for source in sources:
+            found = origin / source.lstrip("/")
+            place = self.stage.here(target) / (found.name if target.endswith("/") else "")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if found.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(found, place, symlinks=True, dirs_exist_ok=True, ignore=ignore)
+            else:
+                shutil.copy2(found, place)
+
+    def _run(self, text: str) -> None:
+        if text.startswith("useradd"):
+            self.skipped.append(text)
+            return
+        subprocess.run(
+            ["sh", "-ec", self.mapped(text)],
+            cwd=self.stage.here("."),
+            env=self.process_environment(self.stage),
+            check=True,
+        )
+
+    def _declare(self, verb: str, text: str) -> None:
+        if verb == "USER":
+            self.stage.user = text
+        elif verb == "ENTRYPOINT":
+            self.stage.entrypoint = [self.mapped(word) for word in json.loads(text)]
+        elif verb == "HEALTHCHECK":
+            self.stage.healthcheck = [self.mapped(word) for word in json.loads(text.partition(" CMD ")[2])]
+        elif verb not in ("LABEL", "EXPOSE"):
+            raise NotImplementedError(f"The replayer does not know {verb}.")
+
+    def mapped(self, text: str) -> str:
+        """Return ``text`` with the image's paths turned into those on this machine."""
+        pattern = rf"(?<![\w.]){'|'.join(f'(?:{root})' for root in ROOTS)}(?=/|\b)"
+        return re.sub(pattern, lambda match: f"{self.stage.root}{match.group()}", text)
+
+    def process_environment(self, stage: Stage) -> dict[str, str]:
+        """Return the environment of a process in ``stage``."""
+        kept = {
+            name: value for name, value in os.environ.items() if name.startswith(("PIP_", "LANG", "SSL_"))
+        }
+        # An image keeps no cache; a replay may use the one that is here.
+        own = {k: v for k, v in {**stage.arguments, **stage.environment}.items() if k != "PIP_NO_CACHE_DIR"}
+        said = {name: self.mapped(value) for name, value in own.items()}
+        path = ":".join(filter(None, (said.get("PATH"), str(stage.root / "usr-bin"), "/usr/bin:/bin")))
+        return {**kept, "HOME": str(stage.root), **said, "PATH": path}
+
+
+def _instructions(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return joined.splitlines()

@@ -1,0 +1,303 @@
+"""How the server process ends, and how it comes back. Bounds are generous: no timing decides."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.journeys.conftest import Server
+from tests.pictures import jpeg, noise, photo
+
+pytestmark = pytest.mark.journey
+Serve = Callable[..., Server]
+UPLOAD = jpeg(photo(120, 160))
+DELAY_S = 1.0
+# A worker is found through /proc, and its parent's libraries too.
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request of a client: when it was begun, and its status or how the connection failed."""
+
+    begun_s: float
+    status: int | str
+    says_goodbye: bool
+
+
+class Crowd:
+    """Keep-alive clients, each with the next request as soon as it has an answer."""
+
+    def __init__(self, url: str, clients: int) -> None:
+        self.attempts: list[Attempt] = []
+        self._url = url
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            while not self._stop.is_set():
+                begun_s = time.monotonic()
+                try:
+                    answer = client.post("/v1/mask", content=UPLOAD)
+                except httpx.TransportError as error:
+                    self.attempts.append(Attempt(begun_s, type(error).__name__, says_goodbye=False))
+                    continue
+                goodbye = answer.headers.get("connection") == "close"
+                self.attempts.append(Attempt(begun_s, answer.status_code, says_goodbye=goodbye))
+
+    def leave(self) -> list[Attempt]:
+        """Stop asking, and return what was seen."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        return self.attempts
+
+
+def stalled_upload(url: str) -> socket.socket:
+    """Open a request whose body never comes, and return once the server waits for it."""
+    peer = connection(url)
+    peer.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+    assert peer.recv(1000).startswith(b"HTTP/1.1 100")
+    peer.sendall(b"never whole")
+    return peer
+
+
+def connection(url: str, *, receives_bytes: int | None = None) -> socket.socket:
+    address = httpx.URL(url)
+    peer = socket.socket()
+    if receives_bytes is not None:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives_bytes)
+    peer.settimeout(30)
+    peer.connect((address.host, address.port))
+    return peer
+
+
+def slow_reader(url: str) -> socket.socket:
+    """Ask for an answer larger than every buffer on the way, and read no more than its first line."""
+    grain = noise((2000, 3000, 3)) // 4
+    upload = jpeg(photo(2000, 3000) // 2 + grain, quality=95)
+    peer = connection(url, receives_bytes=4096)
+    head = "POST /v1/cutout?matting=none HTTP/1.1\r\nHost: x\r\n"
+    peer.sendall(f"{head}Content-Length: {len(upload)}\r\n\r\n".encode() + upload)
+    assert peer.recv(100).startswith(b"HTTP/1.1 200")
+    return peer
+
+
+def worker_of(server: Server) -> int:
+    """Return the process id of a supervised worker."""
+    parent = server.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    assert len(children) == 1
+    return int(children[0])
+
+
+def has_ended(process_id: int, *, within_s: float = 20) -> bool:
+    give_up_at_s = time.monotonic() + within_s
+    while time.monotonic() < give_up_at_s:
+        try:
+            state = Path(f"/proc/{process_id}/stat").read_text().rpartition(") ")[2][0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":  # ended, and nobody asked how
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def said(server: Server, event: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in server.stderr if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("repetition", [1, 2])
+@pytest.mark.parametrize("supervise", ["--no-supervise", "--supervise"])
+def test_a_stop_under_load_loses_no_request_and_refuses_none_too_early(
+    serve: Serve, supervise: str, repetition: int
+) -> None:
+    server = serve(supervise, "--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S=str(DELAY_S))
+    url = server.url
+    crowd = Crowd(url, clients=4)
+    time.sleep(0.5)
+    stopped_s = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    ready, alive = httpx.get(f"{url}/readyz"), httpx.get(f"{url}/livez")
+    code = server.process.wait(30)
+    lasted_s = time.monotonic() - stopped_s
+    attempts = crowd.leave()
+    accepted = [attempt for attempt in attempts if attempt.begun_s < stopped_s + DELAY_S - 0.2]
+    leaving = [attempt for attempt in accepted if attempt.begun_s > stopped_s + 0.1]
+
+    assert (ready.status_code, ready.json()["type"]) == (503, "/problems/not-ready")
+    assert alive.status_code == 200
+    assert len(leaving) >= 2
+    assert {attempt.status for attempt in accepted} == {200}
+    assert all(attempt.says_goodbye for attempt in leaving)
+    assert code == 0
+    assert lasted_s >= DELAY_S
+
+
+def test_stalled_peers_do_not_hold_the_exit(serve: Serve) -> None:
+    server = serve("--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_TIMEOUT_S="1")
+    url = server.url
+    reader = slow_reader(url)
+    peer = stalled_upload(url)
+    stopped_s = time.monotonic()
+    code = server.stop()
+    lasted_s = time.monotonic() - stopped_s
+    answer = peer.recv(10_000)
+    reader.close()
+
+    assert code == 0
+    assert 1 <= lasted_s < 20  # and not for as long as the peers please
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"connection: close" in answer.lower()
+    assert [line["lost"] for line in said(server, "requests were abandoned")] == [1]
+
+
+def test_after_the_delay_new_requests_are_refused_in_words_while_old_ones_are_waited_for(
+    serve: Serve,
+) -> None:
+    server = serve("--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_TIMEOUT_S="60")
+    url = server.url
+    peer = stalled_upload(url)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("draining")
+    refused = httpx.post(f"{url}/v1/mask", content=bytes(3_000_000))
+    alive = httpx.get(f"{url}/livez")
+    peer.sendall(bytes(1000 - len(b"never whole")))
+    answer = peer.recv(10_000)
+
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")
+    assert (refused.headers["connection"], int(refused.headers["retry-after"]) > 0) == ("close", True)
+    assert (alive.status_code, alive.headers["connection"]) == (200, "close")
+    assert answer.startswith(b"HTTP/1.1 415")
+    assert server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("supervise", ["--no-supervise", "--supervise"])
+def test_a_second_signal_ends_it_at_once_and_says_what_was_lost(serve: Serve, supervise: str) -> None:
+    server = serve(supervise, "--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S="30")
+    peer = stalled_upload(server.url)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait_for("draining")
+    stopped_s = time.monotonic()
+    code = server.stop()
+    lasted_s = time.monotonic() - stopped_s
+    server.wait_for("told twice to stop")
+    peer.close()
+
+    assert code == 1
+    assert lasted_s < 20  # of a delay of 30
+    assert [line["lost"] for line in said(server, "told twice to stop")] == [1]
+
+
+def test_ctrl_c_does_not_wait_for_routing(serve: Serve) -> None:
+    server = serve("--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S="60")
+    assert server.url
+
+    assert server.stop(signal.SIGINT) == 0
+
+
+def was_cut_off(peer: socket.socket) -> bool:
+    """Tell whether the other end is gone; the kernel resets only if it had not read everything."""
+    try:
+        return peer.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@on_linux
+def test_a_killed_worker_is_replaced_and_the_request_that_waited_is_answered(serve: Serve) -> None:
+    server = serve("--supervise", "--model", "u2netp")
+    url = server.url
+    first = worker_of(server)
+    peer = stalled_upload(url)
+    os.kill(first, signal.SIGKILL)
+    answers = [httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=60).status_code for _ in range(3)]
+    server.wait_for("Cutout listens on")
+    metrics_url = [m.group(1) for line in server.stdout if (m := re.search(r"Metrics\s+(\S+)", line))][-1]
+
+    assert was_cut_off(peer)
+    assert answers == [200, 200, 200]
+    assert worker_of(server) != first
+    assert "cutout_engine_restarts_total 1.0" in httpx.get(metrics_url).text
+    assert [line["restarts"] for line in said(server, "the worker is replaced")] == [1]
+    assert server.stop() == 0
+
+
+@on_linux
+def test_a_worker_that_falls_silent_is_replaced(serve: Serve) -> None:
+    server = serve("--supervise", "--model", "u2netp", CUTOUT_LIFECYCLE__HANG_TIMEOUT_S="1")
+    url = server.url
+    first = worker_of(server)
+    os.kill(first, signal.SIGSTOP)
+
+    assert httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=60).status_code == 200
+    assert has_ended(first)
+    assert [line["why"] for line in said(server, "the worker is replaced")] == ["it gives no sign of life"]
+    assert server.stop() == 0
+
+
+@on_linux
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_supervisor_leaves_no_worker_behind(serve: Serve, number: int) -> None:
+    server = serve("--supervise", "--model", "u2netp")
+    assert server.url
+    worker = worker_of(server)
+
+    assert server.stop(number) == 0
+    assert has_ended(worker)
+
+
+@on_linux
+def test_a_killed_supervisor_takes_its_worker_along(serve: Serve) -> None:
+    server = serve("--supervise", "--model", "u2netp")
+    assert server.url
+    worker = worker_of(server)
+    server.stop(signal.SIGKILL)
+
+    assert has_ended(worker)
+
+
+def test_a_worker_that_cannot_start_ends_the_supervisor(serve: Serve, damaged_models: Path) -> None:
+    server = serve("--supervise", "--model", "broken", models=damaged_models)
+
+    assert server.process.wait(30) == 3
+    assert said(server, "the worker is replaced") == []
+
+
+@pytest.mark.parametrize("setting", ["CUTOUT_WEB__METRICS_PORT", "CUTOUT_WEB__PORT"])
+def test_a_port_that_is_taken_ends_the_supervisor_in_one_line(serve: Serve, setting: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        arguments = ("--port", port) if setting == "CUTOUT_WEB__PORT" else ()
+        server = serve("--supervise", *arguments, **{setting: port})
+
+        assert server.process.wait(30) == 1
+    assert re.fullmatch(rf"cutout: cannot .* port {port}: .*", "".join(server.stderr))
+
+
+@on_linux
+def test_the_parent_of_a_worker_is_light(serve: Serve) -> None:
+    server = serve("--supervise", "--model", "u2netp")
+    assert server.url
+    maps = [Path(f"/proc/{process}/maps").read_text() for process in (server.process.pid, worker_of(server))]
+    heavy = [set(re.findall(r"site-packages/(onnxruntime|cv2|numpy)/", text)) for text in maps]
+
+    assert heavy == [set(), {"onnxruntime", "cv2", "numpy"}]

@@ -1,0 +1,81 @@
+"""The contract of each interface, held against the real thing and its fake alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engine.batching import Backend, BatchObserver
+from app.engine.clock import Clock, SystemClock
+from app.engine.device import probe
+from app.engine.loading import Loader
+from app.engine.models import Models
+from app.telemetry import Telemetry
+from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend
+
+
+@pytest.fixture(params=["real", "simulated"])
+def backend(request: pytest.FixtureRequest, models_dir: Path) -> Backend:
+    if request.param == "simulated":
+        return SimulatedBackend()
+    clock = SystemClock()
+    loader = Loader(models_dir, device="cpu", probe=probe("cpu"), threads=0, max_batch=None, clock=clock)
+    models = Models(loader, ["u2netp"], most=1, clock=clock, observer=Telemetry())
+    models.load_pinned(lambda _: None)
+    return models
+
+
+def test_a_backend_gives_one_map_a_picture_in_their_order(backend: Backend) -> None:
+    dark, bright = np.zeros((320, 320, 3), np.uint8), np.full((320, 320, 3), 200, np.uint8)
+    bright[100:200, 100:200] = (255, 40, 10)
+    together = backend.prepare_run("u2netp", np.stack([dark, bright])).result()
+    alone = [backend.prepare_run("u2netp", picture[None]).result()[0] for picture in (dark, bright)]
+
+    assert (together.shape, together.dtype) == ((2, 320, 320), np.float32)
+    assert together.min() >= 0
+    assert together.max() <= 1
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
+
+
+def test_a_backend_raises_when_a_run_breaks(backend: Backend) -> None:
+    if isinstance(backend, SimulatedBackend):
+        backend.fail_at = frozenset({0})
+        batch = np.zeros((1, 320, 320, 3), np.uint8)
+    else:
+        batch = np.zeros((1, 7, 7, 3), np.uint8)
+
+    with pytest.raises(Exception, match=r"."):
+        backend.prepare_run("u2netp", batch).result()
+
+
+def test_an_aborted_run_raises_and_the_next_one_is_untouched(backend: Backend) -> None:
+    batch = np.zeros((1, 320, 320, 3), np.uint8)
+    run = backend.prepare_run("u2netp", batch)
+    run.abort()
+
+    with pytest.raises(Exception, match=r"."):
+        run.result()
+    assert backend.prepare_run("u2netp", batch).result().shape == (1, 320, 320)
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), ManualClock()])
+def test_a_clock_never_runs_backwards(clock: Clock) -> None:
+    looks = [clock.now_s() for _ in range(100)]
+
+    assert sorted(looks) == looks
+
+
+def test_a_manual_clock_refuses_to_run_backwards() -> None:
+    with pytest.raises(ValueError, match="backwards"):
+        ManualClock().advance(-1)
+
+
+@pytest.mark.parametrize("observer", [Telemetry(), RecordingObserver()])
+def test_an_observer_takes_note_of_runs(observer: BatchObserver) -> None:
+    observer.batch_ran("u2netp", pictures=3, padding=1, duration_s=0.1)
+
+    if isinstance(observer, RecordingObserver):
+        assert observer.ran == [("u2netp", 3, 1)]
+    else:
+        assert isinstance(observer, Telemetry)
+        assert observer.registry.get_sample_value("cutout_batch_size_sum", {"model": "u2netp"}) == 3

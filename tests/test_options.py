@@ -1,0 +1,85 @@
+import pytest
+
+from app.errors import InvalidOption, UnknownOption
+from app.options import CutoutOptions, MaskOptions, accepted_values, parse_options
+
+
+def test_defaults_of_a_mask_are_those_of_the_published_map() -> None:
+    options = parse_options(MaskOptions, {})
+
+    assert (options.format, options.matting, options.size, options.threshold) == (
+        "png",
+        "none",
+        "source",
+        None,
+    )
+
+
+def test_texts_of_a_query_are_read_as_numbers() -> None:
+    options = parse_options(MaskOptions, {"quality": "75", "threshold": "0.5"})
+
+    assert (options.quality, options.threshold) == (75, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("format", "gif"),
+        ("quality", "0"),
+        ("quality", "101"),
+        ("quality", "high"),
+        ("matting", "closed-form"),
+        ("size", "full"),
+        ("threshold", "1.5"),
+        ("threshold", "nan"),
+        ("model", "x" * 65),
+        ("model", 7),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_what_is_accepted(name: str, value: object) -> None:
+    with pytest.raises(InvalidOption) as refusal:
+        parse_options(MaskOptions, {name: value})
+
+    assert refusal.value.name == name
+    assert refusal.value.accepted == accepted_values(MaskOptions, name)
+
+
+def test_an_unknown_option_is_an_error_that_names_it() -> None:
+    with pytest.raises(UnknownOption) as refusal:
+        parse_options(CutoutOptions, {"matte": "fast"})
+
+    assert refusal.value.facts()["name"] == "matte"
+    assert "matting" in refusal.value.accepted
+
+
+@pytest.mark.parametrize(
+    ("text", "rgb"),
+    [("transparent", None), ("#f80", (255, 136, 0)), ("#ff8800", (255, 136, 0)), ("white", (255, 255, 255))],
+)
+def test_a_background_is_a_colour(text: str, rgb: tuple[int, int, int] | None) -> None:
+    assert parse_options(CutoutOptions, {"background": text}).background_rgb == rgb
+
+
+@pytest.mark.parametrize(
+    "text", ["", "#12", "#1234567", "#ff880080", "nocolour", "rgb(1,2,3)", "rgb(" + "9" * 1000]
+)
+def test_what_is_no_opaque_colour_is_refused(text: str) -> None:
+    with pytest.raises(InvalidOption) as refusal:
+        parse_options(CutoutOptions, {"background": text})
+
+    assert refusal.value.name == "background"
+
+
+def test_a_jpeg_needs_a_background() -> None:
+    with pytest.raises(InvalidOption) as refusal:
+        parse_options(CutoutOptions, {"format": "jpeg"})
+
+    assert refusal.value.name == "background"
+    assert parse_options(CutoutOptions, {"format": "jpeg", "background": "white"}).format == "jpeg"
+
+
+def test_refining_at_network_size_is_a_clash() -> None:
+    with pytest.raises(InvalidOption) as refusal:
+        parse_options(MaskOptions, {"matting": "fast", "size": "network"})
+
+    assert refusal.value.name == "size"

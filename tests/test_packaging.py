@@ -1,0 +1,40 @@
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_export_environment_is_the_export_extra() -> None:
+    lines = (ROOT / "model_export" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = {line for line in lines if line and not line.startswith("#")}
+    shared = {line for line in PROJECT["dependencies"] if line.split(">=")[0] in {"httpx", "numpy", "rich"}}
+
+    assert required | {"torch==2.13.0"} == set(PROJECT["optional-dependencies"]["export"]) | shared
+
+
+def test_serving_never_installs_torch() -> None:
+    extras = ("cuda", "openvino", "dev")
+    names = [
+        *PROJECT["dependencies"],
+        *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),
+    ]
+
+    assert not [name for name in names if re.match(r"torch|onnx\b(?!runtime)", name)]
+
+
+def test_exactly_one_onnxruntime_is_chosen_by_the_machine() -> None:
+    lines = [line for line in PROJECT["dependencies"] if line.startswith("onnxruntime")]
+    markers = [line.partition(";")[2] for line in lines]
+    machines = [
+        ("x86_64", "linux"),
+        ("AMD64", "win32"),
+        ("aarch64", "linux"),
+        ("arm64", "darwin"),
+        ("x86_64", "darwin"),
+    ]
+
+    for machine, system in machines:
+        chosen = [eval(marker, {"platform_machine": machine, "sys_platform": system}) for marker in markers]
+        assert chosen.count(True) == 1

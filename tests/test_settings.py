@@ -1,0 +1,60 @@
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, UnknownSetting, describe, read_settings
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def test_an_unknown_setting_stops_the_start() -> None:
+    with pytest.raises(UnknownSetting, match="CUTOUT_LIMITS__UPLOAD_BYTE"):
+        read_settings({"CUTOUT_LIMITS__UPLOAD_BYTE": "1"})
+
+
+def test_a_nested_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUTOUT_LIMITS__IN_FLIGHT_REQUESTS", "3")
+    monkeypatch.setenv("CUTOUT_MODELS", "u2net, u2netp")
+    settings = read_settings()
+
+    assert settings.limits.in_flight_requests == 3
+    assert settings.limits.upload_bytes == 20 * 2**20
+    assert settings.models == ("u2net", "u2netp")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CUTOUT_DEVICE", "gpu"),
+        ("CUTOUT_WEB__PORT", "70000"),
+        ("CUTOUT_MODELS", "../etc/passwd"),
+        ("CUTOUT_LIMITS__DEADLINE_S", "0"),
+        ("CUTOUT_ENGINE__MAX_BATCH", "0"),
+    ],
+)
+def test_a_value_out_of_bounds_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ValidationError):
+        read_settings()
+
+
+def test_settings_cannot_change_after_they_are_read() -> None:
+    with pytest.raises(ValidationError):
+        Settings().device = "cpu"  # type: ignore[misc] # the point of the test
+
+
+def test_every_setting_is_described() -> None:
+    assert all(meaning for _, _, meaning in describe())
+
+
+def test_the_table_in_the_readme_is_the_settings() -> None:
+    rows = re.findall(
+        r"^\| `(CUTOUT_\w+)` \| (.*?) \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert [(variable, f"`{default}`", meaning) for variable, default, meaning in describe()] == rows

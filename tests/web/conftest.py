@@ -1,0 +1,53 @@
+"""A service on a real socket in this process, with the small model and real HTTP."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from app.main import create_app
+from app.settings import Settings
+from app.telemetry import configure_logs
+from app.web.service import Service
+
+
+@dataclass
+class Live:
+    """A running service and a client that talks to it."""
+
+    service: Service
+    client: httpx.Client
+    port: int
+
+
+@pytest.fixture(scope="session")
+def live(models_dir: Path) -> Iterator[Live]:
+    """The service with u2netp, ready."""
+    settings = Settings(
+        models=("u2netp",),
+        models_dir=models_dir,
+        device="cpu",
+        web={"metrics_port": None},
+        limits={"picture_pixels": 13_000_000, "upload_bytes": 4_000_000},
+    )
+    configure_logs("json")
+    app = create_app(settings)
+    config = uvicorn.Config(app, port=0, http="h11", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    service: Service = app.state.service
+    give_up_at_s = time.monotonic() + 60
+    while service.pipeline is None or not server.started:
+        assert time.monotonic() < give_up_at_s, service.failure
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        yield Live(service, client, port)
+    server.should_exit = True
+    thread.join(30)

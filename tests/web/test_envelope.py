@@ -1,0 +1,102 @@
+import base64
+import json
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import MalformedRequest
+from app.web.envelope import IMAGE_FIELDS, open_envelope
+
+PNG = b"\x89PNG\r\n\x1a\nnot really"
+
+
+def multipart(files: object, fields: dict[str, str] | None = None) -> tuple[str, bytes]:
+    request = httpx.Request("POST", "http://test", files=files, data=fields or {})  # type: ignore[arg-type] # httpx's union
+    return request.headers["content-type"], request.read()
+
+
+@pytest.mark.parametrize("name", IMAGE_FIELDS)
+def test_a_multipart_picture_may_have_any_of_its_names(name: str) -> None:
+    content_type, body = multipart({name: ("photo.png", PNG, "image/png")}, {"format": "webp"})
+    envelope = open_envelope(content_type, body, [("quality", "80")])
+
+    assert envelope.upload == PNG
+    assert envelope.options == {"quality": "80", "format": "webp"}
+
+
+@given(st.binary(max_size=3000))
+def test_the_same_bytes_arrive_by_every_envelope(upload: bytes) -> None:
+    content_type, body = multipart({"image": ("a", upload, "image/png")})
+    text = base64.b64encode(upload).decode()
+    envelopes = [
+        open_envelope("image/jpeg", upload, []),
+        open_envelope(content_type, body, []),
+        open_envelope("application/json", json.dumps({"image": text}).encode(), []),
+        open_envelope(
+            "application/json; charset=utf-8",
+            json.dumps({"image": f"data:image/png;base64,{text}"}).encode(),
+            [],
+        ),
+    ]
+
+    assert [upload] * 4 == [envelope.upload for envelope in envelopes]
+
+
+def test_wrapped_base64_is_read() -> None:
+    text = base64.encodebytes(bytes(range(256))).decode()
+
+    assert open_envelope("application/json", json.dumps({"image": text}).encode(), []).upload == bytes(
+        range(256)
+    )
+
+
+def two_pictures() -> tuple[str, bytes]:
+    return multipart([("image", ("a", PNG)), ("file", ("b", PNG))])
+
+
+def cut_off() -> tuple[str, bytes]:
+    content_type, body = multipart({"image": ("a", PNG)})
+    return content_type, body[:-20]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        multipart({"picture": ("a.png", PNG)}),
+        multipart({"image": ("a", PNG)}, {"x": "y" * 5000}),
+        two_pictures(),
+        cut_off(),
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b""),
+        ("multipart/form-data; boundary=x", b"garbage" * 100),
+        ("application/json", b""),
+        ("application/json", b"[1, 2]"),
+        ("application/json", b'{"image": 7}'),
+        ("application/json", b'{"image": "%%%%"}'),
+        ("application/json", b'{"image": "data:image/png,abc"}'),
+        ("application/json", b"[" * 100_000),
+        ("application/json", b'{"a": ' + b"9" * 6000 + b"}"),
+        ("application/json", b'"\xff\xfe'),
+    ],
+)
+def test_an_envelope_that_cannot_be_read_is_malformed(content_type: str, body: bytes) -> None:
+    with pytest.raises(MalformedRequest):
+        open_envelope(content_type, body, [])
+
+
+def test_an_option_given_twice_is_malformed() -> None:
+    with pytest.raises(MalformedRequest):
+        open_envelope("image/png", PNG, [("format", "png"), ("format", "webp")])
+
+
+@given(st.binary(max_size=400), st.sampled_from(["application/json", "multipart/form-data; boundary=ab"]))
+def test_junk_never_raises_anything_else(body: bytes, content_type: str) -> None:
+    raised: Exception | None = None
+    try:
+        open_envelope(content_type, body, [])
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the test is about
+        raised = error
+
+    assert raised is None or isinstance(raised, MalformedRequest)

@@ -1,0 +1,38 @@
+import json
+
+from openapi_spec_validator import validate
+
+from app.options import CutoutOptions, MaskOptions
+from app.web.problems import MEDIA_TYPE
+from tests.web.conftest import Live
+
+
+def test_the_document_is_valid_openapi(live: Live) -> None:
+    validate(live.client.get("/openapi.json").json())
+
+
+def test_every_option_is_a_documented_parameter(live: Live) -> None:
+    paths = live.client.get("/openapi.json").json()["paths"]
+    for path, options in (("/v1/mask", MaskOptions), ("/v1/cutout", CutoutOptions)):
+        parameters = paths[path]["post"]["parameters"]
+
+        assert [parameter["name"] for parameter in parameters] == list(options.model_fields)
+        assert all(parameter["description"] for parameter in parameters)
+
+
+def test_failures_are_documented_with_examples(live: Live) -> None:
+    responses = live.client.get("/openapi.json").json()["paths"]["/v1/cutout"]["post"]["responses"]
+
+    assert {"400", "408", "413", "415", "422", "500", "503", "504"} <= set(responses)
+    for status in set(responses) - {"200"}:
+        assert responses[status]["content"][MEDIA_TYPE]["examples"], status
+
+
+def test_the_json_example_is_a_request_that_is_accepted_in_form(live: Live) -> None:
+    operation = live.client.get("/openapi.json").json()["paths"]["/v1/cutout"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    answer = live.client.post(
+        "/v1/cutout", content=json.dumps(example), headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code == 200

@@ -1,0 +1,61 @@
+import re
+
+import pytest
+
+from app import errors
+from app.web.problems import KINDS, PROBLEMS, problem_of
+
+
+def leaves(kind: type[errors.CutoutError]) -> list[type[errors.CutoutError]]:
+    below = [leaf for child in kind.__subclasses__() for leaf in leaves(child)]
+    return below or [kind]
+
+
+EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
+    errors.MalformedRequest: errors.MalformedRequest("The body is not JSON."),
+    errors.UnknownOption: errors.UnknownOption("colour\n<b>", ("model", "format")),
+    errors.InvalidOption: errors.InvalidOption("quality", "integer from 1 to 100"),
+    errors.UploadTooLarge: errors.UploadTooLarge(1000),
+    errors.UploadTooSlow: errors.UploadTooSlow(30.0),
+    errors.UnsupportedFormat: errors.UnsupportedFormat(("image/png",)),
+    errors.PictureTooLarge: errors.PictureTooLarge(12000, 9000, limit_px=50_000_000, limit_side_px=16384),
+    errors.PictureTooComplex: errors.PictureTooComplex("The JPEG has too many scans."),
+    errors.CorruptPicture: errors.CorruptPicture("The picture is truncated."),
+    errors.Overloaded: errors.Overloaded("requests in flight"),
+    errors.NotReady: errors.NotReady("The model is still loading."),
+    errors.DeadlineExceeded: errors.DeadlineExceeded(60.0),
+    errors.ModelUnavailable: errors.ModelUnavailable("u2net", "/secret/path: expected sha256 aa, found bb"),
+    errors.ProviderUnavailable: errors.ProviderUnavailable("CUDA is asked for, but libcuda is missing."),
+    errors.InferenceFailed: errors.InferenceFailed("The network gave numbers that are not finite."),
+}
+
+
+def test_every_leaf_of_the_error_tree_has_its_problem() -> None:
+    tree = {leaf for leaf in leaves(errors.CutoutError) if leaf.__module__ == "app.errors"}
+
+    assert tree == set(PROBLEMS) == set(EXAMPLES)
+
+
+def test_slugs_are_unique() -> None:
+    slugs = [kind.slug for kind in KINDS]
+
+    assert sorted(set(slugs)) == sorted(slugs)
+
+
+@pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
+def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.CutoutError) -> None:
+    answer = problem_of(error, "r-1")
+    body = bytes(answer.body).decode()
+
+    assert answer.media_type == "application/problem+json"
+    assert f"/problems/{PROBLEMS[type(error)].slug}" in body
+    assert '"instance":"urn:request:r-1"' in body
+    assert not re.search(r"Traceback|secret|sha256|\.py|<b>", body)
+
+
+@pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
+def test_a_503_says_when_to_come_back(error: errors.CutoutError) -> None:
+    answer = problem_of(error, "r-1")
+    may_retry = answer.status_code == 503 and not isinstance(error, errors.ProviderUnavailable)
+
+    assert may_retry == ("retry-after" in answer.headers)

@@ -1,0 +1,249 @@
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pictures import flat, jpeg, photo, png
+from tests.web.conftest import Live
+
+PHOTO = photo(300, 451)
+UPLOAD = jpeg(PHOTO)
+AS_JPEG = {"Content-Type": "image/jpeg"}
+
+
+def opened(encoded: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(encoded))
+
+
+def test_a_raw_upload_gives_a_cutout_of_the_same_size_with_straight_alpha(live: Live) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, headers=AS_JPEG)
+    cutout = opened(answer.content)
+    pixels = np.asarray(cutout)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert (cutout.mode, cutout.size) == ("RGBA", (451, 300))
+    assert not pixels[pixels[:, :, 3] == 0].any()
+    assert 0.1 < (pixels[:, :, 3] > 128).mean() < 0.6
+
+
+def test_a_mask_is_grey_and_of_the_same_size(live: Live) -> None:
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers=AS_JPEG)
+
+    assert (opened(answer.content).mode, opened(answer.content).size) == ("L", (451, 300))
+
+
+def test_raw_multipart_and_json_give_the_same_answer(live: Live) -> None:
+    raw = live.client.post("/v1/cutout?format=webp", content=UPLOAD, headers=AS_JPEG)
+    multipart = live.client.post("/v1/cutout", files={"image": UPLOAD}, data={"format": "webp"})
+    text = base64.b64encode(UPLOAD).decode()
+    as_json = live.client.post("/v1/cutout", json={"image": text, "format": "webp"})
+
+    assert raw.headers["content-type"] == "image/webp"
+    assert raw.content == multipart.content == as_json.content
+    assert raw.headers["etag"] == multipart.headers["etag"] == as_json.headers["etag"]
+
+
+def test_an_answer_carries_its_facts(live: Live) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, headers={**AS_JPEG, "X-Request-Id": "abc-1"})
+    facts = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
+    steps = re.findall(r"(\w+);dur=[\d.]+", answer.headers["server-timing"])
+
+    assert facts == {
+        "x-request-id": "abc-1",
+        "x-content-type-options": "nosniff",
+        "x-cutout-model": "u2netp",
+        "x-cutout-provider": "CPUExecutionProvider",
+        "x-cutout-matting": "fast",
+        "x-cutout-verdict": "ok",
+    }
+    assert steps == [
+        "receive",
+        "admit",
+        "decode",
+        "prepare",
+        "batch",
+        "infer",
+        "matte",
+        "compose",
+        "encode",
+        "total",
+    ]
+    assert re.fullmatch(r'"[0-9a-f]{32}"', answer.headers["etag"])
+
+
+def test_a_trace_is_passed_through_if_it_is_one(live: Live) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    passed = live.client.get("/livez", headers={"traceparent": trace})
+    ignored = live.client.get("/livez", headers={"traceparent": "00-nonsense"})
+
+    assert passed.headers["traceparent"] == trace
+    assert "traceparent" not in ignored.headers
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once(live: Live) -> None:
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": "1"})
+
+    assert answer.status_code in (503, 504)
+    assert answer.json()["type"] in ("/problems/overloaded", "/problems/deadline-exceeded")
+    assert live.service.admission.requests == 0
+
+
+@pytest.mark.parametrize("text", ["soon", "-5", "0", "1.5"])
+def test_a_deadline_that_is_no_number_is_malformed(live: Live, text: str) -> None:
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": text})
+
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
+
+
+def test_the_entity_tag_follows_picture_options_and_endpoint(live: Live) -> None:
+    tags = [
+        live.client.post(path, content=upload, headers=AS_JPEG).headers["etag"]
+        for path, upload in (
+            ("/v1/mask", UPLOAD),
+            ("/v1/cutout", UPLOAD),
+            ("/v1/cutout?matting=none", UPLOAD),
+            ("/v1/cutout", jpeg(PHOTO, quality=80)),
+        )
+    ]
+
+    assert len(set(tags)) == 4
+
+
+def test_a_client_that_wants_json_gets_the_facts_beside_base64(live: Live) -> None:
+    plain = live.client.post("/v1/mask", content=UPLOAD, headers=AS_JPEG)
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers={**AS_JPEG, "Accept": "application/json"})
+    facts = answer.json()
+
+    assert base64.b64decode(facts.pop("image")) == plain.content
+    assert (facts["width_px"], facts["height_px"], facts["media_type"]) == (451, 300, "image/png")
+    assert facts["verdict"]["label"] == "ok"
+    assert facts["steps_ms"]["infer"] > 0
+    assert answer.headers["etag"] != plain.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "image/png", "application/json, text/plain, */*", "image/*,application/json"]
+)
+def test_a_client_that_takes_either_gets_the_picture(live: Live, accept: str) -> None:
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers={**AS_JPEG, "Accept": accept})
+
+    assert answer.headers["content-type"] == "image/png"
+
+
+def test_a_scene_without_a_subject_gives_an_empty_mask_and_says_so(live: Live) -> None:
+    answer = live.client.post("/v1/cutout", content=png(flat(200, 300)))
+
+    assert answer.headers["x-cutout-verdict"] == "no_foreground"
+    assert not np.asarray(opened(answer.content)).any()
+
+
+def test_a_network_sized_mask_is_the_map_itself(live: Live) -> None:
+    answer = live.client.post("/v1/mask?size=network", content=UPLOAD)
+
+    assert opened(answer.content).size == (320, 320)
+
+
+def test_a_threshold_gives_yes_or_no(live: Live) -> None:
+    answer = live.client.post("/v1/mask?threshold=0.5", content=UPLOAD)
+
+    assert set(np.unique(np.asarray(opened(answer.content)))) == {0, 255}
+
+
+def test_a_background_colour_fills_what_was_removed(live: Live) -> None:
+    answer = live.client.post("/v1/cutout?background=%23ff8800&format=jpeg&quality=95", content=UPLOAD)
+    pixels = np.asarray(opened(answer.content)).astype(int)
+
+    assert opened(answer.content).format == "JPEG"
+    assert np.abs(pixels[:20, :20] - (255, 136, 0)).max() < 12
+
+
+def test_a_model_beside_the_default_is_loaded_by_the_request_that_asks_for_it(
+    live: Live, models_dir: Path
+) -> None:
+    if not (models_dir / "u2net" / "manifest.json").exists():
+        pytest.skip("models/u2net is not exported")
+    answer = live.client.post("/v1/mask?model=u2net", content=UPLOAD)
+    listed = live.client.get("/v1/models").json()
+
+    assert (answer.status_code, answer.headers["x-cutout-model"]) == (200, "u2net")
+    assert [model["name"] for model in listed["models"]] == ["u2netp", "u2net"]
+
+
+def test_the_models_in_service_are_listed(live: Live) -> None:
+    answer = live.client.get("/v1/models").json()
+
+    assert answer["default"] == "u2netp"
+    assert answer["models"][0]["name"] == "u2netp"
+    assert answer["models"][0]["parameters"] == 1_131_181
+    assert answer["models"][0]["license"] == "Apache-2.0"
+
+
+TRUNCATED = UPLOAD[: len(UPLOAD) // 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "slug"),
+    [
+        ("/v1/cutout", b"this is not an image", 415, "unsupported-format"),
+        ("/v1/cutout", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported-format"),
+        ("/v1/cutout", b"", 422, "corrupt-picture"),
+        ("/v1/mask", TRUNCATED, 422, "corrupt-picture"),
+        ("/v1/mask", UPLOAD[:-1], 422, "corrupt-picture"),
+        ("/v1/cutout?model=birefnet", UPLOAD, 422, "invalid-option"),
+        ("/v1/cutout?format=gif", UPLOAD, 422, "invalid-option"),
+        ("/v1/cutout?quality=0", UPLOAD, 422, "invalid-option"),
+        ("/v1/cutout?matting=magic", UPLOAD, 422, "invalid-option"),
+        ("/v1/cutout?background=nocolour", UPLOAD, 422, "invalid-option"),
+        ("/v1/cutout?format=jpeg", UPLOAD, 422, "invalid-option"),
+        ("/v1/mask?size=huge", UPLOAD, 422, "invalid-option"),
+        ("/v1/mask?threshold=2", UPLOAD, 422, "invalid-option"),
+        ("/v1/mask?colour=red", UPLOAD, 400, "unknown-option"),
+        ("/v1/mask?format=png&format=webp", UPLOAD, 400, "malformed-request"),
+        ("/v1/cutout", bytes(4_000_001), 413, "upload-too-large"),
+        ("/v1/cutout", png(flat(3606, 3606)), 422, "picture-too-large"),
+        ("/v1/nothing", UPLOAD, 404, "not-found"),
+    ],
+)
+def test_a_bad_request_gets_its_problem_and_the_next_one_is_served(
+    live: Live, path: str, content: bytes, status: int, slug: str
+) -> None:
+    answer = live.client.post(path, content=content)
+    body = answer.json()
+
+    assert (answer.status_code, body["type"]) == (status, f"/problems/{slug}")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert body["instance"] == f"urn:request:{answer.headers['x-request-id']}"
+    assert not re.search(r"Traceback|File \"|site-packages|PIL|numpy", answer.text)
+    assert live.client.get(body["type"]).text.startswith(slug)
+    assert live.client.post("/v1/mask", content=UPLOAD).status_code == 200
+    assert live.service.admission.requests == 0
+
+
+def test_a_wrong_multipart_field_is_told_the_right_ones(live: Live) -> None:
+    answer = live.client.post("/v1/cutout", files={"picture": UPLOAD})
+
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
+    assert "image, file, image_file" in answer.json()["detail"]
+
+
+def test_a_compressed_body_is_refused(live: Live) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, headers={"Content-Encoding": "gzip"})
+
+    assert (answer.status_code, answer.json()["accepted"]) == (415, ["identity"])
+
+
+def test_a_chunked_upload_is_bounded_too(live: Live) -> None:
+    answer = live.client.post("/v1/cutout", content=(bytes(100_000) for _ in range(41)))
+
+    assert answer.status_code == 413
+
+
+def test_the_wrong_method_is_a_problem(live: Live) -> None:
+    answer = live.client.get("/v1/cutout")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["type"] == "/problems/method-not-allowed"
