@@ -1,0 +1,1 @@
+"""Benchmarks: every speed and quality claim, measured again by anyone who asks."""

@@ -1,0 +1,151 @@
+"""Fidelity: how exactly the service gives the maps of the network's authors, measured over HTTP.
+
+    cutout serve --model u2net --model u2netp &
+    python -m benchmarks.fidelity DATA [--url http://127.0.0.1:8000] [--model u2net ...]
+
+DATA holds ``u2net-reference/`` (pictures with the authors' own maps), ``rembg-reference/`` (a picture
+with rembg's stored cutouts) and ``ecssd-100/`` (pictures with ground truth). The reference run over
+ECSSD feeds the published ONNX file by the authors' own steps, in floating point, with nothing of
+``app`` in between.
+"""
+
+import argparse
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from PIL import Image
+
+from model_export.metrics import max_f_beta, mean_absolute_error
+
+Grey = NDArray[np.uint8]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ENLARGED_PX = 12_000_000
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures over a set with ground truth, in the paper's protocol."""
+
+    mae: float
+    max_f: float
+
+
+def mask_of(client: httpx.Client, upload: bytes, model: str) -> Grey:
+    """Ask the service for a mask at its default options but ``matting=none``."""
+    answer = client.post("/v1/mask", params={"model": model, "matting": "none"}, content=upload)
+    answer.raise_for_status()
+    return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+def differences_to_authors(client: httpx.Client, data: Path, model: str) -> dict[str, float]:
+    """Return the mean absolute difference to the authors' map, per picture, in [0, 1]."""
+    found: dict[str, float] = {}
+    for path in sorted((data / "u2net-reference" / "images").iterdir()):
+        theirs = np.asarray(Image.open(data / "u2net-reference" / model / f"{path.stem}.png").convert("L"))
+        found[path.stem] = difference(mask_of(client, path.read_bytes(), model), theirs)
+    return found
+
+
+def differences_when_enlarged(client: httpx.Client, data: Path, model: str) -> dict[str, float]:
+    """Return how far the mask of a 12-megapixel enlargement is from that of its original."""
+    found: dict[str, float] = {}
+    for path in sorted((data / "u2net-reference" / "images").iterdir()):
+        original = mask_of(client, path.read_bytes(), model)
+        height, width = original.shape
+        factor = (ENLARGED_PX / (height * width)) ** 0.5
+        size = round(width * factor), round(height * factor)
+        large = Image.open(path).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        encoded = io.BytesIO()
+        large.save(encoded, "JPEG", quality=95)
+        mask = mask_of(client, encoded.getvalue(), model)
+        shrunk = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        found[path.stem] = difference(shrunk, original)
+    return found
+
+
+def difference_to_rembg(client: httpx.Client, data: Path, model: str) -> float:
+    """Return the mean absolute difference to the alpha of rembg's stored cutout."""
+    folder = data / "rembg-reference"
+    theirs = np.asarray(Image.open(folder / f"anime-girl-1.{model}.png").convert("RGBA"))[:, :, 3]
+    return difference(mask_of(client, (folder / "anime-girl-1.jpg").read_bytes(), model), theirs)
+
+
+def quality_of_service(client: httpx.Client, data: Path, model: str) -> Quality:
+    """Judge the service's masks over ECSSD."""
+    return _quality((mask_of(client, path.read_bytes(), model), truth) for path, truth in _ecssd(data))
+
+
+def quality_of_reference(weights: Path, data: Path) -> Quality:
+    """Judge the published ONNX file over ECSSD, fed by the authors' own steps."""
+    session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
+    return _quality((_reference_mask(session, path), truth) for path, truth in _ecssd(data))
+
+
+def difference(one: Grey, other: Grey) -> float:
+    """Return the mean absolute difference in parts of full scale."""
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).mean() / 255)
+
+
+def _reference_mask(session: onnxruntime.InferenceSession, path: Path) -> Grey:
+    rgb = np.asarray(Image.open(path).convert("RGB"))
+    small = cv2.resize(rgb.astype(np.float64) / 255, (320, 320), interpolation=cv2.INTER_LINEAR)
+    tensor = (small / small.max() - IMAGENET_MEAN) / IMAGENET_STD
+    name = session.get_inputs()[0].name
+    fused = session.run(None, {name: tensor.transpose(2, 0, 1)[None].astype(np.float32)})[0][0, 0]
+    stretched = (fused - fused.min()) / (fused.max() - fused.min())
+    map_8_bit = Image.fromarray((stretched * 255).astype(np.uint8))
+    return np.asarray(map_8_bit.resize((rgb.shape[1], rgb.shape[0]), Image.Resampling.BILINEAR))
+
+
+def _ecssd(data: Path) -> Iterator[tuple[Path, Grey]]:
+    for path in sorted((data / "ecssd-100" / "images").iterdir()):
+        yield path, np.asarray(Image.open(data / "ecssd-100" / "masks" / f"{path.stem}.png").convert("L"))
+
+
+def _quality(pairs: Iterator[tuple[Grey, Grey]]) -> Quality:
+    judged = [(mask.astype(np.float32) / np.float32(255), truth > 127) for mask, truth in pairs]
+    return Quality(float(np.mean([mean_absolute_error(*pair) for pair in judged])), max_f_beta(judged))
+
+
+def report(client: httpx.Client, data: Path, model: str, weights: Path) -> None:
+    """Print the tables of one model."""
+    authors = differences_to_authors(client, data, model)
+    enlarged = differences_when_enlarged(client, data, model)
+    print(f"\n## {model}\n")
+    print("| Picture | to the authors' map | 12 MP enlargement to its original |\n|---|---|---|")
+    for name, value in authors.items():
+        print(f"| {name} | {value:.5f} | {enlarged[name]:.5f} |")
+    means = [np.mean(list(found.values())) for found in (authors, enlarged)]
+    print(f"| **mean** | **{means[0]:.5f}** | **{means[1]:.5f}** |")
+    print(f"\nTo rembg's stored cutout: {difference_to_rembg(client, data, model):.5f}")
+    print("\n| ECSSD-100 | MAE | maxF (paper) |\n|---|---|---|")
+    for name, quality in (
+        ("service", quality_of_service(client, data, model)),
+        ("published weights, plain run", quality_of_reference(weights, data)),
+    ):
+        print(f"| {name} | {quality.mae:.4f} | {quality.max_f:.4f} |", flush=True)
+
+
+def main() -> None:
+    """Print the tables of docs/fidelity.md."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--model", action="append")
+    parser.add_argument("--weights-dir", type=Path, default=Path("models/weights"))
+    asked = parser.parse_args()
+    with httpx.Client(base_url=asked.url, timeout=120) as client:
+        for model in asked.model or ["u2net", "u2netp"]:
+            report(client, asked.data, model, asked.weights_dir / f"{model}.onnx")
+
+
+if __name__ == "__main__":
+    main()

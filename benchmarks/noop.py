@@ -1,0 +1,49 @@
+"""No-op: the service with a network that does nothing, for measuring what everything else costs.
+
+    python -m benchmarks.noop
+
+Serves like ``cutout serve`` with the same routes, admission, worker threads and batcher; only the
+backend of the batcher is ``tests.fakes.SimulatedBackend`` without any time to spend. Prints the two
+lines that ``benchmarks.server.Server`` looks for. ``benchmarks.engine`` starts it.
+"""
+
+import uvicorn
+from prometheus_client import start_http_server
+
+from app.cli.serve import _listen
+from app.engine.batching import Batcher
+from app.engine.clock import SystemClock
+from app.engine.planning import BatchLimits
+from app.main import create_app
+from app.settings import read_settings
+from app.telemetry import configure_logs
+from app.web.service import Service
+from tests.fakes import SimulatedBackend
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = read_settings()
+    configure_logs(settings.log_format)
+    listener = _listen("127.0.0.1", settings.web.port)  # as the command opens it
+    metrics, _ = start_http_server(0, addr="127.0.0.1")
+
+    def take_out_the_network(service: Service) -> None:
+        pipeline = service.pipeline
+        if pipeline is None:
+            raise SystemExit(f"The model cannot be loaded: {service.failure}")
+        limits = BatchLimits(32, 0.0, settings.limits.in_flight_requests)
+        real = pipeline._batcher  # noqa: SLF001 - the pipeline has no other door for this
+        real.stop()
+        pipeline._batcher = Batcher(SimulatedBackend(), limits, SystemClock(), service.telemetry)  # noqa: SLF001
+        pipeline._batcher.start()  # noqa: SLF001
+        print(f"Cutout listens on  http://127.0.0.1:{listener.getsockname()[1]}")
+        print(f"Metrics  http://127.0.0.1:{metrics.server_port}/metrics", flush=True)
+
+    app = create_app(settings, on_settled=take_out_the_network)
+    config = uvicorn.Config(app, http="h11", log_config=None, access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
