@@ -47,7 +47,7 @@ class Server:
             lines.append(line.rstrip())
             self._said.put(line.rstrip())
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 60) -> str:
+    def wait_for(self, pattern: str, *, timeout_s: float = 180) -> str:
         """Return the first group of the first line that matches."""
         try:
             while True:
@@ -67,7 +67,7 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @pytest.fixture

@@ -42,12 +42,12 @@ def live(models_dir: Path) -> Iterator[Live]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     service: Service = app.state.service
-    give_up_at_s = time.monotonic() + 60
+    give_up_at_s = time.monotonic() + 180
     while service.pipeline is None or not server.started:
         assert time.monotonic() < give_up_at_s, service.failure
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
         yield Live(service, client, port)
     server.should_exit = True
     thread.join(30)
