@@ -1,6 +1,7 @@
 """Main: the only wiring. Settings become parts, parts become a service."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -18,11 +19,11 @@ from app.engine.loading import Loader
 from app.engine.memory import DEFAULT_SHARE, machine_memory_bytes, pixels_within
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
-from app.engine.workers import Workers
+from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
 from app.pipeline import Pipeline
 from app.settings import Settings
-from app.telemetry import Telemetry
+from app.telemetry import Step, Telemetry
 from app.web import health, routes
 from app.web.drain import Drain, DrainGate
 from app.web.lag import watch_lag
@@ -33,11 +34,15 @@ from app.web.service import Service
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
 UNLOAD_EVERY_S = 10.0
+SAMPLE_EVERY_S = 1.0
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
 
 def create_app(
-    settings: Settings, *, on_settled: Callable[[Service], None] = lambda _: None, restarts: int = 0
+    settings: Settings,
+    *,
+    on_settled: Callable[[Service], None] = lambda _: None,
+    restarts: Mapping[str, int] | None = None,
 ) -> FastAPI:
     """Build the service.
 
@@ -45,8 +50,9 @@ def create_app(
         settings: Read once, here.
         on_settled: Called in the event loop when models are warm, or cannot be loaded
             (then ``Service.failure`` says why).
-        restarts: How many workers this one comes after. A replacement opens the door when it is
-            warm, since requests already wait for it; the first one opens it at once, for probes.
+        restarts: How many workers this one comes after, by why they were replaced. A replacement opens
+            the door when it is warm, since requests already wait for it; the first one opens it at once,
+            for probes.
     """
     clock = SystemClock()
     lifecycle = settings.lifecycle
@@ -55,7 +61,7 @@ def create_app(
         settings, Telemetry(requested_device=settings.device), Admission(budget_of(settings)), clock, drain
     )
     service.telemetry.watch_admission(service.admission)
-    service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts)
+    service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts or {})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +69,7 @@ def create_app(
         beside = (
             asyncio.create_task(watch_lag(service.telemetry.lag, clock)),
             asyncio.create_task(_unload_unused(service)),
+            asyncio.create_task(_sample(service)),
         )
         if restarts:
             await loading
@@ -124,27 +131,34 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         max_batch=engine.max_batch,
         clock=clock,
     )
-    models = Models(loader, settings.models, most=engine.max_models, clock=clock, observer=telemetry)
+    models = Models(loader, settings.models, most=engine.max_models, clock=clock, observer=telemetry.runs)
     costs: dict[str, Mapping[int, float]] = {}
     models.on_costs = costs.__setitem__
     models.load_pinned(_log_broken)
     largest = loader.largest_batch(models.provider)
     batch_limits = BatchLimits(largest, engine.max_delay_s, settings.limits.in_flight_requests)
-    batcher = Batcher(models, batch_limits, clock, telemetry, CostTable(costs))
+    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs))
     models.on_costs = batcher.learn_costs
     batcher.start()
-    workers = Workers(engine.workers or usable_cores())
+    pools = Pools.of(engine.workers or usable_cores(), clock)
     telemetry.ready.set(1)
     pipeline = Pipeline(
         models,
         batcher,
-        workers,
+        pools,
         limit_px=min(settings.limits.picture_pixels, budget_of(settings).pixels),
         limit_side_px=settings.limits.picture_side_px,
         clock=clock,
         why_not_cuda=loader.probe.why_not_cuda,
     )
-    telemetry.watch_queue(lambda: batcher.waiting, batcher.oldest_age_s, pipeline.device_wait_s)
+    telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
+    steps: dict[str, Step] = {
+        "decode": pools.decode,
+        "infer": batcher,
+        "matte": pools.matte,
+        "finish": pools.finish,
+    }
+    telemetry.watch_steps(steps, cores=usable_cores())
     return pipeline
 
 
@@ -169,6 +183,13 @@ async def _unload_unused(service: Service) -> None:
         await asyncio.sleep(UNLOAD_EVERY_S)
         if service.pipeline is not None:
             service.pipeline.models.unload_unused(service.settings.engine.unload_after_s)
+
+
+async def _sample(service: Service) -> None:
+    """Let the metrics look at what is counted elsewhere, every second, until cancelled."""
+    while True:
+        await asyncio.sleep(SAMPLE_EVERY_S)
+        service.telemetry.sample(now_s=service.clock.now_s(), cpu_s=time.process_time())
 
 
 def _log_broken(error: ModelUnavailable) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.arrays import AlphaMatte, Grey, NetworkInput, SaliencyMap
+from app.arrays import AlphaMatte, Grey, NetworkInput, Rgb, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.clock import Clock
@@ -22,7 +22,7 @@ from app.engine.forecast import Forecast, retry_after_s
 from app.engine.manifest import Manifest
 from app.engine.models import Models
 from app.engine.planning import Inferred
-from app.engine.workers import Workers
+from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, Overloaded
 from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.decode import Picture, decode
@@ -83,7 +83,7 @@ class Pipeline:
         self,
         models: Models,
         batcher: Batcher,
-        workers: Workers,
+        pools: Pools,
         *,
         limit_px: int,
         limit_side_px: int,
@@ -92,10 +92,10 @@ class Pipeline:
     ) -> None:
         self.models = models
         self.why_not_cuda = why_not_cuda
-        self.forecast = Forecast(workers.threads)
+        self.forecast = Forecast(pools.decode.threads)
         self._batcher = batcher
-        self._workers = workers
-        self._loading = Workers(1)  # models come one at a time, and never keep pictures waiting
+        self._pools = pools
+        self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._limit_px = limit_px
         self._limit_side_px = limit_side_px
         self._clock = clock
@@ -108,7 +108,8 @@ class Pipeline:
         """
         async with self._deadline(job):
             seen = await self._see(upload, options, job)
-            answer = await self._workers.run(finish_mask, seen, options, job.steps)
+            workers = self._pools.finish if options.matting == "none" else self._pools.matte
+            answer = await workers.run(finish_mask, seen, options, job.steps)
         self._learn(seen, job)
         return answer
 
@@ -120,7 +121,8 @@ class Pipeline:
         """
         async with self._deadline(job):
             seen = await self._see(upload, options, job)
-            answer = await self._workers.run(finish_cutout, seen, options, job.steps)
+            layers = await self._pools.matte.run(matte_cutout, seen, options, job.steps)
+            answer = await self._pools.finish.run(finish_cutout, seen, layers, options, job.steps)
         self._learn(seen, job)
         return answer
 
@@ -137,7 +139,7 @@ class Pipeline:
         with self.models.lease(name) as session, self.forecast.on_its_way():
             if session is None:
                 raise Overloaded("models in memory")
-            etag, picture, network_input = await self._workers.run(
+            etag, picture, network_input = await self._pools.decode.run(
                 read_picture, upload, header, session.manifest, options, job.steps
             )
             inferred = await self._infer(name, network_input, job)
@@ -146,7 +148,9 @@ class Pipeline:
         return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
 
     def _check_time(self, header: Header, model: str, job: Job) -> None:
-        """Refuse at once what cannot be finished in time."""
+        """Refuse at once what cannot be finished in time; an idle server tries, and so learns better."""
+        if self.forecast.ahead == 0:
+            return
         total_s = self.forecast.total_s(
             per_picture_s=self._batcher.per_picture_s(model),
             pixels=header.width_px * header.height_px,
@@ -157,11 +161,13 @@ class Pipeline:
             raise Overloaded("time", retry_after_s=retry_after_s(total_s, allowed_s))
 
     async def _infer(self, model: str, network_input: NetworkInput, job: Job) -> Inferred:
+        job.steps.current = "batch"
         ticket = self._batcher.submit(model, network_input, deadline_s=job.deadline_s)
         try:
             inferred = await asyncio.wrap_future(ticket.future)
         except asyncio.CancelledError:
             self._batcher.abandon(ticket)
+            job.permit.release()  # before anybody writes a log line about it
             raise
         job.steps.add("batch", inferred.waited_s)
         job.steps.add("infer", inferred.ran_s)
@@ -172,9 +178,13 @@ class Pipeline:
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
         self.forecast.learn(pixels=height * width, seconds=seconds)
 
-    def device_wait_s(self) -> float:
-        """Return the device time ahead of a picture for the default model that arrives now."""
-        return self.forecast.ahead * self._batcher.per_picture_s(self.models.default)
+    def device_wait_s(self, model: str) -> float:
+        """Return the device time ahead of a picture for ``model`` that arrives now."""
+        return self.forecast.ahead * self._batcher.per_picture_s(model)
+
+    def is_overdue(self) -> bool:
+        """Tell whether the executor may hang."""
+        return self._batcher.is_overdue()
 
     def is_stuck(self) -> bool:
         """Tell whether the executor hangs, so that the process had better be replaced."""
@@ -186,7 +196,7 @@ class Pipeline:
     def close(self) -> None:
         """Finish what was accepted and end the threads."""
         self._batcher.stop()
-        self._workers.stop()
+        self._pools.stop()
         self._loading.stop()
 
 
@@ -211,15 +221,22 @@ def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes) -> Answer:
     return _answer(seen, encoded, options, (grey.shape[0], grey.shape[1]))
 
 
-def finish_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> Answer:
-    """Turn saliency into an encoded cutout."""
+def matte_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> tuple[Rgb, AlphaMatte]:
+    """Turn saliency into the colours and the opacity of the subject."""
     with steps.step("matte"):
         alpha, foreground_alpha = _alpha_at_source_size(seen, options.matting)
         foreground = seen.picture.rgb
         if options.matting == "fast" and not seen.is_empty:
             foreground = estimate_foreground(foreground, foreground_alpha)
+    return foreground, alpha
+
+
+def finish_cutout(
+    seen: Seen, layers: tuple[Rgb, AlphaMatte], options: CutoutOptions, steps: StepTimes
+) -> Answer:
+    """Turn colours and opacity into an encoded cutout."""
     with steps.step("compose"):
-        composed = assemble_cutout(foreground, alpha)
+        composed = assemble_cutout(*layers)
         if options.background_rgb is not None:
             composed = over_colour(composed, options.background_rgb)
     with steps.step("encode"):

@@ -14,9 +14,9 @@ from app.cli.serve import _listen
 from app.engine.batching import Batcher
 from app.engine.clock import SystemClock
 from app.engine.planning import BatchLimits
+from app.logs import configure_logs
 from app.main import create_app
 from app.settings import read_settings
-from app.telemetry import configure_logs
 from app.web.service import Service
 from tests.fakes import SimulatedBackend
 
@@ -35,7 +35,7 @@ def main() -> None:
         limits = BatchLimits(32, 0.0, settings.limits.in_flight_requests)
         real = pipeline._batcher  # noqa: SLF001 - the pipeline has no other door for this
         real.stop()
-        pipeline._batcher = Batcher(SimulatedBackend(), limits, SystemClock(), service.telemetry)  # noqa: SLF001
+        pipeline._batcher = Batcher(SimulatedBackend(), limits, SystemClock(), service.telemetry.runs)  # noqa: SLF001
         pipeline._batcher.start()  # noqa: SLF001
         print(f"Cutout listens on  http://127.0.0.1:{listener.getsockname()[1]}")
         print(f"Metrics  http://127.0.0.1:{metrics.server_port}/metrics", flush=True)

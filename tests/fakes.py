@@ -131,6 +131,7 @@ class SimulatedLoaded:
 
     session: SimulatedSession
     seconds: Mapping[int, float]
+    warmup_s: Mapping[int, float]
 
 
 @dataclass
@@ -166,17 +167,18 @@ class SimulatedSource:
             weights=origin,
             quality={},
         )
-        return SimulatedLoaded(SimulatedSession(manifest), {1: 0.001})
+        return SimulatedLoaded(SimulatedSession(manifest), {1: 0.001}, {1: 0.002})
 
 
 @dataclass
 class RecordingObserver:
-    """Remembers which batches ran, and which models are there."""
+    """Remembers which batches were sent and ran, and which models are there."""
 
+    sent: list[tuple[str, int, str]] = field(default_factory=list)
     ran: list[tuple[str, int, int]] = field(default_factory=list)
     present: set[str] = field(default_factory=set)
 
-    def model_came(self, name: str, provider: str) -> None:
+    def model_came(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
         """Take note of a model that is in memory now."""
         self.present.add(name)
 
@@ -184,6 +186,10 @@ class RecordingObserver:
         """Take note of a model that is not in memory any more."""
         self.present.remove(name)
 
-    def batch_ran(self, model: str, *, pictures: int, padding: int, duration_s: float) -> None:
-        """Take note of one run."""
-        self.ran.append((model, pictures, padding))
+    def batch_sent(self, model: str, *, size: int, reason: str) -> None:
+        """Take note of a run that begins."""
+        self.sent.append((model, size, reason))
+
+    def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
+        """Take note of a run that came to its end."""
+        self.ran.append((model, pictures, size - pictures))

@@ -1,11 +1,12 @@
 """The contract of each interface, held against the real thing and its fake alike."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.engine.batching import Backend, BatchObserver
+from app.engine.batching import Backend
 from app.engine.clock import Clock, SystemClock
 from app.engine.device import probe
 from app.engine.loading import Loader
@@ -20,7 +21,7 @@ def backend(request: pytest.FixtureRequest, models_dir: Path) -> Backend:
         return SimulatedBackend()
     clock = SystemClock()
     loader = Loader(models_dir, device="cpu", probe=probe("cpu"), threads=0, max_batch=None, clock=clock)
-    models = Models(loader, ["u2netp"], most=1, clock=clock, observer=Telemetry())
+    models = Models(loader, ["u2netp"], most=1, clock=clock, observer=Telemetry().runs)
     models.load_pinned(lambda _: None)
     return models
 
@@ -70,12 +71,14 @@ def test_a_manual_clock_refuses_to_run_backwards() -> None:
         ManualClock().advance(-1)
 
 
-@pytest.mark.parametrize("observer", [Telemetry(), RecordingObserver()])
-def test_an_observer_takes_note_of_runs(observer: BatchObserver) -> None:
-    observer.batch_ran("u2netp", pictures=3, padding=1, duration_s=0.1)
+@pytest.mark.parametrize("observer", [Telemetry().runs, RecordingObserver()])
+def test_an_observer_takes_note_of_runs_and_models(observer: Any) -> None:
+    observer.model_came("u2netp", "SomeProvider", load_s=0.5, warmup_s={4: 0.1})
+    observer.batch_sent("u2netp", size=4, reason="full")
+    observer.batch_ran("u2netp", size=4, pictures=3, duration_s=0.1)
+    observer.model_went("u2netp", "SomeProvider")
 
     if isinstance(observer, RecordingObserver):
+        assert observer.sent == [("u2netp", 4, "full")]
         assert observer.ran == [("u2netp", 3, 1)]
-    else:
-        assert isinstance(observer, Telemetry)
-        assert observer.registry.get_sample_value("cutout_batch_size_sum", {"model": "u2netp"}) == 3
+        assert observer.present == set()

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from app.cli.options import settings_for
-from app.cli.supervise import Inherited, Supervisor, configure_parent_logs, own_command
+from app.cli.supervise import Inherited, Supervisor, own_command
 from app.engine.clock import SystemClock
+from app.logs import configure_logs
 from app.settings import Settings
 
 CANNOT_START = 3
@@ -35,7 +36,7 @@ def serve(
     if not settings.lifecycle.supervise:
         _serve_here(settings, listener, None)
         return
-    configure_parent_logs(settings.log_format)
+    configure_logs(settings.log_format)
     raise typer.Exit(Supervisor(own_command(), listener, settings.lifecycle, SystemClock()).run())
 
 

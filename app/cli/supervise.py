@@ -1,7 +1,7 @@
 """Supervise: a parent that owns the listening socket and replaces the worker that serves on it.
 
     python ── cutout serve --supervise            opens the socket, never serves, imports nothing heavy
-       └───── cutout serve … --inherited 3,4,0    serves on the inherited socket, beats into the pipe
+       └───── cutout serve … --inherited 3,4,     serves on the inherited socket, beats into the pipe
 
 Rule 1: the socket outlives every worker, so connections wait in its backlog while one is replaced.
 Rule 2: signs of life come through a pipe of their own. A worker that is silent, or says that its
@@ -17,7 +17,9 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from types import FrameType
 
 import structlog
@@ -41,16 +43,30 @@ AT_ONCE_S = 0.8
 log = structlog.get_logger("cutout.supervise")
 
 
+class Why(StrEnum):
+    """Why a worker is replaced; the names are what metrics say, in lower case."""
+
+    ENDED = "it ended"
+    SILENT = "it gives no sign of life"
+    HANGS = "its executor hangs"
+    UNHEARD = "it closed its pipe"
+    LATE = "it did not end in time"
+
+
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What a worker gets from its parent: two file descriptors, and how often it was replaced."""
+    """What a worker gets from its parent: two file descriptors, and whom it comes after.
+
+    ``restarts`` counts earlier workers by the name of the ``Why`` they were replaced for.
+    """
 
     listener_fd: int
     heartbeat_fd: int
-    restarts: int
+    restarts: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.listener_fd},{self.heartbeat_fd},{self.restarts}"
+        restarts = "+".join(f"{name}:{count}" for name, count in self.restarts.items())
+        return f"{self.listener_fd},{self.heartbeat_fd},{restarts}"
 
     @classmethod
     def parse(cls, text: str) -> "Inherited":
@@ -59,8 +75,9 @@ class Inherited:
         Raises:
             ValueError: It is something else.
         """
-        listener_fd, heartbeat_fd, restarts = map(int, text.split(","))
-        return cls(listener_fd, heartbeat_fd, restarts)
+        listener_fd, heartbeat_fd, restarts = text.split(",")
+        counts = (part.split(":") for part in restarts.split("+") if part)
+        return cls(int(listener_fd), int(heartbeat_fd), {name: int(count) for name, count in counts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +93,14 @@ class Signs:
     stop_by_s: float | None = None
 
 
-def why_kill(signs: Signs, now_s: float, *, hang_timeout_s: float) -> str | None:
+def why_kill(signs: Signs, now_s: float, *, hang_timeout_s: float) -> Why | None:
     """Return why a worker has to be killed, or None; one that imports and loads may be silent for long."""
     if signs.stop_by_s is not None:
-        return "it did not end in time" if now_s >= signs.stop_by_s else None
+        return Why.LATE if now_s >= signs.stop_by_s else None
     if signs.is_stuck:
-        return "its executor hangs"
+        return Why.HANGS
     if now_s - signs.last_s > (hang_timeout_s if signs.is_warm else max(hang_timeout_s, LOADING_S)):
-        return "it gives no sign of life"
+        return Why.SILENT
     return None
 
 
@@ -122,7 +139,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._listener.listen(BACKLOG)
-        restarts = short_lives = 0
+        restarts: dict[str, int] = {}
+        short_lives = 0
         while True:
             started_s = self._clock.now_s()
             returncode, why = self._run_worker(restarts)
@@ -131,22 +149,23 @@ class Supervisor:
                 return exit_code(returncode, self._signals)
             if not self._was_ready and returncode > 0:
                 return returncode
-            restarts += 1
+            name = (why or Why.ENDED).name.lower()
+            restarts[name] = restarts.get(name, 0) + 1
             short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
             wait_s = pause_s(short_lives)
             log.error(
                 "the worker is replaced",
-                why=why or "it ended",
+                why=str(why or Why.ENDED),
                 returncode=returncode,
                 lived_s=round(lived_s, 1),
                 pause_s=wait_s,
-                restarts=restarts,
+                restarts=sum(restarts.values()),
             )
             self._pause(wait_s)
             if self._signals:
                 return exit_code(0, self._signals)
 
-    def _run_worker(self, restarts: int) -> tuple[int, str | None]:
+    def _run_worker(self, restarts: Mapping[str, int]) -> tuple[int, Why | None]:
         """Start one worker and stay with it to its end; return its return code and why it was killed."""
         heartbeat, theirs = os.pipe()
         inherited = Inherited(self._listener.fileno(), theirs, restarts)
@@ -168,7 +187,7 @@ class Supervisor:
             self._worker = None
             os.close(heartbeat)
 
-    def _watch(self, heartbeat: int) -> str | None:
+    def _watch(self, heartbeat: int) -> Why | None:
         """Return None when the worker has ended, or why it has to be killed."""
         last_s = self._clock.now_s()
         is_warm = is_stuck = False
@@ -188,12 +207,12 @@ class Supervisor:
             if why is not None:
                 return why
 
-    def _wait_for_end(self) -> str | None:
+    def _wait_for_end(self) -> Why | None:
         assert self._worker is not None  # noqa: S101 - it is being watched
         try:
             self._worker.wait(AT_ONCE_S)
         except subprocess.TimeoutExpired:
-            return "it closed its pipe"
+            return Why.UNHEARD
         return None
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
@@ -216,16 +235,3 @@ class Supervisor:
 def own_command() -> list[str]:
     """Return the command line that started this process."""
     return [sys.executable, *sys.orig_argv[1:]]
-
-
-def configure_parent_logs(log_format: str) -> None:
-    """Log as a worker does, without the parts of ``app.telemetry`` that know the engine."""
-    is_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -23,9 +23,9 @@ from prometheus_client import start_http_server
 
 from app.cli.supervise import ALIVE, READY, STUCK, Inherited
 from app.engine.device import CPU
+from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry import configure_logs
 from app.web.drain import Drain
 from app.web.service import Service
 
@@ -51,7 +51,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
             heartbeat.say(READY)
         typer.echo(_banner(service, listener, metrics_url))
 
-    restarts = 0 if inherited is None else inherited.restarts
+    restarts = {} if inherited is None else inherited.restarts
     service_app = create_app(settings, on_settled=on_settled, restarts=restarts)
     service: Service = service_app.state.service
     metrics_url = _serve_metrics(service)

@@ -3,7 +3,8 @@
 Rule 1: a ticket is settled exactly once.
 Rule 2: one bad picture fails alone: a failing batch is halved until the culprit is found.
 Rule 3: a run that nobody waits for any more is ended; one that somebody waits for never is.
-Rule 4: a run that takes far longer than it ever did is a hang, and shows as ``is_stuck``.
+Rule 4: a run that takes far longer than it ever did is a hang. It shows as ``is_overdue`` soon, which may
+be a false alarm on a busy machine, and as ``is_stuck`` when it is none any more.
 """
 
 import threading
@@ -15,11 +16,13 @@ import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
 from app.engine.clock import Clock
-from app.engine.planning import BatchLimits, CostTable, Inferred, Plan, Ticket, plan_batch
+from app.engine.planning import BatchLimits, CostTable, Inferred, Plan, Reason, Ticket, plan_batch
 from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 
+OVERDUE_FACTOR = 3
 HANG_FACTOR = 10
-HANG_FLOOR_S = 1.5
+FLOOR_S = 1.5
+"""No run counts as overdue or hung before."""
 
 
 class Run(Protocol):
@@ -45,8 +48,12 @@ class Backend(Protocol):
 class BatchObserver(Protocol):
     """Someone who wants to know what ran."""
 
-    def batch_ran(self, model: str, *, pictures: int, padding: int, duration_s: float) -> None:
-        """Take note of one run of the network."""
+    def batch_sent(self, model: str, *, size: int, reason: Reason) -> None:
+        """Take note of a run that begins, at batch size ``size``."""
+        ...
+
+    def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
+        """Take note of a run that came to its end."""
         ...
 
 
@@ -60,6 +67,8 @@ class _Running:
 
 class Batcher:
     """One queue and one executor; ``submit`` and ``abandon`` may be called from anywhere."""
+
+    threads = 1
 
     def __init__(
         self,
@@ -76,6 +85,7 @@ class Batcher:
         self._observer = observer
         self._waiting: list[Ticket] = []
         self._used_s: dict[str, float] = {}
+        self._busy_s = 0.0
         self._running: _Running | None = None
         self._pause_s: float | None = None
         self._changed = threading.Condition()
@@ -136,26 +146,37 @@ class Batcher:
             plan = self._take_plan()
         return plan is not None and self._carry_out(plan)
 
+    def is_overdue(self) -> bool:
+        """Tell whether the executor may hang: dead, or in a run that should have ended."""
+        return self._is_late(OVERDUE_FACTOR)
+
     def is_stuck(self) -> bool:
         """Tell whether the executor hangs: dead, or in a run many times longer than usual."""
+        return self._is_late(HANG_FACTOR)
+
+    def _is_late(self, factor: float) -> bool:
         running = self._running
         if running is None:
             return self._thread.ident is not None and not self._thread.is_alive() and not self._is_stopping
-        return self._clock.now_s() - running.since_s > self._hang_s(running.tickets[0].model, running.size)
-
-    def _hang_s(self, model: str, size: int) -> float:
-        """Return the seconds after which a run counts as hung."""
-        return max(HANG_FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size))
+        usual_s = self.costs.run_s(running.tickets[0].model, running.size)
+        return self._clock.now_s() - running.since_s > max(FLOOR_S, factor * usual_s)
 
     @property
     def waiting(self) -> int:
         """How many pictures wait for the executor."""
         return len(self._waiting)
 
-    def oldest_age_s(self) -> float:
-        """Return how long the first picture in line has waited, 0 if none waits."""
-        waiting = self._waiting[:1]
-        return self._clock.now_s() - waiting[0].arrived_s if waiting else 0.0
+    def oldest_age_s(self, model: str) -> float:
+        """Return how long the first picture in a model's line has waited, 0 if none waits."""
+        now_s = self._clock.now_s()
+        return next((now_s - ticket.arrived_s for ticket in self._waiting if ticket.model == model), 0.0)
+
+    def busy_s(self) -> float:
+        """Return the seconds that the executor has run networks so far, the current run among them."""
+        with self._changed:
+            running = self._running
+            current_s = 0.0 if running is None else self._clock.now_s() - running.since_s
+            return self._busy_s + current_s
 
     def per_picture_s(self, model: str) -> float:
         """Return the device time a picture is expected to take."""
@@ -184,7 +205,9 @@ class Batcher:
     def _take_plan(self) -> Plan | None:
         """Take what can be done now off the queue; ``None`` if nothing can. Needs the lock."""
         now_s = self._clock.now_s()
-        plan = plan_batch(self._waiting, now_s, self._limits, self.costs, self._used_s)
+        plan = plan_batch(
+            self._waiting, now_s, self._limits, self.costs, self._used_s, is_last=self._is_stopping
+        )
         self._pause_s = None if plan.look_again_s is None else plan.look_again_s - now_s
         taken = {id(t) for t in (*plan.departed, *plan.expired, *plan.batch)}
         if not taken:
@@ -200,12 +223,13 @@ class Batcher:
                 ticket.future.set_exception(DeadlineExceeded(ticket.deadline_s - ticket.arrived_s))
         claimed = [t for t in plan.batch if t.future.set_running_or_notify_cancel()]
         if claimed:
-            self._run(claimed, plan.batch_size)
+            self._run(claimed, plan.batch_size, plan.reason)
         return True
 
-    def _run(self, batch: Sequence[Ticket], size: int) -> None:
+    def _run(self, batch: Sequence[Ticket], size: int, reason: Reason) -> None:
         """Run claimed tickets together and settle each of them."""
         model = batch[0].model
+        self._observer.batch_sent(model, size=size, reason=reason)
         started_s = self._clock.now_s()
         try:
             run = self._backend.prepare_run(model, _stacked(batch, size))
@@ -221,10 +245,13 @@ class Batcher:
             ran_s = self._clock.now_s() - started_s
             with self._changed:
                 self._running = None
+                self._busy_s += ran_s
                 self._used_s[model] = self._used_s.get(model, 0.0) + ran_s
-        if ran_s <= self._hang_s(model, size):  # a hang is not what a run costs
+        if ran_s <= max(
+            FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size)
+        ):  # a hang is not what a run costs
             self.costs = self.costs.observed(model, size, ran_s)
-        self._observer.batch_ran(model, pictures=len(batch), padding=size - len(batch), duration_s=ran_s)
+        self._observer.batch_ran(model, size=size, pictures=len(batch), duration_s=ran_s)
         for ticket, item in zip(batch, saliency, strict=False):
             if not np.isfinite(item).all():
                 ticket.future.set_exception(InferenceFailed("The network gave numbers that are not finite."))
@@ -249,7 +276,7 @@ class Batcher:
             if ticket.deadline_s <= now_s:
                 ticket.future.set_exception(DeadlineExceeded(ticket.deadline_s - ticket.arrived_s))
         if alive:
-            self._run(alive, len(alive))
+            self._run(alive, len(alive), "retry")
 
 
 def _failure(error: Exception) -> CutoutError:

@@ -15,10 +15,11 @@ GPU_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A session, and the seconds that one run takes by batch size."""
+    """A session, and by batch size the seconds that one run takes and that warming up took."""
 
     session: OnnxSession
     seconds: Mapping[int, float]
+    warmup_s: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Loader:
         session = open_session(
             read_model(folder, manifest), manifest, device=self.device, probe=self.probe, threads=self.threads
         )
-        return Loaded(session, session.warm(batch_sizes(self.largest_batch(session.provider)), self.clock))
+        return Loaded(session, *session.warm(batch_sizes(self.largest_batch(session.provider)), self.clock))
 
     def largest_batch(self, provider: str) -> int:
         """Return the largest batch that is run on a provider."""

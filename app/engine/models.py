@@ -50,6 +50,11 @@ class Loaded(Protocol):
         """What one run takes, by batch size."""
         ...
 
+    @property
+    def warmup_s(self) -> Mapping[int, float]:
+        """What warming up took, by batch size."""
+        ...
+
 
 class ModelSource(Protocol):
     """Where models come from."""
@@ -66,7 +71,7 @@ class ModelSource(Protocol):
 class ModelObserver(Protocol):
     """Someone who wants to know which models come and go."""
 
-    def model_came(self, name: str, provider: str) -> None:
+    def model_came(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
         """Take note of a model that is in memory now."""
         ...
 
@@ -154,6 +159,7 @@ class Models:
                 return
             with self._lock:
                 self._make_room()
+            started_s = self._clock.now_s()
             try:
                 loaded = self._source.load(name)
             except ModelUnavailable as error:
@@ -163,7 +169,12 @@ class Models:
                 self.sessions[name] = loaded.session
                 self._used_s[name] = self._clock.now_s()
             self.on_costs(name, loaded.seconds)
-            self._observer.model_came(name, loaded.session.provider)
+            self._observer.model_came(
+                name,
+                loaded.session.provider,
+                load_s=self._clock.now_s() - started_s,
+                warmup_s=loaded.warmup_s,
+            )
 
     @contextmanager
     def lease(self, name: str) -> Iterator[Session | None]:

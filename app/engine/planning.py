@@ -7,14 +7,19 @@ Rule 3: fair between models. A model that has used more device time than the hun
 by more than ``fair_share_s``, waits its turn; so no model starves, however busy another is.
 Rule 4: among those whose turn it may be, the earliest deadline goes first; a deadline counts as no
 later than ``patience_s`` after arrival, so a generous one does not wait for ever.
-Rule 5: who left or ran out of time is dropped before the run.
+Rule 5: who left is dropped before the run, and so is who will be out of time before its end.
 """
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from app.arrays import NetworkInput, SaliencyMap
+
+Reason = Literal["full", "slot_free", "delay", "drain", "retry"]
+"""Why a batch leaves: it is full, the executor is free, its oldest has waited enough, no more will come, or
+it is a part of one that failed."""
 
 SMOOTHING = 0.2
 """Weight of the newest run in the running mean of a batch size's cost."""
@@ -96,6 +101,10 @@ class CostTable:
         costs = self.seconds.get(model, {})
         return min((cost / size for size, cost in costs.items() if size <= max_batch), default=0.0)
 
+    def least_s(self, model: str) -> float:
+        """Return the seconds of the shortest run of a model, 0 where nothing is known."""
+        return min(self.seconds.get(model, {}).values(), default=0.0)
+
     def run_s(self, model: str, size: int) -> float:
         """Return the expected seconds of one run, 0 where nothing is known."""
         return self.seconds.get(model, {}).get(size, 0.0)
@@ -113,13 +122,15 @@ class CostTable:
 class Plan:
     """What to do now: tickets to drop, tickets to run together, and when to look again.
 
-    ``batch_size`` is the size to run at; what is not filled by ``batch`` is padding.
+    ``batch_size`` is the size to run at; what is not filled by ``batch`` is padding. ``reason`` says why
+    the batch leaves now.
     """
 
     departed: tuple[Ticket, ...] = ()
     expired: tuple[Ticket, ...] = ()
     batch: tuple[Ticket, ...] = ()
     batch_size: int = 0
+    reason: Reason = "slot_free"
     look_again_s: float | None = None
 
 
@@ -129,6 +140,8 @@ def plan_batch(
     limits: BatchLimits,
     costs: CostTable = CostTable({}),
     used_s: Mapping[str, float] | None = None,
+    *,
+    is_last: bool = False,
 ) -> Plan:
     """Decide what happens to ``waiting``, which is in order of arrival.
 
@@ -138,20 +151,44 @@ def plan_batch(
         limits: How batches are formed.
         costs: What runs are expected to take.
         used_s: Device time that each model has used, for fairness.
+        is_last: No more tickets will come, so there is no company to wait for.
     """
     departed = tuple(ticket for ticket in waiting if ticket.has_departed)
-    expired = tuple(t for t in waiting if not t.has_departed and t.deadline_s <= now_s)
-    gone = {id(ticket) for ticket in (*departed, *expired)}
-    alive = [ticket for ticket in waiting if id(ticket) not in gone]
+    staying = [ticket for ticket in waiting if not ticket.has_departed]
+    alive, expired = _in_time(staying, now_s, costs)
     if not alive:
         return Plan(departed, expired)
     bucket = _next_bucket(alive, limits, used_s or {})
     take, size = costs.split(bucket[0].model, len(bucket), limits.max_batch)
     leave_at_s = bucket[0].arrived_s + limits.max_delay_s
-    if len(bucket) < limits.max_batch and now_s < leave_at_s:
+    if len(bucket) < limits.max_batch and now_s < leave_at_s and not is_last:
         first_deadline_s = min(ticket.deadline_s for ticket in alive)
         return Plan(departed, expired, look_again_s=min(leave_at_s, first_deadline_s))
-    return Plan(departed, expired, tuple(bucket[:take]), size)
+    reason = _reason(len(bucket), limits, is_last=is_last)
+    return Plan(departed, expired, tuple(bucket[:take]), size, reason)
+
+
+def _reason(available: int, limits: BatchLimits, *, is_last: bool) -> Reason:
+    if available >= limits.max_batch:
+        return "full"
+    if is_last:
+        return "drain"
+    return "delay" if limits.max_delay_s > 0 else "slot_free"
+
+
+def _in_time(
+    staying: Sequence[Ticket], now_s: float, costs: CostTable
+) -> tuple[list[Ticket], tuple[Ticket, ...]]:
+    """Part those that can be answered in time from those that cannot.
+
+    Those that can only hope are run if nobody else waits: else an estimate that is too long, from a slow
+    hour of the machine, would never be corrected.
+    """
+    alive = [ticket for ticket in staying if ticket.deadline_s > now_s]
+    certain = [ticket for ticket in alive if ticket.deadline_s > now_s + costs.least_s(ticket.model)]
+    chosen = certain or alive
+    kept = {id(ticket) for ticket in chosen}
+    return chosen, tuple(ticket for ticket in staying if id(ticket) not in kept)
 
 
 def _next_bucket(alive: list[Ticket], limits: BatchLimits, used_s: Mapping[str, float]) -> list[Ticket]:

@@ -1,13 +1,18 @@
-"""Workers: a bounded pool of threads for decoding, matting and encoding.
+"""Workers: bounded pools of threads for decoding, matting and encoding.
 
 Pillow, OpenCV, NumPy and isal release the interpreter lock in their heavy calls, so threads of
-one process use every core without copying pictures between processes.
+one process use every core without copying pictures between processes. Decoding and what comes after
+the network have a pool each, so that a crowd of arrivals never stands before those who are nearly done.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+
+from app.engine.clock import Clock
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -16,9 +21,25 @@ Result = TypeVar("Result")
 class Workers:
     """Runs plain functions beside the event loop."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, clock: Clock, *, name: str) -> None:
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cutout-worker")
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"cutout-{name}")
+        self._lock = threading.Lock()
+        self._begun_s: dict[int, float] = {}
+        self._busy_s = 0.0
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return self._waiting
+
+    def busy_s(self) -> float:
+        """Return the seconds that the threads have worked so far, current calls among them."""
+        with self._lock:
+            now_s = self._clock.now_s()
+            return self._busy_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
 
     async def run(self, function: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
         """Call ``function`` on a worker thread and return what it returns or raise what it raises.
@@ -26,15 +47,50 @@ class Workers:
         A call that has begun is waited for even when the caller is cancelled: its arrays live until
         it ends, and the budgets must not be given back before.
         """
-        future = self._pool.submit(function, *args, **kwargs)
+        with self._lock:
+            self._waiting += 1
+        future = self._pool.submit(self._timed, function, *args, **kwargs)
         ending = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(ending)
         except asyncio.CancelledError:
-            if not future.cancel():
+            if future.cancel():
+                with self._lock:
+                    self._waiting -= 1
+            else:
                 await asyncio.wait((ending,))
             raise
+
+    def _timed(self, function: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        thread = threading.get_ident()
+        with self._lock:
+            self._waiting -= 1
+            self._begun_s[thread] = self._clock.now_s()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            with self._lock:
+                self._busy_s += self._clock.now_s() - self._begun_s.pop(thread)
 
     def stop(self) -> None:
         """Finish what runs and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The threads of a service: what comes before the network, matting, and what comes last."""
+
+    decode: Workers
+    matte: Workers
+    finish: Workers
+
+    @classmethod
+    def of(cls, threads: int, clock: Clock) -> "Pools":
+        """Start with up to ``threads`` threads in each."""
+        return cls(*(Workers(threads, clock, name=name) for name in ("decode", "matte", "finish")))
+
+    def stop(self) -> None:
+        """Finish what runs and end the threads."""
+        for workers in (self.decode, self.matte, self.finish):
+            workers.stop()

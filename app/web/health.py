@@ -15,8 +15,8 @@ router = APIRouter()
 async def livez(request: Request) -> JSONResponse:
     """Say that the process answers and its executor moves; a failure means: restart it."""
     pipeline = service_of(request).pipeline
-    if pipeline is not None and pipeline.is_stuck():
-        raise NotReady("The executor hangs; this process had better be replaced.")
+    if pipeline is not None and pipeline.is_overdue():
+        raise NotReady("The executor seems to hang; if it stays so, this process had better be replaced.")
     return JSONResponse({"status": "alive"})
 
 

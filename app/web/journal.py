@@ -34,7 +34,6 @@ class Journal:
 
     def note(self, answer: Answer) -> None:
         """Keep what the log line says of an answer."""
-        self.model = answer.model
         self.facts = {
             "width_px": answer.width_px,
             "height_px": answer.height_px,

@@ -47,7 +47,10 @@ class RequestJournal:
                 elapsed_ms = (self._clock.now_s() - journal.started_s) * 1e3
                 steps = journal.steps.server_timing()
                 headers["Server-Timing"] = f"{steps}, total;dur={elapsed_ms:.2f}".removeprefix(", ")
+            begun_s = self._clock.now_s()
             await send(message)
+            if journal.steps.seconds:  # a request that did some work; a probe writes too
+                journal.steps.add("write", self._clock.now_s() - begun_s)
 
         try:
             await self._app(scope, receive, add_headers)
@@ -58,8 +61,9 @@ class RequestJournal:
         duration_s = self._clock.now_s() - journal.started_s
         outcome = "client-departed" if status == 499 else journal.outcome
         self._telemetry.request_ended(
-            endpoint, model=journal.model, outcome=outcome, duration_s=duration_s, steps=journal.steps
+            endpoint, model=journal.model, outcome=outcome, status=status, duration_s=duration_s
         )
+        self._telemetry.steps_ended(journal.steps, outcome=outcome)
         if endpoint in QUIET and status == 200:
             return
         log.info(

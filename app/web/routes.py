@@ -81,6 +81,7 @@ async def _answer(
             envelope = await _open(request, body)
             del body
         options = parse_options(kind, envelope.options)
+        journal.model = service.ready_pipeline().models.choose(options.model)
         job = Job(permit, journal.steps, journal.started_s + _allowed_s(request, limits.deadline_s))
         answer = await unless_departed(request, carry(envelope.upload, options, job))
     journal.note(answer)

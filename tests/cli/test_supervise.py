@@ -11,19 +11,20 @@ from app.cli.supervise import (
     Inherited,
     Signs,
     Supervisor,
-    configure_parent_logs,
     exit_code,
     pause_s,
     why_kill,
 )
 from app.engine.clock import SystemClock
+from app.logs import configure_logs
 from app.settings import Lifecycle
 
 HEAVY = ("onnxruntime", "cv2", "numpy", "fastapi", "starlette", "uvicorn", "prometheus_client")
 # A worker in miniature: FIRST is what the first one does, later ones tell the parent to stop.
 WORKER = """
 import os, signal, sys, time
-listener, heartbeat, restarts = map(int, sys.argv[-1].split(","))
+listener, heartbeat, restarts = sys.argv[-1].split(",")
+heartbeat = int(heartbeat)
 say = lambda signs: os.write(heartbeat, signs)
 if restarts:
     os.kill(os.getppid(), signal.SIGTERM)
@@ -42,7 +43,7 @@ def handlers() -> Iterator[None]:
 
 
 def supervised(first: str, **lifecycle: float) -> int:
-    configure_parent_logs("json")
+    configure_logs("json")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         command = [sys.executable, "-c", WORKER.replace("FIRST", first)]
@@ -86,7 +87,10 @@ def test_the_exit_code_is_the_workers(returncode: int, signals: tuple[int, ...],
 
 
 def test_what_is_inherited_survives_the_command_line() -> None:
-    assert Inherited.parse(str(Inherited(3, 4, 5))) == Inherited(3, 4, 5)
+    inherited = Inherited(3, 4, {"ended": 5, "hangs": 1})
+
+    assert Inherited.parse(str(inherited)) == inherited
+    assert Inherited.parse(str(Inherited(3, 4))) == Inherited(3, 4)
 
 
 @pytest.mark.parametrize(

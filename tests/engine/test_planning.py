@@ -175,3 +175,38 @@ def test_a_size_that_was_not_warmed_is_not_learnt() -> None:
     table = CostTable({"a": {1: 0.1}})
 
     assert table.observed("a", 3, 0.2) == table.observed("b", 1, 0.2) == table
+
+
+def test_who_will_be_out_of_time_before_the_end_of_the_run_makes_room() -> None:
+    costs = CostTable({"a": {1: 1.0, 4: 2.0}})
+    hopeful, certain = ticket(1, deadline_s=10.9), ticket(2, deadline_s=11.1)
+    plan = plan_batch([hopeful, certain], 10.0, EAGER, costs)
+
+    assert (hopeful,) == plan.expired
+    assert (certain,) == plan.batch
+
+
+def test_who_can_only_hope_is_run_if_nobody_else_waits() -> None:
+    costs = CostTable({"a": {1: 1.0}})
+    hopeful, late = ticket(1, deadline_s=10.9), ticket(2, deadline_s=10.0)
+    plan = plan_batch([hopeful, late], 10.0, EAGER, costs)
+
+    assert (late,) == plan.expired
+    assert (hopeful,) == plan.batch
+
+
+@pytest.mark.parametrize(
+    ("waiting", "max_delay_s", "is_last", "reason"),
+    [
+        (4, 0.0, False, "full"),
+        (2, 0.0, False, "slot_free"),
+        (2, 1.0, False, "delay"),
+        (2, 9.0, True, "drain"),
+    ],
+)
+def test_a_plan_says_why_a_batch_leaves(waiting: int, max_delay_s: float, is_last: bool, reason: str) -> None:
+    limits = BatchLimits(max_batch=4, max_delay_s=max_delay_s, max_waiting=64)
+    plan = plan_batch([ticket() for _ in range(waiting)], 1.0, limits, is_last=is_last)
+
+    assert waiting == len(plan.batch)
+    assert reason == plan.reason

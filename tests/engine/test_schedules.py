@@ -14,6 +14,7 @@ from app.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, SimulatedRun
 
 FAILS, POISONS, HANGS = 253, 254, 255
+LONGEST_ESTIMATE_S = 0.01  # of the shortest run; runs take 0.006 s, give or take a half
 BUDGET = Budget(requests=20, upload_bytes=2000, pixels=20_000)
 LIMITS = BatchLimits(max_batch=8, max_delay_s=0.0, max_waiting=16, patience_s=2.0, fair_share_s=0.05)
 
@@ -136,7 +137,8 @@ class Schedules(RuleBasedStateMachine):
                 ticket.future.result(0)
                 self._count("ok")
             except DeadlineExceeded:
-                assert ticket.deadline_s <= self.clock.now_s()
+                hopeful = ticket.deadline_s <= self.clock.now_s() + LONGEST_ESTIMATE_S
+                assert hopeful, "only who is out of time, or will be, is told so"
                 self._count("deadline-exceeded")
             except InferenceFailed:
                 assert int(ticket.network_input[0, 0, 0]) in (FAILS, POISONS), "only the culprit fails"

@@ -232,7 +232,7 @@ def test_a_killed_worker_is_replaced_and_the_request_that_waited_is_answered(ser
     assert was_cut_off(peer)
     assert answers == [200, 200, 200]
     assert worker_of(server) != first
-    assert "cutout_engine_restarts_total 1.0" in httpx.get(metrics_url).text
+    assert 'cutout_engine_restarts_total{reason="ended"} 1.0' in httpx.get(metrics_url).text
     assert [line["restarts"] for line in said(server, "the worker is replaced")] == [1]
     assert server.stop() == 0
 

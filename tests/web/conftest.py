@@ -10,9 +10,9 @@ import httpx
 import pytest
 import uvicorn
 
+from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry import configure_logs
 from app.web.service import Service
 
 

@@ -54,8 +54,12 @@ def test_a_client_that_leaves_is_counted_once_and_its_permit_comes_back(live: Li
     registry = live.service.telemetry.registry
 
     def departed() -> float:
-        labels = {"endpoint": "/v1/mask", "model": "none", "outcome": "client-departed"}
-        return registry.get_sample_value("cutout_requests_total", labels) or 0
+        outcome = {"endpoint": "/v1/mask", "outcome": "client-departed"}
+        counts = (
+            registry.get_sample_value("cutout_requests_total", outcome | {"model": model})
+            for model in ("u2netp", "none")
+        )
+        return sum(count or 0 for count in counts)
 
     before = departed()
     for _ in range(3):

@@ -1,0 +1,198 @@
+"""Metrics: what the service says about its requests.
+
+Every label is bounded: endpoints, outcomes, steps and models in the folder, never what a caller sent.
+Each service has a registry of its own, so that two can live in one process.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from app import __version__
+from app.engine.admission import Admission
+from app.telemetry.runs import RunMetrics
+from app.telemetry.saturation import Sample, Saturation
+from app.telemetry.steps import StepTimes
+
+REQUEST_BUCKETS_S = (
+    0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30,
+)  # fmt: skip
+STEP_BUCKETS_S = tuple(0.0005 * 2**k for k in range(16))
+LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
+NO_MODEL = "none"
+CORES = "cores"
+
+OVERLOADED, DEPARTED, EXPIRED = "overloaded", "client-departed", "deadline-exceeded"
+
+
+class Step(Protocol):
+    """Workers of one step, as the metrics see them."""
+
+    @property
+    def threads(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for one of them."""
+        ...
+
+    def busy_s(self) -> float:
+        """Return the seconds they have worked so far, all together."""
+        ...
+
+
+class Telemetry:
+    """The metrics of one service."""
+
+    def __init__(self, *, requested_device: str = "auto") -> None:
+        self.registry = here = CollectorRegistry()
+        self.runs = RunMetrics(here, requested_device=requested_device)
+        self._steps: Mapping[str, Step] = {}
+        self._busy_s: Mapping[str, float] = {}
+        self._saturation = Saturation({})
+        self._accepted = self._refused = 0
+        ProcessCollector(registry=here)
+        PlatformCollector(registry=here)
+        self.received = Counter(
+            "cutout_requests_received", "Requests that arrived.", ["endpoint"], registry=here
+        )
+        self._count_outcomes(here)
+        self._count_steps(here)
+        self.ready = Gauge("cutout_ready", "1 once models are loaded and warm.", registry=here)
+        self.lag = Histogram(
+            "cutout_event_loop_lag_seconds",
+            "How late the event loop was.",
+            buckets=LAG_BUCKETS_S,
+            registry=here,
+        )
+        Gauge("cutout_build_info", "Version of the service.", ["version"], registry=here).labels(
+            __version__
+        ).set(1)
+
+    def _count_outcomes(self, here: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "cutout_requests",
+            "Requests by their one outcome.",
+            ["endpoint", "model", "outcome"],
+            registry=here,
+        )
+        self._request_duration = Histogram(
+            "cutout_request_duration_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ["endpoint", "model", "outcome_class"],
+            buckets=REQUEST_BUCKETS_S,
+            registry=here,
+        )
+        self._cancelled = Counter(
+            "cutout_cancelled",
+            "Requests whose client left or whose time ran out, by the step they had come to.",
+            ["step"],
+            registry=here,
+        )
+        self._wasted = Counter(
+            "cutout_wasted_seconds", "Work done for requests that got no answer.", ["step"], registry=here
+        )
+
+    def _count_steps(self, here: CollectorRegistry) -> None:
+        self._step_duration = Histogram(
+            "cutout_step_duration_seconds",
+            "One step of the journey.",
+            ["step"],
+            buckets=STEP_BUCKETS_S,
+            registry=here,
+        )
+        self._workers = Gauge("cutout_step_workers", "Threads of a step.", ["step"], registry=here)
+        self._depth = Gauge(
+            "cutout_step_queue_depth", "Pictures that wait for a thread of a step.", ["step"], registry=here
+        )
+        self._busy = Counter(
+            "cutout_step_busy_seconds", "Time that a step's threads worked.", ["step"], registry=here
+        )
+        Gauge(
+            "cutout_saturation_ratio",
+            "Utilisation of the busiest step × (1 + refused / accepted), over the last 15 s.",
+            registry=here,
+        ).set_function(lambda: self._saturation.ratio())
+
+    def watch_admission(self, admission: Admission) -> None:
+        """Export what is in flight, and the limits it runs against."""
+        budget = admission.budget
+        watched = (
+            ("requests", lambda: admission.requests, budget.requests),
+            ("bytes", lambda: admission.upload_bytes, budget.upload_bytes),
+            ("pixels", lambda: admission.pixels, budget.pixels),
+        )
+        for name, in_flight, limit in watched:
+            Gauge(f"cutout_inflight_{name}", f"In flight: {name}.", registry=self.registry).set_function(
+                in_flight
+            )
+            Gauge(f"cutout_limit_{name}", f"Most in flight: {name}.", registry=self.registry).set(limit)
+
+    def watch_steps(self, steps: Mapping[str, Step], *, cores: int) -> None:
+        """Export how busy each step's threads are; ``sample`` has to be called now and then."""
+        self._steps = steps
+        self._saturation = Saturation({CORES: cores} | {name: step.threads for name, step in steps.items()})
+        for name, step in steps.items():
+            self._workers.labels(name).set(step.threads)
+            self._depth.labels(name).set_function(partial(getattr, step, "waiting"))
+
+    def sample(self, *, now_s: float, cpu_s: float) -> None:
+        """Bring up to date what is counted elsewhere; ``cpu_s`` is processor time of the process."""
+        busy_s = {name: step.busy_s() for name, step in self._steps.items()}
+        for name, seconds in busy_s.items():
+            self._busy.labels(name).inc(max(0.0, seconds - self._busy_s.get(name, 0.0)))
+        self._busy_s = busy_s
+        self._saturation.add(Sample(now_s, busy_s | {CORES: cpu_s}, self._accepted, self._refused))
+
+    def watch_lifecycle(self, is_draining: Callable[[], bool], *, restarts: Mapping[str, int]) -> None:
+        """Export whether the process is about to leave, and which workers it comes after."""
+        Gauge("cutout_draining", "1 once told to stop.", registry=self.registry).set_function(is_draining)
+        replaced = Counter(
+            "cutout_engine_restarts",
+            "Workers that the supervisor replaced.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason, count in restarts.items():
+            replaced.labels(reason).inc(count)
+
+    def request_ended(
+        self, endpoint: str, *, model: str | None, outcome: str, status: int, duration_s: float
+    ) -> None:
+        """Count a request under its one outcome."""
+        name = model or NO_MODEL
+        self._requests.labels(endpoint, name, outcome).inc()
+        self._request_duration.labels(endpoint, name, outcome_class(status)).observe(duration_s)
+        if outcome == OVERLOADED:
+            self._refused += 1
+        elif model is not None:
+            self._accepted += 1
+
+    def steps_ended(self, steps: StepTimes, *, outcome: str) -> None:
+        """Take note of the steps of a request, and of work that was in vain."""
+        for name, seconds in steps.seconds.items():
+            self._step_duration.labels(name).observe(seconds)
+        if outcome in (DEPARTED, EXPIRED):
+            self._cancelled.labels(steps.current).inc()
+            for name, seconds in steps.seconds.items():
+                self._wasted.labels(name).inc(seconds)
+
+
+def outcome_class(status: int) -> str:
+    """Return the class of an outcome: few enough to keep a histogram for each."""
+    if status == 499:
+        return "departed"
+    if status in (429, 503):
+        return "overloaded"
+    return {2: "ok", 4: "refused"}.get(status // 100, "failed")

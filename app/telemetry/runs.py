@@ -1,0 +1,102 @@
+"""Runs: what the networks do, in numbers; the observer of the batcher and of the models."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+UNKNOWN = "unknown"
+RUN_BUCKETS_S = tuple(0.001 * 1.5**k for k in range(20))
+
+
+class RunMetrics:
+    """The metrics of the networks; labels are models in the folder, sizes that were warmed, providers."""
+
+    def __init__(self, registry: CollectorRegistry, *, requested_device: str) -> None:
+        self._requested_device = requested_device
+        self._registry = registry
+        self._providers: dict[str, str] = {}
+        self._oldest_age_s: Callable[[str], float] = lambda _: 0.0
+        self._wait_s: Callable[[str], float] = lambda _: 0.0
+        self._count_runs()
+        self._count_models()
+
+    def _count_runs(self) -> None:
+        by_size = ["model", "provider", "batch_bucket"]
+        self._batch_size = self._histogram(
+            "cutout_batch_size", "Pictures in one run of the network.", ["model", "bucket"], BATCH_BUCKETS
+        )
+        self._duration = self._histogram(
+            "cutout_infer_duration_seconds", "One run that came to its end.", by_size, RUN_BUCKETS_S
+        )
+        self._executions = self._counter(
+            "cutout_infer_executions", "Runs begun, those that failed or were ended among them.", by_size
+        )
+        self._padding = self._counter(
+            "cutout_batch_slots_padded", "Places in batches that no picture filled.", ["model"]
+        )
+        self._dispatches = self._counter(
+            "cutout_batch_dispatch", "Batches sent off, and why just then.", ["model", "reason"]
+        )
+
+    def _count_models(self) -> None:
+        self._engine_up = self._gauge("cutout_engine_up", "1 while a model is in memory.", ["model"])
+        self._provider_info = self._gauge(
+            "cutout_provider_info",
+            "The execution provider asked for and the one really active.",
+            ["model", "requested", "active"],
+        )
+        self._load = self._gauge(
+            "cutout_model_load_seconds", "What the last load took, warm-up included.", ["model"]
+        )
+        self._warmup = self._gauge(
+            "cutout_warmup_seconds", "What the last warm-up took.", ["model", "batch_bucket"]
+        )
+        self._oldest_age = self._gauge(
+            "cutout_queue_oldest_age_seconds", "How long the first picture in line has waited.", ["model"]
+        )
+        self._wait = self._gauge(
+            "cutout_estimated_wait_seconds", "Device time ahead of a picture that arrives now.", ["model"]
+        )
+
+    def watch_queue(self, oldest_age_s: Callable[[str], float], wait_s: Callable[[str], float]) -> None:
+        """Export, for each model in memory, the queue before it as these functions read it."""
+        self._oldest_age_s, self._wait_s = oldest_age_s, wait_s
+
+    def batch_sent(self, model: str, *, size: int, reason: str) -> None:
+        """Take note of a run that begins, at batch size ``size``."""
+        self._executions.labels(model, self._providers.get(model, UNKNOWN), size).inc()
+        self._dispatches.labels(model, reason).inc()
+
+    def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
+        """Take note of a run that came to its end."""
+        self._batch_size.labels(model, size).observe(pictures)
+        self._duration.labels(model, self._providers.get(model, UNKNOWN), size).observe(duration_s)
+        self._padding.labels(model).inc(size - pictures)
+
+    def model_came(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
+        """Say that a model is in memory, what it runs on, and what it took to get there."""
+        self._providers[name] = provider
+        self._provider_info.labels(name, self._requested_device, provider).set(1)
+        self._engine_up.labels(name).set(1)
+        self._load.labels(name).set(load_s)
+        for size, seconds in warmup_s.items():
+            self._warmup.labels(name, size).set(seconds)
+        self._oldest_age.labels(name).set_function(lambda: self._oldest_age_s(name))
+        self._wait.labels(name).set_function(lambda: self._wait_s(name))
+
+    def model_went(self, name: str, provider: str) -> None:
+        """Say that a model is not in memory any more."""
+        self._provider_info.remove(name, self._requested_device, provider)
+        self._engine_up.labels(name).set(0)
+        for gauge in (self._oldest_age, self._wait):
+            gauge.remove(name)
+
+    def _counter(self, name: str, meaning: str, labels: list[str]) -> Counter:
+        return Counter(name, meaning, labels, registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str, labels: list[str]) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self._registry)

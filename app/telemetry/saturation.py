@@ -1,0 +1,59 @@
+"""Saturation: how near the service is to all it can do, as the one number to scale by.
+
+    utilisation of the busiest step × (1 + refused / accepted), over the last few seconds
+
+A queue with a limit hides demand: once it is full it says the same at twice and at ten times the load.
+The refused are part of the demand, so they are counted in; the number then grows with it beyond 1.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+WINDOW_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was counted up to an instant: busy seconds by step, requests accepted and refused."""
+
+    at_s: float
+    busy_s: Mapping[str, float]
+    accepted: float
+    refused: float
+
+
+class Saturation:
+    """The ratio over a sliding window of samples."""
+
+    def __init__(self, capacity: Mapping[str, float], *, window_s: float = WINDOW_S) -> None:
+        """Remember how many busy seconds a second each step can have: its workers."""
+        self._capacity = dict(capacity)
+        self._window_s = window_s
+        self._samples: deque[Sample] = deque()
+
+    def add(self, sample: Sample) -> None:
+        """Take in the newest sample and let go of those beyond the window."""
+        self._samples.append(sample)
+        while len(self._samples) > 2 and self._samples[1].at_s <= sample.at_s - self._window_s:
+            self._samples.popleft()
+
+    def utilisation(self) -> dict[str, float]:
+        """Return the share of each step's workers that was busy, in [0, 1] but for rounding."""
+        if len(self._samples) < 2:
+            return dict.fromkeys(self._capacity, 0.0)
+        first, last = self._samples[0], self._samples[-1]
+        seconds = max(last.at_s - first.at_s, 1e-9)
+        return {
+            step: (last.busy_s[step] - first.busy_s[step]) / seconds / workers
+            for step, workers in self._capacity.items()
+        }
+
+    def ratio(self) -> float:
+        """Return 0 for an idle service, 1 for one that just keeps up, more for one that refuses."""
+        if len(self._samples) < 2:
+            return 0.0
+        first, last = self._samples[0], self._samples[-1]
+        refused = last.refused - first.refused
+        accepted = max(1.0, last.accepted - first.accepted)
+        return max(self.utilisation().values()) * (1 + refused / accepted)
