@@ -41,7 +41,15 @@ def main() -> None:
         print(f"Metrics  http://127.0.0.1:{metrics.server_port}/metrics", flush=True)
 
     app = create_app(settings, on_settled=take_out_the_network)
-    config = uvicorn.Config(app, http="h11", log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -30,6 +30,8 @@ from app.web.drain import Drain
 from app.web.service import Service
 
 EXAMPLE = Path("docs/images/astronaut.jpg")
+SWITCH_INTERVAL_S = 0.001
+"""How long a busy thread may keep the interpreter from the event loop; Python's own is five times that."""
 FLUSH_S = 0.1
 """Time that answers to abandoned requests have to leave the process."""
 FORCE_S = 0.8
@@ -55,8 +57,16 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
     service_app = create_app(settings, on_settled=on_settled, restarts=restarts)
     service: Service = service_app.state.service
     metrics_url = _serve_metrics(service)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     config = uvicorn.Config(
-        service_app, http="h11", log_config=None, access_log=False, server_header=False, backlog=2048
+        service_app,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nothing here depends on what a header says of the client
+        backlog=2048,
     )
     server = DrainingServer(config, service.drain)
     if heartbeat is not None:

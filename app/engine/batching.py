@@ -19,10 +19,9 @@ from app.engine.clock import Clock
 from app.engine.planning import BatchLimits, CostTable, Inferred, Plan, Reason, Ticket, plan_batch
 from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 
-OVERDUE_FACTOR = 3
-HANG_FACTOR = 10
-FLOOR_S = 1.5
-"""No run counts as overdue or hung before."""
+OVERDUE_FACTOR, OVERDUE_FLOOR_S = 3, 1.5
+HANG_FACTOR, HANG_FLOOR_S = 10, 3.0
+"""A run counts as overdue, or as hung, after so many times its usual cost, but not before the floor."""
 
 
 class Run(Protocol):
@@ -148,18 +147,18 @@ class Batcher:
 
     def is_overdue(self) -> bool:
         """Tell whether the executor may hang: dead, or in a run that should have ended."""
-        return self._is_late(OVERDUE_FACTOR)
+        return self._is_late(OVERDUE_FACTOR, OVERDUE_FLOOR_S)
 
     def is_stuck(self) -> bool:
         """Tell whether the executor hangs: dead, or in a run many times longer than usual."""
-        return self._is_late(HANG_FACTOR)
+        return self._is_late(HANG_FACTOR, HANG_FLOOR_S)
 
-    def _is_late(self, factor: float) -> bool:
+    def _is_late(self, factor: float, floor_s: float) -> bool:
         running = self._running
         if running is None:
             return self._thread.ident is not None and not self._thread.is_alive() and not self._is_stopping
         usual_s = self.costs.run_s(running.tickets[0].model, running.size)
-        return self._clock.now_s() - running.since_s > max(FLOOR_S, factor * usual_s)
+        return self._clock.now_s() - running.since_s > max(floor_s, factor * usual_s)
 
     @property
     def waiting(self) -> int:
@@ -247,9 +246,8 @@ class Batcher:
                 self._running = None
                 self._busy_s += ran_s
                 self._used_s[model] = self._used_s.get(model, 0.0) + ran_s
-        if ran_s <= max(
-            FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size)
-        ):  # a hang is not what a run costs
+        hang_s = max(OVERDUE_FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size))
+        if ran_s <= hang_s:  # a hang is not what a run costs
             self.costs = self.costs.observed(model, size, ran_s)
         self._observer.batch_ran(model, size=size, pictures=len(batch), duration_s=ran_s)
         for ticket, item in zip(batch, saliency, strict=False):

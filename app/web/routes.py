@@ -18,6 +18,7 @@ from app.web.departure import unless_departed
 from app.web.envelope import Envelope, open_envelope
 from app.web.journal import journal_of
 from app.web.openapi import describe_endpoint
+from app.web.pieces import PiecewiseResponse
 from app.web.receive import read_body
 from app.web.service import Service, service_of
 
@@ -121,7 +122,7 @@ def _response(request: Request, answer: Answer) -> Response:
         headers["ETag"] = f'"{answer.etag}-json"'
         return JSONResponse(_as_json(request, answer), headers=headers)
     headers["ETag"] = f'"{answer.etag}"'
-    return Response(answer.encoded, media_type=answer.media_type, headers=headers)
+    return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)
 
 
 def _wants_json(accept: str) -> bool:

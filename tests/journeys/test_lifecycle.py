@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.journeys.conftest import Server
-from tests.pictures import jpeg, noise, photo
+from tests.networks import hanging_model
+from tests.pictures import jpeg, noise, photo, png
 
 pytestmark = pytest.mark.journey
 Serve = Callable[..., Server]
@@ -234,6 +236,31 @@ def test_a_killed_worker_is_replaced_and_the_request_that_waited_is_answered(ser
     assert worker_of(server) != first
     assert 'cutout_engine_restarts_total{reason="ended"} 1.0' in httpx.get(metrics_url).text
     assert [line["restarts"] for line in said(server, "the worker is replaced")] == [1]
+    assert server.stop() == 0
+
+
+@on_linux
+def test_a_hung_run_turns_livez_red_and_its_worker_is_replaced(serve: Serve, tmp_path: Path) -> None:
+    hanging_model(tmp_path)
+    server = serve("--supervise", "--model", "hangs", models=tmp_path)
+    url = server.url
+    healthy = httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120)
+    peer = connection(url)
+    white = png(np.full((40, 40, 3), 255, np.uint8))
+    peer.sendall(
+        f"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: {len(white)}\r\n\r\n".encode() + white
+    )
+    give_up_at_s = time.monotonic() + 120
+    while (alive := httpx.get(f"{url}/livez", timeout=120)).status_code == 200:
+        assert time.monotonic() < give_up_at_s
+        time.sleep(0.05)
+    server.wait_for("the worker is replaced")
+    again = httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120)
+
+    assert (healthy.status_code, again.status_code) == (200, 200)
+    assert (alive.status_code, alive.json()["type"]) == (503, "/problems/not-ready")
+    assert was_cut_off(peer)
+    assert [line["why"] for line in said(server, "the worker is replaced")] == ["its executor hangs"]
     assert server.stop() == 0
 
 

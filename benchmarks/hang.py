@@ -1,0 +1,76 @@
+"""Hang: a run of the network that never ends; when does it show, and when is it over?
+
+    python -m benchmarks.hang [--times 5]
+
+Serves a network made by hand (``tests.networks``) under ``--supervise``. A white pixel makes a run last
+for ever. From the moment at which the picture is sent, ``/livez`` is asked all the time: when does it turn
+red, and when does another worker answer a picture? The second figure includes the start of that worker.
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from benchmarks.report import Figure, print_figures
+from benchmarks.server import Server
+from tests.networks import hanging_model
+
+
+def main() -> None:
+    """Print the slowest of several times."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--times", type=int, default=5)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        hanging_model(Path(folder))
+        settings = {"CUTOUT_LIFECYCLE__SUPERVISE": "true"}
+        with Server("hangs", Path(folder), settings) as server:
+            seen = [_hang_once(f"http://{server.host}:{server.port}") for _ in range(asked.times)]
+    print(f"## A run that never ends, {asked.times} times\n")
+    print_figures(
+        [
+            Figure("/livez is red, slowest", max(red for red, _ in seen), 2, " s"),
+            Figure("another worker answers, slowest", max(back for _, back in seen), 10, " s"),
+            Figure("another worker answers, median", statistics.median(back for _, back in seen), 10, " s"),
+        ]
+    )
+
+
+def _hang_once(url: str) -> tuple[float, float]:
+    """Return the seconds until ``/livez`` is red, and until a picture is answered again."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        client.post("/v1/mask", content=_png(0)).raise_for_status()
+        waiting = threading.Thread(target=_ask_in_vain, args=(url,), daemon=True)
+        sent_s = time.monotonic()
+        waiting.start()
+        while client.get("/livez").status_code == 200:
+            time.sleep(0.02)
+        red_s = time.monotonic() - sent_s
+    waiting.join()  # it ends with the worker, and so does the connection above
+    httpx.post(f"{url}/v1/mask", content=_png(0), timeout=60).raise_for_status()
+    return red_s, time.monotonic() - sent_s
+
+
+def _ask_in_vain(url: str) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        httpx.post(f"{url}/v1/mask", content=_png(255), timeout=60)
+
+
+def _png(value: int) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(np.full((40, 40, 3), value, np.uint8)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Networks: small ONNX files made by hand, for what no published network does.
+
+The serving environment has no package that writes ONNX, and needs none: a protobuf message is a list
+of numbered fields, and a graph of seven nodes has few of them.
+
+References:
+    onnx/onnx.proto (field numbers); https://protobuf.dev/programming-guides/encoding
+"""
+
+import hashlib
+import struct
+from pathlib import Path
+
+from app.engine.manifest import MODEL_FILE, Manifest, WeightsOrigin, write_manifest
+
+SIDE = 32
+FLOAT, UINT8, INT64, BOOL = 1, 2, 7, 9
+_INT, _GRAPH = 2, 5  # AttributeProto.AttributeType
+
+
+def hanging_model(folder: Path, name: str = "hangs") -> Path:
+    """Write a model that gives mean brightness as saliency, and runs for ever on a white pixel.
+
+    What hangs is a Loop whose number of turns is the brightest value's excess over 254, times 10^15.
+    """
+    excess = _node("Sub", ["brightest", "almost_white"], ["excess"])
+    nodes = [
+        _node("Cast", ["network_input"], ["colours"], _attribute("to", _INT, FLOAT)),
+        _node("ReduceMax", ["colours"], ["brightest"], _attribute("keepdims", _INT, 0)),
+        excess,
+        _node("Relu", ["excess"], ["positive"]),
+        _node("Mul", ["positive", "very_often"], ["turns_float"]),
+        _node("Cast", ["turns_float"], ["turns"], _attribute("to", _INT, INT64)),
+        _node("Loop", ["turns", "", "zero"], ["nothing"], _attribute("body", _GRAPH, _turn())),
+        _node("ReduceMean", ["colours", "channels"], ["means"], _attribute("keepdims", _INT, 0)),
+        _node("Div", ["means", "white"], ["bright"]),
+        _node("Add", ["bright", "nothing"], ["saliency"]),
+    ]
+    constants = [
+        _tensor("almost_white", FLOAT, [], struct.pack("<f", 254.0)),
+        _tensor("very_often", FLOAT, [], struct.pack("<f", 1e15)),
+        _tensor("zero", FLOAT, [], struct.pack("<f", 0.0)),
+        _tensor("white", FLOAT, [], struct.pack("<f", 255.0)),
+        _tensor("channels", INT64, [1], struct.pack("<q", 3)),
+    ]
+    graph = b"".join(
+        (
+            *(_bytes(1, node) for node in nodes),
+            _bytes(2, b"served"),
+            *(_bytes(5, constant) for constant in constants),
+            _bytes(11, _value("network_input", UINT8, ["N", SIDE, SIDE, 3])),
+            _bytes(12, _value("saliency", FLOAT, ["N", SIDE, SIDE])),
+        )
+    )
+    model = _number(1, 8) + _bytes(7, graph) + _bytes(8, _number(2, 18))
+    target = folder / name
+    target.mkdir(parents=True)
+    (target / MODEL_FILE).write_bytes(model)
+    origin = WeightsOrigin(source="tests", sha256="0" * 64, license="CC0-1.0", authors="nobody")
+    manifest = Manifest(
+        name, "by hand", hashlib.sha256(model).hexdigest(), len(model), 18, SIDE, "", "float32", 0, origin, {}
+    )
+    write_manifest(manifest, target)
+    return target
+
+
+def _turn() -> bytes:
+    """The body of the loop: one addition, and go on."""
+    return b"".join(
+        (
+            _bytes(1, _node("Add", ["carried", "carried"], ["carried_on"])),
+            _bytes(1, _node("Identity", ["goes_on"], ["still_goes_on"])),
+            _bytes(2, b"turn"),
+            _bytes(11, _value("turn_number", INT64, [])),
+            _bytes(11, _value("goes_on", BOOL, [])),
+            _bytes(11, _value("carried", FLOAT, [])),
+            _bytes(12, _value("still_goes_on", BOOL, [])),
+            _bytes(12, _value("carried_on", FLOAT, [])),
+        )
+    )
+
+
+def _node(operator: str, inputs: list[str], outputs: list[str], attribute: bytes = b"") -> bytes:
+    names = (*(_bytes(1, name.encode()) for name in inputs), *(_bytes(2, name.encode()) for name in outputs))
+    return b"".join(names) + _bytes(4, operator.encode()) + (_bytes(5, attribute) if attribute else b"")
+
+
+def _attribute(name: str, kind: int, value: int | bytes) -> bytes:
+    held = _bytes(6, value) if isinstance(value, bytes) else _number(3, value)
+    return _bytes(1, name.encode()) + held + _number(20, kind)
+
+
+def _tensor(name: str, element: int, dims: list[int], raw: bytes) -> bytes:
+    sizes = b"".join(_number(1, size) for size in dims)
+    return sizes + _number(2, element) + _bytes(8, name.encode()) + _bytes(9, raw)
+
+
+def _value(name: str, element: int, dims: list[int | str]) -> bytes:
+    sizes = b"".join(
+        _bytes(1, _bytes(2, size.encode()) if isinstance(size, str) else _number(1, size)) for size in dims
+    )
+    tensor = _number(1, element) + _bytes(2, sizes)
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, tensor))
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, payload: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*parts, value))
