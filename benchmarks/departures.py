@@ -17,9 +17,10 @@ import statistics
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from benchmarks.load import Client, Connection, Reply, Shot, closed_loop, percentile
+from benchmarks.client import Client, Connection, Reply, Shot
+from benchmarks.load import closed_loop, percentile
 from benchmarks.pictures import jpeg_photo
-from benchmarks.report import Figure, print_figures
+from benchmarks.report import Figure, print_figures, print_machine
 from benchmarks.server import Server, add_server_arguments
 
 ENTER_TIMEOUT_S = 5.0
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/cutout")
     asked = parser.parse_args()
+    print_machine()
     shot = Shot(asked.path, jpeg_photo(asked.megapixels))
     tally = Tally()
     with Server(asked.model, asked.models_dir) as server:

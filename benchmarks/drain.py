@@ -27,6 +27,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks.report import print_machine
+
 CUTOUT = Path(sys.executable).with_name("cutout")
 CLIENTS = 8
 TRANSIT_S = 0.05
@@ -48,7 +50,7 @@ class Restart:
     accepted: int
     lost: int
     refused_early: int
-    turned_away_early: int
+    turned_away_early: dict[str, int]
     failed_late: int
     exit_code: int
     beyond_s: float
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=1.0, help="drain_timeout_s")
     parser.add_argument("--supervise", action="store_true")
     chosen = parser.parse_args()
+    print_machine()
     upload, large_upload = noisy_jpeg(120, 160), noisy_jpeg(2000, 3000)
     with running(chosen) as (process, url):
         rate = asyncio.run(capacity(url, upload))
@@ -156,7 +159,11 @@ async def restart(
         accepted=accepted.total(),
         lost=failed - accepted["ConnectError"],
         refused_early=accepted["ConnectError"],
-        turned_away_early=accepted.total() - failed - accepted[200],
+        turned_away_early={
+            f"{a.outcome} after {a.begun_s - stopped_s:.2f} s": 1
+            for a in attempts
+            if a.begun_s < delay_ends_s and isinstance(a.outcome, int) and a.outcome != 200
+        },
         failed_late=sum(
             n for outcome, n in late.items() if isinstance(outcome, str) and outcome != "ConnectError"
         ),
@@ -223,7 +230,8 @@ def report(restarts: list[Restart]) -> None:
     print(f"requests accepted                       {sum(r.accepted for r in restarts)}")
     print(f"accepted and lost                       {sum(r.lost for r in restarts)}")
     print(f"connections refused before the delay    {sum(r.refused_early for r in restarts)}")
-    print(f"turned away before the delay            {sum(r.turned_away_early for r in restarts)}")
+    turned_away = sum((Counter(r.turned_away_early) for r in restarts), Counter[str]())
+    print(f"turned away before the delay            {turned_away.total()} {dict(turned_away) or ''}")
     print(f"failed after the delay, no answer       {sum(r.failed_late for r in restarts)}")
     print(f"exit codes                              {dict(Counter(r.exit_code for r in restarts))}")
     print(f"exit beyond delay and timeout, median   {statistics.median(beyond_ms):.0f} ms")

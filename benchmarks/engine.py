@@ -37,9 +37,10 @@ from app.engine.planning import BatchLimits, CostTable, Ticket
 from app.main import open_pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry
-from benchmarks.load import Client, Result, Shot, closed_loop, open_loop, percentile, rate_of
+from benchmarks.client import Client, Shot
+from benchmarks.load import Result, closed_loop, open_loop, percentile, rate_of
 from benchmarks.pictures import jpeg_photo
-from benchmarks.report import Figure, milliseconds, print_figures, print_table
+from benchmarks.report import Figure, milliseconds, print_figures, print_machine, print_table
 from benchmarks.server import Server, add_server_arguments, machine_busy_s
 from tests.fakes import RecordingObserver, SimulatedBackend
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     asked = parser.parse_args()
+    print_machine()
     for part in asked.parts:
         PARTS[part](asked.model, asked.models_dir, asked.seconds)
 

@@ -22,6 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.report import print_machine
 from model_export.metrics import max_f_beta, mean_absolute_error
 
 Grey = NDArray[np.uint8]
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--model", action="append")
     parser.add_argument("--weights-dir", type=Path, default=Path("models/weights"))
     asked = parser.parse_args()
+    print_machine()
     with httpx.Client(base_url=asked.url, timeout=120) as client:
         for model in asked.model or ["u2net", "u2netp"]:
             report(client, asked.data, model, asked.weights_dir / f"{model}.onnx")

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks.report import Figure, print_figures
+from benchmarks.report import Figure, print_figures, print_machine
 from benchmarks.server import Server
 from tests.networks import hanging_model
 
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--times", type=int, default=5)
     asked = parser.parse_args()
+    print_machine()
     with tempfile.TemporaryDirectory() as folder:
         hanging_model(Path(folder))
         settings = {"CUTOUT_LIFECYCLE__SUPERVISE": "true"}

@@ -36,9 +36,10 @@ from app.options import CutoutOptions, MaskOptions, parse_options
 from app.pipeline import Job, Pipeline
 from app.settings import Settings
 from app.telemetry import StepTimes, Telemetry
-from benchmarks.load import Client, Shot, by_status, closed_loop, open_loop, rate_of
+from benchmarks.client import Client, Shot
+from benchmarks.load import by_status, closed_loop, open_loop, rate_of
 from benchmarks.pictures import jpeg_photo, upload_of
-from benchmarks.report import Figure, print_figures, print_table
+from benchmarks.report import Figure, print_figures, print_machine, print_table
 from benchmarks.server import ROOT, Server, add_server_arguments, forget_peak, status_bytes
 
 FORMATS = ("png", "webp", "jpeg")
@@ -92,6 +93,7 @@ def main() -> None:
     if asked.one_path:
         print(asyncio.run(_carry_one(Case(**json.loads(asked.one_path)), asked)))
         return
+    print_machine()
     if "paths" in asked.parts:
         _measure_paths(asked)
     if "ceiling" in asked.parts:

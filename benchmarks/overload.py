@@ -31,7 +31,7 @@ from benchmarks.load import (
     rate_of,
 )
 from benchmarks.pictures import jpeg_photo
-from benchmarks.report import Figure, print_figures, print_table
+from benchmarks.report import Figure, print_figures, print_machine, print_table
 from benchmarks.server import Server, add_server_arguments
 
 NORMAL_FACTOR = 1.5
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/mask")
     asked = parser.parse_args()
+    print_machine()
     shot = Shot(asked.path, jpeg_photo(asked.megapixels))
     load = Load(shot, asked.clients, asked.capacity_seconds, asked.seconds, asked.deadline_s)
     settings = {"CUTOUT_LIMITS__DEADLINE_S": str(asked.deadline_s)}

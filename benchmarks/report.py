@@ -1,8 +1,15 @@
 """Report: Markdown tables in which each figure stands beside its limit and a clear word."""
 
+import os
+import platform
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,36 @@ class Figure:
         sign = "≥" if self.is_floor else "≤"
         shown = f"{self.value:.4g}{self.unit}", f"{sign} {self.limit:g}{self.unit}"
         return (self.name, *shown, "pass" if self.passes else "**FAIL**")
+
+
+def print_machine() -> None:
+    """Print what a figure was measured on: processor, libraries, commit, and how busy the machine was."""
+    names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    processor = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+    libraries = ", ".join(f"{name} {module_version}" for name, module_version in _libraries())
+    print(f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, {libraries};")
+    print(f"commit {_commit()}; load average before {os.getloadavg()[0]:.1f}\n", flush=True)
+
+
+def _libraries() -> Iterator[tuple[str, str]]:
+    """Yield name and version of what matters; ONNX Runtime goes by several names."""
+    for name in ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino", "pillow", "numpy"):
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _commit() -> str:
+    try:
+        describe = ("git", "describe", "--always", "--dirty", "--abbrev=9")
+        return subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def print_figures(figures: Sequence[Figure]) -> None:

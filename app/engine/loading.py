@@ -7,6 +7,7 @@ from pathlib import Path
 from app.engine.clock import Clock
 from app.engine.device import CUDA, Device, Probe
 from app.engine.manifest import MANIFEST_FILE, read_manifest, read_model
+from app.engine.memory import give_back_freed_memory
 from app.engine.session import OnnxSession, open_session
 
 GPU_BATCH = 32
@@ -53,6 +54,7 @@ class Loader:
         session = open_session(
             read_model(folder, manifest), manifest, device=self.device, probe=self.probe, threads=self.threads
         )
+        give_back_freed_memory()  # parsing a model takes as much again as the model itself
         return Loaded(session, *session.warm(batch_sizes(self.largest_batch(session.provider)), self.clock))
 
     def largest_batch(self, provider: str) -> int:
