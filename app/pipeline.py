@@ -131,8 +131,9 @@ class Pipeline:
         with job.steps.step("admit"):
             header = sniff(upload)
             check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
-            self._check_time(header, name, job)
-            job.permit.hold_pixels(header.width_px * header.height_px)
+            pixels = header.width_px * header.height_px
+            self.check_time(job, pixels=pixels, per_picture_s=self._batcher.per_picture_s(name))
+            job.permit.hold_pixels(pixels)
         if name not in self.models.sessions:
             with job.steps.step("load"):
                 await self._loading.run(self.models.load, name)
@@ -147,14 +148,21 @@ class Pipeline:
         saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
         return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
 
-    def _check_time(self, header: Header, model: str, job: Job) -> None:
-        """Refuse at once what cannot be finished in time; an idle server tries, and so learns better."""
+    def check_time(self, job: Job, *, pixels: int = 0, per_picture_s: float | None = None) -> None:
+        """Refuse at once what cannot be finished in time; an idle server tries, and so learns better.
+
+        Without its pixels and its model, a request is taken for the smallest picture to the fastest model:
+        what is refused even so need not be read.
+
+        Raises:
+            Overloaded: There is more to do before the deadline than time for it.
+        """
         if self.forecast.ahead == 0:
             return
+        if per_picture_s is None:
+            per_picture_s = min(self._batcher.per_picture_s(name) for name in self.models.names)
         total_s = self.forecast.total_s(
-            per_picture_s=self._batcher.per_picture_s(model),
-            pixels=header.width_px * header.height_px,
-            pixels_in_flight=job.permit.pixels_in_flight,
+            per_picture_s=per_picture_s, pixels=pixels, pixels_in_flight=job.permit.pixels_in_flight
         )
         allowed_s = job.deadline_s - self._clock.now_s()
         if total_s > allowed_s:

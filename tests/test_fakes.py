@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engine.batching import Backend
+from app.engine.backend import Backend
 from app.engine.clock import Clock, SystemClock
 from app.engine.device import probe
 from app.engine.loading import Loader

@@ -3,18 +3,21 @@
 Rule 1: a ticket is settled exactly once.
 Rule 2: one bad picture fails alone: a failing batch is halved until the culprit is found.
 Rule 3: a run that nobody waits for any more is ended; one that somebody waits for never is.
-Rule 4: a run that takes far longer than it ever did is a hang. It shows as ``is_overdue`` soon, which may
+Rule 4: while results are handed out, the next run is under way.
+Rule 5: a run that takes far longer than it ever did is a hang. It shows as ``is_overdue`` soon, which may
 be a false alarm on a busy machine, and as ``is_stuck`` when it is none any more.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
+from app.engine.backend import Backend, BatchObserver, Run
 from app.engine.clock import Clock
 from app.engine.planning import BatchLimits, CostTable, Inferred, Plan, Reason, Ticket, plan_batch
 from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady, Overloaded
@@ -22,38 +25,6 @@ from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady,
 OVERDUE_FACTOR, OVERDUE_FLOOR_S = 3, 1.5
 HANG_FACTOR, HANG_FLOOR_S = 10, 3.0
 """A run counts as overdue, or as hung, after so many times its usual cost, but not before the floor."""
-
-
-class Run(Protocol):
-    """One run of the network, ready to begin."""
-
-    def result(self) -> SaliencyMap:
-        """Run, and return the raw sigmoid saliency float32 (N, S, S)."""
-        ...
-
-    def abort(self) -> None:
-        """Make ``result`` raise soon, from another thread, or at once if it has not begun."""
-        ...
-
-
-class Backend(Protocol):
-    """Something that runs networks."""
-
-    def prepare_run(self, model: str, batch: NetworkInput) -> Run:
-        """Return a run over ``batch``, uint8 (N, S, S, 3)."""
-        ...
-
-
-class BatchObserver(Protocol):
-    """Someone who wants to know what ran."""
-
-    def batch_sent(self, model: str, *, size: int, reason: Reason) -> None:
-        """Take note of a run that begins, at batch size ``size``."""
-        ...
-
-    def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
-        """Take note of a run that came to its end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +60,12 @@ class Batcher:
         self._pause_s: float | None = None
         self._changed = threading.Condition()
         self._is_stopping = False
+        self._helper: ThreadPoolExecutor | None = None
         self._thread = threading.Thread(target=self._serve, name="cutout-executor", daemon=True)
 
     def start(self) -> None:
         """Begin to carry out plans on a thread."""
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="cutout-settle")
         self._thread.start()
 
     def stop(self) -> None:
@@ -102,6 +75,8 @@ class Batcher:
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
+        if self._helper is not None:
+            self._helper.shutdown()
 
     def submit(self, model: str, network_input: NetworkInput, *, deadline_s: float) -> Ticket:
         """Queue one picture.
@@ -246,15 +221,32 @@ class Batcher:
                 self._running = None
                 self._busy_s += ran_s
                 self._used_s[model] = self._used_s.get(model, 0.0) + ran_s
+        self._learn(model, size, ran_s)
+        self._hand_out(batch, partial(self._settle, batch, size, saliency, (started_s, ran_s)))
+
+    def _learn(self, model: str, size: int, ran_s: float) -> None:
         hang_s = max(OVERDUE_FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size))
         if ran_s <= hang_s:  # a hang is not what a run costs
             self.costs = self.costs.observed(model, size, ran_s)
-        self._observer.batch_ran(model, size=size, pictures=len(batch), duration_s=ran_s)
+
+    def _hand_out(self, batch: Sequence[Ticket], settle: Callable[[], None]) -> None:
+        """Settle a batch beside the executor; one picture at once, since a thread costs it more than that."""
+        if self._helper is None or len(batch) == 1:
+            settle()
+            return
+        self._helper.submit(settle)
+
+    def _settle(
+        self, batch: Sequence[Ticket], size: int, saliency: SaliencyMap, times_s: tuple[float, float]
+    ) -> None:
+        """Give each ticket its map; ``times_s`` are when the run began and how long it took."""
+        started_s, ran_s = times_s
         for ticket, item in zip(batch, saliency, strict=False):
-            if not np.isfinite(item).all():
+            if np.isfinite(item).all():
+                ticket.future.set_result(Inferred(item, len(batch), started_s - ticket.arrived_s, ran_s))
+            else:
                 ticket.future.set_exception(InferenceFailed("The network gave numbers that are not finite."))
-                continue
-            ticket.future.set_result(Inferred(item, len(batch), started_s - ticket.arrived_s, ran_s))
+        self._observer.batch_ran(batch[0].model, size=size, pictures=len(batch), duration_s=ran_s)
 
     def _isolate(self, batch: Sequence[Ticket], error: Exception) -> None:
         """Find the picture that breaks the batch, so that its neighbours get their answers."""

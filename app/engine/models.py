@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from app.arrays import NetworkInput
-from app.engine.batching import Run
+from app.engine.backend import Run
 from app.engine.clock import Clock
 from app.engine.manifest import Manifest
 from app.errors import InvalidOption, ModelUnavailable, Overloaded

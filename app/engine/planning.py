@@ -63,16 +63,16 @@ class Ticket:
     deadline_s: float
     future: "Future[Inferred]" = field(default_factory=Future)
     is_abandoned: bool = False
+    bucket: tuple[str, tuple[int, ...], str] = field(init=False)
+    """What tickets of one batch have in common."""
+
+    def __post_init__(self) -> None:
+        self.bucket = self.model, self.network_input.shape, self.network_input.dtype.str
 
     @property
     def has_departed(self) -> bool:
         """Whether nobody waits for the result any more."""
         return self.is_abandoned or self.future.cancelled()
-
-    @property
-    def bucket(self) -> tuple[str, tuple[int, ...], str]:
-        """What tickets of one batch have in common."""
-        return self.model, self.network_input.shape, self.network_input.dtype.str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +153,21 @@ def plan_batch(
         used_s: Device time that each model has used, for fairness.
         is_last: No more tickets will come, so there is no company to wait for.
     """
-    departed = tuple(ticket for ticket in waiting if ticket.has_departed)
-    staying = [ticket for ticket in waiting if not ticket.has_departed]
+    departed: list[Ticket] = []
+    staying: list[Ticket] = []
+    for ticket in waiting:
+        (departed if ticket.has_departed else staying).append(ticket)
     alive, expired = _in_time(staying, now_s, costs)
     if not alive:
-        return Plan(departed, expired)
+        return Plan(tuple(departed), expired)
     bucket = _next_bucket(alive, limits, used_s or {})
     take, size = costs.split(bucket[0].model, len(bucket), limits.max_batch)
     leave_at_s = bucket[0].arrived_s + limits.max_delay_s
     if len(bucket) < limits.max_batch and now_s < leave_at_s and not is_last:
         first_deadline_s = min(ticket.deadline_s for ticket in alive)
-        return Plan(departed, expired, look_again_s=min(leave_at_s, first_deadline_s))
+        return Plan(tuple(departed), expired, look_again_s=min(leave_at_s, first_deadline_s))
     reason = _reason(len(bucket), limits, is_last=is_last)
-    return Plan(departed, expired, tuple(bucket[:take]), size, reason)
+    return Plan(tuple(departed), expired, tuple(bucket[:take]), size, reason)
 
 
 def _reason(available: int, limits: BatchLimits, *, is_last: bool) -> Reason:
@@ -184,9 +186,12 @@ def _in_time(
     Those that can only hope are run if nobody else waits: else an estimate that is too long, from a slow
     hour of the machine, would never be corrected.
     """
+    least_s = {model: costs.least_s(model) for model in costs.seconds}
     alive = [ticket for ticket in staying if ticket.deadline_s > now_s]
-    certain = [ticket for ticket in alive if ticket.deadline_s > now_s + costs.least_s(ticket.model)]
+    certain = [ticket for ticket in alive if ticket.deadline_s > now_s + least_s.get(ticket.model, 0.0)]
     chosen = certain or alive
+    if len(chosen) == len(staying):
+        return chosen, ()
     kept = {id(ticket) for ticket in chosen}
     return chosen, tuple(ticket for ticket in staying if id(ticket) not in kept)
 
@@ -195,7 +200,9 @@ def _next_bucket(alive: list[Ticket], limits: BatchLimits, used_s: Mapping[str, 
     buckets: dict[object, list[Ticket]] = {}
     for ticket in alive:
         buckets.setdefault(ticket.bucket, []).append(ticket)
-    least_s = min(used_s.get(ticket.model, 0.0) for ticket in alive)
+    if len(buckets) == 1:
+        return alive
+    least_s = min(used_s.get(bucket[0].model, 0.0) for bucket in buckets.values())
     turn = [b for b in buckets.values() if used_s.get(b[0].model, 0.0) <= least_s + limits.fair_share_s]
     return min(
         turn, key=lambda bucket: min(min(t.deadline_s, t.arrived_s + limits.patience_s) for t in bucket)

@@ -73,7 +73,10 @@ async def _answer(
     """Carry one request from its first byte to its answer; the permit ends before the writing."""
     journal = journal_of(request.scope)
     limits = service.settings.limits
+    deadline_s = journal.started_s + _allowed_s(request, limits.deadline_s)
     with service.admission.enter() as permit:
+        job = Job(permit, journal.steps, deadline_s)
+        service.ready_pipeline().check_time(job)
         with journal.steps.step("receive"):
             body = await read_body(
                 request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
@@ -83,7 +86,6 @@ async def _answer(
             del body
         options = parse_options(kind, envelope.options)
         journal.model = service.ready_pipeline().models.choose(options.model)
-        job = Job(permit, journal.steps, journal.started_s + _allowed_s(request, limits.deadline_s))
         answer = await unless_departed(request, carry(envelope.upload, options, job))
     journal.note(answer)
     return _response(request, answer)
