@@ -56,6 +56,21 @@ def test_a_thread_carries_the_plans_out_while_more_arrives() -> None:
     assert sizes == [1, 3, 3, 3]
 
 
+def test_the_next_run_is_under_way_while_results_are_handed_out() -> None:
+    seen: list[bool] = []
+    is_under_way = threading.Event()
+    backend = SimulatedBackend(on_run=lambda run: is_under_way.set() if 3 in run.marks else None)
+    batcher = Batcher(backend, EAGER, SystemClock(), RecordingObserver())
+    first, *_ = queue(batcher, 1, 2)
+    first.add_done_callback(lambda _: seen.append(is_under_way.wait(60)))
+    batcher.start()
+    backend.started.acquire()
+    queue(batcher, 3)
+    batcher.stop()
+
+    assert seen == [True]
+
+
 def test_padding_is_counted_and_never_answered() -> None:
     costs = CostTable({"a": {1: 0.010, 4: 0.011}})
     observer = RecordingObserver()
