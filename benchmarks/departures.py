@@ -116,7 +116,7 @@ async def _until_all_wait(server: Server, at_least: int) -> int:
     until_s = loop.time() + ENTER_TIMEOUT_S
     while loop.time() < until_s:
         metrics = await asyncio.to_thread(server.metrics)
-        if metrics["cutout_queue_depth"] >= at_least:
+        if metrics["cutout_step_queue_depth,step=infer"] >= at_least:
             break
         await asyncio.sleep(0.01)
     return int(await _in_flight(server))

@@ -12,7 +12,7 @@ overhead  ``benchmarks.noop`` at half of what it can do: a request of 100 kB (a 
           pixels (decode, prepare, infer, matte, compose, encode).
 journey   JPEG uploads over HTTP against the bound that the cores allow: cores, less what the client
           and other programs took of them meanwhile, divided by the processor time of one request in a
-          serial run. Only on a CPU; with a GPU this bound means nothing.
+          serial run. Only on a CPU; with a GPU this bound means nothing. Also how late the event loop was.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from app.main import open_pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry
 from benchmarks.client import Client, Shot
+from benchmarks.lag import lag_figures
 from benchmarks.load import Result, closed_loop, open_loop, percentile, rate_of
 from benchmarks.pictures import jpeg_photo
 from benchmarks.report import Figure, milliseconds, print_figures, print_machine, print_table
@@ -158,15 +159,20 @@ async def _at_half_load(server: Server, shot: Shot, seconds: float) -> tuple[flo
 def measure_journey(model: str, models_dir: Path, seconds: float) -> None:
     """Print how much of what the cores allow becomes pictures over HTTP."""
     figures = []
+    lags: list[Figure] = []
     with Server(model, models_dir) as server:
         for megapixels in (1, 12):
+            before = server.metrics()
             for path in ("/v1/mask", "/v1/cutout"):
                 shot = Shot(path, jpeg_photo(megapixels))
                 rate, bound, cpu_s = asyncio.run(_against_cores(server, shot, max(seconds, megapixels)))
                 name = f"{path}, {megapixels} MP: {rate:.2f} pictures/s, {1e3 * cpu_s:.0f} ms of a core each"
                 figures.append(Figure(f"{name}, of the bound", 100 * rate / bound, 90, " %", is_floor=True))
+            lags = lag_figures(before, server.metrics())
     print(f"## {model}, JPEG to PNG over HTTP, {usable_cores()} cores\n")
     print_figures(figures)
+    print("While the 12-megapixel pictures were carried:\n")
+    print_figures(lags)
 
 
 async def _against_cores(server: Server, shot: Shot, seconds: float) -> tuple[float, float, float]:

@@ -37,6 +37,7 @@ from app.pipeline import Job, Pipeline
 from app.settings import Settings
 from app.telemetry import StepTimes, Telemetry
 from benchmarks.client import Client, Shot
+from benchmarks.lag import lag_figures
 from benchmarks.load import by_status, closed_loop, open_loop, rate_of
 from benchmarks.pictures import jpeg_photo, upload_of
 from benchmarks.report import Figure, print_figures, print_machine, print_table
@@ -173,6 +174,7 @@ async def _overload(server: Server, requests: int, shots: Sequence[Shot]) -> Non
     capacity = rate_of(first, begin_s=0, end_s=20)
     seconds = requests / (3 * capacity)
     samples: list[tuple[float, int, int]] = []
+    before = server.metrics()
     sampling = asyncio.create_task(_sample(server, samples))
     results = await open_loop(client, lambda n: shots[n % len(shots)], rate=3 * capacity, seconds=seconds)
     sampling.cancel()
@@ -195,7 +197,7 @@ async def _overload(server: Server, requests: int, shots: Sequence[Shot]) -> Non
         Figure("peak", server.peak_bytes() / 2**20, ceiling, " MiB"),
         Figure("slope per 1,000 answered requests", slope, 1, " MB"),
         Figure("connections that failed", sum(r.status == 0 for r in results), 0),
-        *_lag_figures(metrics),
+        *lag_figures(before, metrics),
     ]
     print_figures(figures)
 
@@ -215,23 +217,6 @@ def _theil_sen(points: Sequence[tuple[float, float]], most: int = 400) -> float:
     chosen = points[:: -(-len(points) // most) or 1]
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(chosen, 2) if x2 > x1]
     return statistics.median(slopes) if slopes else math.nan
-
-
-def _lag_figures(metrics: dict[str, float]) -> list[Figure]:
-    """Return the share of event-loop lags within 5 ms and the largest bucket that was needed, if known."""
-    prefix = "cutout_event_loop_lag_seconds_bucket,le="
-    buckets = sorted(
-        (float(name[len(prefix) :]), v) for name, v in metrics.items() if name.startswith(prefix)
-    )
-    total = buckets[-1][1] if buckets else 0
-    if not total:
-        return []
-    p99 = next(bound for bound, count in buckets if count >= 0.99 * total)
-    most = next(bound for bound, count in buckets if count >= total)
-    return [
-        Figure("event-loop lag, p99 (bucket)", 1e3 * p99, 5, " ms"),
-        Figure("event-loop lag, max (bucket)", 1e3 * most, 50, " ms"),
-    ]
 
 
 if __name__ == "__main__":
