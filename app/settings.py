@@ -55,7 +55,10 @@ class Engine(BaseModel):
     )
     threads: int = Field(0, ge=0, le=1024, description="Cores inside one run on a CPU; 0 takes all.")
     workers: int = Field(
-        0, ge=0, le=1024, description="Threads that decode, matte and encode; 0 takes one a core."
+        0,
+        ge=0,
+        le=1024,
+        description="Threads that decode, as many that matte, as many that encode; 0 takes one a core.",
     )
     max_models: int = Field(
         3,
