@@ -9,7 +9,8 @@ network   The real network on decoded pictures, through the batcher, against its
 overhead  ``benchmarks.noop`` at half of what it can do: a request of 100 kB (a 64 × 64 JPEG, the rest
           of it a comment, so that decoding is next to nothing) to ``/v1/mask``. The overhead is what
           the client waits from the intended instant, less the steps in ``Server-Timing`` that work on
-          pixels (decode, prepare, infer, matte, compose, encode).
+          pixels (decode, prepare, infer, matte, compose, encode). Beside it, what a client waits for a
+          FastAPI route that only reads the body, at the same rate: the floor on this machine.
 journey   JPEG uploads over HTTP against the bound that the cores allow: cores, less what the client
           and other programs took of them meanwhile, divided by the processor time of one request in a
           serial run. Only on a CPU; with a GPU this bound means nothing. Also how late the event loop was.
@@ -125,13 +126,20 @@ def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
     settings = {"CUTOUT_MODELS": model, "CUTOUT_WEB__PORT": "0"}
     with Server(model, models_dir, settings, command=command) as server:
         capacity, results = asyncio.run(_at_half_load(server, shot, seconds))
+    with Server(model, models_dir, settings, command=(*command, "--bare")) as server:
+        bare = asyncio.run(_paced(server, shot, capacity / 2, seconds))
+    floor_s = [r.latency_s for r in bare if r.status == 200]
     steps = [_step_seconds(r.server_timing) for r in results if r.status == 200]
     waits = [r.latency_s for r in results if r.status == 200]
     overheads = [w - sum(s.get(name, 0.0) for name in PIXEL_STEPS) for w, s in zip(waits, steps, strict=True)]
     inside = [s.get("total", 0.0) - sum(s.get(name, 0.0) for name in PIXEL_STEPS) for s in steps]
     print(f"## Overhead of a request of {len(shot.upload)} bytes with a no-op network\n")
     print(f"At half of the capacity of {capacity:.0f} requests/s.\n")
-    rows = [("client waits", waits), ("in the server, without steps on pixels", inside)]
+    rows = [
+        ("client waits", waits),
+        ("client waits for a bare route", floor_s),
+        ("in the server, without steps on pixels", inside),
+    ]
     rows += [(name, [s[name] for s in steps if name in s]) for name in (*PIXEL_STEPS, "receive", "batch")]
     shown = [
         (name, *(milliseconds(percentile(values, percent)) for percent in (50, 99))) for name, values in rows
@@ -141,6 +149,9 @@ def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
         [
             Figure("overhead, p50", 1e3 * percentile(overheads, 50), 0.8, " ms"),
             Figure("overhead, p99", 1e3 * percentile(overheads, 99), 3, " ms"),
+            Figure(
+                "overhead, p50, of a bare route", percentile(overheads, 50) / percentile(floor_s, 50), 2, " ×"
+            ),
             Figure("requests that failed", len(results) - len(waits), 0),
         ]
     )
@@ -151,9 +162,15 @@ async def _at_half_load(server: Server, shot: Shot, seconds: float) -> tuple[flo
     await closed_loop(client, lambda _: shot, clients=4, seconds=1)
     at_once = await closed_loop(client, lambda _: shot, clients=8, seconds=seconds)
     capacity = rate_of(at_once, begin_s=0, end_s=seconds)
-    results = await open_loop(client, lambda _: shot, rate=capacity / 2, seconds=2 * seconds)
     await client.close()
-    return capacity, results
+    return capacity, await _paced(server, shot, capacity / 2, seconds)
+
+
+async def _paced(server: Server, shot: Shot, rate: float, seconds: float) -> list[Result]:
+    client = Client(server.host, server.port)
+    results = await open_loop(client, lambda _: shot, rate=rate, seconds=2 * seconds)
+    await client.close()
+    return results
 
 
 def measure_journey(model: str, models_dir: Path, seconds: float) -> None:

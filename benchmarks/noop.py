@@ -1,16 +1,25 @@
 """No-op: the service with a network that does nothing, for measuring what everything else costs.
 
-    python -m benchmarks.noop
+    python -m benchmarks.noop [--bare]
 
 Serves like ``cutout serve`` with the same routes, admission, worker threads and batcher; only the
 backend of the batcher is ``tests.fakes.SimulatedBackend`` without any time to spend. Prints the two
 lines that ``benchmarks.server.Server`` looks for. ``benchmarks.engine`` starts it.
+
+With ``--bare`` a FastAPI application of one route reads the body and answers with as many bytes: the
+floor below which nothing that is served in this way can come on the same machine.
 """
 
+import gc
+import socket
+import sys
+
 import uvicorn
+from fastapi import FastAPI, Request, Response
 from prometheus_client import start_http_server
 
 from app.cli.serve import _listen
+from app.cli.worker import SWITCH_INTERVAL_S
 from app.engine.batching import Batcher
 from app.engine.clock import SystemClock
 from app.engine.planning import BatchLimits
@@ -24,6 +33,10 @@ from tests.fakes import SimulatedBackend
 def main() -> None:
     """Serve until told to stop."""
     settings = read_settings()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if "--bare" in sys.argv:
+        serve_bare(_listen("127.0.0.1", settings.web.port))
+        return
     configure_logs(settings.log_format)
     listener = _listen("127.0.0.1", settings.web.port)  # as the command opens it
     metrics, _ = start_http_server(0, addr="127.0.0.1")
@@ -37,6 +50,8 @@ def main() -> None:
         real.stop()
         pipeline._batcher = Batcher(SimulatedBackend(), limits, SystemClock(), service.telemetry.runs)  # noqa: SLF001
         pipeline._batcher.start()  # noqa: SLF001
+        gc.collect()
+        gc.freeze()  # as the worker does
         print(f"Cutout listens on  http://127.0.0.1:{listener.getsockname()[1]}")
         print(f"Metrics  http://127.0.0.1:{metrics.server_port}/metrics", flush=True)
 
@@ -50,6 +65,22 @@ def main() -> None:
         server_header=False,
         proxy_headers=False,
     )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def serve_bare(listener: socket.socket) -> None:
+    """Serve one route that does nothing."""
+    app = FastAPI()
+
+    @app.post("/v1/mask")
+    async def answer(request: Request) -> Response:
+        await request.body()
+        return Response(bytes(300), media_type="image/png")
+
+    metrics, _ = start_http_server(0, addr="127.0.0.1")
+    print(f"Cutout listens on  http://127.0.0.1:{listener.getsockname()[1]}")
+    print(f"Metrics  http://127.0.0.1:{metrics.server_port}/metrics", flush=True)
+    config = uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False)
     uvicorn.Server(config).run(sockets=[listener])
 
 
