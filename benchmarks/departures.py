@@ -5,26 +5,26 @@
 In each round all clients send at once, and when every picture waits for the network, half of them
 vanish: in even rounds politely (FIN), in odd ones rudely (RST). They are chosen among the last three
 quarters, which cannot run yet. Pictures of the departed that ran are those the metrics count beyond the
-answers of the clients who stayed. The gauge of requests in flight is polled until it shows that the
-departed are gone; one poll takes a few milliseconds, so the time it shows is too long by as much.
+answers of the clients who stayed. The server (``benchmarks.watched``) writes down when each permit came
+back; what counts is the time from the moment at which the last client had left to the last of their permits.
 """
 
 import argparse
 import asyncio
 import random
-import re
 import statistics
+import sys
+import time
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from benchmarks.client import Client, Connection, Reply, Shot
 from benchmarks.load import closed_loop, percentile
 from benchmarks.pictures import jpeg_photo
 from benchmarks.report import Figure, print_figures, print_machine
 from benchmarks.server import Server, add_server_arguments
+from benchmarks.watched import RELEASED
 
 ENTER_TIMEOUT_S = 5.0
-IN_FLIGHT = re.compile(rb"^cutout_inflight_requests ([0-9.e+]+)", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -36,7 +36,6 @@ class Tally:
     bystanders: int = 0
     bystanders_failed: int = 0
     released_s: list[float] = field(default_factory=list)
-    polls_s: list[float] = field(default_factory=list)
     left_over: float = 0
 
 
@@ -53,11 +52,12 @@ def main() -> None:
     print_machine()
     shot = Shot(asked.path, jpeg_photo(asked.megapixels))
     tally = Tally()
-    with Server(asked.model, asked.models_dir) as server:
+    command = (sys.executable, "-m", "benchmarks.watched", "serve", "--port", "0", "--model", asked.model)
+    with Server(asked.model, asked.models_dir, command=command) as server:
         asyncio.run(_all_rounds(server, shot, tally, rounds=asked.rounds, clients=asked.clients))
     reached = 100 * tally.ran_in_vain / max(1, tally.departed)
-    poll_ms = 1e3 * statistics.median(tally.polls_s)
-    print(f"## {tally.departed} departures, {tally.bystanders} bystanders; a poll takes {poll_ms:.1f} ms\n")
+    print("Released, by round:", ", ".join(f"{1e3 * seconds:.1f}" for seconds in tally.released_s), "ms\n")
+    print(f"## {tally.departed} departures, {tally.bystanders} bystanders\n")
     print_figures(
         [
             Figure("departed whose pictures ran", reached, 1, " %"),
@@ -88,10 +88,14 @@ async def _one_round(
     for connection in connections:
         connection.send(shot)
     staying = [asyncio.create_task(_answer(c)) for n, c in enumerate(connections) if n not in leaving]
-    in_flight = await _until_all_wait(server, clients - len(leaving) // 2)
+    await _until_all_wait(server, clients - len(leaving) // 2)
+    began_s = time.monotonic()
     for number in leaving:
         connections[number].leave() if is_rude else connections[number].close()
-    await _until_released(server, tally, at_most=in_flight - len(leaving))
+    await asyncio.sleep(0)  # the transports close now
+    left_s = time.monotonic()
+    released_s = await _until_released(server, since_s=began_s, count=len(leaving))
+    tally.released_s.append(released_s[-1] - (left_s - began_s))
     answers = await asyncio.gather(*staying)
     tally.departed += len(leaving)
     tally.bystanders += len(answers)
@@ -110,8 +114,8 @@ async def _answer(connection: Connection) -> Reply | None:
         connection.close()
 
 
-async def _until_all_wait(server: Server, at_least: int) -> int:
-    """Wait until the pictures have been decoded and wait for the network; return the requests in flight."""
+async def _until_all_wait(server: Server, at_least: int) -> None:
+    """Wait until the pictures have been decoded and wait for the network."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + ENTER_TIMEOUT_S
     while loop.time() < until_s:
@@ -119,31 +123,23 @@ async def _until_all_wait(server: Server, at_least: int) -> int:
         if metrics["cutout_step_queue_depth,step=infer"] >= at_least:
             break
         await asyncio.sleep(0.01)
-    return int(await _in_flight(server))
 
 
-async def _until_released(server: Server, tally: Tally, *, at_most: int) -> None:
+async def _until_released(server: Server, *, since_s: float, count: int) -> list[float]:
+    """Return the seconds after ``since_s`` at which the first ``count`` permits came back."""
     loop = asyncio.get_running_loop()
-    started_s = loop.time()
-    while loop.time() - started_s < ENTER_TIMEOUT_S:
-        asked_s = loop.time()
-        in_flight = await _in_flight(server)
-        tally.polls_s.append(loop.time() - asked_s)
-        if in_flight <= at_most:
-            break
-    tally.released_s.append(loop.time() - started_s)
+    until_s = loop.time() + ENTER_TIMEOUT_S
+    while loop.time() < until_s:
+        released_s = sorted(instant - since_s for instant in _releases(server) if instant > since_s)
+        if len(released_s) >= count:
+            return released_s[:count]
+        await asyncio.sleep(0.05)
+    raise SystemExit(f"{count} clients left, and not all of their permits came back.")
 
 
-async def _in_flight(server: Server) -> float:
-    address = urlsplit(server.metrics_url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    writer.write(b"GET /metrics?name[]=cutout_inflight_requests HTTP/1.0\r\n\r\n")
-    page = await reader.read()
-    writer.close()
-    found = IN_FLIGHT.search(page)
-    if found is None:
-        raise SystemExit("The metrics page has no cutout_inflight_requests.")
-    return float(found.group(1))
+def _releases(server: Server) -> list[float]:
+    lines = server.log_tail(lines=10_000).splitlines()
+    return [float(line.removeprefix(RELEASED)) for line in lines if line.startswith(RELEASED)]
 
 
 def _pictures_run(server: Server) -> float:

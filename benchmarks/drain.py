@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--model", default="u2netp")
     parser.add_argument("--load", type=float, default=0.8, help="share of the measured capacity")
     parser.add_argument("--delay", type=float, default=0.5, help="drain_delay_s")
-    parser.add_argument("--timeout", type=float, default=1.0, help="drain_timeout_s")
+    parser.add_argument("--timeout", type=float, default=2.0, help="drain_timeout_s")
     parser.add_argument("--supervise", action="store_true")
     chosen = parser.parse_args()
     print_machine()

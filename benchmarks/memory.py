@@ -6,7 +6,7 @@ paths    One picture through ``app.pipeline``, wired as the command line wires i
          each path. A small picture goes first, so that what is loaded once does not count. The high-water
          mark (``VmHWM``, reset beforehand) above what the process held before, divided by the pixels,
          must not exceed ``BYTES_PER_PIXEL`` of ``app/engine/memory.py``.
-ceiling  A server under three times its capacity of pictures from 0.3 to 24 megapixels, all paths mixed.
+ceiling  A server under ``--factor`` times its capacity of pictures from 0.3 to 24 megapixels, all paths mixed.
          Its peak must stay below what it held when ready and warm plus the budget: pixels that may be in
          flight times ``BYTES_PER_PIXEL``, and bytes of uploads. Memory against answered requests in the
          last two thirds must not rise by more than 1 MB per 1,000 (Theil–Sen slope). A few thousand
@@ -87,6 +87,7 @@ def main() -> None:
     add_server_arguments(parser)
     parser.add_argument("--megapixels", type=float, default=24.0, help="size of the picture of each path")
     parser.add_argument("--requests", type=int, default=10_000, help="requests of the overload")
+    parser.add_argument("--factor", type=float, default=3.0, help="of the capacity, in the overload")
     parser.add_argument("--in-flight-pixels", type=int, default=60_000_000, help="the budget to hold")
     parser.add_argument("--parts", nargs="+", choices=("paths", "ceiling"), default=["paths", "ceiling"])
     parser.add_argument("--one-path", help=argparse.SUPPRESS)
@@ -149,7 +150,7 @@ async def _carry(pipeline: Pipeline, admission: Admission, case: Case, upload: b
 def _measure_ceiling(asked: argparse.Namespace) -> None:
     settings = {"CUTOUT_LIMITS__IN_FLIGHT_PIXELS": str(asked.in_flight_pixels)}
     with Server(asked.model, asked.models_dir, settings) as server:
-        asyncio.run(_overload(server, asked.requests, _mixture()))
+        asyncio.run(_overload(server, asked.requests, asked.factor, _mixture()))
 
 
 def _mixture() -> list[Shot]:
@@ -164,7 +165,7 @@ def _mixture() -> list[Shot]:
     return shots
 
 
-async def _overload(server: Server, requests: int, shots: Sequence[Shot]) -> None:
+async def _overload(server: Server, requests: int, factor: float, shots: Sequence[Shot]) -> None:
     client = Client(server.host, server.port)
     small = min(shots, key=lambda shot: len(shot.upload))
     await closed_loop(client, lambda _: small, clients=4, seconds=3)
@@ -172,17 +173,19 @@ async def _overload(server: Server, requests: int, shots: Sequence[Shot]) -> Non
     server.forget_peak()
     first = await closed_loop(client, lambda n: shots[n % len(shots)], clients=4, seconds=20)
     capacity = rate_of(first, begin_s=0, end_s=20)
-    seconds = requests / (3 * capacity)
+    seconds = requests / (factor * capacity)
     samples: list[tuple[float, int, int]] = []
     before = server.metrics()
     sampling = asyncio.create_task(_sample(server, samples))
-    results = await open_loop(client, lambda n: shots[n % len(shots)], rate=3 * capacity, seconds=seconds)
+    results = await open_loop(
+        client, lambda n: shots[n % len(shots)], rate=factor * capacity, seconds=seconds
+    )
     sampling.cancel()
     await client.close()
     metrics = server.metrics()
     budget_bytes = metrics["cutout_limit_pixels"] * BYTES_PER_PIXEL + metrics["cutout_limit_bytes"]
     print(
-        f"## {len(results)} requests of 0.3 to 24 megapixels at 3 × the capacity of {capacity:.2f} a second\n"
+        f"## {len(results)} requests of 0.3 to 24 megapixels at {factor:g} × the capacity of {capacity:.2f} a second\n"
     )
     print_table(("answer", "count", "p50", "p99", "max"), by_status(results))
     most_pixels = max((pixels for _, _, pixels in samples), default=0)
