@@ -6,7 +6,7 @@ paths    One picture through ``app.pipeline``, wired as the command line wires i
          each path. A small picture goes first, so that what is loaded once does not count. The high-water
          mark (``VmHWM``, reset beforehand) above what the process held before, divided by the pixels,
          must not exceed ``BYTES_PER_PIXEL`` of ``app/engine/memory.py``.
-ceiling  A server under ``--factor`` times its capacity of pictures from 0.3 to 24 megapixels, all paths mixed.
+ceiling  A server under ``--factor`` times its capacity of pictures from 0.3 to 24 megapixels, all paths.
          Its peak must stay below what it held when ready and warm plus the budget: pixels that may be in
          flight times ``BYTES_PER_PIXEL``, and bytes of uploads. Memory against answered requests in the
          last two thirds must not rise by more than 1 MB per 1,000 (Theil–Sen slope). A few thousand
@@ -185,7 +185,8 @@ async def _overload(server: Server, requests: int, factor: float, shots: Sequenc
     metrics = server.metrics()
     budget_bytes = metrics["cutout_limit_pixels"] * BYTES_PER_PIXEL + metrics["cutout_limit_bytes"]
     print(
-        f"## {len(results)} requests of 0.3 to 24 megapixels at {factor:g} × the capacity of {capacity:.2f} a second\n"
+        f"## {len(results)} requests of 0.3 to 24 megapixels at {factor:g} × the capacity of "
+        f"{capacity:.2f} a second\n"
     )
     print_table(("answer", "count", "p50", "p99", "max"), by_status(results))
     most_pixels = max((pixels for _, _, pixels in samples), default=0)
