@@ -19,34 +19,22 @@ journey   JPEG uploads over HTTP against the bound that the cores allow: cores, 
 import argparse
 import asyncio
 import io
-import os
-import statistics
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from app.engine.batching import Batcher
-from app.engine.clock import SystemClock
 from app.engine.device import usable_cores
-from app.engine.planning import BatchLimits, CostTable, Ticket
-from app.main import open_pipeline
-from app.settings import Settings
-from app.telemetry import Telemetry
 from benchmarks.client import Client, Shot
 from benchmarks.lag import lag_figures
 from benchmarks.load import Result, closed_loop, open_loop, percentile, rate_of
 from benchmarks.pictures import jpeg_photo
 from benchmarks.report import Figure, milliseconds, print_figures, print_machine, print_table
+from benchmarks.runs import measure_batcher, measure_network
 from benchmarks.server import Server, add_server_arguments, machine_busy_s
-from tests.fakes import RecordingObserver, SimulatedBackend
 
-ALPHA_S, BETA_S, LARGEST = 0.005, 0.001, 32
-ROUNDS = 5
 PIXEL_STEPS = ("decode", "prepare", "infer", "matte", "compose", "encode")
 
 
@@ -61,62 +49,6 @@ def main() -> None:
     print_machine()
     for part in asked.parts:
         PARTS[part](asked.model, asked.models_dir, asked.seconds)
-
-
-def measure_batcher(_: str, __: Path, seconds: float) -> None:
-    """Print how close the batcher comes to what its backend can do."""
-    backend = SimulatedBackend(ALPHA_S, BETA_S, spend=_sleep_exactly)
-    batch = np.zeros((LARGEST, 8, 8, 3), np.uint8)
-    sizes = (1, 2, 4, 8, 16, LARGEST)
-    costs = CostTable({"simulated": {size: ALPHA_S + BETA_S * size for size in sizes}})
-    limits = BatchLimits(LARGEST, 0.0, 8 * LARGEST)
-    batcher = Batcher(backend, limits, SystemClock(), RecordingObserver(), costs)
-    batcher.start()
-    bare, batched = _alternate(
-        lambda s: _rate(lambda: backend.prepare_run("simulated", batch).result(), LARGEST, s),
-        lambda s: _through(batcher, "simulated", batch[0], s, waiting=4 * LARGEST),
-        seconds,
-    )
-    batcher.stop()
-    theory = LARGEST / (ALPHA_S + LARGEST * BETA_S)
-    print("## Batcher on a simulated network\n")
-    ratio = _ratio(batched, bare)
-    to_theory = 100 * statistics.median(batched) / theory
-    print(f"Theory {theory:.1f}, bare loop {statistics.median(bare):.1f} pictures/s.\n")
-    print_figures(
-        [
-            Figure("batcher, of theory", to_theory, 98, " %", is_floor=True),
-            Figure("batcher, of a bare loop", ratio, 98, " %", is_floor=True),
-        ]
-    )
-
-
-def measure_network(model: str, models_dir: Path, seconds: float) -> None:
-    """Print how close the engine comes to the session alone."""
-    pipeline = open_pipeline(
-        Settings(models=(model,), models_dir=models_dir, device=os.environ.get("CUTOUT_DEVICE", "cpu")),
-        Telemetry(),
-    )
-    session = pipeline.models.sessions[model]
-    side = session.manifest.input_size_px
-    pictures = np.random.default_rng(0).integers(0, 256, (LARGEST, side, side, 3), np.uint8)
-    best = LARGEST if session.provider.startswith("CUDA") else 1
-    figures = []
-    for size in sorted({1, best}):
-        limits = BatchLimits(size, 0.0, 8 * LARGEST)
-        batcher = Batcher(pipeline.models, limits, SystemClock(), RecordingObserver())
-        batcher.start()
-        bare, batched = _alternate(
-            lambda s, size=size: _rate(lambda: session.prepare_run(pictures[:size]).result(), size, s),
-            lambda s, size=size, to=batcher: _through(to, model, pictures[0], s, waiting=2 * size),
-            seconds,
-        )
-        batcher.stop()
-        name = f"engine, of {statistics.median(bare):.2f} pictures/s in a bare loop, batch {size}"
-        figures.append(Figure(name, _ratio(batched, bare), 97, " %", is_floor=True))
-    pipeline.close()
-    print(f"## {model} on {session.provider}, decoded pictures\n")
-    print_figures(figures)
 
 
 def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
@@ -206,50 +138,6 @@ async def _against_cores(server: Server, shot: Shot, seconds: float) -> tuple[fl
     await client.close()
     rate = sum(r.status == 200 for r in results) / took_s
     return rate, (usable_cores() - max(0.0, elsewhere_s) / took_s) / each_s, each_s
-
-
-def _sleep_exactly(seconds: float) -> None:
-    """Let time pass without the half millisecond that ``time.sleep`` sleeps too long."""
-    until_s = time.perf_counter() + seconds
-    time.sleep(max(0.0, seconds - 0.002))
-    while time.perf_counter() < until_s:
-        time.sleep(0)  # lets go of the interpreter
-
-
-def _alternate(
-    bare: Callable[[float], float], batched: Callable[[float], float], seconds: float
-) -> tuple[list[float], list[float]]:
-    """Measure both in turn, so that a change of the machine meets both."""
-    rates: tuple[list[float], list[float]] = [], []
-    for _ in range(ROUNDS):
-        rates[0].append(bare(seconds / ROUNDS))
-        rates[1].append(batched(seconds / ROUNDS))
-    return rates
-
-
-def _ratio(rates: list[float], others: list[float]) -> float:
-    return 100 * statistics.median(one / other for one, other in zip(rates, others, strict=True))
-
-
-def _rate(run: Callable[[], object], pictures: int, seconds: float) -> float:
-    started_s, count = time.monotonic(), 0
-    while time.monotonic() - started_s < seconds:
-        run()
-        count += pictures
-    return count / (time.monotonic() - started_s)
-
-
-def _through(batcher: Batcher, model: str, picture: object, seconds: float, *, waiting: int) -> float:
-    """Return pictures per second with ``waiting`` of them always in the batcher."""
-    under_way: deque[Ticket] = deque()
-    clock = SystemClock()
-    finished, started_s, ended_s = 0, clock.now_s(), clock.now_s()
-    while under_way or ended_s - started_s < seconds:
-        while len(under_way) < waiting and ended_s - started_s < seconds:
-            under_way.append(batcher.submit(model, picture, deadline_s=started_s + 600))
-        under_way.popleft().future.result()
-        finished, ended_s = finished + 1, clock.now_s()
-    return finished / (ended_s - started_s)
 
 
 def _padded_jpeg(size: int) -> bytes:
