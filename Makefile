@@ -14,7 +14,7 @@ TORCH           := torch==2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench export clean
+.PHONY: help setup serve test check format bench bench-load export clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, ma
 	$(VENV)/bin/python -m benchmarks.encode
 	$(VENV)/bin/python -m benchmarks.matte
 	$(VENV)/bin/python -m benchmarks.engine --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.departures --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.hang
+
+bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, restart and fill the server for as long as that takes
+	$(VENV)/bin/python -m benchmarks.overload --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.drain --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.memory --model $(MODEL)
 
 export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graph
 	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
