@@ -16,7 +16,7 @@ from app.engine.batching import Batcher
 from app.engine.clock import SystemClock
 from app.engine.device import probe, usable_cores
 from app.engine.loading import Loader
-from app.engine.memory import DEFAULT_SHARE, machine_memory_bytes, pixels_within
+from app.engine.memory import DEFAULT_SHARE, give_back_freed_memory, machine_memory_bytes, pixels_within
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
 from app.engine.workers import Pools
@@ -33,7 +33,7 @@ from app.web.service import Service
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
-UNLOAD_EVERY_S = 10.0
+TIDY_EVERY_S = 10.0
 SAMPLE_EVERY_S = 1.0
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
@@ -68,7 +68,7 @@ def create_app(
         loading = asyncio.create_task(_load(service, on_settled))
         beside = (
             asyncio.create_task(watch_lag(service.telemetry.lag, clock)),
-            asyncio.create_task(_unload_unused(service)),
+            asyncio.create_task(_tidy_up(service)),
             asyncio.create_task(_sample(service)),
         )
         if restarts:
@@ -177,12 +177,13 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
         on_settled(service)
 
 
-async def _unload_unused(service: Service) -> None:
-    """Let unused models go, every few seconds, until cancelled."""
+async def _tidy_up(service: Service) -> None:
+    """Let unused models and freed memory go, every few seconds, until cancelled."""
     while True:
-        await asyncio.sleep(UNLOAD_EVERY_S)
+        await asyncio.sleep(TIDY_EVERY_S)
         if service.pipeline is not None:
             service.pipeline.models.unload_unused(service.settings.engine.unload_after_s)
+        await asyncio.to_thread(give_back_freed_memory)
 
 
 async def _sample(service: Service) -> None:

@@ -24,6 +24,7 @@ from prometheus_client import start_http_server
 
 from app.cli.supervise import ALIVE, READY, STUCK, Inherited
 from app.engine.device import CPU
+from app.engine.memory import hold_little_memory
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
@@ -62,6 +63,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
     service: Service = service_app.state.service
     metrics_url = _serve_metrics(service)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    hold_little_memory()
     config = uvicorn.Config(
         service_app,
         http="h11",

@@ -16,6 +16,11 @@ that becomes a lossy WebP cutout; the default path, JPEG to PNG, takes 18.7."""
 DEFAULT_SHARE = 0.5
 """Part of the machine's memory that is used where the operator names no budget."""
 
+MAPPED_FROM_BYTES = 1 << 20
+"""Arrays from this size on have pages of their own, which go back to the system with them."""
+MOST_HEAPS = 2
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 MACHINE = Path("/proc/meminfo")
 
@@ -46,6 +51,18 @@ def _meminfo_bytes(path: Path) -> int | None:
         return None
     total = next((line for line in lines if line.startswith("MemTotal:")), None)
     return int(total.split()[1]) * 1024 if total else None
+
+
+def hold_little_memory() -> None:
+    """Let glibc's allocator return arrays to the system when they are freed, for as long as the process lives.
+
+    Left alone it raises the size from which it does so to 32 MiB, and keeps a heap for each of many threads:
+    after a thousand pictures of mixed sizes a process held 880 MiB more than before, in fragments.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such call
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+        libc.mallopt(_M_ARENA_MAX, MOST_HEAPS)
 
 
 def give_back_freed_memory() -> None:
