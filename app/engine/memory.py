@@ -54,7 +54,7 @@ def _meminfo_bytes(path: Path) -> int | None:
 
 
 def hold_little_memory() -> None:
-    """Let glibc's allocator return arrays to the system when they are freed, for as long as the process lives.
+    """Let glibc return arrays to the system when they are freed, for as long as the process lives.
 
     Left alone it raises the size from which it does so to 32 MiB, and keeps a heap for each of many threads:
     after a thousand pictures of mixed sizes a process held 880 MiB more than before, in fragments.
