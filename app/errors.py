@@ -98,9 +98,10 @@ class UploadTooSlow(RequestRejected):
 class UnsupportedFormat(RequestRejected):
     """The bytes are not an image of an accepted type."""
 
-    def __init__(self, accepted: Sequence[str], *, what: str = "image type") -> None:
+    def __init__(self, accepted: Sequence[str], *, what: str = "image type", remedy: str = "") -> None:
         self.accepted = tuple(accepted)
-        super().__init__(f"This is not an accepted {what}. Accepted: {', '.join(self.accepted)}.")
+        text = f"This is not an accepted {what}. Accepted: {', '.join(self.accepted)}."
+        super().__init__(f"{text} {remedy}".rstrip())
 
     def facts(self) -> dict[str, object]:
         """Return the types that are accepted."""

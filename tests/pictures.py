@@ -98,6 +98,35 @@ def webp(
     return encoded.getvalue()
 
 
+def avif(pixels: NDArray[np.uint8], *, exif_orientation: int | None = None) -> bytes:
+    """Encode an AVIF upload in 4:4:4; the orientation is declared in its boxes."""
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(
+        encoded, "AVIF", quality=95, subsampling="4:4:4", speed=9, exif=_exif(exif_orientation)
+    )
+    return encoded.getvalue()
+
+
+def gif(*frames: Rgb) -> bytes:
+    """Encode a GIF upload of one frame or more, in at most 256 colours each."""
+    encoded = io.BytesIO()
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save(encoded, "GIF", save_all=True, append_images=others)
+    return encoded.getvalue()
+
+
+def heic(pixels: NDArray[np.uint8], *, exif_orientation: int | None = None, **options: object) -> bytes:
+    """Encode a HEIC upload in 4:4:4, grey, RGB or RGBA by the array's shape; needs pillow-heif."""
+    import pillow_heif
+
+    encoded = io.BytesIO()
+    mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "RGBA"}[pixels.shape[2]]
+    size = (pixels.shape[1], pixels.shape[0])
+    exif = _exif(exif_orientation) or None
+    pillow_heif.encode(mode, size, pixels.tobytes(), encoded, quality=95, chroma=444, exif=exif, **options)
+    return encoded.getvalue()
+
+
 def scan_bomb(height: int, width: int, *, extra_scans: int) -> bytes:
     """Build a progressive grey JPEG that repeats its last scan: little to send, dear to decode."""
     upload = jpeg(np.zeros((height, width), dtype=np.uint8), progressive=True)
@@ -108,6 +137,27 @@ def scan_bomb(height: int, width: int, *, extra_scans: int) -> bytes:
 def png_header(height: int, width: int) -> bytes:
     """Build the first bytes of a PNG that declares a size and holds no pixels."""
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 2, 0, 0, 0)
+
+
+def laid_down(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Store a picture so that its EXIF orientation turns it upright, by the definition of the tag.
+
+    The tag says which sides of the scene the stored first row and first column are.
+    """
+    sides = {
+        1: ("top", "left"),
+        2: ("top", "right"),
+        3: ("bottom", "right"),
+        4: ("bottom", "left"),
+        5: ("left", "top"),
+        6: ("right", "top"),
+        7: ("right", "bottom"),
+        8: ("left", "bottom"),
+    }
+    first_row, first_column = sides[orientation]
+    stored = upright if first_row in ("top", "bottom") else np.swapaxes(upright, 0, 1)
+    stored = stored[::-1] if first_row in ("bottom", "right") else stored
+    return np.ascontiguousarray(stored[:, ::-1] if first_column in ("right", "bottom") else stored)
 
 
 def opened(encoded: bytes) -> NDArray[np.uint8]:

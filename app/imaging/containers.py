@@ -1,4 +1,4 @@
-"""Containers: the parts of a JPEG, PNG or WebP file, by position, without decoding anything.
+"""Containers: the parts of a JPEG, PNG, WebP or GIF file, by position, without decoding anything.
 
 Strategy: these walkers see every byte that a stranger sends before any decoder does, so each is bounded.
 None copies the upload, none takes more than one pass, and a file made of countless tiny parts (which
@@ -14,6 +14,7 @@ from app.errors import CorruptPicture, PictureTooComplex
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+GIF_MAGICS = (b"GIF87a", b"GIF89a")
 
 MAX_PARTS = 65_536  # a 50 MB PNG in chunks of 1 KiB stays below; a 20 MB file could hold 1.7 million
 _MAX_JUNK_BYTES = 65_536  # between two JPEG segments; Pillow skips junk one byte at a time in Python
@@ -25,7 +26,7 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not FF00 (a stuffed F
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One segment of a JPEG or one chunk of a PNG or WebP: ``upload[start:end]`` is its payload."""
+    """A segment of a JPEG, chunk of a PNG or WebP, block of a GIF: ``upload[start:end]`` is its payload."""
 
     name: bytes
     start: int
@@ -100,6 +101,47 @@ def webp_chunks(upload: bytes) -> Iterator[Part]:
             return
         yield Part(name, start, start + length)
     raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def gif_blocks(upload: bytes) -> Iterator[Part]:
+    """Yield the blocks of a GIF up to and with its end: ``!`` an extension, ``,`` an image, ``;`` the end.
+
+    An image's payload begins with its descriptor, an extension's with its label. Stray bytes between two
+    blocks are skipped, and the walk ends quietly where the file is cut off.
+
+    Raises:
+        PictureTooComplex: There are more than ``MAX_PARTS`` blocks, short sub-blocks and stray bytes.
+    """
+    position = 13 + _colour_table_bytes(upload, 10)
+    left = MAX_PARTS + len(upload) // 255  # a sub-block holds up to 255 bytes; those that do cost nothing
+    while position < len(upload):
+        name, start = upload[position : position + 1], position + 1
+        if name == b";":
+            yield Part(name, start, start)
+            return
+        position = start
+        if name in (b",", b"!"):
+            data = start + 1 if name == b"!" else start + 10 + _colour_table_bytes(upload, start + 8)
+            position, left = _skip_sub_blocks(upload, data, left)
+            yield Part(name, start, position)
+        left -= 1
+        if left < 0:
+            raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def _colour_table_bytes(upload: bytes, flags_at: int) -> int:
+    flags = upload[flags_at] if flags_at < len(upload) else 0
+    return 3 << ((flags & 7) + 1) if flags & 128 else 0
+
+
+def _skip_sub_blocks(upload: bytes, position: int, left: int) -> tuple[int, int]:
+    """Return where a chain of sub-blocks ends, inside the file, and what is left of the steps allowed."""
+    while position < len(upload) and left >= 0:
+        length = upload[position]
+        position, left = position + 1 + length, left - 1
+        if length == 0:
+            break
+    return min(position, len(upload)), left
 
 
 def _find_marker(upload: bytes, position: int, *, in_scan: bool) -> tuple[int, int] | None:

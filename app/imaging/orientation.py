@@ -1,7 +1,8 @@
-"""Orientation: the EXIF tag that says which way up a picture was taken, and turning it upright.
+"""Orientation: what a file says of the way up its picture was taken, and turning it upright.
 
 Strategy: the one tag that matters is read here, by hand, in two dozen lines. Pillow's EXIF reader raises
 five kinds of exception on broken metadata and prints warnings that quote it; nothing of that is needed.
+An AVIF says it in its boxes, where its EXIF block does not count; of a HEIC the reader sees to it.
 """
 
 import struct
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.imaging.boxes import declared_orientation, read_boxes
 from app.imaging.containers import jpeg_segments, png_chunks, webp_chunks
 
 UPRIGHT = 1
@@ -38,8 +40,19 @@ def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint
     return pixels if turn is None else turn(pixels)
 
 
+def find_orientation(upload: bytes, file_format: str) -> int | None:
+    """Find the orientation, 1 to 8, to turn a picture from; ``None`` where its EXIF block is malformed."""
+    if file_format == "avif":
+        boxes = read_boxes(upload)
+        return declared_orientation(upload, boxes.items[boxes.main])
+    exif = find_exif(upload, file_format)
+    return UPRIGHT if exif is None else read_orientation(exif)
+
+
 def find_exif(upload: bytes, file_format: str) -> bytes | None:
     """Find the EXIF block (a TIFF stream) of a JPEG, PNG or WebP, or ``None`` where there is none."""
+    if file_format not in ("jpeg", "png", "webp"):
+        return None
     if file_format == "jpeg":
         for segment in jpeg_segments(upload):
             if segment.name == _SOS:

@@ -1,17 +1,40 @@
 """Sniff: the bytes of an upload tell its format, size and cost before anything is decoded.
 
 Rule 1: the bytes decide, never a file name or a declared type.
-Rule 2: every byte is looked at once at most, and nothing is inflated: a 20 MB upload costs milliseconds.
+Rule 2: every byte is looked at once or twice, and nothing is inflated: a 20 MB upload costs milliseconds.
 Rule 3: a file that is cut off is marked as such, so that its size is judged before its wholeness.
 """
 
+import importlib.util
 import struct
 from dataclasses import dataclass
 
 from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat
-from app.imaging.containers import JPEG_MAGIC, PNG_MAGIC, jpeg_segments, png_chunks
+from app.imaging.av1 import largest_frame
+from app.imaging.boxes import (
+    AVIF_BRANDS,
+    HEIC_BRANDS,
+    SEQUENCE_BRANDS,
+    brands,
+    coded_data,
+    declared_size,
+    read_boxes,
+)
+from app.imaging.containers import (
+    GIF_MAGICS,
+    JPEG_MAGIC,
+    PNG_MAGIC,
+    gif_blocks,
+    jpeg_segments,
+    png_chunks,
+    webp_chunks,
+)
 
-ACCEPTED = ("image/jpeg", "image/png", "image/webp")
+_READS_HEIC = importlib.util.find_spec("pillow_heif") is not None  # the extra [heif]
+ACCEPTED = (
+    *("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"),
+    *(("image/heic", "image/heif") if _READS_HEIC else ()),
+)
 
 # A repeated refinement scan costs 75 bytes to send and 0.44 ms per megapixel to decode, and no decoder
 # limits them. Among 3,047 decodable JPEGs the most scans was 20, and the most scans × megapixels 97.5.
@@ -26,7 +49,8 @@ _SOS = 0xDA
 class Header:
     """What a picture's container says: its size is as stored, before any EXIF orientation.
 
-    ``is_whole`` is false where the container's end is missing; decoding then fails.
+    ``is_whole`` is false where the container's end is missing; decoding then fails. ``is_animated`` is
+    true where there are frames beside the first.
     """
 
     format: str
@@ -34,13 +58,14 @@ class Header:
     height_px: int
     media_type: str
     is_whole: bool = True
+    is_animated: bool = False
 
 
 def sniff(upload: bytes) -> Header:
     """Read format and size from the bytes of an upload, without decoding.
 
     Raises:
-        UnsupportedFormat: The bytes do not begin like a JPEG, PNG or WebP.
+        UnsupportedFormat: The bytes do not begin like a picture of an accepted type.
         CorruptPicture: They do, but the header is broken or missing, or a side is zero.
         PictureTooComplex: Decoding would cost far more than the picture's pixels.
     """
@@ -52,6 +77,13 @@ def sniff(upload: bytes) -> Header:
         return _sniff_png(upload)
     if upload[:4] == b"RIFF" and upload[8:12] == b"WEBP":
         return _sniff_webp(upload)
+    if upload.startswith(GIF_MAGICS):
+        return _sniff_gif(upload)
+    claimed = brands(upload)
+    if claimed & AVIF_BRANDS:
+        return _sniff_avif(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
+    if claimed & HEIC_BRANDS:
+        return _sniff_heic(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
     raise UnsupportedFormat(ACCEPTED)
 
 
@@ -102,10 +134,8 @@ def _sniff_png(upload: bytes) -> Header:
     if upload[12:16] != b"IHDR" or len(upload) < 33:
         raise CorruptPicture("The PNG file does not begin with a whole header chunk.")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
-    last = b""
-    for chunk in png_chunks(upload):
-        last = chunk.name
-    return Header("png", *size, "image/png", is_whole=last == b"IEND")
+    names = {chunk.name for chunk in png_chunks(upload)}
+    return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
 
 
 def _sniff_webp(upload: bytes) -> Header:
@@ -113,7 +143,8 @@ def _sniff_webp(upload: bytes) -> Header:
         raise CorruptPicture("The WebP file is cut off.")
     size = _checked("WebP", *_webp_size(upload))
     is_whole = int.from_bytes(upload[4:8], "little") + 8 <= len(upload)
-    return Header("webp", *size, "image/webp", is_whole=is_whole)
+    frames = sum(chunk.name == b"ANMF" for chunk in webp_chunks(upload))
+    return Header("webp", *size, "image/webp", is_whole=is_whole, is_animated=frames > 1)
 
 
 def _webp_size(upload: bytes) -> tuple[int, int]:
@@ -129,6 +160,47 @@ def _webp_size(upload: bytes) -> tuple[int, int]:
         width_less_1 = int.from_bytes(upload[24:27], "little")
         return width_less_1 + 1, int.from_bytes(upload[27:30], "little") + 1
     raise CorruptPicture("The WebP file's header is broken.")
+
+
+def _sniff_gif(upload: bytes) -> Header:
+    """Sniff a GIF; a first frame that reaches beyond the declared screen widens it, as the reader does."""
+    if len(upload) < 13:
+        raise CorruptPicture("The GIF file is cut off.")
+    width_px, height_px = struct.unpack_from("<HH", upload, 6)
+    frames, ends = 0, False
+    for block in gif_blocks(upload):
+        ends = block.name == b";"
+        frames += block.name == b","
+        if frames == 1 and block.name == b"," and block.end - block.start >= 9:
+            left, top, wide, high = struct.unpack_from("<HHHH", upload, block.start)
+            width_px, height_px = max(width_px, left + wide), max(height_px, top + high)
+        if frames == 2:
+            break
+    if frames == 0:
+        raise CorruptPicture("The GIF file holds no picture.")
+    # The decoder notices missing pixels itself, but a file that stops after its last block has lost its end.
+    is_whole = ends or frames > 1 or not upload.endswith(b"\x00")
+    size = _checked("GIF", width_px, height_px)
+    return Header("gif", *size, "image/gif", is_whole=is_whole, is_animated=frames > 1)
+
+
+def _sniff_avif(upload: bytes, *, is_animated: bool) -> Header:
+    boxes = read_boxes(upload)
+    for item in boxes.items.values():
+        if item.kind == b"av01":
+            frame, declared = largest_frame(coded_data(upload, item)), declared_size(upload, item)
+            if frame[0] > declared[0] or frame[1] > declared[1]:
+                raise CorruptPicture("The AVIF file holds larger pictures than it declares.")
+    size = _checked("AVIF", *declared_size(upload, boxes.items[boxes.main]))
+    return Header("avif", *size, "image/avif", is_animated=is_animated)
+
+
+def _sniff_heic(upload: bytes, *, is_animated: bool) -> Header:
+    if not _READS_HEIC:
+        raise UnsupportedFormat(ACCEPTED, remedy="HEIC and HEIF need the extra cutout-server[heif].")
+    boxes = read_boxes(upload)
+    size = _checked("HEIC", *declared_size(upload, boxes.items[boxes.main]))
+    return Header("heic", *size, "image/heic", is_animated=is_animated)
 
 
 def _checked(kind: str, width_px: int, height_px: int) -> tuple[int, int]:

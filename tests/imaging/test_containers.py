@@ -1,5 +1,8 @@
-from app.imaging.containers import jpeg_segments, png_chunks, webp_chunks
-from tests.pictures import jpeg, photo, png, webp
+import pytest
+
+from app.errors import PictureTooComplex
+from app.imaging.containers import gif_blocks, jpeg_segments, png_chunks, webp_chunks
+from tests.pictures import gif, jpeg, photo, png, webp
 
 PICTURE = photo(20, 30)
 
@@ -29,11 +32,35 @@ def test_a_webp_names_its_chunks() -> None:
     assert {b"VP8X", b"VP8 ", b"EXIF"} == set(names)
 
 
+def test_a_gif_is_walked_from_its_first_block_to_its_end() -> None:
+    names = [block.name for block in gif_blocks(gif(PICTURE, photo(20, 30, seed=1)) + b"trailing")]
+
+    assert (2, b";") == (names.count(b","), names[-1])
+
+
+@pytest.mark.parametrize(
+    "filling", [b"\x01.", b"\x00!\xfe", b"\x00."], ids=["sub-blocks", "comments", "stray bytes"]
+)
+def test_a_gif_of_countless_parts_is_too_complex(filling: bytes) -> None:
+    upload = b"GIF89a" + bytes(7) + b"!\xfe" + filling * 70_000
+    with pytest.raises(PictureTooComplex):
+        list(gif_blocks(upload))
+
+
+def test_a_gif_of_full_sub_blocks_may_be_long() -> None:
+    comment = (b"\xff" + bytes(255)) * 100_000
+
+    assert [b"!", b";"] == [
+        block.name for block in gif_blocks(b"GIF89a" + bytes(7) + b"!\xfe" + comment + b"\x00;")
+    ]
+
+
 def test_parts_lie_inside_the_file_wherever_it_is_cut() -> None:
     for upload, walk in (
         (jpeg(PICTURE), jpeg_segments),
         (png(PICTURE), png_chunks),
         (webp(PICTURE), webp_chunks),
+        (gif(PICTURE), gif_blocks),
     ):
         for kept in range(40, len(upload), 7):
             for part in walk(upload[:kept]):

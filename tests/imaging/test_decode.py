@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import CorruptPicture, CutoutError, UnsupportedFormat
+from app.imaging.colour import to_srgb
+from app.imaging.containers import jpeg_segments
 from app.imaging.decode import Picture, decode
 from app.imaging.sniff import check_size, sniff
-from tests.pictures import jpeg, noise, photo, png, webp
+from tests.pictures import avif, gif, jpeg, laid_down, noise, photo, png, webp
+from tests.profiles import DISPLAY_P3, GAMMA_2_2, SRGB_CURVE, grey_profile, matrix_profile, table_profile
 
 PICTURE = photo(24, 37)
+P3 = matrix_profile(DISPLAY_P3, SRGB_CURVE)
 BROKEN = "The picture's data is broken or cut off."
 
 
@@ -34,8 +39,7 @@ def test_a_lossless_upload_comes_back_pixel_for_pixel() -> None:
     "encode", [png, lambda pixels, **o: webp(pixels, lossless=True, **o)], ids=["png", "webp"]
 )
 def test_every_orientation_is_turned_upright(encode, orientation: int) -> None:  # type: ignore[no-untyped-def]
-    stored = _laid_down(PICTURE, orientation)
-    actual = _decoded(encode(np.ascontiguousarray(stored), exif_orientation=orientation))
+    actual = _decoded(encode(laid_down(PICTURE, orientation), exif_orientation=orientation))
 
     assert_array_equal(actual.rgb, PICTURE)
 
@@ -43,7 +47,7 @@ def test_every_orientation_is_turned_upright(encode, orientation: int) -> None: 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_own_alpha_turns_with_its_picture(orientation: int) -> None:
     rgba = noise((9, 14, 4))
-    upload = png(np.ascontiguousarray(_laid_down(rgba, orientation)), exif_orientation=orientation)
+    upload = png(laid_down(rgba, orientation), exif_orientation=orientation)
     actual = _decoded(upload)
 
     assert actual.own_alpha is not None
@@ -58,6 +62,33 @@ def test_camera_pictures_are_upright(shared_data: Path, name: str, orientation: 
 
     assert upright.shape == turned.shape
     assert np.abs(upright.astype(int) - turned).mean() <= 5
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp"])
+@pytest.mark.parametrize("orientation", range(3, 9))
+def test_pictures_of_a_library_are_upright(shared_data: Path, kind: str, orientation: int) -> None:
+    folder = shared_data / "orientation" / "pillow"
+    one, other = (
+        _decoded((folder / f"hopper_orientation_{n}.{kind}").read_bytes()).rgb for n in (2, orientation)
+    )
+
+    assert np.abs(one.astype(int) - other).mean() <= 5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_is_turned_once(orientation: int) -> None:
+    actual = _decoded(avif(laid_down(PICTURE, orientation), exif_orientation=orientation))
+
+    assert PICTURE.shape == actual.rgb.shape
+    assert np.abs(actual.rgb.astype(int) - PICTURE).mean() < 3
+
+
+def test_malformed_exif_does_not_fail_an_avif() -> None:
+    upload = _saved(Image.fromarray(PICTURE), "AVIF", exif=_exif_of_a_maker())
+    broken = upload.replace(b"MM\x00*", b"????").replace(b"II*\x00", b"????")
+
+    assert upload != broken
+    assert_array_equal(_decoded(broken).rgb, _decoded(upload).rgb)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +149,27 @@ def test_a_transparent_grey_counts_in_its_own_depth(bits: int, transparent: int,
     assert expected == actual.own_alpha[0].tolist()
 
 
+@pytest.mark.parametrize("is_interlaced", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palettes_of_every_depth_are_spread(bits: int, is_interlaced: bool) -> None:
+    colours = noise((2**bits, 3))
+    indices = np.arange(8) % 2**bits
+    packed = int("".join(f"{index:0{bits}b}" for index in indices), 2).to_bytes(bits, "big")
+    rows = _adam7_of_a_row(indices, bits) if is_interlaced else b"\x00" + packed
+    actual = _decoded(_png(1, 8, bits, 3, rows, {b"PLTE": colours.tobytes()}, is_interlaced=is_interlaced))
+
+    assert_array_equal(actual.rgb[0], colours[indices])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_narrow_greys_are_spread_over_all_levels(bits: int) -> None:
+    levels = np.arange(8) % 2**bits
+    packed = int("".join(f"{level:0{bits}b}" for level in levels), 2).to_bytes(bits, "big")
+    actual = _decoded(_png(1, 8, bits, 0, b"\x00" + packed, {}))
+
+    assert_array_equal(actual.rgb[0, :, 0], levels * 255 // (2**bits - 1))
+
+
 def test_a_palette_with_transparency_gives_colours_and_alpha() -> None:
     palette = bytes([255, 0, 0, 0, 255, 0, 0, 0, 255])
     upload = _png(1, 3, 8, 3, bytes([0, 0, 1, 2]), {b"PLTE": palette, b"tRNS": bytes([255, 128, 0])})
@@ -157,6 +209,99 @@ def test_a_cmyk_jpeg_is_not_negative() -> None:
     assert np.abs(actual.rgb.astype(int) - PICTURE).mean() < 5
 
 
+def test_a_ycck_jpeg_is_not_negative() -> None:
+    cmyk = np.asarray(Image.fromarray(PICTURE).convert("CMYK"))
+    upload = simplejpeg.encode_jpeg(np.ascontiguousarray(255 - cmyk), 95, "CMYK")
+
+    assert "YCCK" == simplejpeg.decode_jpeg_header(upload)[2]
+    assert np.abs(_decoded(upload).rgb.astype(int) - PICTURE).mean() < 5
+
+
+def test_an_arithmetically_coded_jpeg_is_read(shared_data: Path) -> None:
+    """Of the hostile files that a decoder accepts, a few carry an SOF9 or SOF10 frame."""
+    names = [
+        path.name
+        for path in sorted((shared_data / "hostile" / "ok").glob("*.jpg"))
+        if any(segment.name in (b"\xc9", b"\xca") for segment in jpeg_segments(path.read_bytes()))
+        and _outcome(path.read_bytes()) == "ok"
+    ]
+
+    assert names
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_an_embedded_profile_is_applied(kind: str) -> None:
+    options = {"WEBP": {"lossless": True, "exact": True}, "AVIF": {"quality": 100}}.get(
+        kind, {"quality": 100}
+    )
+    plain, wide = (
+        _decoded(_saved(Image.fromarray(PICTURE), kind, icc_profile=profile, **options))
+        for profile in (b"", P3)
+    )
+    expected = to_srgb(plain.rgb, P3)[0]
+
+    assert () == wide.warnings
+    assert_array_equal(wide.rgb, expected)
+    assert np.abs(expected.astype(int) - plain.rgb).mean() > 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize(
+    "profile",
+    [b"junk", P3[:200], bytes(5_000_000), grey_profile(GAMMA_2_2)],
+    ids=["junk", "cut", "oversized", "grey"],
+)
+def test_a_profile_that_cannot_be_used_is_ignored_with_a_warning(kind: str, profile: bytes) -> None:
+    plain, odd = (_decoded(_saved(Image.fromarray(PICTURE), kind, icc_profile=one)) for one in (b"", profile))
+
+    assert ("icc_ignored",) == odd.warnings
+    assert_array_equal(odd.rgb, plain.rgb)
+
+
+def test_a_png_profile_with_a_wrong_checksum_does_not_fail_the_picture() -> None:
+    upload = _saved(Image.fromarray(PICTURE), "PNG", icc_profile=P3)
+    at = upload.index(b"iCCP") + 20
+
+    assert ("icc_ignored",) == _decoded(upload[:at] + b"????" + upload[at + 4 :]).warnings
+
+
+def test_a_cmyk_jpeg_goes_through_its_profile() -> None:
+    """The press of this profile prints what it is told to in another ink."""
+    profile = table_profile(b"CMYK", lambda ink: 100 * (1 - ink[:, [3, 3, 3]]) * (1, 0, 0), points=5)
+    cmyk = Image.merge("CMYK", [*Image.fromarray(noise((24, 37, 3))).split(), Image.new("L", (37, 24), 128)])
+    actual = _decoded(_saved(cmyk, "JPEG", quality=95, icc_profile=profile))
+
+    assert () == actual.warnings
+    assert np.ptp(actual.rgb.astype(int), axis=2).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["GIF", "AVIF", "WEBP"])
+def test_transparency_stays_transparent(kind: str) -> None:
+    alpha = np.tile(np.repeat(np.array([0, 255], np.uint8), [17, 20]), (24, 1))
+    rgba = Image.fromarray(np.dstack([PICTURE, alpha]))
+    actual = _decoded(_saved(rgba, kind, **({"quality": 100} if kind == "AVIF" else {})))
+
+    assert actual.own_alpha is not None
+    assert np.abs(actual.own_alpha.astype(int) - alpha).mean() < 1
+
+
+def test_a_gif_gives_the_colours_of_its_palette() -> None:
+    paletted = Image.fromarray(PICTURE).quantize(64)
+    actual = _decoded(_saved(paletted, "GIF"))
+
+    assert_array_equal(actual.rgb, np.asarray(paletted.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF", "AVIF"])
+def test_an_animation_has_a_warning(kind: str) -> None:
+    frames = [Image.fromarray(pixels) for pixels in (photo(20, 30), 255 - photo(20, 30))]
+    moving = _decoded(_saved(frames[0], kind, save_all=True, append_images=frames[1:]))
+    still = _decoded(_saved(frames[0], kind))
+
+    assert (("first_frame_only",), ()) == (moving.warnings, still.warnings)
+    assert np.abs(moving.rgb.astype(int) - still.rgb).mean() < 6
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
 def test_of_an_animation_the_first_frame_is_taken_with_a_warning(kind: str) -> None:
     frames = [Image.fromarray(photo(20, 30, seed)) for seed in (1, 2)]
@@ -175,8 +320,10 @@ def test_of_an_animation_the_first_frame_is_taken_with_a_warning(kind: str) -> N
         png(photo(90, 120)),
         webp(photo(90, 120)),
         webp(photo(90, 120), lossless=True),
+        gif(photo(90, 120)),
+        avif(photo(90, 120)),
     ],
-    ids=["jpeg", "progressive", "png", "webp", "lossless webp"],
+    ids=["jpeg", "progressive", "png", "webp", "lossless webp", "gif", "avif"],
 )
 def test_a_cut_file_is_corrupt(upload: bytes, cut: str) -> None:
     kept = len(upload) - 1 if cut == "-1" else len(upload) * int(cut[:-1]) // 100
@@ -216,7 +363,16 @@ def test_a_picture_beyond_pillows_own_guard_is_decoded() -> None:
 
 
 @given(
-    upload=st.sampled_from([jpeg(PICTURE), jpeg(PICTURE, progressive=True), png(PICTURE), webp(PICTURE)]),
+    upload=st.sampled_from(
+        [
+            jpeg(PICTURE),
+            jpeg(PICTURE, progressive=True),
+            png(PICTURE),
+            webp(PICTURE),
+            gif(PICTURE),
+            avif(PICTURE),
+        ]
+    ),
     position=st.integers(0, 1500),
     junk=st.binary(min_size=1, max_size=8),
 )
@@ -265,11 +421,14 @@ def _tolerated(expected: str, upload: bytes) -> set[str]:
     Of what we recognise, the list calls "unidentified" all that Pillow does not open, and does not know
     ``PictureTooComplex``, which is refused with the same status as corrupt data.
     """
-    is_ours = upload[:3] == b"\xff\xd8\xff" or upload[:4] == b"\x89PNG" or upload[8:12] == b"WEBP"
+    is_ours = upload.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a")) or (
+        upload[8:12] == b"WEBP" or upload[4:12] == b"ftypavif"
+    )
     if not is_ours:
         return {"UnsupportedFormat"}
     return {
         "ok": {"ok"},
+        "ok_otherfmt": {"ok"},
         "corrupt": {"CorruptPicture", "PictureTooComplex", "PictureTooLarge"},
         "too_large": {"PictureTooLarge"},
         "unidentified": {"CorruptPicture", "PictureTooComplex", "PictureTooLarge"},
@@ -278,27 +437,6 @@ def _tolerated(expected: str, upload: bytes) -> set[str]:
 
 def _decoded(upload: bytes) -> Picture:
     return decode(upload, sniff(upload))
-
-
-def _laid_down(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Store a picture so that its EXIF orientation turns it upright, by the definition of the tag.
-
-    The tag says which sides of the scene the stored first row and first column are.
-    """
-    sides = {
-        1: ("top", "left"),
-        2: ("top", "right"),
-        3: ("bottom", "right"),
-        4: ("bottom", "left"),
-        5: ("left", "top"),
-        6: ("right", "top"),
-        7: ("right", "bottom"),
-        8: ("left", "bottom"),
-    }
-    first_row, first_column = sides[orientation]
-    stored = upright if first_row in ("top", "bottom") else np.swapaxes(upright, 0, 1)
-    stored = stored[::-1] if first_row in ("bottom", "right") else stored
-    return stored[:, ::-1] if first_column in ("right", "bottom") else stored
 
 
 def _saved(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -313,16 +451,46 @@ def _png16(grey: NDArray[np.uint16], transparency: int | None = None) -> bytes:
     return _png(*grey.shape, 16, 0, rows, extra)
 
 
-def _png(height: int, width: int, bits: int, colour: int, rows: bytes, extra: dict[bytes, bytes]) -> bytes:
-    return _png_of(height, width, bits, colour, zlib.compress(rows), extra)
+def _png(
+    height: int,
+    width: int,
+    bits: int,
+    colour: int,
+    rows: bytes,
+    extra: dict[bytes, bytes],
+    *,
+    is_interlaced: bool = False,
+) -> bytes:
+    return _png_of(height, width, bits, colour, zlib.compress(rows), extra, is_interlaced=is_interlaced)
 
 
 def _png_of(
-    height: int, width: int, bits: int, colour: int, deflated: bytes, extra: dict[bytes, bytes] | None = None
+    height: int,
+    width: int,
+    bits: int,
+    colour: int,
+    deflated: bytes,
+    extra: dict[bytes, bytes] | None = None,
+    *,
+    is_interlaced: bool = False,
 ) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, is_interlaced)
     chunks = {b"IHDR": header, **(extra or {}), b"IDAT": deflated, b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", zlib.crc32(name + payload))
         for name, payload in chunks.items()
     )
+
+
+def _adam7_of_a_row(samples: NDArray[np.int64], bits: int) -> bytes:
+    """Pack a picture of one row of eight in the four passes that see the first row."""
+    passes = (samples[0::8], samples[4::8], samples[2::4], samples[1::2])
+    texts = ("".join(f"{sample:0{bits}b}" for sample in part) for part in passes)
+    padded = [text + "0" * (-len(text) % 8) for text in texts]
+    return b"".join(b"\x00" + int(text, 2).to_bytes(len(text) // 8, "big") for text in padded)
+
+
+def _exif_of_a_maker() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    return exif

@@ -1,5 +1,6 @@
 import contextlib
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge, UnsupportedFormat
 from app.imaging.sniff import ACCEPTED, Header, check_size, sniff
-from tests.pictures import jpeg, noise, photo, png, png_header, scan_bomb, webp
+from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, png_header, scan_bomb, webp
 
 PICTURE = photo(30, 47)
 
@@ -27,6 +28,10 @@ PICTURE = photo(30, 47)
         (webp(PICTURE, lossless=True), Header("webp", 47, 30, "image/webp")),
         (webp(PICTURE, exif_orientation=1), Header("webp", 47, 30, "image/webp")),
         (webp(noise((30, 47, 4))), Header("webp", 47, 30, "image/webp")),
+        (gif(PICTURE), Header("gif", 47, 30, "image/gif")),
+        (gif(PICTURE, photo(30, 47, seed=1)), Header("gif", 47, 30, "image/gif", is_animated=True)),
+        (avif(PICTURE), Header("avif", 47, 30, "image/avif")),
+        (avif(PICTURE, exif_orientation=6), Header("avif", 47, 30, "image/avif")),
     ],
     ids=[
         "jpeg",
@@ -37,6 +42,10 @@ PICTURE = photo(30, 47)
         "lossless webp",
         "extended webp",
         "webp with alpha",
+        "gif",
+        "animated gif",
+        "avif",
+        "turned avif",
     ],
 )
 def test_format_and_size_are_read_from_the_bytes(upload: bytes, expected: Header) -> None:
@@ -53,13 +62,65 @@ def test_the_size_is_the_stored_one_whatever_the_orientation() -> None:
 
 @pytest.mark.parametrize(
     "upload",
-    [b"GIF89a" + bytes(40), b"BM" + bytes(40), b"<svg/>", b"\xff", b"RIFF\x00\x00\x00\x00WAVE" + bytes(40)],
+    [
+        b"GIF88a" + bytes(40),
+        b"BM" + bytes(40),
+        b"<svg/>",
+        b"\xff",
+        b"RIFF\x00\x00\x00\x00WAVE" + bytes(40),
+        b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00isommp42",
+    ],
+    ids=["gif 88", "bmp", "svg", "a byte", "wave", "mp4"],
 )
 def test_other_bytes_are_not_accepted(upload: bytes) -> None:
     with pytest.raises(UnsupportedFormat) as raised:
         sniff(upload)
 
     assert ACCEPTED == raised.value.accepted
+
+
+def test_a_heic_is_accepted_with_the_extra() -> None:
+    pytest.importorskip("pillow_heif")
+
+    assert Header("heic", 128, 64, "image/heic") == sniff(heic(photo(64, 128)))
+    assert {"image/heic", "image/heif"} <= set(ACCEPTED)
+
+
+def test_without_the_extra_a_heic_is_refused_by_naming_it() -> None:
+    """In a process of its own, where the package is hidden before anything looks for it."""
+    script = (
+        "import sys\n"
+        "sys.modules['pillow_heif'] = None\n"
+        "from app.errors import UnsupportedFormat\n"
+        "from app.imaging.sniff import ACCEPTED, sniff\n"
+        "assert 'image/heic' not in ACCEPTED\n"
+        "try:\n"
+        "    sniff(b'\\0\\0\\0\\x18ftypheic\\0\\0\\0\\0mif1heic')\n"
+        "except UnsupportedFormat as error:\n"
+        "    print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert "cutout-server[heif]" in said
+
+
+def test_a_gif_is_as_large_as_its_first_frame_reaches() -> None:
+    upload = bytearray(gif(PICTURE))
+    struct.pack_into("<HH", upload, 6, 10, 90)
+
+    assert (47, 90) == (sniff(bytes(upload)).width_px, sniff(bytes(upload)).height_px)
+
+
+def test_a_gif_without_an_image_is_corrupt() -> None:
+    with pytest.raises(CorruptPicture):
+        sniff(b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0) + b";")
+
+
+def test_an_avif_that_holds_more_than_it_declares_is_corrupt() -> None:
+    upload = avif(photo(300, 400))
+    size = upload.index(b"ispe") + 8
+    with pytest.raises(CorruptPicture, match="larger"):
+        sniff(upload[:size] + struct.pack(">II", 16, 16) + upload[size + 8 :])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +130,9 @@ def test_other_bytes_are_not_accepted(upload: bytes) -> None:
         jpeg(PICTURE)[:20],
         png(PICTURE)[:20],
         webp(PICTURE)[:20],
+        gif(PICTURE)[:12],
+        avif(PICTURE)[:60],
+        avif(PICTURE)[:-1],
         png_header(0, 5) + bytes(4),
         png_header(5, 0) + bytes(4),
         b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 0, 9, 1) + b"\x01\x11\x00\xff\xd9",
@@ -81,7 +145,7 @@ def test_a_recognised_format_with_a_broken_header_is_corrupt(upload: bytes) -> N
         sniff(upload)
 
 
-@pytest.mark.parametrize("upload", [jpeg(PICTURE), png(PICTURE), webp(PICTURE)])
+@pytest.mark.parametrize("upload", [jpeg(PICTURE), png(PICTURE), webp(PICTURE), gif(PICTURE)])
 def test_a_file_without_its_last_byte_is_not_whole(upload: bytes) -> None:
     assert (True, False) == (sniff(upload).is_whole, sniff(upload[:-1]).is_whole)
 
@@ -167,7 +231,16 @@ def test_the_limits_are_on_pixels_and_on_sides(width: int, height: int, is_refus
 
 
 @given(
-    upload=st.sampled_from([jpeg(PICTURE), jpeg(PICTURE, progressive=True), png(PICTURE), webp(PICTURE)]),
+    upload=st.sampled_from(
+        [
+            jpeg(PICTURE),
+            jpeg(PICTURE, progressive=True),
+            png(PICTURE),
+            webp(PICTURE),
+            gif(PICTURE),
+            avif(PICTURE),
+        ]
+    ),
     position=st.integers(0, 400),
     junk=st.binary(min_size=1, max_size=8),
 )

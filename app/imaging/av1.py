@@ -1,0 +1,110 @@
+"""AV1: how large the frames of a coded picture may be, from its sequence headers, without decoding.
+
+The size that an AVIF declares and the size of the frames inside need not agree, and the decoder allocates
+by the frames: 2 KB that declare 16 × 16 pixels can take 300 MB. Only the data itself tells. Section
+numbers are those of the AV1 Bitstream & Decoding Process Specification.
+"""
+
+from collections.abc import Iterator
+
+from app.errors import CorruptPicture, PictureTooComplex
+
+_SEQUENCE_HEADER = 1  # obu_type, 6.2.2
+_MAX_UNITS = 4096  # a still picture has three to a few hundred
+_BROKEN = "The AVIF file's picture data is broken or cut off."
+
+
+def largest_frame(coded: bytes) -> tuple[int, int]:
+    """Return (width, height) of the largest frame that any sequence header in AV1 data allows.
+
+    Raises:
+        CorruptPicture: There is no sequence header, or the data is broken.
+        PictureTooComplex: The data comes in more units than any still picture has.
+    """
+    sizes = [_frame_size(coded[start:end]) for kind, start, end in _units(coded) if kind == _SEQUENCE_HEADER]
+    if not sizes:
+        raise CorruptPicture(_BROKEN)
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+
+def _units(coded: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (type, start, end) of the open bitstream units (5.3)."""
+    position = 0
+    for _ in range(_MAX_UNITS):
+        if position >= len(coded):
+            return
+        header = coded[position]
+        start, end = position + (2 if header & 4 else 1), len(coded)
+        if header & 2:
+            length, start = _leb128(coded, start)
+            end = start + length
+        if header & 0x80 or end > len(coded):
+            raise CorruptPicture(_BROKEN)
+        yield header >> 3 & 15, start, end
+        position = end
+    raise PictureTooComplex("The AVIF file's picture data comes in too many pieces. Save it anew.")
+
+
+def _leb128(coded: bytes, position: int) -> tuple[int, int]:
+    """Read a little-endian number of 7 bits a byte (4.10.5), and where it ends."""
+    number = 0
+    for i, byte in enumerate(coded[position : position + 8]):
+        number |= (byte & 127) << (7 * i)
+        if byte < 128:
+            return number, position + i + 1
+    raise CorruptPicture(_BROKEN)
+
+
+def _frame_size(header: bytes) -> tuple[int, int]:
+    """Read max_frame_width and max_frame_height of a sequence header (5.5.1)."""
+    bits = _Bits(header)
+    bits.take(4)  # seq_profile, still_picture
+    if bits.take(1):  # reduced_still_picture_header
+        bits.take(5)  # seq_level_idx
+    else:
+        _skip_operating_points(bits)
+    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
+    return bits.take(width_bits) + 1, bits.take(height_bits) + 1
+
+
+def _skip_operating_points(bits: "_Bits") -> None:
+    delay_bits = None
+    if bits.take(1):  # timing_info_present_flag
+        bits.take(64)  # num_units_in_display_tick, time_scale
+        if bits.take(1):  # equal_picture_interval
+            bits.skip_uvlc()
+        if bits.take(1):  # decoder_model_info_present_flag
+            delay_bits = bits.take(5) + 1
+            bits.take(42)  # num_units_in_decoding_tick and two lengths
+    has_display_delay = bits.take(1)
+    for _ in range(bits.take(5) + 1):
+        bits.take(12)  # operating_point_idc
+        if bits.take(5) > 7:  # seq_level_idx
+            bits.take(1)  # seq_tier
+        if delay_bits is not None and bits.take(1):
+            bits.take(2 * delay_bits + 1)
+        if has_display_delay and bits.take(1):
+            bits.take(4)
+
+
+class _Bits:
+    """The bits of a header, the highest of each byte first."""
+
+    def __init__(self, header: bytes) -> None:
+        self._number = int.from_bytes(header[:256], "big")  # the fields above need 150 bytes at most
+        self._left = 8 * len(header[:256])
+
+    def take(self, count: int) -> int:
+        """Read an unsigned number of so many bits."""
+        self._left -= count
+        if self._left < 0:
+            raise CorruptPicture(_BROKEN)
+        return self._number >> self._left & ((1 << count) - 1)
+
+    def skip_uvlc(self) -> None:
+        """Skip a number of variable length (4.10.3): as many zeros as there are bits after the one."""
+        zeros = 0
+        while not self.take(1):
+            zeros += 1
+        if zeros < 32:
+            self.take(zeros)

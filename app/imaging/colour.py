@@ -1,0 +1,143 @@
+"""Colour: stored numbers become sRGB, through the picture's ICC profile where it has one.
+
+A profile of curves and a matrix is applied as three steps on whole tiles: a table to 16-bit linear light, the
+matrix, a table back to 8 bits. Profiles of tables (those of presses, scanners, and CMYK) go through
+LittleCMS. Colours outside sRGB are clipped in linear light, channel by channel, as LittleCMS does.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from app.arrays import Rgb
+from app.imaging.icc import Floats, Profile, UnusableProfileError, read_curve, read_matrix, read_profile
+
+_Pixels = NDArray[np.uint8]
+
+_TILE_PX = 65_536  # with its 16-bit copy it stays in a core's cache
+# CIE XYZ of the sRGB primaries relative to D50 (IEC 61966-2-1, adapted by Bradford's transform), by column.
+_SRGB_TO_XYZ = (
+    (0.4360747, 0.3850649, 0.1430804),
+    (0.2225045, 0.7168786, 0.0606169),
+    (0.0139322, 0.0971045, 0.7141733),
+)
+_SAME = 0.75  # 8-bit levels: a profile that moves no colour further is sRGB by another name
+
+
+def to_srgb(stored: _Pixels, profile: bytes | None) -> tuple[Rgb, bool]:
+    """Turn stored colours into sRGB.
+
+    Args:
+        stored: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) CMYK with 255 for full ink.
+        profile: The embedded ICC profile, or ``None``; the colours are then taken to be sRGB, and inks to
+            be what Pillow takes them for.
+
+    Returns:
+        The picture, and whether its profile could not be used and was ignored.
+    """
+    if profile is None:
+        return _to_rgb(stored), False
+    try:
+        return _through(stored, read_profile(profile)), False
+    except UnusableProfileError:
+        return _to_rgb(stored), True
+
+
+def _to_rgb(stored: _Pixels) -> Rgb:
+    """Spread greys and mix inks without a profile."""
+    if stored.ndim == 2:
+        return np.asarray(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB), np.uint8)
+    if stored.shape[2] == 3:
+        return stored
+    return _by_tiles(stored, _mix_inks)
+
+
+def _mix_inks(cmyk: _Pixels) -> object:
+    """Let each ink take away its share of what black leaves, to the same levels as Pillow."""
+    left = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(cmyk, 3)), cv2.COLOR_GRAY2RGB)
+    return cv2.subtract(left, cv2.multiply(cv2.cvtColor(cmyk, cv2.COLOR_RGBA2RGB), left, scale=1 / 255))
+
+
+def _through(stored: _Pixels, profile: Profile) -> Rgb:
+    """Convert through a profile, which has to be for the kind of colours that are stored."""
+    space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[1 if stored.ndim == 2 else stored.shape[2]]
+    if profile.space != space:
+        raise UnusableProfileError
+    if space == "GRAY":
+        curve = read_curve(profile.tags.get(b"kTRC"))
+        return _to_rgb(np.asarray(cv2.LUT(stored, _encode(curve).astype(np.uint8)), np.uint8))
+    if space == "CMYK" or profile.has_tables:
+        return _through_tables(stored, profile)
+    curves = np.stack([read_curve(profile.tags.get(name)) for name in (b"rTRC", b"gTRC", b"bTRC")])
+    matrix = np.linalg.inv(_SRGB_TO_XYZ) @ read_matrix(profile)
+    return stored if _is_srgb(curves, matrix) else _through_matrix(stored, curves, matrix)
+
+
+def _is_srgb(curves: Floats, matrix: Floats) -> bool:
+    """Tell whether a conversion moves no colour of a grid by as much as a level."""
+    levels = np.arange(0, 256, 15)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    linear = np.stack([curve[grid[:, channel]] for channel, curve in enumerate(curves)], axis=1)
+    return bool(np.abs(255 * _gamma(np.clip(linear @ matrix.T, 0, 1)) - grid).max() < _SAME)
+
+
+def _through_matrix(stored: _Pixels, curves: Floats, matrix: Floats) -> Rgb:
+    to_linear = np.rint(65535 * curves.T).astype(np.uint16)[None]
+    if (to_linear == to_linear[:, :, :1]).all():
+        to_linear = to_linear[:, :, :1]  # one table for all three is faster
+    to_linear, mixing = np.ascontiguousarray(to_linear), matrix.astype(np.float32)
+    to_srgb_levels = _encode(np.linspace(0, 1, 65536))
+    rgb = np.empty_like(stored)
+    for rows in _tiles(stored):
+        linear = cv2.transform(cv2.LUT(stored[rows], to_linear), mixing)
+        rgb[rows] = cv2.LUT(linear, to_srgb_levels)
+    return rgb
+
+
+def _through_tables(stored: _Pixels, profile: Profile) -> Rgb:
+    """Convert by LittleCMS: relative to the medium's white, its black mapped to black."""
+    mode = profile.space
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile.encoded)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise UnusableProfileError from error
+    return _by_tiles(stored, lambda tile: transform.apply(_opened(tile, mode)))
+
+
+def _by_tiles(stored: _Pixels, convert: Callable[[_Pixels], object]) -> Rgb:
+    rgb = np.empty((*stored.shape[:2], 3), np.uint8)
+    for rows in _tiles(stored):
+        rgb[rows] = np.asarray(convert(stored[rows]), np.uint8)
+    return rgb
+
+
+def _tiles(stored: _Pixels) -> Iterator[slice]:
+    height, width = stored.shape[:2]
+    step = max(1, _TILE_PX // width)
+    return (slice(top, top + step) for top in range(0, height, step))
+
+
+def _opened(tile: _Pixels, mode: str) -> Image.Image:
+    height, width = tile.shape[:2]
+    return Image.frombytes(mode, (width, height), tile.tobytes())
+
+
+def _encode(linear: Floats) -> _Pixels:
+    """Return the 8-bit sRGB level of linear light in [0, 1], rounded half to even."""
+    return np.rint(255 * _gamma(linear)).astype(np.uint8)
+
+
+def _gamma(linear: Floats) -> Floats:
+    """Apply the sRGB transfer function (IEC 61966-2-1)."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.power(linear, 1 / 2.4) - 0.055)

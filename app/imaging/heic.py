@@ -1,0 +1,43 @@
+"""HEIC: the main picture of a HEIC file, read by libheif through the optional package pillow-heif.
+
+libheif turns and crops the picture as its boxes say, and refuses coded pictures larger than those declare.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from app.errors import CorruptPicture
+from app.imaging.sniff import Header
+from app.imaging.stored import Stored
+
+
+def read_heic(upload: bytes, header: Header) -> Stored:
+    """Read a HEIC's main picture, upright.
+
+    Raises:
+        CorruptPicture: It is larger than its header declares.
+        READER_ERRORS: Its data is broken or cut off.
+    """
+    from pillow_heif import open_heif  # an extra, and slow to import: only who sends a HEIC pays for it
+
+    file = open_heif(io.BytesIO(upload), convert_hdr_to_8bit=True)
+    main = file[file.primary_index]
+    _check_size(main.size, header)
+    read = np.asarray(main)
+    _check_size(read.shape[1::-1], header)
+    if main.premultiplied_alpha:
+        straight = main.mode.upper()
+        read = np.asarray(Image.frombytes(main.mode, main.size, read.tobytes()).convert(straight))
+    if read.ndim == 2 or read.shape[2] == 3:
+        return Stored(read)
+    colours = read[:, :, :-1] if read.shape[2] == 4 else read[:, :, 0]
+    return Stored(np.ascontiguousarray(colours), np.ascontiguousarray(read[:, :, -1]))
+
+
+def _check_size(size: tuple[int, ...], header: Header) -> None:
+    """Refuse more pixels than declared; there can be fewer, of a picture that its boxes crop."""
+    declared = sorted((header.width_px, header.height_px))
+    if any(side > limit for side, limit in zip(sorted(size), declared, strict=True)):
+        raise CorruptPicture("The HEIC file holds a larger picture than it declares.")
