@@ -19,12 +19,12 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.dev $(EXPORT)/.ready ## Make both environments: serving (with tools) and export
+setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with tools) and export
 
 serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
-test: $(VENV)/.dev $(EXPORT)/.ready $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
+test: $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
 	$(VENV)/bin/python -m pytest -m "not torch" $(PYTEST_ARGS)
 	$(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS)
 
@@ -77,4 +77,9 @@ $(EXPORT)/.ready: pyproject.toml
 	$(EXPORT)/bin/python -m pip install --quiet --no-deps --retries 1 --index-url $(TORCH_CPU_INDEX) $(TORCH) \
 	  || echo "The index of CPU builds is out of reach; taking the default build of $(TORCH)."
 	$(EXPORT)/bin/python -m pip install --quiet $(TORCH) --requirement model_export/requirements.txt
+	@touch $@
+
+# What judging needs beside exporting; `make serve` does without.
+$(EXPORT)/.evaluate: model_export/requirements-evaluate.txt $(EXPORT)/.ready
+	$(EXPORT)/bin/python -m pip install --quiet --requirement model_export/requirements-evaluate.txt
 	@touch $@

@@ -11,9 +11,19 @@ The journey of one model, in the order of the files:
                         made small by ``simplify`` and described by ``card``
 ``parity``              published, ported and served are compared, on ``pictures``, in float64
                         by ``exact``
-``metrics``             the figures of the saliency papers
+======================  ==============================================================
+
+And of judging one:
+
+======================  ==============================================================
+``samples``             a folder becomes pictures with their true masks or mattes
+``answers``             the service answers them, as it would a client
+``judge_saliency``,     answers and truths become the figures of the papers, by
+``judge_matting``       ``metrics`` and ``matting_metrics``
+``evaluate``            the figures become a table
 ======================  ==============================================================
 
 This room is the only home of torch. Of the service it knows ``app.weights``,
-``app.engine.manifest`` and ``app.errors``; the service knows nothing of it.
+``app.engine.manifest`` and ``app.errors``, and ``answers`` alone runs it (``docs/adr/0009``); the
+service knows nothing of it.
 """

@@ -1,19 +1,18 @@
-"""Command line: ``python -m model_export`` fetches, exports and compares published models."""
+"""Command line: ``python -m model_export`` fetches, exports, compares and evaluates models.
+
+Each command imports what it needs: ``evaluate`` runs where there is no torch, and the others where the
+service's own libraries are missing.
+"""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.engine.manifest import read_manifest, read_model
-from app.errors import ModelUnavailable
+from app.errors import CutoutError, ModelUnavailable
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights
-from model_export.architectures import ARCHITECTURES
-from model_export.export import export
-from model_export.parity import ParityFailed, measure_parity
-from model_export.pictures import synthetic_pictures
-from model_export.port import port
-from model_export.weights import PublishedWeightsInvalid, read_convolutions
+from model_export.errors import CommandFailed
 
 FAILED = 1
 INTERRUPTED = 130
@@ -29,14 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 if the command failed for a reason we know (said in a line on
         stderr), 130 if the user interrupted it. Bad usage exits with 2.
     """
-    options = _parser().parse_args(arguments)
+    asked = _parser().parse_args(arguments)
     try:
-        _COMMANDS[options.command](options.name, options.models_dir, options.weights)
+        _COMMANDS[asked.command](asked)
     except ModelUnavailable as error:
         print(f"error: {error.reason}", file=sys.stderr)
         return FAILED
-    except (WeightsUnavailable, PublishedWeightsInvalid, ParityFailed, OSError) as error:
+    except (CommandFailed, CutoutError, WeightsUnavailable, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except ModuleNotFoundError as error:
+        print(
+            f"error: {error.name} is not in this environment. `make setup` puts it into .venv-export: "
+            "then run .venv-export/bin/python -m model_export",
+            file=sys.stderr,
+        )
         return FAILED
     except KeyboardInterrupt:
         print("interrupted; what was downloaded is kept", file=sys.stderr)
@@ -44,22 +50,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _export(name: str, models_dir: Path, local_weights: Path | None) -> None:
-    export(name, models_dir, local_weights=local_weights)
-    print(models_dir / name)
+def _export(asked: argparse.Namespace) -> None:
+    from model_export.export import export
+
+    export(asked.name, asked.models_dir, local_weights=asked.weights)
+    print(asked.models_dir / asked.name)
 
 
-def _weights(name: str, models_dir: Path, local_weights: Path | None) -> None:
-    print(fetch_weights(name, models_dir / WEIGHTS_FOLDER, local=local_weights))
+def _weights(asked: argparse.Namespace) -> None:
+    print(fetch_weights(asked.name, asked.models_dir / WEIGHTS_FOLDER, local=asked.weights))
 
 
-def _parity(name: str, models_dir: Path, local_weights: Path | None) -> None:
+def _parity(asked: argparse.Namespace) -> None:
     """Measure an earlier export again."""
-    manifest = read_manifest(models_dir / name)
-    model_bytes = read_model(models_dir / name, manifest)
-    weights_path = fetch_weights(name, models_dir / WEIGHTS_FOLDER, local=local_weights)
+    from model_export.architectures import ARCHITECTURES
+    from model_export.parity import measure_parity
+    from model_export.pictures import synthetic_pictures
+    from model_export.port import port
+    from model_export.weights import read_convolutions
+
+    folder = asked.models_dir / asked.name
+    manifest = read_manifest(folder)
+    model_bytes = read_model(folder, manifest)
+    weights_path = fetch_weights(asked.name, asked.models_dir / WEIGHTS_FOLDER, local=asked.weights)
     parity = measure_parity(
-        port(ARCHITECTURES[name](), read_convolutions(weights_path)),
+        port(ARCHITECTURES[asked.name](), read_convolutions(weights_path)),
         served=model_bytes,
         published=weights_path,
         pictures=synthetic_pictures(manifest.input_size_px)[:3],
@@ -69,7 +84,19 @@ def _parity(name: str, models_dir: Path, local_weights: Path | None) -> None:
     parity.require()
 
 
-_COMMANDS = {"export": _export, "weights": _weights, "parity": _parity}
+def _evaluate(asked: argparse.Namespace) -> None:
+    """Judge the answers of a model, and print the table."""
+    from model_export.evaluate import run, table
+
+    print("\n".join(table(run(asked))))
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "export": _export,
+    "weights": _weights,
+    "parity": _parity,
+    "evaluate": _evaluate,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +111,41 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("name", metavar="NAME", choices=sorted(PUBLISHED), help=", ".join(sorted(PUBLISHED)))
         sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
         sub.add_argument("--weights", type=Path, help="a local file to try before the network")
+    purpose = "judge what the service answers with a model by pictures with their truths"
+    _declare_evaluation(commands.add_parser("evaluate", help=purpose, description=purpose))
     return parser
+
+
+def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", required=True, metavar="NAME", help="an exported model")
+    sub.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="images/ with masks/ or alphas/ (and trimaps/), or NAME-Image/ with NAME-Mask/",
+    )
+    sub.add_argument("--matting", nargs="+", default=["none"], metavar="PATH", help="matting paths (none)")
+    sub.add_argument(
+        "--answer", choices=("mask", "cutout"), help="what to judge; if absent, the kind of truth decides"
+    )
+    sub.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_named_value,
+        metavar="NAME=VALUE",
+        help="another option of the request; may be repeated",
+    )
+    sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+
+
+def _named_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from model_export.errors import CommandFailed
 from model_export.exact import EXACT_SIZE_PX, ExactModel
 from model_export.pictures import synthetic_pictures
 from model_export.port import with_identity_norms
@@ -32,7 +33,7 @@ LIMIT = 1e-5
 FLOAT32_LIMIT = 5e-4  # an eighth of an 8-bit step
 
 
-class ParityFailed(Exception):
+class ParityFailed(CommandFailed):
     """Networks that should be one differ by more than the limit."""
 
 

@@ -10,10 +10,12 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from model_export.errors import CommandFailed
+
 PUBLISHED_CONVOLUTIONS = 119
 
 
-class PublishedWeightsInvalid(Exception):
+class PublishedWeightsInvalid(CommandFailed):
     """A file of published weights does not hold what the network needs."""
 
 

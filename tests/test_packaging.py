@@ -6,16 +6,30 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def required_by(name: str) -> set[str]:
+    lines = (ROOT / "model_export" / name).read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
 def test_the_export_environment_is_the_export_extra() -> None:
-    lines = (ROOT / "model_export" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    required = {line for line in lines if line and not line.startswith("#")}
+    required = required_by("requirements.txt")
     shared = {line for line in PROJECT["dependencies"] if line.split(">=")[0] in {"httpx", "numpy", "rich"}}
 
     assert required | {"torch==2.13.0"} == set(PROJECT["optional-dependencies"]["export"]) | shared
 
 
+def test_judging_needs_what_serving_needs_in_the_export_environment() -> None:
+    runtimes = {line for line in PROJECT["dependencies"] if line.startswith("onnxruntime")}
+    required = required_by("requirements-evaluate.txt")
+    in_both = {line for line in required_by("requirements.txt") if line in PROJECT["dependencies"]}
+
+    assert required | in_both == (
+        set(PROJECT["dependencies"]) - runtimes | set(PROJECT["optional-dependencies"]["evaluate"])
+    )
+
+
 def test_serving_never_installs_torch() -> None:
-    extras = ("cuda", "openvino", "dev")
+    extras = [extra for extra in PROJECT["optional-dependencies"] if extra != "export"]
     names = [
         *PROJECT["dependencies"],
         *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model_export.metrics import max_f_beta, mean_absolute_error, precision_and_recall
+from model_export.metrics import (
+    max_f_beta,
+    max_f_of_means,
+    mean_absolute_error,
+    precision_and_recall,
+    relaxed_boundary_f,
+)
 
 Pair = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -40,6 +46,10 @@ def naive_max_f(dataset: list[Pair]) -> float:
 
 def test_the_largest_f_measure_is_that_of_a_naive_loop() -> None:
     assert max_f_beta(pairs()) == pytest.approx(naive_max_f(pairs()), abs=1e-6)
+
+
+def test_pictures_may_be_measured_one_by_one() -> None:
+    assert max_f_of_means([precision_and_recall(*pair) for pair in pairs()]) == max_f_beta(pairs())
 
 
 def test_precision_and_recall_are_averaged_before_f_is_taken() -> None:
@@ -89,3 +99,49 @@ def test_the_mean_absolute_error_is_that_of_a_naive_loop() -> None:
 def test_maps_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3\)"):
         mean_absolute_error(np.zeros((2, 3), dtype=np.float32), np.zeros((3, 2), dtype=np.bool_))
+
+
+def naive_boundary(mask: NDArray[np.bool_]) -> set[tuple[int, int]]:
+    """Pixels of a mask that have a neighbour outside it; what lies beyond the picture is no neighbour."""
+    height, width = mask.shape
+    return {
+        (y, x)
+        for y, x in np.argwhere(mask).tolist()
+        if not mask[max(y - 1, 0) : min(y + 2, height), max(x - 1, 0) : min(x + 2, width)].all()
+    }
+
+
+def naive_relaxed_f(saliency: NDArray[np.float32], truth: NDArray[np.bool_], slack_px: int) -> float:
+    found, wanted = naive_boundary(saliency >= 0.5), naive_boundary(truth)
+
+    def near(pixel: tuple[int, int], others: set[tuple[int, int]]) -> bool:
+        return any(max(abs(pixel[0] - y), abs(pixel[1] - x)) <= slack_px for y, x in others)
+
+    precision = sum(near(pixel, wanted) for pixel in found) / max(len(found), 1)
+    recall = sum(near(pixel, found) for pixel in wanted) / max(len(wanted), 1)
+    return 1.3 * precision * recall / (0.3 * precision + recall) if precision + recall else 0.0
+
+
+@pytest.mark.parametrize("slack_px", [0, 1, 3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_relaxed_boundary_measure_is_that_of_a_naive_loop(seed: int, slack_px: int) -> None:
+    rng = np.random.default_rng(seed)
+    saliency = np.kron(rng.random((4, 5)), np.ones((6, 7))).astype(np.float32)  # blocks that touch the border
+    truth = np.roll(saliency, (2, 1), (0, 1)) >= 0.5
+
+    assert relaxed_boundary_f(saliency, truth, slack_px=slack_px) == pytest.approx(
+        naive_relaxed_f(saliency, truth, slack_px), abs=1e-12
+    )
+
+
+def test_a_boundary_within_the_slack_is_a_hit_and_one_beyond_is_not() -> None:
+    truth = np.zeros((40, 60), dtype=np.bool_)
+    truth[10:30, 20:40] = True
+    moved = [np.roll(truth, by_px, axis=1).astype(np.float32) for by_px in (3, 30)]
+
+    assert [1.0, 0.0] == [relaxed_boundary_f(saliency, truth) for saliency in moved]
+
+
+@pytest.mark.parametrize("mask", [np.zeros((9, 9)), np.ones((9, 9))])
+def test_without_a_boundary_the_measure_is_0(mask: NDArray[np.float64]) -> None:
+    assert relaxed_boundary_f(mask.astype(np.float32), mask > 0) == 0.0

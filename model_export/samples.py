@@ -1,0 +1,118 @@
+"""Samples: a folder of pictures with their truths becomes pairs that belong together.
+
+Three layouts are known, by the names of the folders:
+
+========================  ==================================================================
+saliency, as ECSSD        ``images/`` with ``masks/`` or ``ground_truth_mask/``
+saliency, as DUTS         ``NAME-Image/`` with ``NAME-Mask/``
+matting                   ``images/`` with ``alphas/``, and ``trimaps/`` if there are any
+========================  ==================================================================
+
+A picture and its truth have the same file name but for the suffix.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model_export.errors import CommandFailed
+
+NAMED_AT_MOST = 5
+
+
+class SamplesInvalid(CommandFailed):
+    """A folder is not a set of pictures with their truths; the message says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture, its true mask or matte, and the trimap that says where the matte is unknown."""
+
+    picture: Path
+    truth: Path
+    trimap: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSet:
+    """Samples of one kind, in the order of their names."""
+
+    kind: Literal["saliency", "matting"]
+    samples: tuple[Sample, ...]
+
+
+def find_samples(folder: Path) -> SampleSet:
+    """Find the samples in a folder.
+
+    Raises:
+        SamplesInvalid: No layout fits, or a picture or a truth has no counterpart.
+    """
+    alphas, trimaps = folder / "alphas", folder / "trimaps"
+    if (folder / "images").is_dir() and alphas.is_dir():
+        return SampleSet("matting", _pairs(folder / "images", alphas, trimaps if trimaps.is_dir() else None))
+    for pictures, masks in _saliency_folders(folder):
+        if pictures.is_dir() and masks.is_dir():
+            return SampleSet("saliency", _pairs(pictures, masks, None))
+    raise SamplesInvalid(
+        f"{folder} holds none of: images/ with masks/ or ground_truth_mask/; NAME-Image/ with NAME-Mask/; "
+        "images/ with alphas/."
+    )
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Read a mask, matte or trimap as 8-bit grey, (H, W).
+
+    Raises:
+        SamplesInvalid: It is no picture, or has more than 8 bits a pixel.
+    """
+    try:
+        with Image.open(path) as stored:
+            if stored.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+                raise SamplesInvalid(f"{path} is of mode {stored.mode}; a truth has 8 bits.")
+            return np.asarray(stored.convert("L"))
+    except OSError as error:
+        raise SamplesInvalid(f"{path} cannot be read as a picture.") from error
+
+
+def _saliency_folders(folder: Path) -> list[tuple[Path, Path]]:
+    duts = [(path, path.with_name(f"{path.name[:-6]}-Mask")) for path in sorted(folder.glob("*-Image"))]
+    return [(folder / "images", folder / name) for name in ("masks", "ground_truth_mask")] + duts
+
+
+def _pairs(pictures: Path, truths: Path, trimaps: Path | None) -> tuple[Sample, ...]:
+    picture_of, truth_of = _by_name(pictures), _by_name(truths)
+    trimap_of = truth_of if trimaps is None else _by_name(trimaps)
+    for missing, where in (
+        (picture_of.keys() - truth_of.keys(), truths),
+        (truth_of.keys() - picture_of.keys(), pictures),
+        (picture_of.keys() - trimap_of.keys(), trimaps),
+    ):
+        if missing:
+            raise SamplesInvalid(f"{where} lacks {len(missing)}: {_some(missing)}.")
+    if not picture_of:
+        raise SamplesInvalid(f"{pictures} holds no pictures.")
+    return tuple(
+        Sample(picture_of[name], truth_of[name], None if trimaps is None else trimap_of[name])
+        for name in sorted(picture_of)
+    )
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by name without suffix; hidden ones are left out."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.stem in found:
+            raise SamplesInvalid(f"{found[path.stem]} and {path.name} have the same name.")
+        found[path.stem] = path
+    return found
+
+
+def _some(names: set[str]) -> str:
+    few = sorted(names)[:NAMED_AT_MOST]
+    return ", ".join(few) + (", …" if len(names) > len(few) else "")

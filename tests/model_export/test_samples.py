@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_export.samples import SamplesInvalid, find_samples, read_grey
+from tests.pictures import noise, photo, png
+
+
+def fill(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(png(photo(4, 5)))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "truths", "kind"),
+    [
+        ("images", "masks", "saliency"),
+        ("images", "ground_truth_mask", "saliency"),
+        ("DUTS-TE-Image", "DUTS-TE-Mask", "saliency"),
+        ("images", "alphas", "matting"),
+    ],
+)
+def test_each_layout_gives_pairs_in_the_order_of_their_names(
+    tmp_path: Path, pictures: str, truths: str, kind: str
+) -> None:
+    fill(tmp_path / pictures, "b.jpg", "a.png", ".hidden")
+    fill(tmp_path / truths, "a.png", "b.png")
+    found = find_samples(tmp_path)
+
+    assert (found.kind, [(s.picture.name, s.truth.name, s.trimap) for s in found.samples]) == (
+        kind,
+        [("a.png", "a.png", None), ("b.jpg", "b.png", None)],
+    )
+
+
+def test_trimaps_belong_to_mattes(tmp_path: Path) -> None:
+    for folder in ("images", "alphas", "trimaps"):
+        fill(tmp_path / folder, "a.png")
+
+    assert [sample.trimap for sample in find_samples(tmp_path).samples] == [tmp_path / "trimaps" / "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "masks", "words"),
+    [
+        (("a.png", "b.png"), ("a.png",), r"masks lacks 1: b\."),
+        (("a.png",), ("a.png", "b.png", "c.png"), r"images lacks 2: b, c\."),
+        (tuple(f"{n}.png" for n in range(9)), (), r"masks lacks 9: 0, 1, 2, 3, 4, …"),
+        ((), (), "no pictures"),
+        (("a.png", "a.jpg"), ("a.png",), "same name"),
+    ],
+)
+def test_what_does_not_pair_up_is_named(
+    tmp_path: Path, pictures: tuple[str, ...], masks: tuple[str, ...], words: str
+) -> None:
+    fill(tmp_path / "images", *pictures)
+    fill(tmp_path / "masks", *masks)
+    with pytest.raises(SamplesInvalid, match=words):
+        find_samples(tmp_path)
+
+
+def test_a_picture_without_its_trimap_is_named(tmp_path: Path) -> None:
+    fill(tmp_path / "images", "a.png")
+    fill(tmp_path / "alphas", "a.png")
+    fill(tmp_path / "trimaps")
+    with pytest.raises(SamplesInvalid, match=r"trimaps lacks 1: a\."):
+        find_samples(tmp_path)
+
+
+def test_a_folder_of_no_known_layout_is_told_the_layouts(tmp_path: Path) -> None:
+    with pytest.raises(SamplesInvalid, match=r"images/ with masks/.*NAME-Image/.*alphas/"):
+        find_samples(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
+def test_a_truth_of_any_8_bit_kind_is_read_as_grey(tmp_path: Path, mode: str) -> None:
+    grey = noise((4, 5)) // 128 * np.uint8(255)
+    Image.fromarray(grey).convert(mode).save(tmp_path / "truth.png")
+
+    assert read_grey(tmp_path / "truth.png").tolist() == grey.tolist()
+
+
+def test_a_truth_of_16_bits_and_a_file_that_is_no_picture_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(noise((4, 5)).astype(np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for name, words in (("deep.png", "8 bits"), ("text.png", "cannot be read")):
+        with pytest.raises(SamplesInvalid, match=words):
+            read_grey(tmp_path / name)
