@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from app.errors import InvalidOption, UnknownOption
 
-Format = Literal["png", "webp", "jpeg"]
+PictureFormat = Literal["png", "webp", "jpeg", "avif"]
+Format = Literal["png", "webp", "jpeg", "avif", "zip"]
 
 
 def _colour(text: str) -> str:
@@ -33,13 +34,18 @@ class _Options(BaseModel):
     model: str | None = Field(
         None, max_length=64, description="Name of a model in service; the default model if absent."
     )
-    format: Format = Field("png", description="File format of the answer.")
-    quality: int = Field(90, ge=1, le=100, description="Quality of WebP (100 is lossless) and JPEG.")
+    format: Format = Field(
+        "png", description="File format of the answer; `zip` holds `color.jpg` and `alpha.png`."
+    )
+    quality: int = Field(
+        90, ge=1, le=100, description="Quality of WebP (100 is lossless), AVIF and JPEG, also in a ZIP."
+    )
 
 
 class MaskOptions(_Options):
     """Choices of ``/v1/mask``."""
 
+    format: PictureFormat = Field("png", description="File format of the answer.")
     matting: Literal["none", "fast"] = Field(
         "none", description="`none` gives the saliency map as published; `fast` refines its soft band."
     )
@@ -74,6 +80,12 @@ class CutoutOptions(_Options):
     def _jpeg_has_no_alpha(self) -> Self:
         if self.format == "jpeg" and self.background == "transparent":
             raise _Clash("background", "a colour, when format=jpeg: JPEG has no transparency")
+        return self
+
+    @model_validator(mode="after")
+    def _zip_holds_alpha(self) -> Self:
+        if self.format == "zip" and self.background != "transparent":
+            raise _Clash("background", "transparent, when format=zip: it holds the cutout's alpha")
         return self
 
     @property

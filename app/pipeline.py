@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.arrays import AlphaMatte, Grey, NetworkInput, Rgb, SaliencyMap
+from app.arrays import AlphaMatte, Cutout, Grey, NetworkInput, Rgb, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.clock import Clock
@@ -121,8 +121,8 @@ class Pipeline:
         """
         async with self._deadline(job):
             seen = await self._see(upload, options, job)
-            layers = await self._pools.matte.run(matte_cutout, seen, options, job.steps)
-            answer = await self._pools.finish.run(finish_cutout, seen, layers, options, job.steps)
+            composed = await self._pools.matte.run(compose_cutout, seen, options, job.steps)
+            answer = await self._pools.finish.run(finish_cutout, seen, composed, options, job.steps)
         self._learn(seen, job)
         return answer
 
@@ -229,24 +229,22 @@ def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes) -> Answer:
     return _answer(seen, encoded, options, (grey.shape[0], grey.shape[1]))
 
 
-def matte_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> tuple[Rgb, AlphaMatte]:
-    """Turn saliency into the colours and the opacity of the subject."""
+def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> Cutout | Rgb:
+    """Turn saliency into the subject with straight alpha, or over a background."""
     with steps.step("matte"):
         alpha, foreground_alpha = _alpha_at_source_size(seen, options.matting)
         foreground = seen.picture.rgb
         if options.matting == "fast" and not seen.is_empty:
             foreground = estimate_foreground(foreground, foreground_alpha)
-    return foreground, alpha
-
-
-def finish_cutout(
-    seen: Seen, layers: tuple[Rgb, AlphaMatte], options: CutoutOptions, steps: StepTimes
-) -> Answer:
-    """Turn colours and opacity into an encoded cutout."""
     with steps.step("compose"):
-        composed = assemble_cutout(*layers)
+        composed = assemble_cutout(foreground, alpha)
         if options.background_rgb is not None:
-            composed = over_colour(composed, options.background_rgb)
+            return over_colour(composed, options.background_rgb)
+    return composed
+
+
+def finish_cutout(seen: Seen, composed: Cutout | Rgb, options: CutoutOptions, steps: StepTimes) -> Answer:
+    """Encode a cutout."""
     with steps.step("encode"):
         encoded = encode(composed, format=options.format, quality=options.quality)
     return _answer(seen, encoded, options, (composed.shape[0], composed.shape[1]))

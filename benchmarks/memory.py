@@ -43,7 +43,7 @@ from benchmarks.pictures import jpeg_photo, upload_of
 from benchmarks.report import Figure, print_figures, print_machine, print_table
 from benchmarks.server import ROOT, Server, add_server_arguments, forget_peak, status_bytes
 
-FORMATS = ("png", "webp", "jpeg")
+FORMATS = ("png", "webp", "jpeg", "avif")
 UPLOADS = ("jpeg", "turned jpeg", "png with alpha", "webp")
 SAMPLE_EVERY_S = 0.5
 
@@ -76,6 +76,8 @@ CASES = tuple(
 COSTLY_CASES = (
     *(Case("cutout", "fast", "png", upload) for upload in UPLOADS[1:]),
     *(Case("cutout", "fast", "webp", upload) for upload in UPLOADS[1:]),
+    *(Case("cutout", "fast", "avif", upload) for upload in UPLOADS[1:]),
+    *(Case("cutout", "fast", "zip", upload) for upload in UPLOADS),
     *(Case("cutout", "fast", "webp", upload, quality=100) for upload in ("jpeg", "png with alpha")),
 )
 

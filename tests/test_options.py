@@ -78,6 +78,17 @@ def test_a_jpeg_needs_a_background() -> None:
     assert parse_options(CutoutOptions, {"format": "jpeg", "background": "white"}).format == "jpeg"
 
 
+def test_a_zip_holds_a_transparent_cutout_and_nothing_else() -> None:
+    with pytest.raises(InvalidOption) as clash:
+        parse_options(CutoutOptions, {"format": "zip", "background": "white"})
+    with pytest.raises(InvalidOption) as refusal:
+        parse_options(MaskOptions, {"format": "zip"})
+
+    assert (clash.value.name, refusal.value.name) == ("background", "format")
+    assert refusal.value.accepted == "png, webp, jpeg, avif"
+    assert parse_options(CutoutOptions, {"format": "zip"}).format == "zip"
+
+
 def test_refining_at_network_size_is_a_clash() -> None:
     with pytest.raises(InvalidOption) as refusal:
         parse_options(MaskOptions, {"matting": "fast", "size": "network"})

@@ -5,12 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from app.imaging.encode import FORMATS
+from app.imaging.sniff import ACCEPTED
 from app.web.envelope import IMAGE_FIELDS
 from app.web.problems import KINDS, MEDIA_TYPE
 
 BINARY = {"type": "string", "format": "binary"}
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
-UPLOAD_TYPES = ("image/jpeg", "image/png", "image/webp")
 ENVELOPE_STATUSES = (400, 408, 413, 415, 422, 500, 503, 504)
 
 
@@ -29,7 +30,7 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
             for name, schema in properties.items()
         ],
         "requestBody": {"required": True, "content": _request_content(properties)},
-        "responses": {"200": _answer(what), **_problems()},
+        "responses": {"200": _answer(what, properties["format"]["enum"]), **_problems()},
     }
 
 
@@ -58,11 +59,11 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
         },
         "example": {"image": f"data:image/png;base64,{ONE_PIXEL}", "format": "png"},
     }
-    raw = {media_type: {"schema": BINARY} for media_type in UPLOAD_TYPES}
+    raw = {media_type: {"schema": BINARY} for media_type in ACCEPTED}
     return {**raw, "multipart/form-data": multipart, "application/json": json_body}
 
 
-def _answer(what: str) -> dict[str, Any]:
+def _answer(what: str, formats: list[str]) -> dict[str, Any]:
     text = {"type": "string"}
     return {
         "description": f"The {what}.",
@@ -83,7 +84,7 @@ def _answer(what: str) -> dict[str, Any]:
             "ETag": {"schema": text, "description": "Strong tag over picture, options and model."},
         },
         "content": {
-            **{media_type: {"schema": BINARY} for media_type in ("image/png", "image/webp", "image/jpeg")},
+            **{FORMATS[name]: {"schema": BINARY} for name in formats},
             "application/json": {
                 "schema": {"type": "object"},
                 "example": {

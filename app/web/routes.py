@@ -130,7 +130,8 @@ def _response(request: Request, answer: Answer) -> Response:
 def _wants_json(accept: str) -> bool:
     """Tell whether a client accepts JSON and no picture; one that takes either gets the picture."""
     kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    return "application/json" in kinds and not any(k == "*/*" or k.startswith("image/") for k in kinds)
+    takes_pictures = any(k in ("*/*", "application/zip") or k.startswith("image/") for k in kinds)
+    return "application/json" in kinds and not takes_pictures
 
 
 def _as_json(request: Request, answer: Answer) -> dict[str, object]:

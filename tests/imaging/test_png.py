@@ -1,5 +1,4 @@
 import shutil
-import struct
 import subprocess
 import zlib
 from pathlib import Path
@@ -9,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from app.imaging.png import encode_png
+from tests.imaging.containers import png_chunks
 from tests.pictures import flat, noise, opened, photo
 
 CHANNELS = st.sampled_from([(), (3,), (4,)])
@@ -41,21 +42,39 @@ def test_a_view_of_any_layout_is_written(channels: tuple[int, ...]) -> None:
 
 
 def test_chunks_are_in_order_and_their_checksums_hold() -> None:
-    chunks = _chunks(encode_png(photo(20, 30)))
+    chunks = png_chunks(encode_png(photo(20, 30)))
 
     assert [b"IHDR", b"sRGB", b"IDAT", b"IEND"] == list(dict.fromkeys(name for name, _ in chunks))
 
 
 def test_a_grey_map_carries_no_colour_space() -> None:
-    chunks = _chunks(encode_png(noise((5, 5))))
+    chunks = png_chunks(encode_png(noise((5, 5))))
 
     assert [b"IHDR", b"IDAT", b"IEND"] == [name for name, _ in chunks]
+
+
+def picture_for(filter_type: int, side_px: int) -> NDArray[np.uint8]:
+    """Build a grey picture that is smallest by one of the filters: none, the left pixel, the row above."""
+    specks = noise((side_px, side_px)) // 255 * np.uint8(255)  # so rare that a difference only doubles them
+    walks = np.cumsum(noise((side_px, side_px)) // 128, axis=1, dtype=np.uint8)  # each row on its own
+    return (specks, walks, walks.T)[filter_type]
+
+
+@pytest.mark.parametrize("side_px", [60, 1200])  # of a part of a strip, and of several
+@pytest.mark.parametrize("filter_type", [0, 1, 2])
+def test_the_filter_is_the_one_that_fits_the_picture(filter_type: int, side_px: int) -> None:
+    pixels = picture_for(filter_type, side_px)
+    encoded = encode_png(pixels)
+    stream = b"".join(payload for name, payload in png_chunks(encoded) if name == b"IDAT")
+
+    assert {filter_type} == set(zlib.decompress(stream)[:: 1 + side_px])
+    assert_array_equal(opened(encoded), pixels)
 
 
 def test_the_stream_holds_exactly_the_filtered_rows() -> None:
     pixels = photo(20, 30)
     rows = zlib.decompress(
-        b"".join(payload for name, payload in _chunks(encode_png(pixels)) if name == b"IDAT")
+        b"".join(payload for name, payload in png_chunks(encode_png(pixels)) if name == b"IDAT")
     )
 
     assert 20 * (1 + 3 * 30) == len(rows)
@@ -68,7 +87,7 @@ def test_a_flat_picture_is_small() -> None:
 @pytest.mark.parametrize(
     "pixels", [noise((4, 4, 2)), noise((4,)), noise((0, 4)), np.zeros((4, 4), dtype=np.float32)]
 )
-def test_what_is_no_8_bit_picture_is_refused(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+def test_what_is_no_8_bit_picture_is_refused(pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="a PNG"):
         encode_png(pixels)
 
@@ -83,17 +102,3 @@ def test_pngcheck_finds_nothing(tmp_path: Path, channels: tuple[int, ...]) -> No
     checked = subprocess.run([pngcheck, "-q", str(path)], capture_output=True, check=False)
 
     assert (0, b"") == (checked.returncode, checked.stderr)
-
-
-def _chunks(encoded: bytes) -> list[tuple[bytes, bytes]]:
-    """Take a PNG apart, and hold every checksum against zlib's."""
-    position, chunks = 8, []
-    while position < len(encoded):
-        length, name = struct.unpack_from(">I4s", encoded, position)
-        payload = encoded[position + 8 : position + 8 + length]
-        (checksum,) = struct.unpack_from(">I", encoded, position + 8 + length)
-
-        assert zlib.crc32(name + payload) == checksum
-        chunks.append((name, payload))
-        position += 12 + length
-    return chunks

@@ -1,6 +1,7 @@
 import os
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_remove_writes_a_mask_or_a_jpeg_over_a_colour(picture: Path, models_dir:
     assert (Image.open(mask).size, Image.open(over).format) == ((300, 200), "JPEG")
 
 
+def test_remove_writes_the_format_that_the_suffix_names(picture: Path, models_dir: Path) -> None:
+    avif, bundle = picture.with_suffix(".avif"), picture.with_suffix(".ZIP")
+
+    assert [0, 0] == [
+        cutout("remove", str(picture), str(target), models=models_dir).returncode for target in (avif, bundle)
+    ]
+    assert (Image.open(avif).format, Image.open(avif).mode) == ("AVIF", "RGBA")
+    assert zipfile.ZipFile(bundle).namelist() == ["color.jpg", "alpha.png"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -63,6 +74,7 @@ def test_remove_writes_a_mask_or_a_jpeg_over_a_colour(picture: Path, models_dir:
         (["remove", "README.md", "out.png"], "not an accepted image"),
         (["remove", "README.md", "out.gif"], "suffix"),
         (["remove", "docs/images/astronaut.jpg", "out.jpg"], "background"),
+        (["remove", "--mask", "docs/images/astronaut.jpg", "out.zip"], "format"),
         (["remove", "--model", "nope", "README.md", "out.png"], "make export MODEL=nope"),
         (["models", "fetch", "nope"], "nope"),
         (["models", "verify", "nope"], "nope"),

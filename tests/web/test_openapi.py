@@ -20,6 +20,15 @@ def test_every_option_is_a_documented_parameter(live: Live) -> None:
         assert all(parameter["description"] for parameter in parameters)
 
 
+def test_every_format_of_an_answer_is_documented_where_it_can_be_had(live: Live) -> None:
+    paths = live.client.get("/openapi.json").json()["paths"]
+    pictures = {"image/png", "image/webp", "image/jpeg", "image/avif"}
+    for path, also in (("/v1/mask", set()), ("/v1/cutout", {"application/zip"})):
+        content = paths[path]["post"]["responses"]["200"]["content"]
+
+        assert pictures | also | {"application/json"} == set(content)
+
+
 def test_failures_are_documented_with_examples(live: Live) -> None:
     responses = live.client.get("/openapi.json").json()["paths"]["/v1/cutout"]["post"]["responses"]
 

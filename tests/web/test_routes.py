@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -147,6 +148,24 @@ def test_a_client_that_takes_either_gets_the_picture(live: Live, accept: str) ->
     assert answer.headers["content-type"] == "image/png"
 
 
+@pytest.mark.parametrize("accept", ["application/zip", "application/json, application/zip"])
+def test_a_cutout_can_be_had_as_colours_and_alpha(live: Live, accept: str) -> None:
+    plain = opened(live.client.post("/v1/cutout", content=UPLOAD).content)
+    answer = live.client.post("/v1/cutout?format=zip", content=UPLOAD, headers={"Accept": accept})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names, alpha = archive.namelist(), opened(archive.read("alpha.png"))
+
+    assert (answer.headers["content-type"], names) == ("application/zip", ["color.jpg", "alpha.png"])
+    assert np.array_equal(np.asarray(alpha), np.asarray(plain)[:, :, 3])
+
+
+def test_an_avif_has_the_same_alpha_as_a_png(live: Live) -> None:
+    plain, answer = (live.client.post(f"/v1/cutout?format={f}", content=UPLOAD) for f in ("png", "avif"))
+
+    assert answer.headers["content-type"] == "image/avif"
+    assert np.array_equal(*(np.asarray(opened(a.content))[:, :, 3] for a in (plain, answer)))
+
+
 def test_a_scene_without_a_subject_gives_an_empty_mask_and_says_so(live: Live) -> None:
     answer = live.client.post("/v1/cutout", content=png(flat(200, 300)))
 
@@ -212,6 +231,8 @@ TRUNCATED = UPLOAD[: len(UPLOAD) // 2]
         ("/v1/cutout?matting=magic", UPLOAD, 422, "invalid-option"),
         ("/v1/cutout?background=nocolour", UPLOAD, 422, "invalid-option"),
         ("/v1/cutout?format=jpeg", UPLOAD, 422, "invalid-option"),
+        ("/v1/cutout?format=zip&background=white", UPLOAD, 422, "invalid-option"),
+        ("/v1/mask?format=zip", UPLOAD, 422, "invalid-option"),
         ("/v1/mask?size=huge", UPLOAD, 422, "invalid-option"),
         ("/v1/mask?threshold=2", UPLOAD, 422, "invalid-option"),
         ("/v1/mask?colour=red", UPLOAD, 400, "unknown-option"),
