@@ -22,7 +22,7 @@ from PIL import Image, ImageCms
 from app.imaging.decode import decode
 from app.imaging.sniff import sniff
 from benchmarks.pictures import photo
-from benchmarks.report import Figure, print_figures, print_table
+from benchmarks.report import Figure, print_figures, print_machine, print_table
 
 NOISE = 4.0  # standard deviation of a camera's noise, of 255, beside that of the picture
 HALF = 0.5  # of Pillow's time
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--runs", type=int, default=7)
     asked = parser.parse_args()
+    print_machine()
     cv2.setNumThreads(1)
     uploads = _uploads(asked.megapixels)
     for name, upload in uploads.items():

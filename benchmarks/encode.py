@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.imaging.encode import encode
-from benchmarks.report import Figure, print_figures, print_table
+from benchmarks.report import Figure, print_figures, print_machine, print_table
 
 REAL_CUTOUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "astronaut-cutout.png"
 NOISE = 3.0  # standard deviation of a camera's noise, of 255
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="the best of so many counts")
     parser.add_argument("--cutout", type=Path, default=REAL_CUTOUT, help="a picture with alpha")
     asked = parser.parse_args()
+    print_machine()
     cv2.setNumThreads(1)
     rows: list[tuple[str, ...]] = []
     figures: list[Figure] = []

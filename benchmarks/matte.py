@@ -14,6 +14,7 @@ from app.arrays import AlphaMatte, Rgb, SaliencyMap
 from app.imaging.foreground import estimate_foreground
 from app.imaging.guided import fit_colour_model
 from app.imaging.matte import refine_alpha
+from benchmarks.report import print_machine
 
 _FULL_RADIUS_PX_AT_4000 = 20
 
@@ -27,6 +28,7 @@ def main() -> None:
         "--skip-full", action="store_true", help="leave out the full-resolution guided filter"
     )
     options = parser.parse_args()
+    print_machine()
     cv2.setNumThreads(1)
     rgb, saliency = _scene(options.megapixels)
     size = rgb.shape[1::-1]
