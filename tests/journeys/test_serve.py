@@ -56,11 +56,9 @@ def test_metrics_have_a_port_of_their_own_and_add_up(serve: Serve) -> None:
 
     assert float(samples['cutout_requests_received_total{endpoint="/v1/mask"}']) == 4
     assert float(samples['cutout_requests_total{endpoint="/v1/mask",model="u2netp",outcome="ok"}']) == 3
-    assert (
-        float(samples['cutout_requests_total{endpoint="/v1/mask",model="none",outcome="unsupported-format"}'])
-        == 1
-    )
-    assert float(samples['cutout_batch_size_sum{model="u2netp"}']) == 3
+    refused = 'cutout_requests_total{endpoint="/v1/mask",model="u2netp",outcome="unsupported-format"}'
+    assert float(samples[refused]) == 1
+    assert float(samples['cutout_batch_size_sum{bucket="1",model="u2netp"}']) == 3
     assert float(samples['cutout_step_duration_seconds_count{step="infer"}']) == 3
     assert float(samples["cutout_inflight_requests"]) == float(samples["cutout_inflight_pixels"]) == 0
     assert float(samples["cutout_ready"]) == 1
