@@ -20,7 +20,7 @@ from PIL import Image
 from app.engine.clock import SystemClock
 from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline import Answer, Seen, finish_cutout, finish_mask, read_picture
+from app.pipeline import Answer, Seen, compose_cutout, finish_cutout, finish_mask, read_picture
 from app.telemetry import StepTimes
 from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks
@@ -51,7 +51,7 @@ def test_a_mask_is_a_bare_picture(hostile: list[Path], format_: str) -> None:
 def test_a_cutout_on_a_background_is_a_bare_picture(hostile: list[Path]) -> None:
     options = CutoutOptions(format="jpeg", background="white", matting="none")
     for path in hostile:
-        check_bare(finish_cutout(seen(path), options, StepTimes(SystemClock())), path.name)
+        check_bare(cutout(path, options), path.name)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_lossless_cutout_is_a_bare_picture_with_no_colour_under_alpha_0(
     hostile: list[Path], options: CutoutOptions
 ) -> None:
     for path in hostile:
-        answer = finish_cutout(seen(path), options, StepTimes(SystemClock()))
+        answer = cutout(path, options)
         check_bare(answer, path.name)
 
         assert hidden_colours(answer, beyond_px=0).max(initial=0) == 0, path.name
@@ -75,10 +75,16 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 ) -> None:
     options = CutoutOptions.model_validate({"format": format_, "matting": "none"})
     for path in hostile:
-        answer = finish_cutout(seen(path), options, StepTimes(SystemClock()))
+        answer = cutout(path, options)
         check_bare(answer, path.name)
 
         assert hidden_colours(answer, beyond_px=RINGS_WITHIN_PX).max(initial=0) <= beyond, path.name
+
+
+def cutout(path: Path, options: CutoutOptions) -> Answer:
+    """Carry a file through all steps after the network."""
+    steps, shown = StepTimes(SystemClock()), seen(path)
+    return finish_cutout(shown, compose_cutout(shown, options, steps), options, steps)
 
 
 @functools.cache
