@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.arrays import AlphaMatte, Cutout, Grey, NetworkInput, Rgb, SaliencyMap
+from app.answer import Answer, Seen, compose_cutout, finish_cutout, finish_mask
+from app.arrays import NetworkInput
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.clock import Clock
@@ -24,15 +25,10 @@ from app.engine.models import Models
 from app.engine.planning import Inferred
 from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, Overloaded
-from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.decode import Picture, decode
-from app.imaging.encode import FORMATS, encode
-from app.imaging.foreground import estimate_foreground
-from app.imaging.matte import refine_alpha
 from app.imaging.prepare import prepare
-from app.imaging.saliency import is_empty, publish, resize_saliency, stretch, to_grey
+from app.imaging.saliency import is_empty, stretch
 from app.imaging.sniff import Header, check_size, sniff
-from app.imaging.verdict import Verdict, judge
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 
@@ -46,34 +42,6 @@ class Job:
     permit: Permit
     steps: StepTimes
     deadline_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The encoded result and the facts about it; ``etag`` names picture, options and model."""
-
-    encoded: bytes
-    media_type: str
-    width_px: int
-    height_px: int
-    model: str
-    provider: str
-    matting: str
-    verdict: Verdict
-    warnings: tuple[str, ...]
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A decoded picture and what the network saw in it, stretched; all zero for an empty scene."""
-
-    picture: Picture
-    saliency: SaliencyMap
-    is_empty: bool
-    manifest: Manifest
-    provider: str
-    etag: str
 
 
 class Pipeline:
@@ -220,84 +188,11 @@ def read_picture(
     return etag, picture, network_input
 
 
-def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes) -> Answer:
-    """Turn saliency into an encoded mask."""
-    with steps.step("matte"):
-        grey = _grey_mask(seen, options)
-    with steps.step("encode"):
-        encoded = encode(grey, format=options.format, quality=options.quality)
-    return _answer(seen, encoded, options, (grey.shape[0], grey.shape[1]))
-
-
-def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> Cutout | Rgb:
-    """Turn saliency into the subject with straight alpha, or over a background."""
-    with steps.step("matte"):
-        alpha, foreground_alpha = _alpha_at_source_size(seen, options.matting)
-        foreground = seen.picture.rgb
-        if options.matting == "fast" and not seen.is_empty:
-            foreground = estimate_foreground(foreground, foreground_alpha)
-    with steps.step("compose"):
-        composed = assemble_cutout(foreground, alpha)
-        if options.background_rgb is not None:
-            return over_colour(composed, options.background_rgb)
-    return composed
-
-
-def finish_cutout(seen: Seen, composed: Cutout | Rgb, options: CutoutOptions, steps: StepTimes) -> Answer:
-    """Encode a cutout."""
-    with steps.step("encode"):
-        encoded = encode(composed, format=options.format, quality=options.quality)
-    return _answer(seen, encoded, options, (composed.shape[0], composed.shape[1]))
-
-
-def _grey_mask(seen: Seen, options: MaskOptions) -> Grey:
-    height, width = seen.picture.rgb.shape[:2]
-    if options.size == "network":
-        alpha = seen.saliency
-    elif options.matting == "none" and options.threshold is None and seen.picture.own_alpha is None:
-        return publish(seen.saliency, height, width)
-    else:
-        alpha, _ = _alpha_at_source_size(seen, options.matting)
-    if options.threshold is not None:
-        return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0))
-    return to_grey(alpha)
-
-
-def _alpha_at_source_size(seen: Seen, matting: str) -> tuple[AlphaMatte, AlphaMatte]:
-    """Return alpha with and without the picture's own transparency, at the picture's size."""
-    height, width = seen.picture.rgb.shape[:2]
-    if matting == "fast" and not seen.is_empty:
-        alpha = refine_alpha(seen.picture.rgb, seen.saliency)
-    else:
-        alpha = resize_saliency(seen.saliency, height, width)
-    if seen.picture.own_alpha is None:
-        return alpha, alpha
-    return combine_alpha(alpha, seen.picture.own_alpha), alpha
-
-
 def fingerprint(upload: bytes, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
     """Return a strong entity tag over the picture, the options and the model."""
     digest = hashlib.sha256(upload)
     digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
     return digest.hexdigest()[:32]
-
-
-def _answer(
-    seen: Seen, encoded: bytes, options: MaskOptions | CutoutOptions, size: tuple[int, int]
-) -> Answer:
-    height, width = seen.picture.rgb.shape[:2]
-    return Answer(
-        encoded=encoded,
-        media_type=FORMATS[options.format],
-        width_px=size[1],
-        height_px=size[0],
-        model=seen.manifest.name,
-        provider=seen.provider,
-        matting="none" if seen.is_empty else options.matting,
-        verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty),
-        warnings=seen.picture.warnings,
-        etag=seen.etag,
-    )
 
 
 class _Deadline:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.answer import Answer
 from app.engine.admission import Admission
 from app.engine.clock import SystemClock
 from app.engine.manifest import Manifest
 from app.main import budget_of, open_pipeline
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline import Answer, Job, Pipeline
+from app.pipeline import Job, Pipeline
 from app.settings import read_settings
 from app.telemetry import StepTimes, Telemetry
 

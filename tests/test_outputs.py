@@ -17,10 +17,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.answer import Answer, Seen, compose_cutout, finish_cutout, finish_mask
 from app.engine.clock import SystemClock
 from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline import Answer, Seen, compose_cutout, finish_cutout, finish_mask, read_picture
+from app.pipeline import read_picture
 from app.telemetry import StepTimes
 from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks

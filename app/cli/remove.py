@@ -14,7 +14,7 @@ from app.options import CutoutOptions, MaskOptions, parse_options
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.pipeline import Answer
+    from app.answer import Answer
     from app.telemetry import StepTimes
 
 FORMAT_BY_SUFFIX = {

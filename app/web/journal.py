@@ -7,7 +7,7 @@ from typing import cast
 
 from starlette.types import Scope
 
-from app.pipeline import Answer
+from app.answer import Answer
 from app.telemetry import StepTimes
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

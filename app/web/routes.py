@@ -10,10 +10,11 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.answer import Answer
 from app.engine.manifest import Manifest
 from app.errors import MalformedRequest
 from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
-from app.pipeline import Answer, Job
+from app.pipeline import Job
 from app.web.departure import unless_departed
 from app.web.envelope import Envelope, open_envelope
 from app.web.journal import journal_of
