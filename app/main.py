@@ -19,6 +19,7 @@ from app.engine.loading import Loader
 from app.engine.memory import DEFAULT_SHARE, give_back_freed_memory, machine_memory_bytes, pixels_within
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
+from app.engine.priority import step_back
 from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
 from app.pipeline import Pipeline
@@ -164,7 +165,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
     try:
-        service.pipeline = await asyncio.to_thread(open_pipeline, service.settings, service.telemetry)
+        service.pipeline = await asyncio.to_thread(_open_behind_the_loop, service)
     except CutoutError as error:
         service.failure = error
         log.error("the service cannot start", error=str(error), reason=getattr(error, "reason", str(error)))
@@ -175,6 +176,11 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
         )
     finally:
         on_settled(service)
+
+
+def _open_behind_the_loop(service: Service) -> Pipeline:
+    step_back()  # ONNX Runtime's threads are as the one that starts them
+    return open_pipeline(service.settings, service.telemetry)
 
 
 async def _tidy_up(service: Service) -> None:

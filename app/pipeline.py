@@ -32,6 +32,7 @@ from app.imaging.sniff import Header, check_size, sniff
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 
+SNIFFED_AT_ONCE_BYTES = 128 * 1024
 WORKER_STEPS = ("decode", "prepare", "matte", "compose", "encode")
 
 
@@ -63,6 +64,7 @@ class Pipeline:
         self.forecast = Forecast(pools.decode.threads)
         self._batcher = batcher
         self._pools = pools
+        self._sniffing = Workers(1, clock, name="sniff")
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._limit_px = limit_px
         self._limit_side_px = limit_side_px
@@ -97,7 +99,7 @@ class Pipeline:
     async def _see(self, upload: bytes, options: MaskOptions | CutoutOptions, job: Job) -> Seen:
         name = self.models.choose(options.model)
         with job.steps.step("admit"):
-            header = sniff(upload)
+            header = await self._sniffed(upload)
             check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
             pixels = header.width_px * header.height_px
             self.check_time(job, pixels=pixels, per_picture_s=self._batcher.per_picture_s(name))
@@ -115,6 +117,12 @@ class Pipeline:
         scene_is_empty = is_empty(inferred.saliency)
         saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
         return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
+
+    async def _sniffed(self, upload: bytes) -> Header:
+        """Sniff an upload; a large one on a thread, since the event loop has no milliseconds to spare."""
+        if len(upload) <= SNIFFED_AT_ONCE_BYTES:
+            return sniff(upload)
+        return await self._sniffing.run(sniff, upload)
 
     def check_time(self, job: Job, *, pixels: int = 0, per_picture_s: float | None = None) -> None:
         """Refuse at once what cannot be finished in time; an idle server tries, and so learns better.
@@ -174,6 +182,7 @@ class Pipeline:
         self._batcher.stop()
         self._pools.stop()
         self._loading.stop()
+        self._sniffing.stop()
 
 
 def read_picture(

@@ -20,6 +20,7 @@ from app.arrays import NetworkInput, SaliencyMap
 from app.engine.backend import Backend, BatchObserver, Run
 from app.engine.clock import Clock
 from app.engine.planning import BatchLimits, CostTable, Inferred, Plan, Reason, Ticket, plan_batch
+from app.engine.priority import step_back
 from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 
 OVERDUE_FACTOR, OVERDUE_FLOOR_S = 3, 1.5
@@ -168,6 +169,7 @@ class Batcher:
             self._used_s[model] = max(self._used_s.get(model, 0.0), least_s)
 
     def _serve(self) -> None:
+        step_back()
         while True:
             with self._changed:
                 while (plan := self._take_plan()) is None:

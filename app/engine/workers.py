@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from app.engine.clock import Clock
+from app.engine.priority import step_back
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -24,7 +25,7 @@ class Workers:
     def __init__(self, threads: int, clock: Clock, *, name: str) -> None:
         self.threads = threads
         self._clock = clock
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"cutout-{name}")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"cutout-{name}", initializer=step_back)
         self._lock = threading.Lock()
         self._begun_s: dict[int, float] = {}
         self._busy_s = 0.0

@@ -1,7 +1,8 @@
 """Sniff: the bytes of an upload tell its format, size and cost before anything is decoded.
 
 Rule 1: the bytes decide, never a file name or a declared type.
-Rule 2: every byte is looked at once or twice, and nothing is inflated: a 20 MB upload costs milliseconds.
+Rule 2: every byte is looked at once or twice, and nothing is inflated: a 20 MB upload costs milliseconds,
+and never holds the interpreter for more than a fraction of one.
 Rule 3: a file that is cut off is marked as such, so that its size is judged before its wholeness.
 """
 

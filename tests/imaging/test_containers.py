@@ -1,7 +1,11 @@
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.errors import PictureTooComplex
-from app.imaging.containers import gif_blocks, jpeg_segments, png_chunks, webp_chunks
+from app.imaging.containers import PIECE_BYTES, gif_blocks, jpeg_segments, png_chunks, webp_chunks
 from tests.pictures import gif, jpeg, photo, png, webp
 
 PICTURE = photo(20, 30)
@@ -65,3 +69,18 @@ def test_parts_lie_inside_the_file_wherever_it_is_cut() -> None:
         for kept in range(40, len(upload), 7):
             for part in walk(upload[:kept]):
                 assert part.start <= part.end <= kept
+
+
+@given(after=st.integers(0, 3), pieces=st.integers(1, 3), marker=st.sampled_from([0xD9, 0xDA, 0xC4]))
+@settings(deadline=None)
+def test_a_marker_is_found_wherever_it_lies_in_the_pieces_of_a_search(
+    after: int, pieces: int, marker: int
+) -> None:
+    scan = b"\xff\xda\x00\x02" + bytes(pieces * PIECE_BYTES - 10 + after)
+    upload = b"\xff\xd8" + scan + bytes((0xFF, marker, 0, 2)) + b"\xff\xd9"
+    walked = [(segment.name[0], segment.start) for segment in jpeg_segments(upload)]
+    found = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(upload, len(b"\xff\xd8\xff\xda\x00\x02"))
+    assert found is not None
+
+    assert marker == walked[1][0]
+    assert found.end() == walked[1][1] - (0 if marker == 0xD9 else 2)

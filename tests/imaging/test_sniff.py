@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge, UnsupportedFormat
+from app.imaging.containers import PIECE_BYTES
 from app.imaging.sniff import ACCEPTED, Header, check_size, sniff
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, png_header, scan_bomb, webp
 
@@ -177,11 +178,12 @@ def test_bytes_that_look_like_scans_inside_a_comment_do_not_count() -> None:
     ids=["fill bytes", "stuffed bytes", "restarts", "empty comments", "zeros"],
 )
 @pytest.mark.parametrize("where", ["header", "scan"])
-def test_a_long_jpeg_takes_no_more_python_than_a_short_one(filling: bytes, where: str) -> None:
-    """What grows with the file is one search in C; lines are counted, since seconds depend on the machine."""
+def test_a_long_jpeg_takes_a_few_lines_of_python_a_piece(filling: bytes, where: str) -> None:
+    """What grows with the file is a search in C; lines are counted, since seconds depend on the machine."""
     short, long = (_filled(filling, where, size_bytes) for size_bytes in (1_000_000, 20_000_000))
+    pieces = (len(long) - len(short)) / PIECE_BYTES
 
-    assert _lines_run(lambda: sniff(short)) == _lines_run(lambda: sniff(long))
+    assert 4 * pieces >= _lines_run(lambda: sniff(long)) - _lines_run(lambda: sniff(short))
 
 
 def _filled(filling: bytes, where: str, size_bytes: int) -> bytes:
