@@ -26,6 +26,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from app.cli.worker import SWITCH_INTERVAL_S
 from app.engine.device import usable_cores
 from benchmarks.client import Client, Shot
 from benchmarks.lag import lag_figures
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     asked = parser.parse_args()
     print_machine()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the process that serves does
     for part in asked.parts:
         PARTS[part](asked.model, asked.models_dir, asked.seconds)
 
