@@ -5,12 +5,14 @@
 
 ``Pipeline.mask`` and ``Pipeline.cutout`` are the whole service in a dozen lines each. What a step
 does stands in the module of its name; which thread it runs on stands here. Admission runs on the
-event loop, the network on the executor thread of its device, everything else on a worker thread.
+event loop, the network on the executor thread of its device, everything else on a worker thread. From
+decoding on, each thread hands on to the next (``engine/relay.py``) and the event loop hears of the end.
 """
 
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from app.engine.forecast import Forecast, retry_after_s
 from app.engine.manifest import Manifest
 from app.engine.models import Models
 from app.engine.planning import Inferred
+from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, Overloaded
 from app.imaging.decode import Picture, decode
@@ -43,6 +46,15 @@ class Job:
     permit: Permit
     steps: StepTimes
     deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """An upload that may be decoded, and the model that will see it."""
+
+    upload: bytes
+    header: Header
+    model: str
 
 
 class Pipeline:
@@ -77,11 +89,8 @@ class Pipeline:
             CutoutError: Any leaf that the steps name.
         """
         async with self._deadline(job):
-            seen = await self._see(upload, options, job)
-            workers = self._pools.finish if options.matting == "none" else self._pools.matte
-            answer = await workers.run(finish_mask, seen, options, job.steps)
-        self._learn(seen, job)
-        return answer
+            way_in = await self._admit(upload, options, job)
+            return await self._relayed(self._carry_mask(way_in, options, job), job)
 
     async def cutout(self, upload: bytes, options: CutoutOptions, job: Job) -> Answer:
         """Turn a picture into its cutout.
@@ -90,13 +99,20 @@ class Pipeline:
             CutoutError: Any leaf that the steps name.
         """
         async with self._deadline(job):
-            seen = await self._see(upload, options, job)
-            composed = await self._pools.matte.run(compose_cutout, seen, options, job.steps)
-            answer = await self._pools.finish.run(finish_cutout, seen, composed, options, job.steps)
-        self._learn(seen, job)
-        return answer
+            way_in = await self._admit(upload, options, job)
+            return await self._relayed(self._carry_cutout(way_in, options, job), job)
 
-    async def _see(self, upload: bytes, options: MaskOptions | CutoutOptions, job: Job) -> Seen:
+    async def _carry_mask(self, way_in: "WayIn", options: MaskOptions, job: Job) -> Answer:
+        seen = await self._see(way_in, options, job)
+        workers = self._pools.finish if options.matting == "none" else self._pools.matte
+        return await workers.call(finish_mask, seen, options, job.steps)
+
+    async def _carry_cutout(self, way_in: "WayIn", options: CutoutOptions, job: Job) -> Answer:
+        seen = await self._see(way_in, options, job)
+        composed = await self._pools.matte.call(compose_cutout, seen, options, job.steps)
+        return await self._pools.finish.call(finish_cutout, seen, composed, options, job.steps)
+
+    async def _admit(self, upload: bytes, options: MaskOptions | CutoutOptions, job: Job) -> "WayIn":
         name = self.models.choose(options.model)
         with job.steps.step("admit"):
             header = await self._sniffed(upload)
@@ -107,13 +123,27 @@ class Pipeline:
         if name not in self.models.sessions:
             with job.steps.step("load"):
                 await self._loading.run(self.models.load, name)
-        with self.models.lease(name) as session, self.forecast.on_its_way():
+        return WayIn(upload, header, name)
+
+    async def _relayed(self, journey: Journey[Answer], job: Job) -> Answer:
+        """Let a journey's steps hand on to each other, and learn what they cost."""
+        try:
+            answer = await relayed(journey)
+        except asyncio.CancelledError:
+            job.permit.release()  # before anybody writes a log line about it
+            raise
+        seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
+        self.forecast.learn(pixels=job.permit.pixels, seconds=seconds)
+        return answer
+
+    async def _see(self, way_in: "WayIn", options: MaskOptions | CutoutOptions, job: Job) -> Seen:
+        with self.models.lease(way_in.model) as session, self.forecast.on_its_way():
             if session is None:
                 raise Overloaded("models in memory")
-            etag, picture, network_input = await self._pools.decode.run(
-                read_picture, upload, header, session.manifest, options, job.steps
+            etag, picture, network_input = await self._pools.decode.call(
+                read_picture, way_in.upload, way_in.header, session.manifest, options, job.steps
             )
-            inferred = await self._infer(name, network_input, job)
+            inferred = await self._infer(way_in.model, network_input, job)
         scene_is_empty = is_empty(inferred.saliency)
         saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
         return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
@@ -147,20 +177,10 @@ class Pipeline:
     async def _infer(self, model: str, network_input: NetworkInput, job: Job) -> Inferred:
         job.steps.current = "batch"
         ticket = self._batcher.submit(model, network_input, deadline_s=job.deadline_s)
-        try:
-            inferred = await asyncio.wrap_future(ticket.future)
-        except asyncio.CancelledError:
-            self._batcher.abandon(ticket)
-            job.permit.release()  # before anybody writes a log line about it
-            raise
+        inferred = await Leg(ticket.future, partial(self._batcher.abandon, ticket), can_be_left=True)
         job.steps.add("batch", inferred.waited_s)
         job.steps.add("infer", inferred.ran_s)
         return inferred
-
-    def _learn(self, seen: Seen, job: Job) -> None:
-        height, width = seen.picture.rgb.shape[:2]
-        seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
-        self.forecast.learn(pixels=height * width, seconds=seconds)
 
     def device_wait_s(self, model: str) -> float:
         """Return the device time ahead of a picture for ``model`` that arrives now."""

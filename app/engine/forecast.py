@@ -4,9 +4,10 @@ A request that cannot be finished before its deadline is refused at once instead
 """
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SMOOTHING = 0.1
 """Weight of the newest request in the running means."""
@@ -20,21 +21,25 @@ expire costs as much as one that is answered."""
 class Forecast:
     """Counts what is on its way to the network, and learns what the other steps cost a pixel.
 
-    Used from the event loop alone. ``workers`` is how many threads share the other steps.
+    ``on_its_way`` may be left on another thread than it was entered on; the rest is the event loop's.
+    ``workers`` is how many threads share the other steps.
     """
 
     workers: int
     ahead: int = 0
     seconds_per_pixel: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def on_its_way(self) -> Iterator[None]:
         """Count one more picture on its way to the network, for as long as the block lasts."""
-        self.ahead += 1
+        with self._lock:
+            self.ahead += 1
         try:
             yield
         finally:
-            self.ahead -= 1
+            with self._lock:
+                self.ahead -= 1
 
     def total_s(self, *, per_picture_s: float, pixels: int, pixels_in_flight: int) -> float:
         """Return the seconds until a picture of ``pixels`` that arrives now would be answered.

@@ -5,15 +5,15 @@ one process use every core without copying pictures between processes. Decoding 
 the network have a pool each, so that a crowd of arrivals never stands before those who are nearly done.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from app.engine.clock import Clock
 from app.engine.priority import step_back
+from app.engine.relay import Leg, relayed
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -42,25 +42,30 @@ class Workers:
             now_s = self._clock.now_s()
             return self._busy_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
 
-    async def run(self, function: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Call ``function`` on a worker thread and return what it returns or raise what it raises.
+    def call(self, function: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Leg[Result]:
+        """Call ``function`` on a worker thread; a relay awaits what it returns or raises.
 
-        A call that has begun is waited for even when the caller is cancelled: its arrays live until
-        it ends, and the budgets must not be given back before.
+        A call that has begun is waited for even when nobody waits for the relay: its arrays live until it
+        ends, and the budgets must not be given back before.
         """
         with self._lock:
             self._waiting += 1
         future = self._pool.submit(self._timed, function, *args, **kwargs)
-        ending = asyncio.wrap_future(future)
-        try:
-            return await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            if future.cancel():
-                with self._lock:
-                    self._waiting -= 1
-            else:
-                await asyncio.wait((ending,))
-            raise
+        future.add_done_callback(self._uncount_if_dropped)
+        return Leg(future, give_up=future.cancel)
+
+    async def run(self, function: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Do the same for the event loop."""
+
+        async def journey() -> Result:
+            return await self.call(function, *args, **kwargs)
+
+        return await relayed(journey())
+
+    def _uncount_if_dropped(self, ended: "Future[Result]") -> None:
+        if ended.cancelled():
+            with self._lock:
+                self._waiting -= 1
 
     def _timed(self, function: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Result:
         thread = threading.get_ident()

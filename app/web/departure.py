@@ -19,19 +19,24 @@ async def unless_departed(request: Request, work: Coroutine[Any, Any, Result]) -
     Raises:
         ClientDeparted: The client left first.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_departure(request))
+    working = asyncio.current_task()
+    assert working is not None  # noqa: S101 - coroutines of the event loop are tasks
+    has_departed = False
+
+    async def watch() -> None:
+        nonlocal has_departed
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        has_departed = True
+        working.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDeparted
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if not has_departed:
+            raise
+        working.uncancel()
+        raise ClientDeparted from None
     finally:
         watching.cancel()
-        if working.cancel():
-            await asyncio.gather(working, return_exceptions=True)
-
-
-async def _departure(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -1,0 +1,121 @@
+"""Relay: the steps of a picture hand on to each other, thread to thread, without the event loop in between.
+
+A thread that waits has to be woken, which on a virtual machine whose cores idle takes most of a
+millisecond. If the event loop awaited every step itself, it would be woken after each of them only to wake
+the next thread. So a journey is written as a coroutine that awaits *legs* and is driven by whoever ended
+the last one; the event loop hears of its end alone.
+
+Rule 1: a coroutine driven here awaits legs and nothing else; asyncio's own awaitables need its loop.
+Rule 2: between two legs it runs on the thread that ended the first, so it does next to nothing there.
+Rule 3: when nobody waits for the journey any more, ``CancelledError`` is raised at the leg it is in: at once
+if that can be left behind, else when it ends, since a call that has begun holds arrays until then.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(eq=False, slots=True)
+class Leg(Generic[Result]):
+    """A part of the way that somebody else goes.
+
+    Attributes:
+        future: Ends with what the leg brings.
+        give_up: Tells whoever goes it that nobody waits any more; may end the future.
+        can_be_left: It need not be waited for once given up.
+    """
+
+    future: "Future[Result]"
+    give_up: Callable[[], object]
+    can_be_left: bool = False
+
+    def __await__(self) -> Generator["Leg[Any]", Any, Result]:
+        """Wait for the end of the leg."""
+        result: Result = yield self
+        return result
+
+
+Journey = Coroutine[Leg[Any], Any, Result]
+
+
+class _Relay(Generic[Result]):
+    """Drives one journey from leg to leg; ``future`` ends with what it returns or raises."""
+
+    def __init__(self, journey: Journey[Result]) -> None:
+        self.future: Future[Result] = Future()
+        self._journey = journey
+        self._lock = threading.Lock()
+        self._leg: Leg[Any] | None = None
+        self._is_given_up = False
+
+    def go_on(self, step: Callable[[], Leg[Any]]) -> None:
+        """Run the coroutine up to its next leg; only whoever took ``_leg`` away may call this."""
+        try:
+            leg = step()
+        except StopIteration as end:
+            self.future.set_result(end.value)
+        except asyncio.CancelledError:
+            self.future.cancel()
+        except BaseException as error:  # noqa: BLE001 - whoever awaits the journey has it
+            self.future.set_exception(error)
+        else:
+            with self._lock:
+                self._leg, is_given_up = leg, self._is_given_up
+            leg.future.add_done_callback(partial(self._on_end, leg))
+            if is_given_up:
+                self._leave(leg)
+
+    def give_up(self) -> None:
+        """Say that nobody waits any more."""
+        with self._lock:
+            self._is_given_up, leg = True, self._leg
+        if leg is not None:
+            self._leave(leg)
+
+    def _leave(self, leg: Leg[Any]) -> None:
+        leg.give_up()
+        if leg.can_be_left and self._take(leg):
+            self.go_on(partial(self._journey.throw, asyncio.CancelledError()))
+
+    def _on_end(self, leg: Leg[Any], ended: "Future[Any]") -> None:
+        if not self._take(leg):
+            return
+        if self._is_given_up or ended.cancelled():
+            self.go_on(partial(self._journey.throw, asyncio.CancelledError()))
+        elif (error := ended.exception()) is not None:
+            self.go_on(partial(self._journey.throw, error))
+        else:
+            self.go_on(partial(self._journey.send, ended.result()))
+
+    def _take(self, leg: Leg[Any]) -> bool:
+        """End the wait for a leg, and tell whether it was still waited for."""
+        with self._lock:
+            if self._leg is not leg:
+                return False
+            self._leg = None
+            return True
+
+
+async def relayed(journey: Journey[Result]) -> Result:
+    """Carry out a journey and return what it returns or raise what it raises.
+
+    When the caller is cancelled, the journey is given up; unless it could be left at once, its end is
+    waited for.
+    """
+    relay = _Relay(journey)
+    relay.go_on(partial(journey.send, None))
+    ending = asyncio.wrap_future(relay.future)
+    try:
+        return await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        relay.give_up()
+        if not relay.future.done():
+            await asyncio.wait((ending,))
+        raise
