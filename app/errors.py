@@ -139,6 +139,13 @@ class CorruptPicture(RequestRejected):
     """The image data is broken, truncated or empty."""
 
 
+class NoForeground(RequestRejected):
+    """The picture has no subject, and the caller requires one."""
+
+    def __init__(self) -> None:
+        super().__init__("No subject was found in the picture. Send another, or allow an empty answer.")
+
+
 class Overloaded(CutoutError):
     """The server's capacity is used up for the moment."""
 

@@ -41,6 +41,18 @@ class _Options(BaseModel):
         90, ge=1, le=100, description="Quality of WebP (100 is lossless), AVIF and JPEG, also in a ZIP."
     )
 
+    clean: float = Field(
+        0,
+        ge=0,
+        le=0.1,
+        description="Removes specks and fills holes that are smaller than this part of the picture, such as "
+        "0.001; 0 leaves them.",
+    )
+    require_foreground: bool = Field(
+        default=False,
+        description="Refuses a picture without a subject (422) instead of answering an empty one.",
+    )
+
 
 class MaskOptions(_Options):
     """Choices of ``/v1/mask``."""
@@ -136,6 +148,8 @@ def accepted_values(kind: type[BaseModel], name: str) -> str:
     choice = next((part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"), schema)
     if "enum" in choice:
         return ", ".join(map(str, choice["enum"]))
+    if choice.get("type") == "boolean":
+        return "true, false"
     if "minimum" in choice:
         return f"{choice['type']} from {choice['minimum']} to {choice['maximum']}"
     if "exclusiveMinimum" in choice:

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from app.answer import Answer, Seen, compose_cutout, finish_cutout, finish_mask
+from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
 from app.arrays import NetworkInput
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
@@ -27,7 +27,7 @@ from app.engine.models import Models
 from app.engine.planning import Inferred
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
-from app.errors import DeadlineExceeded, Overloaded
+from app.errors import DeadlineExceeded, NoForeground, Overloaded
 from app.imaging.decode import Picture, decode
 from app.imaging.prepare import prepare
 from app.imaging.saliency import is_empty, stretch
@@ -109,8 +109,9 @@ class Pipeline:
 
     async def _carry_cutout(self, way_in: "WayIn", options: CutoutOptions, job: Job) -> Answer:
         seen = await self._see(way_in, options, job)
-        composed = await self._pools.matte.call(compose_cutout, seen, options, job.steps)
-        return await self._pools.finish.call(finish_cutout, seen, composed, options, job.steps)
+        drawn = await self._pools.matte.call(compose_cutout, seen, options, job.steps)
+        del seen  # a picture's colours are a quarter of what encoding would hold
+        return await self._pools.finish.call(finish, drawn, options, job.steps)
 
     async def _admit(self, upload: bytes, options: MaskOptions | CutoutOptions, job: Job) -> "WayIn":
         name = self.models.choose(options.model)
@@ -145,6 +146,8 @@ class Pipeline:
             )
             inferred = await self._infer(way_in.model, network_input, job)
         scene_is_empty = is_empty(inferred.saliency)
+        if scene_is_empty and options.require_foreground:
+            raise NoForeground
         saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
         return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
 

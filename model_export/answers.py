@@ -55,7 +55,7 @@ class Journey:
         answer = self._runner.run(self._carry(upload, options))
         with Image.open(io.BytesIO(answer.encoded)) as stored:
             channels = np.atleast_3d(np.asarray(stored))
-        return Judged(channels[:, :, -1], answer.verdict.is_empty)
+        return Judged(channels[:, :, -1], answer.facts.verdict.is_empty)
 
     async def _carry(self, upload: bytes, options: MaskOptions | CutoutOptions) -> Answer:
         clock = SystemClock()

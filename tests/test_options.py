@@ -94,3 +94,20 @@ def test_refining_at_network_size_is_a_clash() -> None:
         parse_options(MaskOptions, {"matting": "fast", "size": "network"})
 
     assert refusal.value.name == "size"
+
+
+@pytest.mark.parametrize("kind", [MaskOptions, CutoutOptions])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("true", True), ("1", True), ("false", False), ("0", False), (True, True)]
+)
+def test_a_yes_or_no_is_taken_from_text_and_json(
+    kind: type[MaskOptions | CutoutOptions], text: object, expected: bool
+) -> None:
+    assert expected == parse_options(kind, {"require_foreground": text}).require_foreground
+
+
+def test_what_is_neither_yes_nor_no_is_told_what_would_be() -> None:
+    with pytest.raises(InvalidOption, match="true, false"):
+        parse_options(MaskOptions, {"require_foreground": "perhaps"})
+    with pytest.raises(InvalidOption, match=r"number from 0 to 0\.1"):
+        parse_options(MaskOptions, {"clean": "0.2"})

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.answer import Answer, Seen, compose_cutout, finish_cutout, finish_mask
+from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
 from app.engine.clock import SystemClock
 from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
@@ -85,7 +85,7 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 def cutout(path: Path, options: CutoutOptions) -> Answer:
     """Carry a file through all steps after the network."""
     steps, shown = StepTimes(SystemClock()), seen(path)
-    return finish_cutout(shown, compose_cutout(shown, options, steps), options, steps)
+    return finish(compose_cutout(shown, options, steps), options, steps)
 
 
 @functools.cache

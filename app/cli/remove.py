@@ -48,13 +48,14 @@ def remove(
     answer, steps = asyncio.run(_carry(upload, options, settings))
     target.write_bytes(answer.encoded)
     took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
+    facts = answer.facts
     Console(stderr=True).print(
-        f"{target}: {answer.width_px} × {answer.height_px} px, {answer.model} on {answer.provider}, "
-        f"verdict {answer.verdict.label} ({took})",
+        f"{target}: {answer.width_px} × {answer.height_px} px, {facts.model} on {facts.provider}, "
+        f"verdict {facts.verdict.label} ({took})",
         highlight=False,
         soft_wrap=True,
     )
-    for warning in answer.warnings:
+    for warning in facts.warnings:
         Console(stderr=True).print(f"warning: {warning}", highlight=False)
 
 

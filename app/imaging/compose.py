@@ -4,25 +4,27 @@ import cv2
 import numpy as np
 
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb
-from app.imaging.saliency import to_grey
 
 _ROWS_AT_ONCE = 16  # keeps the wide temporaries of a strip in the processor's cache
 
 
-def assemble_cutout(foreground: Rgb, alpha: AlphaMatte) -> Cutout:
+def assemble_cutout(foreground: Rgb, alpha: Grey) -> Cutout:
     """Join colours and opacity to a straight-alpha cutout.
 
-    The colours are zeroed where the 8-bit alpha is 0, so that nothing of what was removed can be
-    recovered from the file. Alpha is rounded half to even.
+    The colours are zeroed where alpha is 0, so that nothing of what was removed can be recovered from the
+    file.
 
     Raises:
         ValueError: The two arrays differ in height or width.
     """
     _check_same_size(foreground, alpha)
-    alpha_8bit = to_grey(alpha)
     cutout = np.empty((*alpha.shape, 4), dtype=np.uint8)
-    cv2.merge([*cv2.split(foreground), alpha_8bit], cutout)
-    cutout.view(np.uint32)[:, :, 0] *= alpha_8bit > 0
+    for top in range(0, alpha.shape[0], _ROWS_AT_ONCE):
+        strip = cutout[top : top + _ROWS_AT_ONCE]
+        opacity = alpha[top : top + _ROWS_AT_ONCE]
+        cv2.cvtColor(foreground[top : top + _ROWS_AT_ONCE], cv2.COLOR_RGB2RGBA, strip)
+        cv2.insertChannel(opacity, strip, 3)
+        strip.view(np.uint32)[:, :, 0] *= opacity > 0
     return cutout
 
 

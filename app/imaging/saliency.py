@@ -10,6 +10,8 @@ from app.arrays import AlphaMatte, Grey, SaliencyMap
 # subject, the least was 0.95.
 EMPTY_BELOW = 0.3
 
+_ROWS_AT_ONCE = 16  # keeps the float copy of a strip in the processor's cache
+
 
 def is_empty(raw: SaliencyMap) -> bool:
     """Tell whether the network saw no subject at all, by the raw maximum.
@@ -53,6 +55,27 @@ def to_grey(saliency: SaliencyMap | AlphaMatte) -> Grey:
     """Convert values in [0, 1] to 8 bits: times 255, round half to even, then clip."""
     not_negative = np.maximum(saliency, np.float32(0))
     return np.asarray(cv2.convertScaleAbs(not_negative, alpha=255), dtype=np.uint8)
+
+
+def enlarge_to_grey(saliency: SaliencyMap, height: int, width: int) -> Grey:
+    """Resize a map and convert it to 8 bits, strip by strip, without a picture's size in float between.
+
+    Returns:
+        (height, width) uint8, within 1 of ``to_grey(resize_saliency(saliency, height, width))``: sums of
+        floats are rounded in another order.
+    """
+    rows = min(saliency.shape[0], height)
+    wide = resize_saliency(saliency, rows, width)
+    grey = np.empty((height, width), dtype=np.uint8)
+    centres = (np.arange(height, dtype=np.float32) + np.float32(0.5)) * np.float32(rows / height)
+    positions = np.clip(centres - np.float32(0.5), 0, rows - 1)
+    above = positions.astype(np.intp)
+    below, share = np.minimum(above + 1, rows - 1), (positions - above)[:, None]
+    for top in range(0, height, _ROWS_AT_ONCE):
+        strip = slice(top, top + _ROWS_AT_ONCE)
+        upper, lower = wide[above[strip]], wide[below[strip]]
+        grey[strip] = to_grey(upper + share[strip] * (lower - upper))
+    return grey
 
 
 def _resize(grid: SaliencyMap | Grey, height: int, width: int) -> cv2.typing.MatLike:

@@ -38,9 +38,9 @@ class Journal:
             "width_px": answer.width_px,
             "height_px": answer.height_px,
             "answer_bytes": len(answer.encoded),
-            "provider": answer.provider,
-            "matting": answer.matting,
-            "verdict": answer.verdict.label,
+            "provider": answer.facts.provider,
+            "matting": answer.facts.matting,
+            "verdict": answer.facts.verdict.label,
         }
 
 

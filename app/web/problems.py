@@ -40,6 +40,7 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.PictureTooLarge: ProblemKind(422, "picture-too-large", "The picture has too many pixels"),
     errors.PictureTooComplex: ProblemKind(422, "picture-too-complex", "The picture is too costly to decode"),
     errors.CorruptPicture: ProblemKind(422, "corrupt-picture", "The picture is damaged"),
+    errors.NoForeground: ProblemKind(422, "no-foreground", "The picture has no subject"),
     errors.Overloaded: ProblemKind(503, "overloaded", "The server is at its limit"),
     errors.NotReady: ProblemKind(503, "not-ready", "The server is not ready"),
     errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),

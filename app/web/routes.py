@@ -112,20 +112,24 @@ async def _open(request: Request, body: bytes) -> Envelope:
 
 def _response(request: Request, answer: Answer) -> Response:
     headers = {
-        "X-Cutout-Model": answer.model,
-        "X-Cutout-Provider": answer.provider,
-        "X-Cutout-Matting": answer.matting,
-        "X-Cutout-Verdict": answer.verdict.label,
+        "X-Cutout-Model": answer.facts.model,
+        "X-Cutout-Provider": answer.facts.provider,
+        "X-Cutout-Matting": f"{answer.facts.matting};dur={_matting_ms(request):.1f}",
+        "X-Cutout-Verdict": answer.facts.verdict.label,
         "Cache-Control": "no-store",
         "Vary": "Accept",
     }
-    if answer.warnings:
-        headers["X-Cutout-Warnings"] = ", ".join(answer.warnings)
+    if answer.facts.warnings:
+        headers["X-Cutout-Warnings"] = ", ".join(answer.facts.warnings)
     if _wants_json(request.headers.get("accept", "*/*")):
-        headers["ETag"] = f'"{answer.etag}-json"'
+        headers["ETag"] = f'"{answer.facts.etag}-json"'
         return JSONResponse(_as_json(request, answer), headers=headers)
-    headers["ETag"] = f'"{answer.etag}"'
+    headers["ETag"] = f'"{answer.facts.etag}"'
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)
+
+
+def _matting_ms(request: Request) -> float:
+    return journal_of(request.scope).steps.seconds.get("matte", 0.0) * 1e3
 
 
 def _wants_json(accept: str) -> bool:
@@ -142,11 +146,12 @@ def _as_json(request: Request, answer: Answer) -> dict[str, object]:
         "media_type": answer.media_type,
         "width_px": answer.width_px,
         "height_px": answer.height_px,
-        "model": answer.model,
-        "provider": answer.provider,
-        "matting": answer.matting,
-        "verdict": {"label": answer.verdict.label, **asdict(answer.verdict)},
-        "warnings": list(answer.warnings),
+        "model": answer.facts.model,
+        "provider": answer.facts.provider,
+        "matting": answer.facts.matting,
+        "matting_ms": round(_matting_ms(request), 1),
+        "verdict": {"label": answer.facts.verdict.label, **asdict(answer.facts.verdict)},
+        "warnings": list(answer.facts.warnings),
         "steps_ms": {name: round(seconds * 1e3, 2) for name, seconds in steps.items()},
     }
 

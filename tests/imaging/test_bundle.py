@@ -11,9 +11,10 @@ from PIL import Image
 from app.arrays import Cutout, Rgb
 from app.imaging.bundle import _continued, encode_bundle
 from app.imaging.compose import assemble_cutout
+from app.imaging.saliency import to_grey
 from tests.pictures import disc_alpha, noise, opened, photo
 
-CUTOUT = assemble_cutout(photo(60, 83), disc_alpha(60, 83, softness=0.2))
+CUTOUT = assemble_cutout(photo(60, 83), to_grey(disc_alpha(60, 83, softness=0.2)))
 
 
 def entries(bundle: bytes) -> dict[str, bytes]:
@@ -71,10 +72,9 @@ def test_a_picture_without_alpha_is_refused() -> None:
 def test_colours_are_continued_as_a_naive_loop_does_it(
     height: int, width: int, seed: int, dense: bool
 ) -> None:
-    alpha = noise((height, width), seed).astype(np.float32) / 255
-    cutout = assemble_cutout(
-        noise((height, width, 3), seed + 1), np.where(alpha > (0.1 if dense else 0.9), alpha, 0)
-    )
+    alpha = noise((height, width), seed)
+    shown = np.where(alpha > 255 * (0.1 if dense else 0.9), alpha, np.uint8(0))
+    cutout = assemble_cutout(noise((height, width, 3), seed + 1), shown)
 
     assert 1 >= np.abs(_continued(cutout).astype(int) - naively_continued(cutout)).max()  # ties of rounding
 

@@ -7,13 +7,14 @@ from PIL import Image
 
 from app.imaging.compose import assemble_cutout
 from app.imaging.encode import FORMATS, encode
+from app.imaging.saliency import to_grey
 from tests.imaging.containers import isobmff_boxes
 from tests.pictures import disc_alpha, noise, opened, photo
 
 PICTURES = [name for name in FORMATS if name != "zip"]
 LOSSY = ["webp", "jpeg", "avif"]
 WITH_ALPHA = ["png", "webp", "avif"]
-CUTOUT = assemble_cutout(photo(60, 80), disc_alpha(60, 80, softness=0.2))
+CUTOUT = assemble_cutout(photo(60, 80), to_grey(disc_alpha(60, 80, softness=0.2)))
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -57,8 +58,8 @@ def test_nothing_is_hidden_under_full_transparency(name: str) -> None:
 @pytest.mark.parametrize("name", [*WITH_ALPHA, "zip"])
 def test_what_was_removed_leaves_no_trace_at_any_quality(name: str, quality: int) -> None:
     """Lossy codecs ring under alpha 0 beside an edge, but only with what they were given."""
-    alpha = disc_alpha(60, 80, softness=0.2)
-    shows = (alpha > 0.5 / 255)[:, :, None]
+    alpha = to_grey(disc_alpha(60, 80, softness=0.2))
+    shows = (alpha > 0)[:, :, None]
     first, second = (
         encode(assemble_cutout(np.where(shows, photo(60, 80), removed), alpha), format=name, quality=quality)
         for removed in (noise((60, 80, 3), 1), noise((60, 80, 3), 2))

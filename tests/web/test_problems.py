@@ -20,6 +20,7 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.UnsupportedFormat: errors.UnsupportedFormat(("image/png",)),
     errors.PictureTooLarge: errors.PictureTooLarge(12000, 9000, limit_px=50_000_000, limit_side_px=16384),
     errors.PictureTooComplex: errors.PictureTooComplex("The JPEG has too many scans."),
+    errors.NoForeground: errors.NoForeground(),
     errors.CorruptPicture: errors.CorruptPicture("The picture is truncated."),
     errors.Overloaded: errors.Overloaded("requests in flight"),
     errors.NotReady: errors.NotReady("The model is still loading."),

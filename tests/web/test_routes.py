@@ -5,6 +5,7 @@ import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +53,7 @@ def test_raw_multipart_and_json_give_the_same_answer(live: Live) -> None:
 def test_an_answer_carries_its_facts(live: Live) -> None:
     answer = live.client.post("/v1/cutout", content=UPLOAD, headers={**AS_JPEG, "X-Request-Id": "abc-1"})
     facts = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
+    matting = facts.pop("x-cutout-matting")
     steps = re.findall(r"(\w+);dur=[\d.]+", answer.headers["server-timing"])
 
     assert facts == {
@@ -59,9 +61,9 @@ def test_an_answer_carries_its_facts(live: Live) -> None:
         "x-content-type-options": "nosniff",
         "x-cutout-model": "u2netp",
         "x-cutout-provider": "CPUExecutionProvider",
-        "x-cutout-matting": "fast",
         "x-cutout-verdict": "ok",
     }
+    assert re.fullmatch(r"fast;dur=\d+\.\d", matting)
     assert steps == [
         "receive",
         "admit",
@@ -136,6 +138,7 @@ def test_a_client_that_wants_json_gets_the_facts_beside_base64(live: Live) -> No
     assert (facts["width_px"], facts["height_px"], facts["media_type"]) == (451, 300, "image/png")
     assert facts["verdict"]["label"] == "ok"
     assert facts["steps_ms"]["infer"] > 0
+    assert facts["matting_ms"] == pytest.approx(facts["steps_ms"]["matte"], abs=0.1)
     assert answer.headers["etag"] != plain.headers["etag"]
 
 
@@ -171,6 +174,33 @@ def test_a_scene_without_a_subject_gives_an_empty_mask_and_says_so(live: Live) -
 
     assert answer.headers["x-cutout-verdict"] == "no_foreground"
     assert not np.asarray(opened(answer.content)).any()
+
+
+@pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout"])
+def test_a_scene_without_a_subject_is_refused_where_one_is_required(live: Live, path: str) -> None:
+    scene, subject = (
+        live.client.post(f"{path}?require_foreground=true", content=upload)
+        for upload in (png(flat(200, 300)), UPLOAD)
+    )
+
+    assert (422, "/problems/no-foreground") == (scene.status_code, scene.json()["type"])
+    assert 200 == subject.status_code
+
+
+def test_cleaning_leaves_one_island(live: Live) -> None:
+    """At a level of 0.9 the map has islands; with a tenth of the picture as least area, at most one is left."""
+    asked = {"size": "network", "threshold": "0.9"}
+    plain, cleaned = (
+        live.client.post("/v1/mask", params={**asked, "clean": clean}, content=UPLOAD)
+        for clean in ("0", "0.1")
+    )
+    islands = [
+        cv2.connectedComponents(np.asarray(opened(a.content)), connectivity=8)[0] - 1
+        for a in (plain, cleaned)
+    ]
+
+    assert 1 >= islands[1] <= islands[0]
+    assert plain.headers["etag"] != cleaned.headers["etag"]
 
 
 def test_a_network_sized_mask_is_the_map_itself(live: Live) -> None:
