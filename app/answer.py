@@ -4,6 +4,7 @@ Everything here comes after the network and is pure but for the step times; the 
 are chosen in ``app/pipeline.py``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb, SaliencyMap
 from app.engine.manifest import Manifest
 from app.imaging.clean import clean_map
+from app.imaging.closed_form import Solved, solve_alpha
 from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.decode import Picture
 from app.imaging.encode import FORMATS, encode
@@ -20,6 +22,9 @@ from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_g
 from app.imaging.verdict import SUBJECT_FROM, Verdict, judge
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
+
+HQ_CUT_SHORT = "hq_cut_short"
+TimeLeft = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +70,21 @@ class Drawn:
     facts: Facts
 
 
-def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes) -> Answer:
-    """Turn saliency into an encoded mask."""
+def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes, *, hq_budget_s: float) -> Answer:
+    """Turn saliency into an encoded mask; ``hq`` may take ``hq_budget_s``."""
     with steps.step("matte"):
         cleaned = _cleaned(seen, options, level=options.threshold or SUBJECT_FROM)
-        drawn = Drawn(_grey_mask(cleaned, options), _facts(cleaned, options))
+        grey, is_complete = _grey_mask(cleaned, options, _time_left(steps, hq_budget_s))
+        drawn = Drawn(grey, _facts(cleaned, options, is_complete=is_complete))
     return finish(drawn, options, steps)
 
 
-def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes) -> Drawn:
-    """Turn saliency into the subject with straight alpha, or over a background."""
+def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_budget_s: float) -> Drawn:
+    """Turn saliency into the subject with straight alpha, or over a background; ``hq`` may take so long."""
     with steps.step("matte"):
         cleaned = _cleaned(seen, options, level=SUBJECT_FROM)
-        facts = _facts(cleaned, options)
-        foreground, alpha = _matted(cleaned, options)
+        foreground, alpha, is_complete = _matted(cleaned, options, _time_left(steps, hq_budget_s))
+        facts = _facts(cleaned, options, is_complete=is_complete)
     with steps.step("compose"):
         composed = assemble_cutout(foreground, alpha)
         del foreground, alpha
@@ -101,49 +107,63 @@ def _cleaned(seen: Seen, options: MaskOptions | CutoutOptions, *, level: float) 
     return replace(seen, saliency=clean_map(seen.saliency, area=options.clean, level=level))
 
 
-def _grey_mask(seen: Seen, options: MaskOptions) -> Grey:
+def _time_left(steps: StepTimes, budget_s: float) -> TimeLeft:
+    until_s = steps.now_s() + budget_s
+    return lambda: steps.now_s() < until_s
+
+
+def _grey_mask(seen: Seen, options: MaskOptions, is_time_left: TimeLeft) -> tuple[Grey, bool]:
+    """Return the mask, and whether its matting had time to end."""
     height, width = seen.picture.rgb.shape[:2]
     if options.size == "network":
-        alpha = seen.saliency
+        solved = Solved(seen.saliency, is_complete=True)
     elif options.matting == "none" and options.threshold is None and seen.picture.own_alpha is None:
-        return publish(seen.saliency, height, width)
+        return publish(seen.saliency, height, width), True
     else:
-        alpha, _ = _alpha_at_source_size(seen, options.matting)
+        solved = _alpha_at_source_size(seen, options.matting, is_time_left)
+    alpha = _with_own_alpha(seen, solved.alpha)
     if options.threshold is not None:
-        return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0))
-    return to_grey(alpha)
+        return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0)), solved.is_complete
+    return to_grey(alpha), solved.is_complete
 
 
-def _matted(seen: Seen, options: CutoutOptions) -> tuple[Rgb, Grey]:
-    """Return the subject's colours and its 8-bit alpha."""
+def _matted(seen: Seen, options: CutoutOptions, is_time_left: TimeLeft) -> tuple[Rgb, Grey, bool]:
+    """Return the subject's colours, its 8-bit alpha, and whether its matting had time to end."""
     rgb, own_alpha = seen.picture.rgb, seen.picture.own_alpha
     if seen.is_empty or (options.matting == "none" and own_alpha is None):
-        return rgb, enlarge_to_grey(seen.saliency, *rgb.shape[:2])
-    alpha, foreground_alpha = _alpha_at_source_size(seen, options.matting)
+        return rgb, enlarge_to_grey(seen.saliency, *rgb.shape[:2]), True
+    solved = _alpha_at_source_size(seen, options.matting, is_time_left)
+    alpha = to_grey(_with_own_alpha(seen, solved.alpha))
     if options.matting == "none":
-        return rgb, to_grey(alpha)
-    return estimate_foreground(rgb, foreground_alpha), to_grey(alpha)
+        return rgb, alpha, True
+    return estimate_foreground(rgb, solved.alpha), alpha, solved.is_complete
 
 
-def _alpha_at_source_size(seen: Seen, matting: str) -> tuple[AlphaMatte, AlphaMatte]:
-    """Return alpha with and without the picture's own transparency, at the picture's size."""
-    height, width = seen.picture.rgb.shape[:2]
-    if matting == "fast" and not seen.is_empty:
-        alpha = refine_alpha(seen.picture.rgb, seen.saliency)
-    else:
-        alpha = resize_saliency(seen.saliency, height, width)
-    if seen.picture.own_alpha is None:
-        return alpha, alpha
-    return combine_alpha(alpha, seen.picture.own_alpha), alpha
+def _alpha_at_source_size(seen: Seen, matting: str, is_time_left: TimeLeft) -> Solved:
+    """Return the network's alpha at the picture's size."""
+    rgb = seen.picture.rgb
+    if matting == "none" or seen.is_empty:
+        return Solved(resize_saliency(seen.saliency, *rgb.shape[:2]), is_complete=True)
+    if matting == "hq":
+        return solve_alpha(rgb, seen.saliency, is_time_left=is_time_left)
+    return Solved(refine_alpha(rgb, seen.saliency), is_complete=True)
 
 
-def _facts(seen: Seen, options: MaskOptions | CutoutOptions) -> Facts:
+def _with_own_alpha(seen: Seen, alpha: AlphaMatte) -> AlphaMatte:
+    """Let what was see-through in the upload stay so; a map of the network's size knows nothing of it."""
+    own_alpha = seen.picture.own_alpha
+    if own_alpha is None or own_alpha.shape != alpha.shape:
+        return alpha
+    return combine_alpha(alpha, own_alpha)
+
+
+def _facts(seen: Seen, options: MaskOptions | CutoutOptions, *, is_complete: bool) -> Facts:
     height, width = seen.picture.rgb.shape[:2]
     return Facts(
         model=seen.manifest.name,
         provider=seen.provider,
         matting="none" if seen.is_empty else options.matting,
         verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty),
-        warnings=seen.picture.warnings,
+        warnings=seen.picture.warnings + (() if is_complete else (HQ_CUT_SHORT,)),
         etag=seen.etag,
     )

@@ -150,6 +150,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         limit_px=min(settings.limits.picture_pixels, budget_of(settings).pixels),
         limit_side_px=settings.limits.picture_side_px,
         clock=clock,
+        hq_budget_s=engine.hq_budget_s,
         why_not_cuda=loader.probe.why_not_cuda,
     )
     telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)

@@ -58,8 +58,10 @@ class MaskOptions(_Options):
     """Choices of ``/v1/mask``."""
 
     format: PictureFormat = Field("png", description="File format of the answer.")
-    matting: Literal["none", "fast"] = Field(
-        "none", description="`none` gives the saliency map as published; `fast` refines its soft band."
+    matting: Literal["none", "fast", "hq"] = Field(
+        "none",
+        description="`none` gives the saliency map as published; `fast` refines its soft band; `hq` solves "
+        "it by the picture's colours.",
     )
     size: Literal["source", "network"] = Field(
         "source", description="Size of the mask: the upright picture's, or the network's own."
@@ -70,18 +72,18 @@ class MaskOptions(_Options):
 
     @model_validator(mode="after")
     def _refine_at_source_size(self) -> Self:
-        if self.matting == "fast" and self.size == "network":
-            raise _Clash("size", "source, when matting=fast")
+        if self.matting != "none" and self.size == "network":
+            raise _Clash("size", f"source, when matting={self.matting}")
         return self
 
 
 class CutoutOptions(_Options):
     """Choices of ``/v1/cutout``."""
 
-    matting: Literal["fast", "none"] = Field(
+    matting: Literal["fast", "hq", "none"] = Field(
         "fast",
         description="`fast` refines alpha with a guided filter and frees edge colours of the background; "
-        "`none` uses the saliency map as alpha.",
+        "`hq` solves alpha by the picture's colours, in seconds; `none` uses the saliency map as alpha.",
     )
     background: Annotated[str, AfterValidator(_colour)] = Field(
         "transparent",

@@ -23,11 +23,13 @@ from app.engine.batching import Batcher
 from app.engine.clock import Clock
 from app.engine.forecast import Forecast, retry_after_s
 from app.engine.manifest import Manifest
+from app.engine.memory import solved_pixels
 from app.engine.models import Models
 from app.engine.planning import Inferred
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, NoForeground, Overloaded
+from app.imaging.closed_form import MOST_PX
 from app.imaging.decode import Picture, decode
 from app.imaging.prepare import prepare
 from app.imaging.saliency import is_empty, stretch
@@ -69,6 +71,7 @@ class Pipeline:
         limit_px: int,
         limit_side_px: int,
         clock: Clock,
+        hq_budget_s: float,
         why_not_cuda: str | None,
     ) -> None:
         self.models = models
@@ -78,6 +81,7 @@ class Pipeline:
         self._pools = pools
         self._sniffing = Workers(1, clock, name="sniff")
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
+        self._hq_budget_s = hq_budget_s
         self._limit_px = limit_px
         self._limit_side_px = limit_side_px
         self._clock = clock
@@ -90,7 +94,7 @@ class Pipeline:
         """
         async with self._deadline(job):
             way_in = await self._admit(upload, options, job)
-            return await self._relayed(self._carry_mask(way_in, options, job), job)
+            return await self._relayed(self._carry_mask(way_in, options, job), way_in, job)
 
     async def cutout(self, upload: bytes, options: CutoutOptions, job: Job) -> Answer:
         """Turn a picture into its cutout.
@@ -100,16 +104,18 @@ class Pipeline:
         """
         async with self._deadline(job):
             way_in = await self._admit(upload, options, job)
-            return await self._relayed(self._carry_cutout(way_in, options, job), job)
+            return await self._relayed(self._carry_cutout(way_in, options, job), way_in, job)
 
     async def _carry_mask(self, way_in: "WayIn", options: MaskOptions, job: Job) -> Answer:
         seen = await self._see(way_in, options, job)
         workers = self._pools.finish if options.matting == "none" else self._pools.matte
-        return await workers.call(finish_mask, seen, options, job.steps)
+        return await workers.call(finish_mask, seen, options, job.steps, hq_budget_s=self._hq_budget_s)
 
     async def _carry_cutout(self, way_in: "WayIn", options: CutoutOptions, job: Job) -> Answer:
         seen = await self._see(way_in, options, job)
-        drawn = await self._pools.matte.call(compose_cutout, seen, options, job.steps)
+        drawn = await self._pools.matte.call(
+            compose_cutout, seen, options, job.steps, hq_budget_s=self._hq_budget_s
+        )
         del seen  # a picture's colours are a quarter of what encoding would hold
         return await self._pools.finish.call(finish, drawn, options, job.steps)
 
@@ -120,13 +126,13 @@ class Pipeline:
             check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
             pixels = header.width_px * header.height_px
             self.check_time(job, pixels=pixels, per_picture_s=self._batcher.per_picture_s(name))
-            job.permit.hold_pixels(pixels)
+            job.permit.hold_pixels(min(pixels + _pixels_beside(pixels, options), self._limit_px))
         if name not in self.models.sessions:
             with job.steps.step("load"):
                 await self._loading.run(self.models.load, name)
         return WayIn(upload, header, name)
 
-    async def _relayed(self, journey: Journey[Answer], job: Job) -> Answer:
+    async def _relayed(self, journey: Journey[Answer], way_in: "WayIn", job: Job) -> Answer:
         """Let a journey's steps hand on to each other, and learn what they cost."""
         try:
             answer = await relayed(journey)
@@ -134,7 +140,7 @@ class Pipeline:
             job.permit.release()  # before anybody writes a log line about it
             raise
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
-        self.forecast.learn(pixels=job.permit.pixels, seconds=seconds)
+        self.forecast.learn(pixels=way_in.header.width_px * way_in.header.height_px, seconds=seconds)
         return answer
 
     async def _see(self, way_in: "WayIn", options: MaskOptions | CutoutOptions, job: Job) -> Seen:
@@ -206,6 +212,11 @@ class Pipeline:
         self._pools.stop()
         self._loading.stop()
         self._sniffing.stop()
+
+
+def _pixels_beside(pixels: int, options: MaskOptions | CutoutOptions) -> int:
+    """Return how many more pixels are to be held for what the matting takes beside the picture."""
+    return solved_pixels(min(pixels, MOST_PX)) if options.matting == "hq" else 0
 
 
 def read_picture(

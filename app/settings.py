@@ -60,6 +60,12 @@ class Engine(BaseModel):
         le=1024,
         description="Threads that decode, as many that matte, as many that encode; 0 takes one a core.",
     )
+    hq_budget_s: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="Time that `matting=hq` may take for one picture, in seconds; then it stops where it is.",
+    )
     max_models: int = Field(
         3,
         ge=1,

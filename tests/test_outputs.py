@@ -28,6 +28,7 @@ from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, ri
 from tests.pictures import disc_alpha, opened
 
 MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
+HQ_BUDGET_S = 60.0
 MAP = disc_alpha(32, 32, softness=0.3)
 RINGS_WITHIN_PX = 16  # the side of a WebP's block; a JPEG's is smaller, an AVIF's mostly
 RINGS_BEYOND = 12  # of 255, what is left of the ringing there
@@ -46,7 +47,9 @@ def hostile(shared_data: Path) -> list[Path]:
 def test_a_mask_is_a_bare_picture(hostile: list[Path], format_: str) -> None:
     options = MaskOptions.model_validate({"format": format_})
     for path in hostile:
-        check_bare(finish_mask(seen(path), options, StepTimes(SystemClock())), path.name)
+        check_bare(
+            finish_mask(seen(path), options, StepTimes(SystemClock()), hq_budget_s=HQ_BUDGET_S), path.name
+        )
 
 
 def test_a_cutout_on_a_background_is_a_bare_picture(hostile: list[Path]) -> None:
@@ -57,8 +60,12 @@ def test_a_cutout_on_a_background_is_a_bare_picture(hostile: list[Path]) -> None
 
 @pytest.mark.parametrize(
     "options",
-    [CutoutOptions(), CutoutOptions(matting="none", format="webp", quality=100)],
-    ids=["png", "webp"],
+    [
+        CutoutOptions(),
+        CutoutOptions(matting="hq"),
+        CutoutOptions(matting="none", format="webp", quality=100),
+    ],
+    ids=["png", "hq", "webp"],
 )
 def test_a_lossless_cutout_is_a_bare_picture_with_no_colour_under_alpha_0(
     hostile: list[Path], options: CutoutOptions
@@ -85,7 +92,7 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 def cutout(path: Path, options: CutoutOptions) -> Answer:
     """Carry a file through all steps after the network."""
     steps, shown = StepTimes(SystemClock()), seen(path)
-    return finish(compose_cutout(shown, options, steps), options, steps)
+    return finish(compose_cutout(shown, options, steps, hq_budget_s=HQ_BUDGET_S), options, steps)
 
 
 @functools.cache

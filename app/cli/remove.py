@@ -31,7 +31,7 @@ def remove(
     source: Annotated[Path, typer.Argument(help="Picture to read: JPEG, PNG, WebP, GIF or AVIF.")],
     target: Annotated[Path, typer.Argument(help="File to write; its suffix decides the format.")],
     model: Annotated[str | None, typer.Option(help="Model to use.")] = None,
-    matting: Annotated[str, typer.Option(help="fast or none.")] = "fast",
+    matting: Annotated[str, typer.Option(help="fast, hq or none.")] = "fast",
     background: Annotated[str, typer.Option(help="transparent, or a colour.")] = "transparent",
     quality: Annotated[int, typer.Option(help="Quality of WebP, AVIF and JPEG, 1 to 100.")] = 90,
     mask: Annotated[bool, typer.Option("--mask", help="Write the mask instead of the cutout.")] = False,  # noqa: FBT002 - a flag

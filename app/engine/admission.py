@@ -81,11 +81,6 @@ class Permit:
         self._pixels += count
 
     @property
-    def pixels(self) -> int:
-        """How many pixels this request holds."""
-        return self._pixels
-
-    @property
     def pixels_in_flight(self) -> int:
         """How many pixels all requests together hold."""
         return self._admission.pixels

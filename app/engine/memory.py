@@ -13,6 +13,9 @@ BYTES_PER_PIXEL = 48
 """Peak bytes a pixel of the costliest path takes, with a margin: 40.4 were measured for a PNG with alpha
 that becomes a lossy WebP cutout; the default path, JPEG to PNG, takes 18.7."""
 
+BYTES_PER_SOLVED_PIXEL = 240
+"""What ``matting=hq`` takes beside that for each pixel it solves, where all of them are in the soft band."""
+
 DEFAULT_SHARE = 0.5
 """Part of the machine's memory that is used where the operator names no budget."""
 
@@ -34,6 +37,11 @@ def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACH
 def pixels_within(budget_bytes: int, upload_bytes: int) -> int:
     """Return how many pixels fit into a budget beside ``upload_bytes`` of uploads, at least one megapixel."""
     return max(1_000_000, (budget_bytes - upload_bytes) // BYTES_PER_PIXEL)
+
+
+def solved_pixels(count: int) -> int:
+    """Return the pixels of a picture that take as much as ``count`` pixels that are solved."""
+    return count * BYTES_PER_SOLVED_PIXEL // BYTES_PER_PIXEL
 
 
 def _cgroup_bytes(path: Path) -> int | None:

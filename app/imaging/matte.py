@@ -37,6 +37,9 @@ _RADIUS = 3.0  # of the windows
 _BLUR = 1.2  # standard deviation of the network's own blur, and of enlarging its map
 _EPSILON = 2e-4  # colour variance, colours in [0, 1]: that of a noisy photo
 
+_CARRYING_PX = 2  # radius of the windows that carry a matte: it is sharp, so they may be small
+_CARRYING_EPSILON = 1e-5
+
 _Coefficients = NDArray[np.float32]
 
 
@@ -61,6 +64,32 @@ def refine_alpha(
     target = shrink(alpha, scale).astype(np.float32, copy=False)
     guide = _blurred(shrink(rgb, scale), height / scale / _MAP_SIDE_PX, width / scale / _MAP_SIDE_PX)
     coefficients = _coefficients(guide, target, radius_px=max(1, round(radius * map_px)), epsilon=epsilon)
+    return _applied(alpha, rgb, coefficients, scale=scale)
+
+
+def carry_alpha(
+    rgb: Rgb, saliency: SaliencyMap, coarse_rgb: Rgb, coarse_alpha: AlphaMatte, *, scale: int
+) -> AlphaMatte:
+    """Carry a matte of the shrunk picture to full resolution, by the picture's own edges.
+
+    Args:
+        rgb: Upright picture, (H, W, 3).
+        saliency: The stretched map that says where the soft band is.
+        coarse_rgb: ``rgb`` shrunk by ``scale``.
+        coarse_alpha: The matte of ``coarse_rgb``, as sharp as that is.
+        scale: A whole number.
+
+    Returns:
+        (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
+    """
+    guide = coarse_rgb.astype(np.float32) / np.float32(255)
+    coefficients = _coefficients(guide, coarse_alpha, radius_px=_CARRYING_PX, epsilon=_CARRYING_EPSILON)
+    return _applied(resize_saliency(saliency, *rgb.shape[:2]), rgb, coefficients, scale=scale)
+
+
+def _applied(alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int) -> AlphaMatte:
+    """Refine an enlarged map in its own place, tile by tile."""
+    height, width = alpha.shape
     for tile in tiles_of(height, width, multiple_px=scale):
         alpha[tile] = _refined(alpha[tile], rgb[tile], coefficients, tile=tile, scale=scale)
     return alpha

@@ -17,6 +17,10 @@ class StepTimes:
         self.seconds: dict[str, float] = {}
         self.current = "receive"
 
+    def now_s(self) -> float:
+        """Return the instant on the clock that the steps are timed by."""
+        return self._clock.now_s()
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time the block as step ``name``."""
