@@ -8,13 +8,14 @@ MODEL  ?= u2net
 MODELS_DIR := models
 VENV       := .venv
 EXPORT     := .venv-export
+PEERS      := .venv-peers
 # A CPU build of torch is enough to convert a file and spares gigabytes of CUDA libraries. It is
 # taken from here where it can be had; else the default index decides.
 TORCH           := torch==2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-load export clean
+.PHONY: help setup serve test check format bench bench-load peers export clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,8 @@ format: $(VENV)/.dev ## Put the code into its one shape
 bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, matting, batching and the whole journey
 	$(VENV)/bin/python -m benchmarks.encode
 	$(VENV)/bin/python -m benchmarks.matte
+	$(VENV)/bin/python -m benchmarks.decode
+	$(VENV)/bin/python -m benchmarks.edges
 	$(VENV)/bin/python -m benchmarks.engine --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.departures --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.hang
@@ -50,11 +53,13 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, resta
 	$(VENV)/bin/python -m benchmarks.drain --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.memory --model $(MODEL)
 
+peers: $(PEERS)/.ready ## Install what benchmarks compare us with: rembg and PyMatting
+
 export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graph
 	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
 
 clean: ## Remove environments and caches, but no model
-	rm -rf $(VENV) $(EXPORT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(EXPORT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
 	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR)
@@ -77,6 +82,11 @@ $(EXPORT)/.ready: pyproject.toml
 	$(EXPORT)/bin/python -m pip install --quiet --no-deps --retries 1 --index-url $(TORCH_CPU_INDEX) $(TORCH) \
 	  || echo "The index of CPU builds is out of reach; taking the default build of $(TORCH)."
 	$(EXPORT)/bin/python -m pip install --quiet $(TORCH) --requirement model_export/requirements.txt
+	@touch $@
+
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet 'rembg[cpu,cli]==2.0.86' 'pymatting==1.1.16'
 	@touch $@
 
 # What judging needs beside exporting; `make serve` does without.

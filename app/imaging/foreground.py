@@ -7,7 +7,7 @@ comes out as the colour that was seen. This is repeated with ever smaller neighb
 vary slowly and are taken on a coarse grid; only the last move is made at full resolution, tile by tile,
 and only where alpha is neither 0 nor 1.
 
-The paper has two neighbourhoods, weights of plain alpha, and moves F alone. Four neighbourhoods, squared
+The paper has two neighbourhoods, weights of plain alpha, and moves F alone. Five neighbourhoods, squared
 weights (a half-transparent pixel says little about either colour) and moving B too halve its error.
 
 References:
@@ -22,7 +22,7 @@ from app.arrays import AlphaMatte, Rgb
 from app.imaging.tiles import enlarge_tile, shrink, tiles_of
 
 _COARSE_SIDE_PX = 512  # about an eighth of a 12-megapixel picture's longer side
-_RADII = (24, 11, 4, 2)  # of the neighbourhoods, in parts of ``_COARSE_SIDE_PX`` to the longer side
+_RADII = (24, 11, 4, 2, 1)  # of the neighbourhoods, in parts of ``_COARSE_SIDE_PX`` to the longer side
 _EPSILON = 1e-7  # keeps the quotient finite where nothing of the subject, or of the background, is near
 
 _Float = NDArray[np.float32]

@@ -1,0 +1,135 @@
+"""Rembg: the same picture to the rembg server and to ours, on the same weights, one request at a time.
+
+    make peers
+    python -m benchmarks.rembg --peers .venv-peers/bin/python [--megapixels 1] [--runs 3] [--photo FILE]
+
+Starts the real rembg server with the published u2net weights that ``make export MODEL=u2net`` fetched, and
+ours with u2net. Requests alternate; medians of what the client waits are compared, the first request to
+each does not count. ``a=true`` is rembg's alpha matting (closed form at full resolution), ours is
+``matting=fast``.
+"""
+
+import argparse
+import io
+import os
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from PIL import Image
+
+from benchmarks.report import ROOT, Figure, print_figures, print_machine, print_table
+from benchmarks.server import Server
+
+PHOTO = ROOT / "docs" / "images" / "astronaut.jpg"
+AT_LEAST = 50.0
+TIMEOUT_S = 300.0
+
+
+def main() -> None:
+    """Print how long a cutout takes here and there."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--peers", type=Path, required=True, help="a Python that has rembg")
+    parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
+    parser.add_argument("--megapixels", type=float, default=1.0)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--photo", type=Path, default=PHOTO)
+    asked = parser.parse_args()
+    print_machine()
+    upload = _upload(asked.photo, asked.megapixels)
+    with (
+        _rembg_server(asked.peers, asked.models_dir) as theirs,
+        Server("u2net", asked.models_dir) as server,
+        httpx.Client(timeout=TIMEOUT_S) as client,
+    ):
+        ours = f"http://{server.host}:{server.port}/v1/cutout"
+
+        def ask_rembg(matting: str) -> httpx.Response:
+            form = {"model": "u2net", "a": matting}
+            return client.post(f"{theirs}/api/remove", data=form, files={"file": ("photo.jpg", upload)})
+
+        ways: dict[str, Callable[[], httpx.Response]] = {
+            "rembg, a=true": lambda: ask_rembg("true"),
+            "rembg, a=false": lambda: ask_rembg("false"),
+            "ours, matting=fast": lambda: client.post(ours, content=upload),
+            "ours, matting=hq": lambda: client.post(f"{ours}?matting=hq", content=upload),
+            "ours, matting=none": lambda: client.post(f"{ours}?matting=none", content=upload),
+        }
+        took_s = _measured(ways, asked.runs)
+    print(f"{asked.megapixels:g} megapixels, u2net, JPEG to PNG cutout, median of {asked.runs}\n")
+    fast_s = took_s["ours, matting=fast"]
+    rows = [(name, f"{seconds:.2f} s", f"{seconds / fast_s:.2f}") for name, seconds in took_s.items()]
+    print_table(("request", "client waits", "of ours, fast"), rows)
+    whole = took_s["rembg, a=true"] / fast_s
+    theirs_s = took_s["rembg, a=true"] - took_s["rembg, a=false"]
+    ours_s = max(1e-3, fast_s - took_s["ours, matting=none"])
+    print_figures(
+        [
+            Figure("rembg with a=true, of ours", whole, AT_LEAST, " ×", is_floor=True),
+            Figure("what matting adds there, of ours", theirs_s / ours_s, AT_LEAST, " ×", is_floor=True),
+        ]
+    )
+
+
+def _upload(photo: Path, megapixels: float) -> bytes:
+    """Enlarge a photo and write it as a camera would."""
+    encoded = io.BytesIO()
+    with Image.open(photo) as stored:
+        factor = (megapixels * 1e6 / (stored.width * stored.height)) ** 0.5
+        size = round(stored.width * factor), round(stored.height * factor)
+        stored.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(encoded, "JPEG", quality=92)
+    return encoded.getvalue()
+
+
+def _measured(ways: dict[str, Callable[[], httpx.Response]], runs: int) -> dict[str, float]:
+    """Return the median seconds of each way; rounds over all ways alternate."""
+    took_s: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs + 1):
+        for name, ask in ways.items():
+            began_s = time.monotonic()
+            ask().raise_for_status()
+            if run > 0:
+                took_s[name].append(time.monotonic() - began_s)
+    return {name: statistics.median(seconds) for name, seconds in took_s.items()}
+
+
+@contextmanager
+def _rembg_server(peers: Path, models_dir: Path) -> Iterator[str]:
+    """Serve rembg on a free port; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = (str(peers.with_name("rembg")), "s", "-h", "127.0.0.1", "-p", str(port), "--no-ui")
+    weights = {"U2NET_HOME": str(models_dir / "weights"), "MODEL_CHECKSUM_DISABLED": "1", "BROWSER": "true"}
+    process = subprocess.Popen(
+        command, env={**os.environ, **weights}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    give_up_s = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < give_up_s and process.poll() is None:
+        try:
+            httpx.get(f"{address}/openapi.json").raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.5)
+        else:
+            return
+    raise SystemExit("The rembg server did not start.")
+
+
+if __name__ == "__main__":
+    main()
