@@ -34,6 +34,7 @@ class Facts:
     model: str
     provider: str
     matting: str
+    refine: str
     verdict: Verdict
     warnings: tuple[str, ...]
     etag: str
@@ -52,7 +53,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A decoded picture and what the network saw in it, stretched; all zero for an empty scene."""
+    """A decoded picture and what the network saw in it, stretched; all zero for an empty scene.
+
+    ``is_refined`` tells whether it looked twice.
+    """
 
     picture: Picture
     saliency: SaliencyMap
@@ -60,6 +64,7 @@ class Seen:
     manifest: Manifest
     provider: str
     etag: str
+    is_refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,7 @@ def _facts(seen: Seen, options: MaskOptions | CutoutOptions, *, is_complete: boo
         model=seen.manifest.name,
         provider=seen.provider,
         matting="none" if seen.is_empty else options.matting,
+        refine="crop" if seen.is_refined else "none",
         verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty),
         warnings=seen.picture.warnings + (() if is_complete else (HQ_CUT_SHORT,)),
         etag=seen.etag,

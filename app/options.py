@@ -48,6 +48,11 @@ class _Options(BaseModel):
         description="Removes specks and fills holes that are smaller than this part of the picture, such as "
         "0.001; 0 leaves them.",
     )
+    refine: Literal["none", "crop"] = Field(
+        "none",
+        description="`crop` lets the network look again at the subject alone, where that is less than 70 % "
+        "of the picture, and takes over its edges.",
+    )
     require_foreground: bool = Field(
         default=False,
         description="Refuses a picture without a subject (422) instead of answering an empty one.",
@@ -72,6 +77,8 @@ class MaskOptions(_Options):
 
     @model_validator(mode="after")
     def _refine_at_source_size(self) -> Self:
+        if self.refine != "none" and self.size == "network":
+            raise _Clash("size", f"source, when refine={self.refine}")
         if self.matting != "none" and self.size == "network":
             raise _Clash("size", f"source, when matting={self.matting}")
         return self

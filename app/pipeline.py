@@ -11,7 +11,7 @@ decoding on, each thread hands on to the next (``engine/relay.py``) and the even
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -32,6 +32,7 @@ from app.errors import DeadlineExceeded, NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
 from app.imaging.decode import Picture, decode
 from app.imaging.prepare import prepare
+from app.imaging.refine import blend_maps, choose_crop, prepare_crop
 from app.imaging.saliency import is_empty, stretch
 from app.imaging.sniff import Header, check_size, sniff
 from app.options import CutoutOptions, MaskOptions
@@ -125,7 +126,8 @@ class Pipeline:
             header = await self._sniffed(upload)
             check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
             pixels = header.width_px * header.height_px
-            self.check_time(job, pixels=pixels, per_picture_s=self._batcher.per_picture_s(name))
+            per_picture_s = self._batcher.per_picture_s(name)
+            self.check_time(job, pixels=pixels, per_picture_s=per_picture_s, runs=_runs(options))
             job.permit.hold_pixels(min(pixels + _pixels_beside(pixels, options), self._limit_px))
         if name not in self.models.sessions:
             with job.steps.step("load"):
@@ -144,18 +146,38 @@ class Pipeline:
         return answer
 
     async def _see(self, way_in: "WayIn", options: MaskOptions | CutoutOptions, job: Job) -> Seen:
-        with self.models.lease(way_in.model) as session, self.forecast.on_its_way():
+        with self.models.lease(way_in.model) as session, self.forecast.on_its_way(_runs(options)):
             if session is None:
                 raise Overloaded("models in memory")
             etag, picture, network_input = await self._pools.decode.call(
                 read_picture, way_in.upload, way_in.header, session.manifest, options, job.steps
             )
             inferred = await self._infer(way_in.model, network_input, job)
-        scene_is_empty = is_empty(inferred.saliency)
-        if scene_is_empty and options.require_foreground:
-            raise NoForeground
-        saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
-        return Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
+            scene_is_empty = is_empty(inferred.saliency)
+            if scene_is_empty and options.require_foreground:
+                raise NoForeground
+            saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
+            seen = Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
+            if options.refine == "crop":
+                return await self._look_closer(seen, job)
+        return seen
+
+    async def _look_closer(self, seen: Seen, job: Job) -> Seen:
+        """Let the network look again at the subject alone; where that is no use, nothing changes."""
+        height, width = seen.picture.rgb.shape[:2]
+        box = choose_crop(seen.saliency, height, width)
+        if seen.is_empty or box is None:
+            return seen
+        network_input = await self._pools.decode.call(
+            prepare_crop, seen.picture.rgb, box, seen.manifest.input_size_px
+        )
+        inferred = await self._infer(seen.manifest.name, network_input, job)
+        if is_empty(inferred.saliency):
+            return seen
+        saliency = await self._pools.matte.call(
+            blend_maps, seen.saliency, stretch(inferred.saliency), box, height, width
+        )
+        return replace(seen, saliency=saliency, is_refined=True)
 
     async def _sniffed(self, upload: bytes) -> Header:
         """Sniff an upload; a large one on a thread, since the event loop has no milliseconds to spare."""
@@ -163,7 +185,9 @@ class Pipeline:
             return sniff(upload)
         return await self._sniffing.run(sniff, upload)
 
-    def check_time(self, job: Job, *, pixels: int = 0, per_picture_s: float | None = None) -> None:
+    def check_time(
+        self, job: Job, *, pixels: int = 0, per_picture_s: float | None = None, runs: int = 1
+    ) -> None:
         """Refuse at once what cannot be finished in time; an idle server tries, and so learns better.
 
         Without its pixels and its model, a request is taken for the smallest picture to the fastest model:
@@ -177,7 +201,10 @@ class Pipeline:
         if per_picture_s is None:
             per_picture_s = min(self._batcher.per_picture_s(name) for name in self.models.names)
         total_s = self.forecast.total_s(
-            per_picture_s=per_picture_s, pixels=pixels, pixels_in_flight=job.permit.pixels_in_flight
+            per_picture_s=per_picture_s,
+            pixels=pixels,
+            pixels_in_flight=job.permit.pixels_in_flight,
+            runs=runs,
         )
         allowed_s = job.deadline_s - self._clock.now_s()
         if total_s > allowed_s:
@@ -212,6 +239,11 @@ class Pipeline:
         self._pools.stop()
         self._loading.stop()
         self._sniffing.stop()
+
+
+def _runs(options: MaskOptions | CutoutOptions) -> int:
+    """Return how often the network may have to look at a picture."""
+    return 2 if options.refine == "crop" else 1
 
 
 def _pixels_beside(pixels: int, options: MaskOptions | CutoutOptions) -> int:

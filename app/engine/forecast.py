@@ -31,25 +31,26 @@ class Forecast:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def on_its_way(self) -> Iterator[None]:
-        """Count one more picture on its way to the network, for as long as the block lasts."""
+    def on_its_way(self, runs: int = 1) -> Iterator[None]:
+        """Count so many more runs that the network has ahead, for as long as the block lasts."""
         with self._lock:
-            self.ahead += 1
+            self.ahead += runs
         try:
             yield
         finally:
             with self._lock:
-                self.ahead -= 1
+                self.ahead -= runs
 
-    def total_s(self, *, per_picture_s: float, pixels: int, pixels_in_flight: int) -> float:
+    def total_s(self, *, per_picture_s: float, pixels: int, pixels_in_flight: int, runs: int = 1) -> float:
         """Return the seconds until a picture of ``pixels`` that arrives now would be answered.
 
         Args:
             per_picture_s: Device time of one picture.
             pixels: Of the picture itself.
             pixels_in_flight: Of all pictures that are being worked on, this one not among them.
+            runs: How often the network will see the picture.
         """
-        device_s = (self.ahead + 1) * per_picture_s
+        device_s = (self.ahead + runs) * per_picture_s
         others_s = (pixels_in_flight / self.workers + pixels) * self.seconds_per_pixel
         return MARGIN * (device_s + others_s)
 

@@ -33,6 +33,7 @@ SURE_BACKGROUND = 0.02  # below it the upsampled map becomes 0
 SURE_FOREGROUND = 0.98  # above it, 1
 
 _MAP_SIDE_PX = 320  # of a U²-Net map; the radius and the blur are counted in its pixels
+_FINEST_SIDE_PX = 960  # of a map that was refined: the coefficients are fitted no finer
 _RADIUS = 3.0  # of the windows
 _BLUR = 1.2  # standard deviation of the network's own blur, and of enlarging its map
 _EPSILON = 2e-4  # colour variance, colours in [0, 1]: that of a noisy photo
@@ -51,18 +52,20 @@ def refine_alpha(
     Args:
         rgb: Upright picture, (H, W, 3).
         saliency: Stretched map in [0, 1] of any size; it is stretched over the whole picture.
-        radius: Of the filter's square windows, in 320ths of the picture's longer side.
+        radius: Of the filter's square windows, in pixels of the map; of one smaller than a U²-Net's, in
+            320ths of the picture's longer side.
         epsilon: Colour variance below which a window counts as flat, colours in [0, 1].
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
     height, width = rgb.shape[:2]
-    scale = max(1, round(max(height, width) / _MAP_SIDE_PX))
-    map_px = max(height, width) / scale / _MAP_SIDE_PX
+    map_side_px = min(_FINEST_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
+    scale = max(1, round(max(height, width) / map_side_px))
+    map_px = max(height, width) / scale / map_side_px
     alpha = resize_saliency(saliency, height, width)
     target = shrink(alpha, scale).astype(np.float32, copy=False)
-    guide = _blurred(shrink(rgb, scale), height / scale / _MAP_SIDE_PX, width / scale / _MAP_SIDE_PX)
+    guide = _blurred(shrink(rgb, scale), height / scale / map_side_px, width / scale / map_side_px)
     coefficients = _coefficients(guide, target, radius_px=max(1, round(radius * map_px)), epsilon=epsilon)
     return _applied(alpha, rgb, coefficients, scale=scale)
 

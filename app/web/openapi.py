@@ -79,6 +79,10 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
                 "schema": text,
                 "description": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
             },
+            "X-Cutout-Refine": {
+                "schema": text,
+                "description": "`crop` where the network looked twice, else `none`.",
+            },
             "X-Cutout-Verdict": {"schema": text, "description": "What the result is worth, in a word."},
             "X-Cutout-Warnings": {
                 "schema": text,

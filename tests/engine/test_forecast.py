@@ -12,6 +12,15 @@ def test_a_picture_waits_for_those_ahead_and_its_own_run() -> None:
     assert forecast.ahead == 0
 
 
+def test_a_picture_that_is_looked_at_twice_counts_twice() -> None:
+    forecast = Forecast(workers=2)
+    with forecast.on_its_way(2):
+        total_s = forecast.total_s(per_picture_s=0.5, pixels=0, pixels_in_flight=0, runs=2)
+
+    assert total_s == 4 * 0.5 * MARGIN
+    assert forecast.ahead == 0
+
+
 def test_the_other_steps_cost_what_they_did_before_shared_by_the_workers() -> None:
     forecast = Forecast(workers=2)
     forecast.learn(pixels=1_000_000, seconds=0.2)

@@ -61,6 +61,7 @@ def test_an_answer_carries_its_facts(live: Live) -> None:
         "x-content-type-options": "nosniff",
         "x-cutout-model": "u2netp",
         "x-cutout-provider": "CPUExecutionProvider",
+        "x-cutout-refine": "none",
         "x-cutout-verdict": "ok",
     }
     assert re.fullmatch(r"fast;dur=\d+\.\d", matting)
@@ -193,6 +194,24 @@ def test_cleaning_leaves_one_island(live: Live) -> None:
     parts, _ = cv2.connectedComponents(np.asarray(opened(answer.content)), connectivity=8)
 
     assert 2 == parts  # the background and the subject
+
+
+def test_a_small_subject_is_looked_at_twice_when_asked(live: Live) -> None:
+    canvas = np.full((1200, 1600, 3), 235, dtype=np.uint8)
+    canvas[500:756, 700:956] = np.asarray(opened(UPLOAD).convert("RGB").resize((256, 256)))
+    upload = png(canvas)
+    once, twice = (live.client.post(f"/v1/mask?refine={way}", content=upload) for way in ("none", "crop"))
+
+    assert ("none", "crop") == (once.headers["x-cutout-refine"], twice.headers["x-cutout-refine"])
+    assert opened(once.content).size == opened(twice.content).size == (1600, 1200)
+    assert once.content != twice.content
+
+
+def test_a_subject_that_fills_the_picture_is_not_looked_at_again(live: Live) -> None:
+    upload = png(np.asarray(opened(UPLOAD).convert("RGB"))[100:400, 150:350])
+    answer = live.client.post("/v1/mask?refine=crop", content=upload)
+
+    assert "none" == answer.headers["x-cutout-refine"]
 
 
 def test_a_network_sized_mask_is_the_map_itself(live: Live) -> None:

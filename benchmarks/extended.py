@@ -1,0 +1,49 @@
+"""Extended: a set of pictures with masks, mirrored outwards to twice its sides, so that subjects are small.
+
+    python -m benchmarks.extended FROM TO
+    .venv-export/bin/python -m model_export evaluate --data TO --option refine=crop …
+
+Pictures are enlarged four times first (bicubic), so that detail is finer than the network sees; the mirrored
+surroundings count as background. Only pictures whose subject keeps clear of the border are taken.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from model_export.samples import find_samples, read_grey
+
+FACTOR = 4
+
+
+def main() -> None:
+    """Write the set."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    asked = parser.parse_args()
+    for name in ("images", "masks"):
+        (asked.target / name).mkdir(parents=True, exist_ok=True)
+    count = 0
+    for sample in find_samples(asked.source).samples:
+        mask = read_grey(sample.truth)
+        if max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) > 0:
+            continue
+        picture = cv2.imread(str(sample.picture))
+        size = (mask.shape[1] * FACTOR, mask.shape[0] * FACTOR)
+        height, width = size[1] // 2, size[0] // 2
+        large = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+        around = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REFLECT)
+        truth = np.pad(cv2.resize(mask, size, interpolation=cv2.INTER_CUBIC), ((height,) * 2, (width,) * 2))
+        cv2.imwrite(str(asked.target / "images" / f"{sample.picture.stem}.jpg"), around)
+        cv2.imwrite(str(asked.target / "masks" / f"{sample.picture.stem}.png"), truth)
+        count += 1
+    print(f"{count} pictures in {asked.target}")
+
+
+if __name__ == "__main__":
+    main()
