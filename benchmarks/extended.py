@@ -1,10 +1,11 @@
-"""Extended: a set of pictures with masks, mirrored outwards to twice its sides, so that subjects are small.
+"""Extended: a set of pictures with masks, continued to twice its sides, so that subjects are small.
 
     python -m benchmarks.extended FROM TO
     .venv-export/bin/python -m model_export evaluate --data TO --option refine=crop …
 
-Pictures are enlarged four times first (bicubic), so that detail is finer than the network sees; the mirrored
-surroundings count as background. Only pictures whose subject keeps clear of the border are taken.
+Pictures are enlarged four times first (bicubic), so that detail is finer than the network sees; their border
+pixels are repeated outwards, which counts as background. Only pictures whose subject keeps clear of the
+border are taken.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main() -> None:
         size = (mask.shape[1] * FACTOR, mask.shape[0] * FACTOR)
         height, width = size[1] // 2, size[0] // 2
         large = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-        around = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REFLECT)
+        around = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REPLICATE)
         truth = np.pad(cv2.resize(mask, size, interpolation=cv2.INTER_CUBIC), ((height,) * 2, (width,) * 2))
         cv2.imwrite(str(asked.target / "images" / f"{sample.picture.stem}.jpg"), around)
         cv2.imwrite(str(asked.target / "masks" / f"{sample.picture.stem}.png"), truth)

@@ -44,7 +44,7 @@ BOXES = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(20, 60), s
 
 
 @given(box=BOXES, seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_beyond_the_soft_band_and_the_cut_nothing_changes(box: Box, seed: int) -> None:
     first = disc_alpha(64, 64, softness=0.2)
     second = np.random.default_rng(seed).random((64, 64), dtype=np.float32)
@@ -60,12 +60,12 @@ def test_beyond_the_soft_band_and_the_cut_nothing_changes(box: Box, seed: int) -
     far = np.array(
         [
             np.min(np.hypot(soft[:, 0] - down, soft[:, 1] - right)) > 9 / 320 * max(rows, columns) + 2
-            for down, right in zip(y[::7, ::7].ravel(), x[::7, ::7].ravel(), strict=True)
+            for down, right in zip(y[::17, ::17].ravel(), x[::17, ::17].ravel(), strict=True)
         ]
-    ).reshape(y[::7, ::7].shape)
+    ).reshape(y[::17, ::17].shape)
 
     assert_array_equal(enlarged[~inside], blended[~inside])
-    assert_array_equal(enlarged[::7, ::7][far], blended[::7, ::7][far])
+    assert_array_equal(enlarged[::17, ::17][far], blended[::17, ::17][far])
     assert (np.float32, True) == (blended.dtype, 0 <= blended.min() <= blended.max() <= 1)
     assert MOST_SIDE_PX >= max(blended.shape)
 
