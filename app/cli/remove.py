@@ -33,6 +33,8 @@ def remove(
     model: Annotated[str | None, typer.Option(help="Model to use.")] = None,
     matting: Annotated[str, typer.Option(help="fast, hq or none.")] = "fast",
     background: Annotated[str, typer.Option(help="transparent, or a colour.")] = "transparent",
+    refine: Annotated[str, typer.Option(help="none, or crop: look again at a small subject.")] = "none",
+    clean: Annotated[float, typer.Option(help="Specks and holes below this part of the picture go.")] = 0.0,
     quality: Annotated[int, typer.Option(help="Quality of WebP, AVIF and JPEG, 1 to 100.")] = 90,
     mask: Annotated[bool, typer.Option("--mask", help="Write the mask instead of the cutout.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -40,7 +42,12 @@ def remove(
     suffix = target.suffix.lower()
     if suffix not in FORMAT_BY_SUFFIX:
         raise ValueError(f"{target}: the suffix must be one of {', '.join(FORMAT_BY_SUFFIX)}")
-    fields: dict[str, object] = {"format": FORMAT_BY_SUFFIX[suffix], "quality": quality}
+    fields: dict[str, object] = {
+        "format": FORMAT_BY_SUFFIX[suffix],
+        "quality": quality,
+        "refine": refine,
+        "clean": clean,
+    }
     fields |= {} if mask else {"matting": matting, "background": background}
     options = parse_options(MaskOptions, fields) if mask else parse_options(CutoutOptions, fields)
     settings = settings_for([model] if model else None)
