@@ -53,6 +53,7 @@ class _Relay(Generic[Result]):
         self._journey = journey
         self._lock = threading.Lock()
         self._leg: Leg[Any] | None = None
+        self._number = 0
         self._is_given_up = False
 
     def go_on(self, step: Callable[[], Leg[Any]]) -> None:
@@ -68,24 +69,28 @@ class _Relay(Generic[Result]):
         else:
             with self._lock:
                 self._leg, is_given_up = leg, self._is_given_up
-            leg.future.add_done_callback(partial(self._on_end, leg))
+                self._number += 1
+                number = self._number
+            # By number: a future keeps its callbacks, and one that knew the leg would keep itself alive, and
+            # the picture it holds, until the garbage collector came by.
+            leg.future.add_done_callback(partial(self._on_end, number))
             if is_given_up:
-                self._leave(leg)
+                self._leave(leg, number)
 
     def give_up(self) -> None:
         """Say that nobody waits any more."""
         with self._lock:
-            self._is_given_up, leg = True, self._leg
+            self._is_given_up, leg, number = True, self._leg, self._number
         if leg is not None:
-            self._leave(leg)
+            self._leave(leg, number)
 
-    def _leave(self, leg: Leg[Any]) -> None:
+    def _leave(self, leg: Leg[Any], number: int) -> None:
         leg.give_up()
-        if leg.can_be_left and self._take(leg):
+        if leg.can_be_left and self._take(number):
             self.go_on(partial(self._journey.throw, asyncio.CancelledError()))
 
-    def _on_end(self, leg: Leg[Any], ended: "Future[Any]") -> None:
-        if not self._take(leg):
+    def _on_end(self, number: int, ended: "Future[Any]") -> None:
+        if not self._take(number):
             return
         if self._is_given_up or ended.cancelled():
             self.go_on(partial(self._journey.throw, asyncio.CancelledError()))
@@ -94,10 +99,10 @@ class _Relay(Generic[Result]):
         else:
             self.go_on(partial(self._journey.send, ended.result()))
 
-    def _take(self, leg: Leg[Any]) -> bool:
-        """End the wait for a leg, and tell whether it was still waited for."""
+    def _take(self, number: int) -> bool:
+        """End the wait for the leg of that number, and tell whether it was still waited for."""
         with self._lock:
-            if self._leg is not leg:
+            if self._leg is None or self._number != number:
                 return False
             self._leg = None
             return True

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -151,6 +153,36 @@ def test_a_leg_that_is_cancelled_by_others_cancels_the_journey() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(relayed(journey()))
+
+
+def test_what_a_leg_brought_is_freed_with_the_journey_and_not_by_the_garbage_collector() -> None:
+    """A picture is tens of megabytes; the collector comes by when thousands of small things were made."""
+
+    class Picture:
+        pass
+
+    seen: list[weakref.ref[Picture]] = []
+
+    async def carry_some() -> None:
+        workers = [Workers(1, ManualClock(), name="test") for _ in range(2)]
+
+        async def journey() -> None:
+            picture = await workers[0].call(Picture)
+            seen.append(weakref.ref(picture))
+            await workers[1].call(lambda _: None, picture)
+
+        for _ in range(20):
+            await relayed(journey())
+        for pool in workers:
+            pool.stop()
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(carry_some())
+        assert [None] * 20 == [picture() for picture in seen]
+    finally:
+        gc.enable()
 
 
 @given(
