@@ -1,13 +1,14 @@
 """Edges: how near alpha and colours come to the truth, beside what others do with the same map.
 
-    python -m benchmarks.edges --mattes DIR [--peers PYTHON]
+    python -m benchmarks.edges --mattes DIR [--skip N] [--peers PYTHON]
     python -m benchmarks.edges --photographs DIR [--megapixels 12] [--seeds 4]
 
 mattes       True mattes of a set in the layout of alphamatting.com (images/, alphas/, trimaps/). Each is
              shrunk to 320 × 320 and blurred by a pixel: the map of a perfect network. Every path makes a
-             matte of it; errors are counted in the trimap's unknown region. With ``--peers``, an interpreter
-             that has PyMatting (``make peers``), its closed form joins in: on rembg's trimap of that map
-             (above 240, below 10, both eroded by 10 pixels), and on the set's own.
+             matte of it; errors are counted in the trimap's unknown region. ``--skip`` leaves out the first
+             so many by name: those that a path was tuned on. With ``--peers``, an interpreter that has
+             PyMatting (``make peers``), its closed form joins in: on rembg's trimap of that map (above 240,
+             below 10, both eroded by 10 pixels), and on the set's own.
 photographs  Scenes of which alpha and the subject's colours are known exactly, hair included
              (``tests/composites.py``), over photographs of a folder. Two tables: colours where the true alpha
              is given, and whole paths from the ideal map. *Colour* is how far |F - F*| what shows of the
@@ -67,6 +68,7 @@ def main() -> None:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--mattes", type=Path)
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many mattes")
     parser.add_argument("--peers", type=Path, help="a Python that has PyMatting")
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--megapixels", type=float, default=12.0)
@@ -74,13 +76,13 @@ def main() -> None:
     asked = parser.parse_args()
     print_machine()
     if asked.mattes is not None:
-        measure_mattes(asked.mattes, asked.peers)
+        measure_mattes(asked.mattes, asked.peers, skip=asked.skip)
     measure_composites(asked.photographs, asked.megapixels, asked.seeds)
 
 
-def measure_mattes(folder: Path, peers: Path | None) -> None:
+def measure_mattes(folder: Path, peers: Path | None, *, skip: int) -> None:
     """Print errors against true mattes."""
-    scenes = list(_scenes(folder))
+    scenes = list(_scenes(folder))[skip:]
     found: dict[str, list[Grey]] = {
         name: [to_grey(matte(rgb, saliency)) for rgb, _, _, saliency in scenes]
         for name, matte in MATTES.items()

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
+from app.imaging.closed_form import solve_alpha
+from app.imaging.decode import Picture
+from app.imaging.matte import refine_alpha
+from app.imaging.saliency import to_grey
+from app.options import CutoutOptions, MaskOptions
+from app.telemetry import StepTimes
+from tests.fakes import ManualClock, SimulatedSource
+from tests.pictures import disc_alpha, opened, photo
+
+RGB = photo(60, 80)
+MAP = disc_alpha(32, 32, softness=0.4)
+MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
+ENOUGH_S, NONE_S = 2.0, 0.0  # on a clock that stands still
+
+
+@pytest.fixture(params=["mask", "cutout"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Either endpoint."""
+    return str(request.param)
+
+
+def test_hq_with_time_enough_is_the_solved_matte_and_warns_of_nothing(kind: str) -> None:
+    answer = answered(kind, "hq", hq_budget_s=ENOUGH_S)
+
+    assert ("hq", ()) == (answer.facts.matting, answer.facts.warnings)
+    assert_array_equal(to_grey(solve_alpha(RGB, MAP, is_time_left=lambda: True).alpha), alpha_of(answer))
+
+
+def test_hq_without_time_is_cut_short_at_the_fast_matte_and_says_so(kind: str) -> None:
+    answer = answered(kind, "hq", hq_budget_s=NONE_S)
+
+    assert ("hq", (HQ_CUT_SHORT,)) == (answer.facts.matting, answer.facts.warnings)
+    assert_array_equal(to_grey(refine_alpha(RGB, MAP)), alpha_of(answer))
+
+
+@pytest.mark.parametrize("matting", ["fast", "none"])
+def test_the_other_paths_have_no_budget(kind: str, matting: str) -> None:
+    answer = answered(kind, matting, hq_budget_s=NONE_S)
+
+    assert (matting, ()) == (answer.facts.matting, answer.facts.warnings)
+
+
+def test_where_nothing_was_seen_no_path_ran(kind: str) -> None:
+    answer = answered(kind, "hq", hq_budget_s=NONE_S, is_empty=True)
+
+    assert ("none", ()) == (answer.facts.matting, answer.facts.warnings)
+    assert 0 == alpha_of(answer).max()
+
+
+def answered(kind: str, matting: str, *, hq_budget_s: float, is_empty: bool = False) -> Answer:
+    """Carry what was seen through the steps after the network."""
+    steps, asked = StepTimes(ManualClock()), {"matting": matting}
+    saliency = np.zeros_like(MAP) if is_empty else MAP
+    seen = Seen(Picture(RGB, None, ()), saliency, is_empty, MANIFEST, provider="none", etag="")
+    if kind == "mask":
+        return finish_mask(seen, MaskOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
+    options = CutoutOptions.model_validate(asked)
+    return finish(compose_cutout(seen, options, steps, hq_budget_s=hq_budget_s), options, steps)
+
+
+def alpha_of(answer: Answer) -> NDArray[np.uint8]:
+    """Return the mask, or a cutout's alpha."""
+    pixels = opened(answer.encoded)
+    return pixels if pixels.ndim == 2 else pixels[:, :, 3]
