@@ -64,7 +64,8 @@ class Engine(BaseModel):
         2.0,
         gt=0,
         le=60,
-        description="Time that `matting=hq` may take for one picture, in seconds; then it stops at its next step.",
+        description="Time that `matting=hq` may take for one picture, in seconds; then it stops at its next "
+        "step.",
     )
     max_models: int = Field(
         3,
