@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from app.imaging.saliency import is_empty, publish, resize_saliency, stretch, to_grey
+from app.imaging.saliency import enlarge_to_grey, is_empty, publish, resize_saliency, stretch, to_grey
 
 RAW = np.random.default_rng(0).random((12, 12), dtype=np.float32) * 0.5 + 0.2
 
@@ -64,3 +66,37 @@ def test_a_published_map_is_cut_to_8_bits_before_it_is_enlarged() -> None:
     actual = publish(np.array([[0.999 / 255, 1.0]], dtype=np.float32), 1, 2)
 
     assert [[0, 255]] == actual.tolist()
+
+
+@given(
+    rows=st.integers(1, 24),
+    columns=st.integers(1, 24),
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_strips_are_within_a_level_of_the_whole_in_floating_point(
+    rows: int, columns: int, height: int, width: int, seed: int
+) -> None:
+    saliency = np.random.default_rng(seed).random((rows, columns), dtype=np.float32)
+    expected = to_grey(resize_saliency(saliency, height, width)).astype(np.int16)
+    actual = enlarge_to_grey(saliency, height, width)
+
+    assert (np.uint8, (height, width)) == (actual.dtype, actual.shape)
+    assert 1 >= np.abs(expected - actual).max()
+
+
+def test_a_level_is_missed_only_where_a_hundredth_of_it_would_tip_the_balance() -> None:
+    saliency = np.random.default_rng(0).random((320, 320), dtype=np.float32)
+    levels = resize_saliency(saliency, 1000, 700) * np.float32(255)
+    actual = enlarge_to_grey(saliency, 1000, 700)
+
+    assert 0.51 >= np.abs(levels - actual).max()
+
+
+def test_what_is_sure_stays_sure_in_strips() -> None:
+    for sure in (0, 1):
+        actual = enlarge_to_grey(np.full((20, 20), sure, dtype=np.float32), 333, 77)
+
+        assert_array_equal(actual, np.full((333, 77), 255 * sure))
