@@ -119,14 +119,14 @@ def _time_left(steps: StepTimes, budget_s: float) -> TimeLeft:
 
 def _grey_mask(seen: Seen, options: MaskOptions, is_time_left: TimeLeft) -> tuple[Grey, bool]:
     """Return the mask, and whether its matting had time to end."""
-    height, width = seen.picture.rgb.shape[:2]
     if options.size == "network":
         solved = Solved(seen.saliency, is_complete=True)
+        alpha = seen.saliency
     elif options.matting == "none" and options.threshold is None and seen.picture.own_alpha is None:
-        return publish(seen.saliency, height, width), True
+        return publish(seen.saliency, *seen.picture.rgb.shape[:2]), True
     else:
         solved = _alpha_at_source_size(seen, options.matting, is_time_left)
-    alpha = _with_own_alpha(seen, solved.alpha)
+        alpha = _with_own_alpha(seen, solved.alpha)
     if options.threshold is not None:
         return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0)), solved.is_complete
     return to_grey(alpha), solved.is_complete
@@ -155,11 +155,9 @@ def _alpha_at_source_size(seen: Seen, matting: str, is_time_left: TimeLeft) -> S
 
 
 def _with_own_alpha(seen: Seen, alpha: AlphaMatte) -> AlphaMatte:
-    """Let what was see-through in the upload stay so; a map of the network's size knows nothing of it."""
+    """Let what was see-through in the upload stay so."""
     own_alpha = seen.picture.own_alpha
-    if own_alpha is None or own_alpha.shape != alpha.shape:
-        return alpha
-    return combine_alpha(alpha, own_alpha)
+    return alpha if own_alpha is None else combine_alpha(alpha, own_alpha)
 
 
 def _facts(seen: Seen, options: MaskOptions | CutoutOptions, *, is_complete: bool) -> Facts:

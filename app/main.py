@@ -64,31 +64,11 @@ def create_app(
     service.telemetry.watch_admission(service.admission)
     service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts or {})
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(service, on_settled))
-        beside = (
-            asyncio.create_task(watch_lag(service.telemetry.lag, clock)),
-            asyncio.create_task(_tidy_up(service)),
-            asyncio.create_task(_sample(service)),
-        )
-        if restarts:
-            await loading
-        try:
-            yield
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-            await loading
-            if service.pipeline is not None:
-                await asyncio.to_thread(service.pipeline.close)
-
     app = FastAPI(
         title="Cutout",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=lambda _: _lifespan(service, on_settled, is_replacement=bool(restarts)),
         docs_url=None,
         redoc_url=None,
     )
@@ -100,6 +80,30 @@ def create_app(
     app.add_middleware(DrainGate, drain=drain)
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    service: Service, on_settled: Callable[[Service], None], *, is_replacement: bool
+) -> AsyncIterator[None]:
+    """Load beside the open door, or before it for a replacement; end the threads when the door is shut."""
+    loading = asyncio.create_task(_load(service, on_settled))
+    beside = (
+        asyncio.create_task(watch_lag(service.telemetry.lag, service.clock)),
+        asyncio.create_task(_tidy_up(service)),
+        asyncio.create_task(_sample(service)),
+    )
+    if is_replacement:
+        await loading
+    try:
+        yield
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await loading
+        if service.pipeline is not None:
+            await asyncio.to_thread(service.pipeline.close)
 
 
 def budget_of(settings: Settings) -> Budget:

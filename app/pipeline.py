@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
-from app.arrays import NetworkInput
+from app.arrays import NetworkInput, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.clock import Clock
@@ -32,14 +32,14 @@ from app.errors import DeadlineExceeded, NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
 from app.imaging.decode import Picture, decode
 from app.imaging.prepare import prepare
-from app.imaging.refine import blend_maps, choose_crop, prepare_crop
+from app.imaging.refine import Box, blend_maps, choose_crop, prepare_crop
 from app.imaging.saliency import is_empty, stretch
 from app.imaging.sniff import Header, check_size, sniff
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 
 SNIFFED_AT_ONCE_BYTES = 128 * 1024
-WORKER_STEPS = ("decode", "prepare", "matte", "compose", "encode")
+WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +168,11 @@ class Pipeline:
         box = choose_crop(seen.saliency, height, width)
         if seen.is_empty or box is None:
             return seen
-        network_input = await self._pools.decode.call(
-            prepare_crop, seen.picture.rgb, box, seen.manifest.input_size_px
-        )
+        network_input = await self._pools.decode.call(read_crop, seen, box, job.steps)
         inferred = await self._infer(seen.manifest.name, network_input, job)
         if is_empty(inferred.saliency):
             return seen
-        saliency = await self._pools.matte.call(
-            blend_maps, seen.saliency, stretch(inferred.saliency), box, height, width
-        )
-        return replace(seen, saliency=saliency, is_refined=True)
+        return await self._pools.matte.call(blend, seen, inferred.saliency, box, job.steps)
 
     async def _sniffed(self, upload: bytes) -> Header:
         """Sniff an upload; a large one on a thread, since the event loop has no milliseconds to spare."""
@@ -261,6 +256,20 @@ def read_picture(
     with steps.step("prepare"):
         network_input = prepare(picture.rgb, manifest.input_size_px)
     return etag, picture, network_input
+
+
+def read_crop(seen: Seen, box: Box, steps: StepTimes) -> NetworkInput:
+    """Return what the network takes of the subject's surroundings."""
+    with steps.step("refine"):
+        return prepare_crop(seen.picture.rgb, box, seen.manifest.input_size_px)
+
+
+def blend(seen: Seen, raw: SaliencyMap, box: Box, steps: StepTimes) -> Seen:
+    """Take over what a second look saw in the box."""
+    height, width = seen.picture.rgb.shape[:2]
+    with steps.step("refine"):
+        saliency = blend_maps(seen.saliency, stretch(raw), box, height, width)
+    return replace(seen, saliency=saliency, is_refined=True)
 
 
 def fingerprint(upload: bytes, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:

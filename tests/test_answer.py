@@ -4,6 +4,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
+from app.arrays import SaliencyMap
 from app.imaging.closed_form import solve_alpha
 from app.imaging.decode import Picture
 from app.imaging.matte import refine_alpha
@@ -53,10 +54,38 @@ def test_where_nothing_was_seen_no_path_ran(kind: str) -> None:
     assert 0 == alpha_of(answer).max()
 
 
-def answered(kind: str, matting: str, *, hq_budget_s: float, is_empty: bool = False) -> Answer:
+@pytest.mark.parametrize("side", [32, 60])
+def test_a_network_sized_mask_knows_nothing_of_the_uploads_own_alpha(side: int) -> None:
+    """Also where the picture happens to be as large as the network's map."""
+    see_through = Picture(photo(side, side), np.zeros((side, side), dtype=np.uint8), ())
+    seen = Seen(see_through, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    answer = finish_mask(seen, MaskOptions(size="network"), StepTimes(ManualClock()), hq_budget_s=ENOUGH_S)
+
+    assert_array_equal(to_grey(MAP), opened(answer.encoded))
+
+
+@pytest.mark.parametrize("clean", [0.0, 0.05])
+def test_the_verdict_is_of_the_map_as_it_was_cleaned(kind: str, clean: float) -> None:
+    speck = MAP.copy()
+    speck[0, 31] = 1
+    answer = answered(kind, "none", hq_budget_s=ENOUGH_S, saliency=speck, clean=clean)
+
+    assert (clean == 0) == answer.facts.verdict.touches_border
+    assert (clean == 0) == (answer.facts.verdict.box is not None and answer.facts.verdict.box[2] == 80)
+
+
+def answered(
+    kind: str,
+    matting: str,
+    *,
+    hq_budget_s: float,
+    is_empty: bool = False,
+    saliency: SaliencyMap = MAP,
+    clean: float = 0,
+) -> Answer:
     """Carry what was seen through the steps after the network."""
-    steps, asked = StepTimes(ManualClock()), {"matting": matting}
-    saliency = np.zeros_like(MAP) if is_empty else MAP
+    steps, asked = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
+    saliency = np.zeros_like(MAP) if is_empty else saliency
     seen = Seen(Picture(RGB, None, ()), saliency, is_empty, MANIFEST, provider="none", etag="")
     if kind == "mask":
         return finish_mask(seen, MaskOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)

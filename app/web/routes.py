@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.answer import Answer
+from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
 from app.errors import MalformedRequest
 from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
@@ -122,10 +122,12 @@ def _response(request: Request, answer: Answer) -> Response:
     }
     if answer.facts.warnings:
         headers["X-Cutout-Warnings"] = ", ".join(answer.facts.warnings)
+    # What time cut short may come out otherwise next time: a strong tag would promise the same bytes.
+    weak = "W/" if HQ_CUT_SHORT in answer.facts.warnings else ""
     if _wants_json(request.headers.get("accept", "*/*")):
-        headers["ETag"] = f'"{answer.facts.etag}-json"'
+        headers["ETag"] = f'{weak}"{answer.facts.etag}-json"'
         return JSONResponse(_as_json(request, answer), headers=headers)
-    headers["ETag"] = f'"{answer.facts.etag}"'
+    headers["ETag"] = f'{weak}"{answer.facts.etag}"'
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)
 
 

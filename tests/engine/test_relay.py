@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.engine.relay import Leg, relayed
 from app.engine.workers import Workers
+from tests.engine.held import HeldCall
 from tests.fakes import ManualClock
 
 
@@ -35,11 +36,7 @@ def test_legs_follow_each_other_and_the_last_word_is_the_journeys() -> None:
 
 
 def test_the_event_loop_is_not_woken_between_two_legs() -> None:
-    go_on = threading.Event()
-
-    def call() -> int:
-        go_on.wait(60)
-        return threading.get_ident()
+    call = HeldCall()
 
     async def carry() -> tuple[int, int]:
         workers = Workers(1, ManualClock(), name="test")
@@ -49,7 +46,7 @@ def test_the_event_loop_is_not_woken_between_two_legs() -> None:
 
         waiting = asyncio.create_task(relayed(journey()))
         await asyncio.sleep(0)
-        go_on.set()
+        call.let_go()
         threads = await waiting
         workers.stop()
         return threads
@@ -115,12 +112,7 @@ def test_a_leg_that_can_be_left_is_not_waited_for() -> None:
 
 def test_a_call_that_has_begun_is_waited_for_and_what_would_follow_is_not_begun() -> None:
     seen: list[str] = []
-    begun, go_on = threading.Event(), threading.Event()
-
-    def call() -> None:
-        begun.set()
-        go_on.wait(60)
-        seen.append("call ended")
+    call = HeldCall(lambda: seen.append("call ended"))
 
     async def leave() -> None:
         workers = Workers(1, ManualClock(), name="test")
@@ -130,11 +122,11 @@ def test_a_call_that_has_begun_is_waited_for_and_what_would_follow_is_not_begun(
             await workers.call(seen.append, "never")
 
         waiting = asyncio.create_task(relayed(journey()))
-        await asyncio.to_thread(begun.wait, 60)
+        await asyncio.to_thread(call.wait_until_begun)
         waiting.cancel()
         await asyncio.sleep(0)
         seen.append("given up")
-        go_on.set()
+        call.let_go()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         workers.stop()

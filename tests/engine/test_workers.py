@@ -1,9 +1,9 @@
 import asyncio
-import threading
 
 import pytest
 
 from app.engine.workers import Pools, Workers
+from tests.engine.held import HeldCall
 from tests.fakes import ManualClock
 
 
@@ -13,19 +13,13 @@ def test_busy_seconds_include_calls_that_still_run() -> None:
     async def work() -> list[float]:
         nonlocal workers
         workers = Workers(1, clock, name="decode")
-        begun, go_on = threading.Event(), threading.Event()
-
-        def call() -> None:
-            begun.set()
-            go_on.wait(60)
-            clock.advance(2.0)
-
+        call = HeldCall(lambda: clock.advance(2.0))
         first = asyncio.create_task(workers.run(call))
         second = asyncio.create_task(workers.run(lambda: None))
-        await asyncio.to_thread(begun.wait, 60)
+        await asyncio.to_thread(call.wait_until_begun)
         clock.advance(3.0)
         looks = [workers.busy_s(), float(workers.waiting)]
-        go_on.set()
+        call.let_go()
         await asyncio.gather(first, second)
         return [*looks, workers.busy_s(), float(workers.waiting)]
 
@@ -37,14 +31,14 @@ def test_a_call_that_has_not_begun_is_dropped_with_its_caller() -> None:
 
     async def work() -> int:
         workers = Workers(1, ManualClock(), name="decode")
-        go_on = threading.Event()
-        first = asyncio.create_task(workers.run(go_on.wait, 60))
+        call = HeldCall()
+        first = asyncio.create_task(workers.run(call))
         second = asyncio.create_task(workers.run(calls.append, "second"))
         await asyncio.sleep(0)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
-        go_on.set()
+        call.let_go()
         await first
         return workers.waiting
 
@@ -57,19 +51,13 @@ def test_a_call_that_has_begun_is_waited_for_even_if_its_caller_is_gone() -> Non
 
     async def work() -> None:
         workers = Workers(1, ManualClock(), name="decode")
-        begun, go_on = threading.Event(), threading.Event()
-
-        def call() -> None:
-            begun.set()
-            go_on.wait(60)
-            ended.append("call")
-
+        call = HeldCall(lambda: ended.append("call"))
         caller = asyncio.create_task(workers.run(call))
-        await asyncio.to_thread(begun.wait, 60)
+        await asyncio.to_thread(call.wait_until_begun)
         caller.cancel()
         await asyncio.sleep(0)
         ended.append("go on")
-        go_on.set()
+        call.let_go()
         with pytest.raises(asyncio.CancelledError):
             await caller
         ended.append("caller")
@@ -82,10 +70,10 @@ def test_a_call_that_has_begun_is_waited_for_even_if_its_caller_is_gone() -> Non
 def test_arrivals_that_decode_do_not_stand_before_those_who_are_nearly_done() -> None:
     async def work() -> str:
         pools = Pools.of(1, ManualClock())
-        go_on = threading.Event()
-        decoding = asyncio.create_task(pools.decode.run(go_on.wait, 60))
+        call = HeldCall()
+        decoding = asyncio.create_task(pools.decode.run(call))
         finished = await pools.finish.run(lambda: "finished")
-        go_on.set()
+        call.let_go()
         await decoding
         pools.stop()
         return finished

@@ -196,6 +196,20 @@ def test_cleaning_leaves_one_island(live: Live) -> None:
     assert 2 == parts  # the background and the subject
 
 
+def test_what_time_cut_short_has_a_weak_tag(live: Live) -> None:
+    """The budget of a running service is not a caller's to choose, so it is changed from within."""
+    pipeline = live.service.ready_pipeline()
+    whole = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
+    budget_s, pipeline._hq_budget_s = pipeline._hq_budget_s, 0.0
+    try:
+        cut_short = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
+    finally:
+        pipeline._hq_budget_s = budget_s
+
+    assert "hq_cut_short" == cut_short.headers["x-cutout-warnings"]
+    assert cut_short.headers["etag"] == f"W/{whole.headers['etag'].removeprefix('W/')}"
+
+
 def test_a_small_subject_is_looked_at_twice_when_asked(live: Live) -> None:
     canvas = np.full((1200, 1600, 3), 235, dtype=np.uint8)
     canvas[500:756, 700:956] = np.asarray(opened(UPLOAD).convert("RGB").resize((256, 256)))
@@ -205,6 +219,7 @@ def test_a_small_subject_is_looked_at_twice_when_asked(live: Live) -> None:
     assert ("none", "crop") == (once.headers["x-cutout-refine"], twice.headers["x-cutout-refine"])
     assert opened(once.content).size == opened(twice.content).size == (1600, 1200)
     assert once.content != twice.content
+    assert ["refine" in answer.headers["server-timing"] for answer in (once, twice)] == [False, True]
 
 
 def test_a_subject_that_fills_the_picture_is_not_looked_at_again(live: Live) -> None:
