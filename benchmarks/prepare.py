@@ -1,0 +1,97 @@
+"""Prepare: which way of shrinking a large and noisy picture keeps what the network saw in the small one.
+
+    python -m benchmarks.prepare --data DIR [--model u2netp] [--every 1] [--noise 0 5 10]
+
+Each picture of a set with masks is enlarged (bicubic) to 12 megapixels and given a camera's noise; every way
+makes an input of that, and its stretched map is compared with the map of the small picture itself by plain
+bilinear, as the authors make it (*moved*, the mean difference), and with the true mask (*MAE*). The service's
+own rule is ``app.imaging.prepare``.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from app.arrays import NetworkInput, Rgb, SaliencyMap
+from app.engine.clock import SystemClock
+from app.engine.device import probe
+from app.engine.loading import Loader
+from app.imaging.prepare import prepare
+from app.imaging.saliency import stretch
+from app.imaging.tiles import shrink
+from benchmarks.report import ROOT, print_machine, print_table
+from model_export.samples import find_samples, read_grey
+
+LARGE_PX = 12_000_000
+
+
+def _bilinear(rgb: Rgb, side: int) -> NetworkInput:
+    return np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _averaged_to(times: int) -> Callable[[Rgb, int], NetworkInput]:
+    """Average by a whole factor to at least so many network sizes, then go on as the authors do."""
+    return lambda rgb, side: _bilinear(shrink(rgb, max(1, min(rgb.shape[:2]) // (times * side))), side)
+
+
+WAYS: Mapping[str, Callable[[Rgb, int], NetworkInput]] = {
+    "plain bilinear": _bilinear,
+    "the service's": prepare,
+    "averaged to 1 to 2 times": _averaged_to(1),
+    "averaged to 3 times and more": _averaged_to(3),
+    "area average": lambda rgb, side: np.asarray(
+        cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8
+    ),
+}
+
+
+def main() -> None:
+    """Print a table."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="u2netp")
+    parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
+    parser.add_argument("--every", type=int, default=1, help="take every so many pictures")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 5.0, 10.0], help="levels of 255")
+    asked = parser.parse_args()
+    print_machine()
+    loader = Loader(
+        asked.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=1, clock=SystemClock()
+    )
+    session = loader.load(asked.model).session
+    side = session.manifest.input_size_px
+
+    def seen(network_input: NetworkInput) -> SaliencyMap:
+        return stretch(session.infer(network_input[None])[0])
+
+    found: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    samples = find_samples(asked.data).samples[:: asked.every]
+    for number, sample in enumerate(samples):
+        with Image.open(sample.picture) as stored:
+            small = np.asarray(stored.convert("RGB"))
+        truth = read_grey(sample.truth) >= 128
+        original = seen(_bilinear(small, side))
+        factor = (LARGE_PX / (small.shape[0] * small.shape[1])) ** 0.5
+        large = cv2.resize(small, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        for sigma in asked.noise:
+            noise = np.random.default_rng(number).normal(0, sigma, large.shape).astype(np.float32)
+            noisy = np.clip(np.rint(large + noise), 0, 255).astype(np.uint8)
+            for way, shrunk in WAYS.items():
+                saliency = seen(shrunk(noisy, side))
+                enlarged = cv2.resize(saliency, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+                moved, error = np.abs(saliency - original).mean(), np.abs(enlarged - truth).mean()
+                found.setdefault((way, sigma), []).append((float(moved), float(error)))
+    print(f"## {asked.model}, {len(samples)} pictures of {asked.data.name}, enlarged to 12 megapixels\n")
+    header = ("way", *(f"noise {sigma:g}: moved / MAE" for sigma in asked.noise))
+    means = {key: np.mean(values, axis=0) for key, values in found.items()}
+    rows = [(w, *(f"{means[w, s][0]:.4f} / {means[w, s][1]:.4f}" for s in asked.noise)) for w in WAYS]
+    print_table(header, rows)
+
+
+if __name__ == "__main__":
+    main()
