@@ -43,7 +43,7 @@ bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, ma
 	$(VENV)/bin/python -m benchmarks.encode
 	$(VENV)/bin/python -m benchmarks.matte
 	$(VENV)/bin/python -m benchmarks.decode
-	$(VENV)/bin/python -m benchmarks.edges
+	$(VENV)/bin/python -m benchmarks.edges --megapixels 2
 	$(VENV)/bin/python -m benchmarks.engine --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.departures --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.hang
