@@ -25,6 +25,7 @@ from prometheus_client import start_http_server
 from app.cli.supervise import ALIVE, READY, STUCK, Inherited
 from app.engine.device import CPU
 from app.engine.memory import hold_little_memory
+from app.engine.priority import step_forward
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
@@ -64,6 +65,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
     metrics_url = _serve_metrics(service)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     hold_little_memory()
+    step_forward()
     config = uvicorn.Config(
         service_app,
         http="h11",

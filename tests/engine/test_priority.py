@@ -1,5 +1,8 @@
 import asyncio
+import ctypes
 import os
+import platform
+import struct
 import sys
 import threading
 
@@ -8,7 +11,7 @@ import pytest
 from app.engine.batching import Batcher
 from app.engine.clock import SystemClock
 from app.engine.planning import BatchLimits
-from app.engine.priority import NICENESS
+from app.engine.priority import NICENESS, SHORT_SLICE_NS, step_forward
 from app.engine.workers import Workers
 from tests.fakes import RecordingObserver, SimulatedBackend, SimulatedRun
 from tests.pictures import noise
@@ -18,6 +21,38 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux know
 
 def niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def slice_ns() -> int:
+    """Ask the kernel for the calling thread's slice (``sched_getattr``)."""
+    attributes = ctypes.create_string_buffer(56)
+    call = {"x86_64": 315, "aarch64": 275}[platform.machine()]
+    assert ctypes.CDLL(None).syscall(call, 0, attributes, 56, 0) == 0
+    return int(struct.unpack_from("Q", attributes, 24)[0])
+
+
+def grants_slices() -> bool:
+    release = platform.release().split(".")
+    return platform.machine() in ("x86_64", "aarch64") and (int(release[0]), int(release[1])) >= (6, 12)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not grants_slices(), reason="this kernel grants no slices")
+def test_the_event_loop_has_short_slices_and_its_workers_have_not() -> None:
+    seen: list[int] = []
+
+    def serve() -> None:
+        usual = slice_ns()
+        step_forward()
+        workers = Workers(1, SystemClock(), name="test")
+        seen.extend((usual, slice_ns(), asyncio.run(workers.run(slice_ns))))
+        workers.stop()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+
+    assert [seen[0], SHORT_SLICE_NS, seen[0]] == seen
+    assert seen[0] > SHORT_SLICE_NS
 
 
 def test_a_worker_stands_behind_the_event_loop() -> None:
