@@ -6,11 +6,12 @@ batcher   A simulated network (5 ms a run and 1 ms a picture, batches of 32, alw
           against the theory 32/(5 + 32 · 1), and against the same network in a bare loop.
 network   The real network on decoded pictures, through the batcher, against its session in a bare
           loop with the same threads. Short rounds of both alternate; the median of their ratios counts.
-overhead  ``benchmarks.noop`` at half of what it can do: a request of 100 kB (a 64 × 64 JPEG, the rest
-          of it a comment, so that decoding is next to nothing) to ``/v1/mask``. The overhead is what
-          the client waits from the intended instant, less the steps in ``Server-Timing`` that work on
-          pixels (decode, prepare, infer, matte, compose, encode). Beside it, what a client waits for a
-          FastAPI route that only reads the body, at the same rate: the floor on this machine.
+overhead  ``benchmarks.noop`` on one core, at half of what it can do, the client on another: a request of
+          100 kB (a 64 × 64 JPEG, the rest of it a comment, so that decoding is next to nothing) to
+          ``/v1/mask``. The overhead is what the client waits from the intended instant, less the steps in
+          ``Server-Timing`` that work on pixels (decode, prepare, infer, matte, compose, encode). Beside
+          it, what a client waits for a FastAPI route that only reads the body, at the same rate: the
+          floor on this machine.
 journey   JPEG uploads over HTTP against the bound that the cores allow: cores, less what the client
           and other programs took of them meanwhile, divided by the processor time of one request in a
           serial run. Only on a CPU; with a GPU this bound means nothing. Also how late the event loop was.
@@ -18,10 +19,13 @@ journey   JPEG uploads over HTTP against the bound that the cores allow: cores, 
 
 import argparse
 import asyncio
+import gc
 import io
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -56,12 +60,13 @@ def main() -> None:
 def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
     """Print what a request costs besides its picture."""
     shot = Shot("/v1/mask", _padded_jpeg(100_000))
-    command = (sys.executable, "-m", "benchmarks.noop")
     settings = {"CUTOUT_MODELS": model, "CUTOUT_WEB__PORT": "0"}
-    with Server(model, models_dir, settings, command=command) as server:
-        capacity, results = asyncio.run(_at_half_load(server, shot, seconds))
-    with Server(model, models_dir, settings, command=(*command, "--bare")) as server:
-        bare = asyncio.run(_paced(server, shot, capacity / 2, seconds))
+    with _client_on_its_own_core() as core:
+        command = (sys.executable, "-m", "benchmarks.noop", "--core", str(core))
+        with Server(model, models_dir, settings, command=command) as server:
+            capacity, results = asyncio.run(_at_half_load(server, shot, seconds))
+        with Server(model, models_dir, settings, command=(*command, "--bare")) as server:
+            bare = asyncio.run(_paced(server, shot, capacity / 2, seconds))
     floor_s = [r.latency_s for r in bare if r.status == 200]
     steps = [_step_seconds(r.server_timing) for r in results if r.status == 200]
     waits = [r.latency_s for r in results if r.status == 200]
@@ -73,6 +78,7 @@ def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
         ("client waits", waits),
         ("client waits for a bare route", floor_s),
         ("in the server, without steps on pixels", inside),
+        ("client left late", [r.sent_late_s for r in results if r.status == 200]),
     ]
     rows += [(name, [s[name] for s in steps if name in s]) for name in (*PIXEL_STEPS, "receive", "batch")]
     shown = [
@@ -91,6 +97,21 @@ def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
     )
 
 
+@contextmanager
+def _client_on_its_own_core() -> Iterator[int]:
+    """Keep the client on one core, and its garbage collector still; hands out another core for the server."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("The overhead part needs a core for the client and one for the server.")
+    os.sched_setaffinity(0, {cores[1]})
+    gc.disable()
+    try:
+        yield cores[0]
+    finally:
+        gc.enable()
+        os.sched_setaffinity(0, cores)
+
+
 async def _at_half_load(server: Server, shot: Shot, seconds: float) -> tuple[float, list[Result]]:
     client = Client(server.host, server.port)
     await closed_loop(client, lambda _: shot, clients=4, seconds=1)
@@ -102,7 +123,7 @@ async def _at_half_load(server: Server, shot: Shot, seconds: float) -> tuple[flo
 
 async def _paced(server: Server, shot: Shot, rate: float, seconds: float) -> list[Result]:
     client = Client(server.host, server.port)
-    results = await open_loop(client, lambda _: shot, rate=rate, seconds=2 * seconds)
+    results = await open_loop(client, lambda _: shot, rate=rate, seconds=2 * seconds, has_own_core=True)
     await client.close()
     return results
 

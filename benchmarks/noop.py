@@ -1,16 +1,19 @@
 """No-op: the service with a network that does nothing, for measuring what everything else costs.
 
-    python -m benchmarks.noop [--bare]
+    python -m benchmarks.noop [--bare] [--core 0]
 
 Serves like ``cutout serve`` with the same routes, admission, worker threads and batcher; only the
 backend of the batcher is ``tests.fakes.SimulatedBackend`` without any time to spend. Prints the two
 lines that ``benchmarks.server.Server`` looks for. ``benchmarks.engine`` starts it.
 
 With ``--bare`` a FastAPI application of one route reads the body and answers with as many bytes: the
-floor below which nothing that is served in this way can come on the same machine.
+floor below which nothing that is served in this way can come on the same machine. ``--core`` is the one core
+to run on.
 """
 
+import argparse
 import gc
+import os
 import socket
 import sys
 
@@ -23,6 +26,7 @@ from app.cli.worker import SWITCH_INTERVAL_S
 from app.engine.batching import Batcher
 from app.engine.clock import SystemClock
 from app.engine.planning import BatchLimits
+from app.engine.priority import step_forward
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import read_settings
@@ -32,9 +36,16 @@ from tests.fakes import SimulatedBackend
 
 def main() -> None:
     """Serve until told to stop."""
+    parser = argparse.ArgumentParser(description="Serve with a network that does nothing.")
+    parser.add_argument("--bare", action="store_true", help="serve one route that does nothing instead")
+    parser.add_argument("--core", type=int, help="the one core to run on")
+    asked = parser.parse_args()
+    if asked.core is not None:
+        os.sched_setaffinity(0, {asked.core})
     settings = read_settings()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    if "--bare" in sys.argv:
+    step_forward()
+    if asked.bare:
         serve_bare(_listen("127.0.0.1", settings.web.port))
         return
     configure_logs(settings.log_format)
