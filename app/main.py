@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import health, routes
 from app.web.drain import Drain, DrainGate
+from app.web.gate import TimeGate
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
 from app.web.problems import ProblemWall, on_framework_error
@@ -76,6 +77,7 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(health.router)
     app.add_exception_handler(HTTPException, on_framework_error)
+    app.add_middleware(TimeGate, service=service)
     app.add_middleware(ProblemWall)
     app.add_middleware(DrainGate, drain=drain)
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)

@@ -127,7 +127,13 @@ class Pipeline:
             check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
             pixels = header.width_px * header.height_px
             per_picture_s = self._batcher.per_picture_s(name)
-            self.check_time(job, pixels=pixels, per_picture_s=per_picture_s, runs=_runs(options))
+            self.check_time(
+                job.deadline_s,
+                pixels=pixels,
+                pixels_in_flight=job.permit.pixels_in_flight,
+                per_picture_s=per_picture_s,
+                runs=_runs(options),
+            )
             job.permit.hold_pixels(min(pixels + _pixels_beside(pixels, options), self._limit_px))
         if name not in self.models.sessions:
             with job.steps.step("load"):
@@ -181,7 +187,13 @@ class Pipeline:
         return await self._sniffing.run(sniff, upload)
 
     def check_time(
-        self, job: Job, *, pixels: int = 0, per_picture_s: float | None = None, runs: int = 1
+        self,
+        deadline_s: float,
+        *,
+        pixels: int = 0,
+        pixels_in_flight: int = 0,
+        per_picture_s: float | None = None,
+        runs: int = 1,
     ) -> None:
         """Refuse at once what cannot be finished in time; an idle server tries, and so learns better.
 
@@ -198,10 +210,10 @@ class Pipeline:
         total_s = self.forecast.total_s(
             per_picture_s=per_picture_s,
             pixels=pixels,
-            pixels_in_flight=job.permit.pixels_in_flight,
+            pixels_in_flight=pixels_in_flight,
             runs=runs,
         )
-        allowed_s = job.deadline_s - self._clock.now_s()
+        allowed_s = deadline_s - self._clock.now_s()
         if total_s > allowed_s:
             raise Overloaded("time", retry_after_s=retry_after_s(total_s, allowed_s))
 

@@ -1,5 +1,6 @@
 """Journal: what is known of one request, gathered on its way and written down at its end."""
 
+import math
 import re
 import uuid
 from dataclasses import dataclass, field
@@ -16,11 +17,15 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 
 @dataclass(slots=True)
 class Journal:
-    """The facts of one request; ``outcome`` is ``ok`` or the slug of a problem."""
+    """The facts of one request; ``outcome`` is ``ok`` or the slug of a problem.
+
+    Instants are those of the service's clock; ``deadline_s`` is that of a request that brings a picture.
+    """
 
     request_id: str
     steps: StepTimes
     started_s: float
+    deadline_s: float = math.inf
     outcome: str = "ok"
     traceparent: str | None = None
     model: str | None = None

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 
 from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
-from app.errors import MalformedRequest
 from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
 from app.pipeline import Job
 from app.web.departure import unless_departed
@@ -74,10 +73,8 @@ async def _answer(
     """Carry one request from its first byte to its answer; the permit ends before the writing."""
     journal = journal_of(request.scope)
     limits = service.settings.limits
-    deadline_s = journal.started_s + _allowed_s(request, limits.deadline_s)
     with service.admission.enter() as permit:
-        job = Job(permit, journal.steps, deadline_s)
-        service.ready_pipeline().check_time(job)
+        job = Job(permit, journal.steps, journal.deadline_s)
         with journal.steps.step("receive"):
             body = await read_body(
                 request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
@@ -90,16 +87,6 @@ async def _answer(
         answer = await unless_departed(request, carry(envelope.upload, options, job))
     journal.note(answer)
     return _response(request, answer)
-
-
-def _allowed_s(request: Request, longest_s: float) -> float:
-    """Return the seconds a request has: its ``X-Request-Timeout-Ms``, or the server's if that is less."""
-    text = request.headers.get("x-request-timeout-ms")
-    if text is None:
-        return longest_s
-    if not text.isascii() or not text.isdigit() or not int(text[:10]) > 0:
-        raise MalformedRequest("The X-Request-Timeout-Ms header is not a whole number of milliseconds.")
-    return min(int(text[:10]) / 1000, longest_s)
 
 
 async def _open(request: Request, body: bytes) -> Envelope:
