@@ -82,9 +82,9 @@ def _solved(
 
     Conjugate gradients with a diagonal preconditioner, over the change of alpha alone.
     """
-    if not is_time_left():
+    laplacian = matting_laplacian(rgb, wanted, epsilon=_EPSILON, is_time_left=is_time_left)
+    if laplacian is None:
         return guess, False
-    laplacian = matting_laplacian(rgb, wanted, epsilon=_EPSILON)
     places = np.flatnonzero(wanted)
     spread = np.zeros(guess.size, dtype=np.float32)
 

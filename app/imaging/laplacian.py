@@ -9,6 +9,7 @@ References:
     Levin, Lischinski and Weiss, "A Closed-Form Solution to Natural Image Matting", TPAMI 2008.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,16 +57,19 @@ class Laplacian:
         return total
 
 
-def matting_laplacian(guide: Rgb, wanted: Mask, *, epsilon: float) -> Laplacian:
+def matting_laplacian(
+    guide: Rgb, wanted: Mask, *, epsilon: float, is_time_left: Callable[[], bool]
+) -> Laplacian | None:
     """Build the matting Laplacian of a picture around the wanted pixels.
 
     Args:
         guide: (H, W, 3), at least 3 pixels each way.
         wanted: (H, W), the pixels whose alpha is sought.
         epsilon: Regularisation: the colour variance below which a window counts as flat, colours in [0, 1].
+        is_time_left: Asked every few thousand windows.
 
     Returns:
-        At most 180 bytes a pixel of the picture, where all are wanted.
+        At most 180 bytes a pixel of the picture, where all are wanted; ``None`` when time ran out.
     """
     height, width = wanted.shape
     rows, columns = np.nonzero(wanted)
@@ -78,6 +82,8 @@ def matting_laplacian(guide: Rgb, wanted: Mask, *, epsilon: float) -> Laplacian:
     colours = guide.reshape(-1, 3)
     basis = np.empty((*pixels.shape, 4), dtype=np.float32)
     for part in _parts(pixels.shape[1]):
+        if not is_time_left():
+            return None
         basis[:, part] = _basis(colours[pixels[:, part]] / np.float64(255), epsilon)
     return Laplacian(pixels, basis)
 
