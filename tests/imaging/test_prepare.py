@@ -8,6 +8,13 @@ from app.imaging.prepare import prepare
 from tests.pictures import flat, noise, photo
 
 
+def detailed(height: int, width: int) -> Rgb:
+    """Build a picture with detail of the finest kind, but not everywhere, as noise is."""
+    rgb = noise((height, width, 3))
+    rgb[:, : width // 2] = 120
+    return rgb
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 500), (500, 1), (7, 9), (320, 320), (3300, 200)])
 def test_any_picture_becomes_the_networks_square(height: int, width: int) -> None:
     actual = prepare(flat(height, width, (10, 20, 30)), 320)
@@ -25,7 +32,7 @@ def test_a_picture_of_the_networks_size_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (50, 41), (319, 100)])
 def test_up_to_ten_sides_it_is_plain_bilinear_without_antialiasing(height: int, width: int) -> None:
     """One grey level of slack: OpenCV interpolates in fixed point."""
-    rgb = noise((height, width, 3))
+    rgb = detailed(height, width)
     actual = prepare(rgb, 32)
 
     assert np.abs(actual.astype(float) - _bilinear(rgb, 32)).max() <= 1
@@ -33,7 +40,7 @@ def test_up_to_ten_sides_it_is_plain_bilinear_without_antialiasing(height: int, 
 
 def test_from_ten_sides_on_whole_blocks_are_averaged_first() -> None:
     """320 is 2 × 160 = 2 × 5 × 32: blocks of two, then bilinear. The mean of four bytes is rounded first."""
-    rgb = noise((320, 320, 3))
+    rgb = detailed(320, 320)
     blocks = np.rint(rgb.reshape(160, 2, 160, 2, 3).mean(axis=(1, 3)))
     actual = prepare(rgb, 32)
 
@@ -41,11 +48,28 @@ def test_from_ten_sides_on_whole_blocks_are_averaged_first() -> None:
 
 
 def test_each_side_is_averaged_by_its_own_factor() -> None:
-    rgb = noise((64, 640, 3))
+    rgb = detailed(64, 640)
     blocks = np.rint(rgb.reshape(64, 160, 4, 3).mean(axis=2))
     actual = prepare(rgb, 32)
 
     assert np.abs(actual.astype(float) - _bilinear(blocks, 32)).max() <= 1
+
+
+@pytest.mark.parametrize(("side", "factor"), [(64, 2), (96, 3), (320, 10), (350, 10)])
+def test_a_noisy_picture_is_averaged_further(side: int, factor: int) -> None:
+    """350 is averaged to 35 of 10 each, then bilinear."""
+    rgb = noise((side, side, 3))
+    blocks = np.rint(rgb.reshape(side // factor, factor, side // factor, factor, 3).mean(axis=(1, 3)))
+    actual = prepare(rgb, 32)
+
+    assert np.abs(actual.astype(float) - _bilinear(blocks, 32)).max() <= 1
+
+
+def test_below_two_sides_a_noisy_picture_is_left_to_plain_bilinear() -> None:
+    rgb = noise((63, 63, 3))
+    actual = prepare(rgb, 32)
+
+    assert np.abs(actual.astype(float) - _bilinear(rgb, 32)).max() <= 1
 
 
 def test_a_remainder_that_fills_no_block_does_not_shift_the_picture() -> None:
