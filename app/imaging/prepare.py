@@ -20,7 +20,7 @@ from app.imaging.noise import estimate_noise
 
 _AVERAGED_TO = 5  # network sides at least; 4 is too smooth for the published maps, 6 lets 12 MP alias
 _NOISY_AVERAGED_TO = 1
-_NOISY = 0.8  # levels of 255: a camera's 4 or 5 after JPEG at quality 90; clean photos have up to 0.35
+_NOISY = 0.8  # levels of 255: a camera's 4 or 5 after JPEG at quality 90; clean photos have up to 0.5
 
 
 def prepare(rgb: Rgb, input_size_px: int) -> NetworkInput:
