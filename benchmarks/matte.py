@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from app.arrays import AlphaMatte, Rgb, SaliencyMap
+from app.engine.memory import hold_little_memory
 from app.imaging.closed_form import solve_alpha
 from app.imaging.foreground import estimate_foreground
 from app.imaging.guided import fit_colour_model
@@ -32,6 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)
+    hold_little_memory()  # as the process that serves does: fresh arrays cost more there
     for megapixels in options.megapixels:
         _measure(megapixels, options.runs, skip_full=options.skip_full)
 

@@ -59,25 +59,32 @@ def estimate_foreground(rgb: Rgb, alpha: AlphaMatte) -> Rgb:
 
 
 def _coarse_pair(rgb: _Float, alpha: AlphaMatte) -> _Float:
-    """Estimate F and B on the coarse grid: (h, w, 6), in 0 to 255."""
-    opacity = alpha[:, :, None]
-    foreground = background = rgb
+    """Estimate F and B on the coarse grid: (h, w, 6), in 0 to 255.
+
+    Works in arrays that are made once: in the server, fresh ones of a megabyte cost more than the sums.
+    """
+    opacities = alpha[:, :, None], 1 - alpha[:, :, None]
+    weights = [opacity * opacity for opacity in opacities]
+    colours, means = [rgb.copy(), rgb.copy()], [np.empty_like(rgb), np.empty_like(rgb)]
+    share, lacking = np.empty_like(rgb), np.empty_like(rgb)
     for radius in _RADII:
         radius_px = max(1, round(radius * max(alpha.shape) / _COARSE_SIDE_PX))
-        mean_foreground = _averaged(foreground, opacity * opacity, radius_px)
-        mean_background = _averaged(background, (1 - opacity) * (1 - opacity), radius_px)
-        lacking = rgb - opacity * mean_foreground - (1 - opacity) * mean_background
-        foreground = np.clip(mean_foreground + opacity * lacking, 0, 255)
-        background = np.clip(mean_background + (1 - opacity) * lacking, 0, 255)
-    return np.dstack([mean_foreground, mean_background]).astype(np.float32, copy=False)
+        np.copyto(lacking, rgb)
+        for opacity, weight, colour, mean in zip(opacities, weights, colours, means, strict=True):
+            _average(np.multiply(colour, weight, out=share), weight, radius_px, out=mean)
+            lacking -= np.multiply(opacity, mean, out=share)
+        for opacity, colour, mean in zip(opacities, colours, means, strict=True):
+            np.add(mean, np.multiply(opacity, lacking, out=share), out=colour)
+            np.clip(colour, 0, 255, out=colour)
+    return np.dstack(means).astype(np.float32, copy=False)
 
 
-def _averaged(colours: _Float, weight: _Float, radius_px: int) -> _Float:
-    """Average colours over square windows, by weight."""
+def _average(weighed: _Float, weight: _Float, radius_px: int, *, out: _Float) -> None:
+    """Average colours, which come times their weight, over square windows."""
     size = (2 * radius_px + 1, 2 * radius_px + 1)
-    total = np.asarray(cv2.blur(colours * weight, size), dtype=np.float32)
+    cv2.blur(weighed, size, dst=out)
     weights = np.asarray(cv2.blur(weight, size), dtype=np.float32)
-    return total / (weights[:, :, None] + np.float32(_EPSILON))
+    out /= weights[:, :, None] + np.float32(_EPSILON)
 
 
 def _unmixed(rgb: Rgb, alpha: AlphaMatte, pair: _Float) -> Rgb:
