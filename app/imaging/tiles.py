@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 Tile: TypeAlias = tuple[slice, slice]
 _Scalar = TypeVar("_Scalar", np.uint8, np.float32)
 
-_TILE_PX = (
-    128  # a tile's arrays stay in the second-level cache, and below the size that the server maps afresh
-)
+_TILE_PX = 128  # a tile's arrays stay in the second-level cache, and below ``MAPPED_FROM_BYTES``
 
 
 def shrink(pixels: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:

@@ -2,6 +2,7 @@ import asyncio
 import ctypes
 import os
 import platform
+import re
 import struct
 import sys
 import threading
@@ -32,8 +33,9 @@ def slice_ns() -> int:
 
 
 def grants_slices() -> bool:
-    release = platform.release().split(".")
-    return platform.machine() in ("x86_64", "aarch64") and (int(release[0]), int(release[1])) >= (6, 12)
+    release = re.match(r"(\d+)\.(\d+)", platform.release())
+    is_known = platform.machine() in ("x86_64", "aarch64")
+    return is_known and release is not None and tuple(map(int, release.groups())) >= (6, 12)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not grants_slices(), reason="this kernel grants no slices")

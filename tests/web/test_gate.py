@@ -42,13 +42,13 @@ def test_what_brings_no_picture_passes_through_a_crowd(live: Live) -> None:
     assert answers == [200, 405, 200]
 
 
-@given(st.integers(1, 10**12), st.floats(0.001, 3600))
+@given(st.integers(1, 10**10 - 1), st.floats(0.001, 3600))
 def test_a_request_has_what_it_asks_for_but_no_more_than_the_server_gives(
     asked_ms: int, longest_s: float
 ) -> None:
     allowed_s = allowed_seconds(Headers({"X-Request-Timeout-Ms": str(asked_ms)}), longest_s)
 
-    assert math.isclose(allowed_s, min(int(str(asked_ms)[:10]) / 1000, longest_s))
+    assert math.isclose(allowed_s, min(asked_ms / 1000, longest_s))
     assert allowed_seconds(Headers(), longest_s) == longest_s
 
 
