@@ -1,7 +1,8 @@
 """Gate: what cannot be answered in time is refused before anything else looks at it.
 
 In a flood nearly every request ends here, and while the event loop refuses one, a network that runs on all
-cores waits for the core it took. So this stands before the framework's routing, and costs a quarter less than behind it.
+cores waits for the core it took. So this stands before the framework's routing, where a refusal costs a
+quarter less than behind it.
 """
 
 from starlette.datastructures import Headers
