@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Rgb
-from app.imaging.tiles import enlarge_tile, shrink, tiles_of
+from app.imaging.tiles import enlarge_tile, extent, shrink, tiles_of
 
 _COARSE_SIDE_PX = 512  # about an eighth of a 12-megapixel picture's longer side
 _RADII = (24, 11, 4, 2, 1)  # of the neighbourhoods, in parts of ``_COARSE_SIDE_PX`` to the longer side
 _EPSILON = 1e-7  # keeps the quotient finite where nothing of the subject, or of the background, is near
+
+_UNMIXED = ((0, 0), (1, 1))  # extents of tiles that are all background or all subject
 
 _Float = NDArray[np.float32]
 
@@ -51,45 +53,59 @@ def estimate_foreground(rgb: Rgb, alpha: AlphaMatte) -> Rgb:
     pair = _coarse_pair(shrink(rgb, scale).astype(np.float32), shrink(alpha, scale))
     foreground = rgb.copy()
     for tile in tiles_of(height, width, multiple_px=scale):
-        is_mixed = (alpha[tile] > 0) & (alpha[tile] < 1)
-        if is_mixed.any():
+        if extent(alpha[tile]) not in _UNMIXED:
             unmixed = _unmixed(rgb[tile], alpha[tile], enlarge_tile(pair, tile, scale))
-            np.copyto(foreground[tile], unmixed, where=is_mixed[:, :, None])
+            is_mixed = (alpha[tile] > 0) & (alpha[tile] < 1)
+            cv2.copyTo(unmixed, is_mixed.view(np.uint8), foreground[tile])
     return foreground
 
 
 def _coarse_pair(rgb: _Float, alpha: AlphaMatte) -> _Float:
     """Estimate F and B on the coarse grid: (h, w, 6), in 0 to 255.
 
-    Works in arrays that are made once: in the server, fresh ones of a megabyte cost more than the sums.
+    Works plane by plane, in arrays that are made once: where alpha meets three interleaved colours, numpy
+    goes through them three at a time, and fresh arrays of a megabyte cost the server more than the sums.
     """
-    opacities = alpha[:, :, None], 1 - alpha[:, :, None]
+    opacities = alpha, 1 - alpha
     weights = [opacity * opacity for opacity in opacities]
-    colours, means = [rgb.copy(), rgb.copy()], [np.empty_like(rgb), np.empty_like(rgb)]
-    share, lacking = np.empty_like(rgb), np.empty_like(rgb)
+    planes = [np.asarray(plane, dtype=np.float32) for plane in cv2.split(rgb)]
+    estimates = [[plane.copy() for plane in planes] for _ in opacities]
+    means = [[np.empty_like(plane) for plane in planes] for _ in opacities]
+    share, lacking = np.empty_like(alpha), np.empty_like(alpha)
     for radius in _RADII:
         radius_px = max(1, round(radius * max(alpha.shape) / _COARSE_SIDE_PX))
-        np.copyto(lacking, rgb)
-        for opacity, weight, colour, mean in zip(opacities, weights, colours, means, strict=True):
-            _average(np.multiply(colour, weight, out=share), weight, radius_px, out=mean)
-            lacking -= np.multiply(opacity, mean, out=share)
-        for opacity, colour, mean in zip(opacities, colours, means, strict=True):
-            np.add(mean, np.multiply(opacity, lacking, out=share), out=colour)
-            np.clip(colour, 0, 255, out=colour)
-    return np.dstack(means).astype(np.float32, copy=False)
+        nearby = [_average(weight, radius_px) + np.float32(_EPSILON) for weight in weights]
+        for channel, plane in enumerate(planes):
+            np.copyto(lacking, plane)
+            for side, opacity in enumerate(opacities):
+                mean = means[side][channel]
+                np.multiply(estimates[side][channel], weights[side], out=share)
+                _average(share, radius_px, out=mean)
+                mean /= nearby[side]
+                lacking -= np.multiply(opacity, mean, out=share)
+            for side, opacity in enumerate(opacities):
+                estimate = estimates[side][channel]
+                np.add(means[side][channel], np.multiply(opacity, lacking, out=share), out=estimate)
+                np.clip(estimate, 0, 255, out=estimate)
+    return np.asarray(cv2.merge([*means[0], *means[1]]), dtype=np.float32)
 
 
-def _average(weighed: _Float, weight: _Float, radius_px: int, *, out: _Float) -> None:
-    """Average colours, which come times their weight, over square windows."""
+def _average(plane: _Float, radius_px: int, *, out: _Float | None = None) -> _Float:
+    """Average a plane over square windows."""
     size = (2 * radius_px + 1, 2 * radius_px + 1)
-    cv2.blur(weighed, size, dst=out)
-    weights = np.asarray(cv2.blur(weight, size), dtype=np.float32)
-    out /= weights[:, :, None] + np.float32(_EPSILON)
+    return np.asarray(cv2.blur(plane, size, dst=out), dtype=np.float32)
 
 
 def _unmixed(rgb: Rgb, alpha: AlphaMatte, pair: _Float) -> Rgb:
     """Move F at full resolution by what the mixture of F and B lacks of the colour seen."""
-    opacity, foreground, background = alpha[:, :, None], pair[:, :, :3], pair[:, :, 3:]
-    lacking = rgb - opacity * foreground - (1 - opacity) * background
-    moved = np.clip(foreground + opacity * lacking, 0, 255)
-    return np.asarray(np.rint(moved), dtype=np.uint8)
+    planes = cv2.split(pair)
+    transparency = 1 - alpha
+    moved = np.empty_like(rgb)
+    for channel, (foreground, background) in enumerate(zip(planes[:3], planes[3:], strict=True)):
+        lacking = rgb[:, :, channel] - alpha * foreground
+        lacking -= transparency * background
+        lacking *= alpha
+        lacking += foreground
+        np.clip(lacking, 0, 255, out=lacking)
+        moved[:, :, channel] = np.rint(lacking, out=lacking)
+    return moved

@@ -36,19 +36,21 @@ def fit_colour_model(
         blurred = cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REFLECT)
         return np.asarray(blurred, dtype=np.float64)
 
-    colours, wanted = guide.astype(np.float64), target.astype(np.float64)
-    mean_colours, mean_wanted = mean(colours), mean(wanted)
-    covariance = [
-        mean(colours[:, :, i] * colours[:, :, j]) - mean_colours[:, :, i] * mean_colours[:, :, j]
-        for i, j in _PAIRS
+    colours = [np.asarray(plane, dtype=np.float64) for plane in cv2.split(guide)]
+    wanted = target.astype(np.float64)
+    mean_colours, mean_wanted = [mean(colour) for colour in colours], mean(wanted)
+    covariance = [mean(colours[i] * colours[j]) - mean_colours[i] * mean_colours[j] for i, j in _PAIRS]
+    correlation = [
+        mean(colour * wanted) - mean_colour * mean_wanted
+        for colour, mean_colour in zip(colours, mean_colours, strict=True)
     ]
-    correlation = mean(colours * wanted[:, :, None]) - mean_colours * mean_wanted[:, :, None]
     slopes = _solve(covariance, correlation, epsilon)
-    offset = mean_wanted - np.sum(slopes * mean_colours, axis=2)
-    return mean(np.dstack([slopes, offset])).astype(np.float32)
+    explained = sum(slope * mean_colour for slope, mean_colour in zip(slopes, mean_colours, strict=True))
+    models = [mean(coefficient) for coefficient in (*slopes, mean_wanted - explained)]
+    return np.asarray(cv2.merge([model.astype(np.float32) for model in models]), dtype=np.float32)
 
 
-def _solve(covariance: list[_Float64], correlation: _Float64, epsilon: float) -> _Float64:
+def _solve(covariance: list[_Float64], correlation: list[_Float64], epsilon: float) -> list[_Float64]:
     """Solve (covariance + epsilon · identity) · slopes = correlation at each pixel, by cofactors."""
     rr, rg, rb, gg, gb, bb = covariance
     rr, gg, bb = rr + epsilon, gg + epsilon, bb + epsilon
@@ -61,7 +63,7 @@ def _solve(covariance: list[_Float64], correlation: _Float64, epsilon: float) ->
         (2, 2): rr * gg - rg * rg,
     }
     determinant = rr * cofactors[0, 0] + rg * cofactors[0, 1] + rb * cofactors[0, 2]
-    numerators = [
-        sum(cofactors[min(i, j), max(i, j)] * correlation[:, :, j] for j in range(3)) for i in range(3)
+    return [
+        sum((cofactors[min(i, j), max(i, j)] * correlation[j] for j in range(3)), np.float64(0)) / determinant
+        for i in range(3)
     ]
-    return np.dstack(numerators) / determinant[:, :, None]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from app.arrays import AlphaMatte, Rgb, RgbFloat, SaliencyMap
 from app.imaging.guided import fit_colour_model
 from app.imaging.saliency import resize_saliency
-from app.imaging.tiles import Tile, enlarge_tile, shrink, tiles_of
+from app.imaging.tiles import Tile, enlarge_tile, extent, shrink, tiles_of
 
 SURE_BACKGROUND = 0.02  # below it the upsampled map becomes 0
 SURE_FOREGROUND = 0.98  # above it, 1
@@ -123,10 +123,11 @@ def _refined(
     alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int
 ) -> AlphaMatte:
     """Compute the matte of one tile; ``coefficients`` are those of the whole picture."""
+    lowest_here, highest_here = extent(alpha)
+    if highest_here < SURE_BACKGROUND or lowest_here > SURE_FOREGROUND:
+        return np.full_like(alpha, lowest_here > SURE_FOREGROUND)
     is_soft = (alpha >= SURE_BACKGROUND) & (alpha <= SURE_FOREGROUND)
     sure = (alpha > SURE_FOREGROUND).astype(np.float32)
-    if not is_soft.any():
-        return sure
     red, green, blue, offset, lowest, highest = cv2.split(enlarge_tile(coefficients, tile, scale))
     refined = red * rgb[:, :, 0]
     refined += green * rgb[:, :, 1]

@@ -40,6 +40,12 @@ def tiles_of(height: int, width: int, *, multiple_px: int) -> Iterator[Tile]:
             yield slice(top, min(top + side_px, height)), slice(left, min(left + side_px, width))
 
 
+def extent(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the lowest and the highest of (H, W) values; most tiles of a matte are all 0 or all 1."""
+    lowest, highest, _, _ = cv2.minMaxLoc(values)
+    return lowest, highest
+
+
 def enlarge_tile(coarse: NDArray[np.float32], tile: Tile, scale: int) -> NDArray[np.float32]:
     """Interpolate one tile of the picture from a coarse grid, bilinearly.
 
