@@ -10,7 +10,10 @@ CutoutError
 │  ├─ UnsupportedFormat     not an accepted image type
 │  ├─ PictureTooLarge       too many pixels, or a side too long
 │  ├─ PictureTooComplex     decoding would cost far more than its pixels
-│  └─ CorruptPicture        broken, truncated or empty image data
+│  ├─ CorruptPicture        broken, truncated or empty image data
+│  ├─ NoForeground          no subject, and the caller requires one
+│  └─ Unauthorized          no key, or a wrong one
+├─ QuotaExceeded            this caller's share is used up; try again
 ├─ Overloaded               our capacity is used up; try again
 ├─ NotReady                 the model is still loading, or the server is stopping
 ├─ DeadlineExceeded         accepted, but not finished in time
@@ -29,6 +32,8 @@ class CutoutError(Exception):
     """The root of all errors that are raised on purpose."""
 
     retry_after_s: int | None = None
+    hangs_up = False
+    """Whether what the caller still sends is not even waited for."""
 
     def facts(self) -> dict[str, object]:
         """Return what a machine may want to know, by problem+json member name."""
@@ -71,6 +76,8 @@ class InvalidOption(RequestRejected):
 
 class UploadTooLarge(RequestRejected):
     """The request body has more bytes than the server accepts."""
+
+    hangs_up = True
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -139,11 +146,36 @@ class CorruptPicture(RequestRejected):
     """The image data is broken, truncated or empty."""
 
 
+class Unauthorized(RequestRejected):
+    """The request carries no key that opens the door."""
+
+    hangs_up = True
+
+    def __init__(self) -> None:
+        super().__init__("Send a valid key, as X-Api-Key or as Authorization: Bearer.")
+
+
 class NoForeground(RequestRejected):
     """The picture has no subject, and the caller requires one."""
 
     def __init__(self) -> None:
         super().__init__("No subject was found in the picture. Send another, or allow an empty answer.")
+
+
+class QuotaExceeded(CutoutError):
+    """The caller has used up its share for the moment."""
+
+    def __init__(self, resource: str, quota: float, *, retry_after_s: int) -> None:
+        self.resource = resource
+        self.quota = quota
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"This key may use {quota:g} {resource} a minute, and has. Try again in {retry_after_s} s."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return which resource is used up, and how much of it there is a minute."""
+        return {"resource": self.resource, "limit_per_minute": self.quota}
 
 
 class Overloaded(CutoutError):

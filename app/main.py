@@ -20,6 +20,7 @@ from app.engine.memory import DEFAULT_SHARE, give_back_freed_memory, machine_mem
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
 from app.engine.priority import step_back
+from app.engine.quota import Allowances, Rates
 from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
 from app.pipeline import Pipeline
@@ -28,6 +29,8 @@ from app.telemetry import Step, Telemetry
 from app.web import health, routes
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
+from app.web.guard import KeyGuard
+from app.web.keys import KeyRing, KeysUnreadable
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
 from app.web.problems import ProblemWall, on_framework_error
@@ -59,8 +62,15 @@ def create_app(
     clock = SystemClock()
     lifecycle = settings.lifecycle
     drain = Drain(clock, delay_s=lifecycle.drain_delay_s, timeout_s=lifecycle.drain_timeout_s)
+    access = settings.access
+    rates = Rates(access.requests_per_minute, access.megapixels_per_minute)
     service = Service(
-        settings, Telemetry(requested_device=settings.device), Admission(budget_of(settings)), clock, drain
+        settings,
+        Telemetry(requested_device=settings.device),
+        Admission(budget_of(settings)),
+        clock,
+        drain,
+        KeyRing(access.keys_file, access.key_hashes, rates),
     )
     service.telemetry.watch_admission(service.admission)
     service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts or {})
@@ -78,6 +88,7 @@ def create_app(
     app.include_router(health.router)
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(TimeGate, service=service)
+    app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
     app.add_middleware(ProblemWall)
     app.add_middleware(DrainGate, drain=drain)
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
@@ -94,6 +105,7 @@ async def _lifespan(
         asyncio.create_task(watch_lag(service.telemetry.lag, service.clock)),
         asyncio.create_task(_tidy_up(service)),
         asyncio.create_task(_sample(service)),
+        asyncio.create_task(_watch_keys(service.keys)),
     )
     if is_replacement:
         await loading
@@ -204,6 +216,21 @@ async def _sample(service: Service) -> None:
     while True:
         await asyncio.sleep(SAMPLE_EVERY_S)
         service.telemetry.sample(now_s=service.clock.now_s(), cpu_s=time.process_time())
+
+
+async def _watch_keys(keys: KeyRing) -> None:
+    """Take over a changed file of keys within a second, until cancelled; a broken one changes nothing."""
+    told = ""
+    while True:
+        await asyncio.sleep(SAMPLE_EVERY_S)
+        try:
+            if await asyncio.to_thread(keys.refresh):
+                log.info("keys were read again", keys=keys.count)
+            told = ""
+        except KeysUnreadable as error:
+            if str(error) != told:
+                log.error("the keys stay what they were", reason=str(error))
+            told = str(error)
 
 
 def _log_broken(error: ModelUnavailable) -> None:

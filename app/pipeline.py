@@ -26,6 +26,7 @@ from app.engine.manifest import Manifest
 from app.engine.memory import solved_pixels
 from app.engine.models import Models
 from app.engine.planning import Inferred
+from app.engine.quota import Allowance
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, NoForeground, Overloaded
@@ -49,6 +50,7 @@ class Job:
     permit: Permit
     steps: StepTimes
     deadline_s: float
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class Pipeline:
                 runs=_runs(options),
             )
             job.permit.hold_pixels(min(pixels + _pixels_beside(pixels, options), self._limit_px))
+            if job.allowance is not None:
+                job.allowance.spend_pixels(pixels)
         if name not in self.models.sessions:
             with job.steps.step("load"):
                 await self._loading.run(self.models.load, name)

@@ -37,6 +37,15 @@ class Limits(BaseModel):
     upload_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="Time a client has to send its body, in seconds."
     )
+    head_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="Time a client has to send a request's headers, in seconds."
+    )
+    write_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Time a client has to take the next 256 KiB of its answer, in seconds.",
+    )
     deadline_s: float = Field(
         60.0, gt=0, le=3600, description="Time from the first byte to the answer, in seconds."
     )
@@ -92,10 +101,37 @@ class Web(BaseModel):
         9000, ge=0, le=65_535, description="Port of the metrics page; 0 takes a free one, `none` has no page."
     )
 
-    @field_validator("metrics_port", mode="before")
+    connections_per_address: int | None = Field(
+        64,
+        ge=1,
+        description="Connections that one address (of IPv6, one /64) may have at a time; `none` is any "
+        "number, for a server behind a proxy.",
+    )
+
+    @field_validator("metrics_port", "connections_per_address", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: object) -> object:
         return None if value == "none" else value
+
+
+class Access(BaseModel):
+    """Who may come in, and how much each may use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys_file: Path | None = Field(
+        None, description="TOML file of keys (`cutout keys new`); read again when it changes."
+    )
+    key_hashes: str | None = Field(
+        None, max_length=100_000, description="SHA-256 digests of keys in hex, comma-separated."
+    )
+    open: bool = Field(
+        default=False, description="Listen on other addresses than this machine's own without any key."
+    )
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Requests a minute of a key whose table in the file has no number of its own."
+    )
+    megapixels_per_minute: float | None = Field(None, gt=0, description="Megapixels a minute of such a key.")
 
 
 class Lifecycle(BaseModel):
@@ -146,6 +182,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     engine: Engine = Engine()
     web: Web = Web()
+    access: Access = Access()
     lifecycle: Lifecycle = Lifecycle()
 
     @field_validator("models", mode="before")

@@ -48,6 +48,7 @@ class Server:
             **(settings or {}),
             "CUTOUT_MODELS_DIR": str(models_dir),
             "CUTOUT_WEB__METRICS_PORT": "0",
+            "CUTOUT_WEB__CONNECTIONS_PER_ADDRESS": "none",  # all clients come from here
         }
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         cutout = str(Path(sys.executable).with_name("cutout"))

@@ -1,4 +1,4 @@
-"""CLI: ``cutout serve``, ``remove``, ``models`` and ``doctor``."""
+"""CLI: ``cutout serve``, ``remove``, ``models``, ``keys`` and ``doctor``."""
 
 import sys
 
@@ -6,6 +6,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.doctor import doctor
+from app.cli.keys import new
 from app.cli.models import fetch, list_models, verify
 from app.cli.remove import remove
 from app.cli.serve import serve
@@ -24,6 +25,10 @@ models.command()(fetch)
 models.command("list")(list_models)
 models.command()(verify)
 cutout.add_typer(models, name="models")
+keys = typer.Typer(no_args_is_help=True, help="Make keys for those who may come in.")
+keys.callback()(lambda: None)  # with one command alone typer would leave out its name
+keys.command()(new)
+cutout.add_typer(keys, name="keys")
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ def serve(
 ) -> None:
     """Serve masks and cutouts over HTTP."""
     settings = _settings(host, port, model, supervise=supervise)
+    _check_exposure(settings)
     if inherited is not None:
         from_parent = Inherited.parse(inherited)
         _serve_here(settings, socket.socket(fileno=from_parent.listener_fd), from_parent)
@@ -57,6 +58,17 @@ def _settings(
     if supervise is not None:
         lifecycle = lifecycle.model_copy(update={"supervise": supervise})
     return settings.model_copy(update={"web": web, "lifecycle": lifecycle})
+
+
+def _check_exposure(settings: Settings) -> None:
+    """Refuse to let in everybody who can reach the machine, unless the operator says so."""
+    access, host = settings.access, settings.web.host
+    if host.is_loopback or access.open or access.keys_file is not None or access.key_hashes:
+        return
+    raise ValueError(
+        f"on {host} anybody could use this server. Make a key (cutout keys new NAME) and name its file in "
+        "CUTOUT_ACCESS__KEYS_FILE, or insist with CUTOUT_ACCESS__OPEN=true"
+    )
 
 
 def _serve_here(settings: Settings, listener: socket.socket, inherited: Inherited | None) -> None:

@@ -29,12 +29,15 @@ from app.engine.priority import step_forward
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
+from app.web.connection import SWEEP_S, Door
 from app.web.drain import Drain
 from app.web.service import Service
 
 EXAMPLE = Path("docs/images/astronaut.jpg")
 SWITCH_INTERVAL_S = 0.001
 """How long a busy thread may keep the interpreter from the event loop; Python's own is five times that."""
+TICK_S = 0.1
+"""How often uvicorn lets its server look around."""
 FLUSH_S = 0.1
 """Time that answers to abandoned requests have to leave the process."""
 FORCE_S = 0.8
@@ -66,9 +69,10 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     hold_little_memory()
     step_forward()
+    door = open_door(service)
     config = uvicorn.Config(
         service_app,
-        http="h11",
+        http=door.connect,  # type: ignore[arg-type] # called like the class it stands for
         ws="none",
         log_config=None,
         access_log=False,
@@ -76,7 +80,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         proxy_headers=False,  # nothing here depends on what a header says of the client
         backlog=2048,
     )
-    server = DrainingServer(config, service.drain)
+    server = DrainingServer(config, service.drain, door)
     if heartbeat is not None:
         interval_s = min(1.0, settings.lifecycle.hang_timeout_s / 5)
         server.on_start = lambda: heartbeat.beat(
@@ -89,12 +93,25 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
     return service.pipeline is not None
 
 
+def open_door(service: Service) -> Door:
+    """Return the rules for connections that the settings have."""
+    limits = service.settings.limits
+    return Door(
+        service.clock,
+        head_timeout_s=limits.head_timeout_s,
+        write_timeout_s=limits.write_timeout_s,
+        most_per_address=service.settings.web.connections_per_address,
+        on_closed=lambda reason: service.telemetry.closed.labels(reason).inc(),
+    )
+
+
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it shuts down."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, door: Door) -> None:
         super().__init__(config)
         self._drain = drain
+        self._door = door
         self.on_start: Callable[[], object] | None = None
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
@@ -117,7 +134,9 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Shut down once the drain is over; uvicorn asks ten times a second."""
+        """Sweep the connections; shut down once the drain is over. uvicorn asks ten times a second."""
+        if counter % round(SWEEP_S / TICK_S) == 0:
+            self._door.sweep()
         if self._drain.is_over() and not self.should_exit:
             abandoned = self._drain.abandon()
             if abandoned:

@@ -67,6 +67,12 @@ class Telemetry:
         self.received = Counter(
             "cutout_requests_received", "Requests that arrived.", ["endpoint"], registry=here
         )
+        self.closed = Counter(
+            "cutout_connections_closed",
+            "Connections that were not left to their clients.",
+            ["reason"],
+            registry=here,
+        )
         self._count_outcomes(here)
         self._count_steps(here)
         self.ready = Gauge("cutout_ready", "1 once models are loaded and warm.", registry=here)

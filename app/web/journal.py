@@ -9,6 +9,7 @@ from typing import cast
 from starlette.types import Scope
 
 from app.answer import Answer
+from app.engine.quota import Allowance
 from app.telemetry import StepTimes
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,6 +30,8 @@ class Journal:
     outcome: str = "ok"
     traceparent: str | None = None
     model: str | None = None
+    key_name: str | None = None
+    allowance: Allowance | None = None
     upload_bytes: int = 0
     facts: dict[str, object] = field(default_factory=dict)
 

@@ -1,16 +1,32 @@
 """Middleware: every request is named, timed, counted and logged, exactly once."""
 
+import math
+
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.engine.clock import Clock
+from app.engine.quota import WINDOW_S, Allowance
 from app.telemetry import StepTimes, Telemetry
 from app.web.journal import Journal, request_id_from, traceparent_from
 
 ENDPOINTS = ("/v1/mask", "/v1/cutout", "/v1/models", "/livez", "/readyz", "/startupz", "/openapi.json")
 QUIET = frozenset({"/livez", "/readyz", "/startupz"})
 log = structlog.get_logger("cutout.web")
+
+
+def rate_limits(allowance: Allowance) -> dict[str, str]:
+    """Return the header fields of draft-ietf-httpapi-ratelimit-headers; none without a quota."""
+    standings = tuple(allowance.standings())
+    if not standings:
+        return {}
+    return {
+        "RateLimit-Policy": ", ".join(f'"{s.resource}";q={s.quota:.0f};w={WINDOW_S}' for s in standings),
+        "RateLimit": ", ".join(
+            f'"{s.resource}";r={math.floor(s.remaining + 1e-6)};t={math.ceil(s.full_in_s)}' for s in standings
+        ),
+    }
 
 
 class RequestJournal:
@@ -44,6 +60,8 @@ class RequestJournal:
                 headers["X-Content-Type-Options"] = "nosniff"
                 if journal.traceparent is not None:
                     headers["traceparent"] = journal.traceparent
+                if journal.allowance is not None:
+                    headers.update(rate_limits(journal.allowance))
                 elapsed_ms = (self._clock.now_s() - journal.started_s) * 1e3
                 steps = journal.steps.server_timing()
                 headers["Server-Timing"] = f"{steps}, total;dur={elapsed_ms:.2f}".removeprefix(", ")
@@ -70,6 +88,7 @@ class RequestJournal:
             "request",
             request_id=journal.request_id,
             **({"trace_id": journal.trace_id} if journal.trace_id else {}),
+            **({"key_name": journal.key_name} if journal.key_name else {}),
             endpoint=endpoint,
             method=method,
             status=status,

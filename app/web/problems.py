@@ -34,6 +34,8 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.MalformedRequest: ProblemKind(400, "malformed-request", "The request cannot be read"),
     errors.UnknownOption: ProblemKind(400, "unknown-option", "There is no such option"),
     errors.InvalidOption: ProblemKind(422, "invalid-option", "An option is out of its range"),
+    errors.Unauthorized: ProblemKind(401, "unauthorized", "A key is needed here"),
+    errors.QuotaExceeded: ProblemKind(429, "quota-exceeded", "The quota of this key is used up"),
     errors.UploadTooLarge: ProblemKind(413, "upload-too-large", "The upload has too many bytes"),
     errors.UploadTooSlow: ProblemKind(408, "upload-too-slow", "The upload took too long"),
     errors.UnsupportedFormat: ProblemKind(415, "unsupported-format", "This is not an accepted image"),
@@ -50,8 +52,15 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
 }
 NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "This method is not allowed here")
+HEAD_TOO_SLOW = ProblemKind(408, "headers-too-slow", "The headers took too long")
+HEAD_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers have too many bytes")
+TOO_MANY_CONNECTIONS = ProblemKind(429, "too-many-connections", "This address has too many connections")
 INTERNAL = ProblemKind(500, "internal-error", "Something broke on our side")
-KINDS = (*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL)
+MALFORMED = PROBLEMS[errors.MalformedRequest]
+KINDS = (
+    *PROBLEMS.values(),
+    *(NOT_FOUND, METHOD_NOT_ALLOWED, HEAD_TOO_SLOW, HEAD_TOO_LARGE, TOO_MANY_CONNECTIONS, INTERNAL),
+)
 
 
 def problem(
@@ -78,6 +87,10 @@ def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
     """Build the answer for an error of our own tree."""
     kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if kind.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.hangs_up:
+        headers["Connection"] = "close"
     detail = str(error)
     if kind.status == 500:
         detail = "The request could not be finished. This is a bug; the log has it under the request id."
@@ -119,7 +132,7 @@ class ProblemWall:
             has_begun = True
             await send(message)
 
-        body = BodyWatch(receive)
+        body, hangs_up = BodyWatch(receive), False
         try:
             await self._app(scope, body, note_begin)
             return
@@ -128,6 +141,7 @@ class ProblemWall:
             return
         except errors.CutoutError as error:
             response = problem_of(error, journal.request_id)
+            hangs_up = error.hangs_up
             journal.outcome = response_slug(error)
             if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
                 reason = getattr(error, "reason", None)
@@ -138,7 +152,8 @@ class ProblemWall:
             detail = "Something broke on our side. This is a bug; the log has it under the request id."
             response = problem(INTERNAL, detail, request_id=journal.request_id)
         if not has_begun:
-            await body.linger(scope)
+            if not hangs_up:
+                await body.linger(scope)
             await response(scope, receive, send)
 
 

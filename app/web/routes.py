@@ -74,7 +74,7 @@ async def _answer(
     journal = journal_of(request.scope)
     limits = service.settings.limits
     with service.admission.enter() as permit:
-        job = Job(permit, journal.steps, journal.deadline_s)
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
         with journal.steps.step("receive"):
             body = await read_body(
                 request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s

@@ -11,6 +11,7 @@ from app.pipeline import Pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.drain import Drain
+from app.web.keys import KeyRing
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Service:
     admission: Admission
     clock: Clock
     drain: Drain
+    keys: KeyRing
     pipeline: Pipeline | None = None
     failure: CutoutError | None = None
 

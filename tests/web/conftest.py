@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
+from app.cli.worker import open_door
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
@@ -25,6 +27,34 @@ class Live:
     port: int
 
 
+@contextmanager
+def serving(settings: Settings) -> Iterator[Live]:
+    """Serve in a thread for as long as the block lasts; ready when it begins."""
+    configure_logs("json")
+    app = create_app(settings)
+    service: Service = app.state.service
+    door = open_door(service)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        http=door.connect,  # type: ignore[arg-type] # called like the class it stands for
+        log_config=None,
+        access_log=False,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    give_up_at_s = time.monotonic() + 180
+    while service.pipeline is None or not server.started:
+        assert time.monotonic() < give_up_at_s, service.failure
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+        yield Live(service, client, port)
+    server.should_exit = True
+    thread.join(30)
+
+
 @pytest.fixture(scope="session")
 def live(models_dir: Path) -> Iterator[Live]:
     """The service with u2netp, ready."""
@@ -35,19 +65,5 @@ def live(models_dir: Path) -> Iterator[Live]:
         web={"metrics_port": None},
         limits={"picture_pixels": 13_000_000, "upload_bytes": 4_000_000},
     )
-    configure_logs("json")
-    app = create_app(settings)
-    config = uvicorn.Config(app, port=0, http="h11", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    service: Service = app.state.service
-    give_up_at_s = time.monotonic() + 180
-    while service.pipeline is None or not server.started:
-        assert time.monotonic() < give_up_at_s, service.failure
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-        yield Live(service, client, port)
-    server.should_exit = True
-    thread.join(30)
+    with serving(settings) as served:
+        yield served

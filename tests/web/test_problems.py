@@ -20,6 +20,8 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.UnsupportedFormat: errors.UnsupportedFormat(("image/png",)),
     errors.PictureTooLarge: errors.PictureTooLarge(12000, 9000, limit_px=50_000_000, limit_side_px=16384),
     errors.PictureTooComplex: errors.PictureTooComplex("The JPEG has too many scans."),
+    errors.Unauthorized: errors.Unauthorized(),
+    errors.QuotaExceeded: errors.QuotaExceeded("requests", 60, retry_after_s=7),
     errors.NoForeground: errors.NoForeground(),
     errors.CorruptPicture: errors.CorruptPicture("The picture is truncated."),
     errors.Overloaded: errors.Overloaded("requests in flight"),
@@ -55,8 +57,8 @@ def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.C
 
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
-def test_a_503_says_when_to_come_back(error: errors.CutoutError) -> None:
+def test_a_503_or_a_429_says_when_to_come_back(error: errors.CutoutError) -> None:
     answer = problem_of(error, "r-1")
-    may_retry = answer.status_code == 503 and not isinstance(error, errors.ProviderUnavailable)
+    may_retry = answer.status_code in (429, 503) and not isinstance(error, errors.ProviderUnavailable)
 
     assert may_retry == ("retry-after" in answer.headers)

@@ -1,0 +1,217 @@
+"""Connection: what a socket may cost before, between and after its requests.
+
+uvicorn has a timeout for idle connections and none for a client that sends or reads slowly, so that fifty
+sockets from one laptop would hold the server for ever. Here each stretch of a connection has its deadline:
+
+    connected ──head──▶ request ──body (``receive.py``)──▶ answer ──rest of the body──▶ idle ──head──▶ …
+                                                             └ each piece of it is taken in time
+
+Rule 1: deadlines are looked at twice a second for all connections together (``Door.sweep``), so a connection
+costs no timers and is closed at most half a second late.
+Rule 2: a request head that two readers could read differently is refused, for the one in front of us may
+have read it the other way (request smuggling): lone CR or LF, folded lines, two ways to tell the body's end.
+Rule 3: nobody keeps more than a share of the connections. An IPv6 client owns a /64.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.engine.clock import Clock
+from app.web.journal import request_id_from
+from app.web.problems import (
+    HEAD_TOO_LARGE,
+    HEAD_TOO_SLOW,
+    MALFORMED,
+    TOO_MANY_CONNECTIONS,
+    ProblemKind,
+    problem,
+)
+
+HEAD_BYTES = 16 * 1024
+REST_S = 5.0
+"""Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
+SWEEP_S = 0.5
+
+_AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
+_LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
+_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Door:
+    """What all connections of a server share: their rules, and how many each address has.
+
+    Attributes:
+        clock: The source of all deadlines.
+        head_timeout_s: Time a client has to send a request's line and headers.
+        write_timeout_s: Time a client has to take a piece of its answer.
+        most_per_address: Connections of one address at a time; ``None`` is any number.
+        on_closed: Told why, each time a connection is not left to its client.
+    """
+
+    clock: Clock
+    head_timeout_s: float
+    write_timeout_s: float
+    most_per_address: int | None
+    on_closed: Callable[[str], object]
+    connections: "set[Connection]" = field(default_factory=set)
+    per_address: Counter[str] = field(default_factory=Counter)
+
+    def connect(self, **of_uvicorn: Any) -> "Connection":
+        """Make the protocol of one connection, as uvicorn's factory would."""
+        return Connection(self, **of_uvicorn)
+
+    def sweep(self) -> None:
+        """Close every connection whose client has let a deadline pass."""
+        now_s = self.clock.now_s()
+        for connection in tuple(self.connections):
+            connection.keep_time(now_s)
+
+
+class Connection(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol, with a deadline for each stretch and a closer look at each head."""
+
+    def __init__(self, door: Door, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._door = door
+        self._owner = ""
+        self._head_since_s: float | None = None
+        self._rest_since_s: float | None = None
+        self._write_since_s: float | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to count, or turn away whoever has enough connections."""
+        super().connection_made(transport)
+        door = self._door
+        door.connections.add(self)
+        self._owner = owner_of(self.client[0]) if self.client else ""
+        door.per_address[self._owner] += 1
+        self._head_since_s = door.clock.now_s()
+        if door.most_per_address is not None and door.per_address[self._owner] > door.most_per_address:
+            detail = f"One address may have {door.most_per_address} connections at a time. Close some first."
+            self._refuse(TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"})
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self._door.connections.discard(self)
+        self._door.per_address[self._owner] -= 1
+        if self._door.per_address[self._owner] <= 0:
+            del self._door.per_address[self._owner]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Look at a head before it is read, and at the time after that."""
+        if self.conn.their_state is h11.IDLE and self._refuses(self.conn.trailing_data[0] + data):
+            return
+        super().data_received(data)
+        self._watch_head()
+
+    def on_response_complete(self) -> None:
+        """Look at a head that came along with the last request; give an unread body some time to end."""
+        sends_still = self.conn.their_state is h11.SEND_BODY
+        self._rest_since_s = self._door.clock.now_s() if sends_still else None
+        if not sends_still and self._refuses(self.conn.trailing_data[0]):
+            return
+        super().on_response_complete()
+        self._watch_head()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a reader."""
+        super().pause_writing()
+        self._write_since_s = self._door.clock.now_s()
+
+    def resume_writing(self) -> None:
+        """The reader has taken a piece."""
+        super().resume_writing()
+        self._write_since_s = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - says no more than ours
+        """Refuse what is no HTTP."""
+        self._refuse(MALFORMED, "This is not an HTTP request that can be read in one way only.")
+
+    def keep_time(self, now_s: float) -> None:
+        """Close the connection if its client has let a deadline pass."""
+        if self._has_passed(self._write_since_s, now_s, self._door.write_timeout_s):
+            self._abort("slow-reader")
+        elif self.transport.is_closing():
+            # Closing waits until the last bytes are taken, which a client may never do.
+            self._write_since_s = self._write_since_s or now_s
+        elif self._has_passed(self._head_since_s, now_s, self._door.head_timeout_s):
+            self._refuse(HEAD_TOO_SLOW, "The request's headers did not arrive in time.")
+        elif self._has_passed(self._rest_since_s, now_s, REST_S):
+            if self.conn.their_state is h11.SEND_BODY:
+                self._abort("slow-body")
+            self._rest_since_s = None
+
+    @staticmethod
+    def _has_passed(since_s: float | None, now_s: float, timeout_s: float) -> bool:
+        return since_s is not None and now_s - since_s > timeout_s
+
+    def _watch_head(self) -> None:
+        """Count the time for a head while one is awaited and uvicorn's own timer for idling does not run."""
+        is_awaited = self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None
+        if not is_awaited:
+            self._head_since_s = None
+        elif self._head_since_s is None:
+            self._head_since_s = self._door.clock.now_s()
+
+    def _refuses(self, received: bytes) -> bool:
+        """Refuse a head that is too long or can be read in two ways; tell whether that was so."""
+        head, end, _ = received.partition(b"\r\n\r\n")
+        if len(head) > HEAD_BYTES:
+            limit = f"{HEAD_BYTES // 1024} KiB"
+            self._refuse(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
+            return True
+        tells_twice = end and _LENGTH.search(head) and _CODING.search(head)
+        if _AMBIGUOUS.search(head) or tells_twice:
+            self.send_400_response("")
+            return True
+        return False
+
+    def _refuse(self, kind: ProblemKind, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        """Answer where no request can be answered, and close."""
+        self._door.on_closed(kind.slug)
+        self._head_since_s = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state is h11.DONE and self.conn.their_state is h11.DONE:
+            self.conn.start_next_cycle()  # it is the next request that is refused
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = problem(
+                kind,
+                detail,
+                request_id=request_id_from(None),
+                headers={**(headers or {}), "Connection": "close"},
+            )
+            for event in (
+                h11.Response(status_code=kind.status, headers=answer.raw_headers),
+                h11.Data(data=bytes(answer.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _abort(self, reason: str) -> None:
+        self._door.on_closed(reason)
+        self.transport.abort()
+
+
+def owner_of(address: str) -> str:
+    """Return whom an address belongs to: itself, or of an IPv6 address the /64 that one client owns."""
+    try:
+        ip = ip_address(address)
+    except ValueError:  # a Unix socket's client has none
+        return ""
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(IPv6Address(int(ip) >> 64 << 64))
+    return str(ip)

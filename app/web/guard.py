@@ -1,0 +1,47 @@
+"""Guard: who has no key is turned away before the body is read; who has one pays for the request."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.engine.quota import Allowances
+from app.errors import Unauthorized
+from app.web.drain import PROBES
+from app.web.journal import journal_of
+from app.web.keys import KeyRing
+
+OPEN = PROBES | {"/openapi.json"}
+PROBLEM_PAGES = "/problems/"
+
+
+class KeyGuard:
+    """Pure ASGI, inside the wall: asks for a key wherever there is something to be had."""
+
+    def __init__(self, app: ASGIApp, *, keys: KeyRing, allowances: Allowances) -> None:
+        self._app = app
+        self._keys = keys
+        self._allowances = allowances
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and self._keys.guards and not _is_open(scope["path"]):
+            key = self._keys.find(sent_key(Headers(scope=scope)))
+            if key is None:
+                raise Unauthorized
+            journal = journal_of(scope)
+            journal.key_name = key.name
+            journal.allowance = self._allowances.of(key.name, key.rates)
+            journal.allowance.spend_request()
+        await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(PROBLEM_PAGES)
+
+
+def sent_key(headers: Headers) -> bytes:
+    """Return the key in ``X-Api-Key``, or that of ``Authorization: Bearer``; empty without either."""
+    key = headers.get("x-api-key")
+    if key is None:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        key = key.strip() if scheme.lower() == "bearer" else ""
+    return key.encode("latin-1")

@@ -1,0 +1,133 @@
+"""Keys: who may come in. A key is a long random text; the server knows its SHA-256 and nothing else.
+
+A key has 256 random bits, so a plain hash of it cannot be guessed back, unlike that of a password. Every
+digest is compared, in constant time, whether or not an earlier one matched.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engine.quota import Rates
+
+PREFIX = "cutout_"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MEMBERS = {"sha256", "requests_per_minute", "megapixels_per_minute"}
+
+
+class KeysUnreadable(ValueError):
+    """The file of keys, or the list in the environment, is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: its name for logs, its SHA-256, and what its owner may use."""
+
+    name: str
+    digest: bytes
+    rates: Rates
+
+
+class KeyRing:
+    """The keys that open the door; without any the door is open."""
+
+    def __init__(self, file: Path | None, hashes: str | None, rates: Rates) -> None:
+        self._file = file
+        self._rates = rates
+        self._seen: tuple[int, int, int] | None = None
+        self._fixed = _listed(hashes or "", rates)
+        self._keys: tuple[Key, ...] = self._fixed
+        self.guards = file is not None or bool(self._fixed)
+        self.refresh()
+
+    @property
+    def count(self) -> int:
+        """How many keys there are."""
+        return len(self._keys)
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed, and return whether it had. Blocks.
+
+        Raises:
+            KeysUnreadable: It is not what it should be. The keys stay what they were.
+        """
+        if self._file is None:
+            return False
+        try:
+            status = self._file.stat()
+            seen = status.st_ino, status.st_mtime_ns, status.st_size
+            if seen == self._seen:
+                return False
+            text = self._file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeysUnreadable(f"the file of keys {self._file} cannot be read: {error}") from error
+        self._keys = (*self._fixed, *_parsed(text, self._file, self._rates))
+        self._seen = seen
+        return True
+
+    def find(self, sent: bytes) -> Key | None:
+        """Return the key that was sent, if it is one."""
+        digest = hashlib.sha256(sent).digest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(digest, key.digest):
+                found = key
+        return found
+
+
+def new_key() -> tuple[str, str]:
+    """Make a key, and return it with its SHA-256."""
+    key = PREFIX + secrets.token_urlsafe(32)
+    return key, hashlib.sha256(key.encode("ascii")).hexdigest()
+
+
+def _listed(hashes: str, rates: Rates) -> tuple[Key, ...]:
+    """Read the comma-separated digests of the environment; they are named by their first digits."""
+    digests = [part.strip().lower() for part in hashes.split(",") if part.strip()]
+    if not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise KeysUnreadable("CUTOUT_ACCESS__KEY_HASHES is not a list of SHA-256 digests in hex")
+    return tuple(Key(digest[:8], bytes.fromhex(digest), rates) for digest in digests)
+
+
+def _parsed(text: str, file: Path, default: Rates) -> tuple[Key, ...]:
+    """Read a file of keys: one TOML table ``[keys.NAME]`` each."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise KeysUnreadable(f"{file} is not TOML: {error}") from error
+    tables = document.pop("keys", {})
+    if document or not isinstance(tables, dict):
+        raise KeysUnreadable(f"{file} may hold tables [keys.NAME] and nothing else")
+    return tuple(_one(name, table, file, default) for name, table in tables.items())
+
+
+def _one(name: str, table: object, file: Path, default: Rates) -> Key:
+    if not NAME.fullmatch(name) or not isinstance(table, dict) or not table.keys() <= _MEMBERS:
+        raise KeysUnreadable(f"{file}: a key's table is [keys.NAME] with {', '.join(sorted(_MEMBERS))}")
+    digest = table.get("sha256")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest.lower()):
+        raise KeysUnreadable(f"{file}: the sha256 of key {name} is not 64 hex digits")
+    return Key(
+        name,
+        bytes.fromhex(digest),
+        Rates(
+            _rate(name, table, "requests_per_minute", file, default.requests),
+            _rate(name, table, "megapixels_per_minute", file, default.megapixels),
+        ),
+    )
+
+
+def _rate(
+    name: str, table: dict[str, object], member: str, file: Path, default: float | None
+) -> float | None:
+    rate = table.get(member, default)
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise KeysUnreadable(f"{file}: {member} of key {name} is not a number above 0")
+    return float(rate)

@@ -1,0 +1,55 @@
+"""``cutout keys new``, and the start that it makes possible."""
+
+import tomllib
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import cutout
+from app.cli.serve import _check_exposure
+from app.engine.quota import Rates
+from app.settings import Settings
+from app.web.keys import KeyRing
+
+
+def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
+    said = CliRunner().invoke(cutout, ["keys", "new", "web.shop"])
+    key, _, table = said.stdout.partition("\n")
+    file = tmp_path / "keys.toml"
+    file.write_text(table)
+    found = KeyRing(file, None, Rates()).find(key.encode())
+
+    assert said.exit_code == 0
+    assert found is not None
+    assert found.name == "web.shop"
+    assert key not in table
+    assert list(tomllib.loads(table)["keys"]) == ["web.shop"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", 'a"', "é", "x" * 65])
+def test_a_name_that_a_log_line_would_trip_over_is_refused(name: str) -> None:
+    assert CliRunner().invoke(cutout, ["keys", "new", name]).exit_code != 0
+
+
+@pytest.mark.parametrize(
+    ("host", "access", "may"),
+    [
+        ("127.0.0.1", {}, True),
+        ("::1", {}, True),
+        ("0.0.0.0", {}, False),
+        ("::", {}, False),
+        ("192.0.2.1", {"key_hashes": ""}, False),
+        ("0.0.0.0", {"open": True}, True),
+        ("0.0.0.0", {"key_hashes": "ab" * 32}, True),
+        ("0.0.0.0", {"keys_file": Path("keys.toml")}, True),
+    ],
+)
+def test_nobody_is_let_in_from_afar_by_default(host: str, access: dict[str, object], *, may: bool) -> None:
+    settings = Settings(web={"host": ip_address(host)}, access=access)
+    if may:
+        _check_exposure(settings)
+        return
+    with pytest.raises(ValueError, match="CUTOUT_ACCESS__KEYS_FILE"):
+        _check_exposure(settings)

@@ -1,0 +1,133 @@
+"""Keys and quotas over HTTP: the service as it is served, with a file of keys."""
+
+import hashlib
+import io
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.logs import configure_logs
+from app.settings import Settings
+from tests.pictures import jpeg, photo
+from tests.web.conftest import Live, serving
+
+TABLES = {"free": "", "busy": "requests_per_minute = 3\n", "tiny": "megapixels_per_minute = 0.05\n"}
+
+
+@pytest.fixture(scope="module")
+def keyed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The service with three keys; each is the name it has."""
+    file = tmp_path_factory.mktemp("keys") / "keys.toml"
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in TABLES}
+    file.write_text(
+        "".join(f'[keys.{name}]\nsha256 = "{hashes[name]}"\n{rates}' for name, rates in TABLES.items())
+    )
+    settings = Settings(
+        models=("u2netp",),
+        models_dir=models_dir,
+        device="cpu",
+        web={"metrics_port": None},
+        access={"keys_file": file},
+    )
+    with serving(settings) as served:
+        yield served
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/startupz", "/openapi.json", "/problems/overloaded"])
+def test_probes_and_the_contract_need_no_key(keyed: Live, path: str) -> None:
+    assert keyed.client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Api-Key": ""},
+        {"X-Api-Key": "fre"},
+        {"X-Api-Key": "é".encode("latin-1")},
+        {"X-Api-Key": "x" * 10_000},
+        {"Authorization": "Basic free"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "free"},
+        {"X-Api-Key": "wrong", "Authorization": "Bearer free"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout", "/v1/models", "/v1", "/nothing", "//v1/mask"])
+def test_who_has_no_key_stays_outside(keyed: Live, path: str, headers: dict[str, str]) -> None:
+    answer = keyed.client.post(f"http://127.0.0.1:{keyed.port}{path}?api_key=free", headers=headers)
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["connection"] == "close"
+    assert answer.json()["type"] == "/problems/unauthorized"
+
+
+@pytest.mark.parametrize("headers", [{"X-Api-Key": "free"}, {"Authorization": "bearer free"}], ids=str)
+def test_who_has_one_is_served(keyed: Live, headers: dict[str, str]) -> None:
+    answer = keyed.client.post("/v1/mask", content=jpeg(photo(60, 80)), headers=headers)
+
+    assert answer.status_code == 200
+    assert "ratelimit" not in answer.headers
+
+
+def test_nothing_of_a_body_is_read_without_a_key(keyed: Live) -> None:
+    """Not even invited, and what is sent all the same stays in the socket."""
+    head = (
+        b"POST /v1/cutout HTTP/1.1\r\nHost: here\r\nContent-Length: 60000000\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=60) as peer:
+        peer.sendall(head)
+        answer = b""
+        while piece := peer.recv(65536):
+            answer += piece
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_key_has_its_requests_and_is_told_what_is_left(keyed: Live) -> None:
+    answers = [keyed.client.get("/v1/models", headers={"X-Api-Key": "busy"}) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"requests";q=3;w=60'}
+    left = [re.fullmatch(r'"requests";r=(\d);t=(\d+)', answer.headers["ratelimit"]) for answer in answers]
+    assert [match and match[1] for match in left] == ["2", "1", "0", "0", "0"]
+    assert all(1 <= int(answer.headers["retry-after"]) <= 20 for answer in answers[3:])
+    assert answers[4].json()["type"] == "/problems/quota-exceeded"
+    assert answers[4].json()["resource"] == "requests"
+
+
+def test_a_key_has_its_megapixels_and_others_are_not_touched(keyed: Live) -> None:
+    picture = jpeg(photo(150, 200))  # 0.03 megapixels
+    tiny = [keyed.client.post("/v1/mask", content=picture, headers={"X-Api-Key": "tiny"}) for _ in range(2)]
+    other = keyed.client.post("/v1/mask", content=picture, headers={"X-Api-Key": "free"})
+
+    assert [answer.status_code for answer in (*tiny, other)] == [200, 429, 200]
+    assert tiny[1].json()["resource"] == "megapixels"
+    assert tiny[0].headers["ratelimit"].startswith('"megapixels";r=0;t=')
+    assert keyed.service.admission.requests == keyed.service.admission.pixels == 0
+
+
+def test_the_log_has_the_name_of_a_key_and_never_the_key(
+    keyed: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, stream = "a-key-that-is-none", io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        configure_logs("json")
+        keyed.client.get("/v1/models", headers={"X-Api-Key": "free"})
+        keyed.client.get(f"/v1/models?key={secret}", headers={"X-Api-Key": secret})
+        until_s = time.monotonic() + 20
+        while stream.getvalue().count("\n") < 2 and time.monotonic() < until_s:  # written after the answer
+            time.sleep(0.02)
+    configure_logs("json")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    assert [line.get("key_name") for line in lines] == ["free", None]
+    assert secret not in stream.getvalue()

@@ -1,0 +1,133 @@
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.quota import Rates
+from app.web import keys
+from app.web.keys import KeyRing, KeysUnreadable, new_key
+
+NONE = Rates()
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_a_new_key_opens_the_door_that_knows_its_hash() -> None:
+    key, sha256 = new_key()
+    ring = KeyRing(None, sha256, NONE)
+    found = ring.find(key.encode())
+
+    assert ring.guards
+    assert found is not None
+    assert len({new_key()[0] for _ in range(50)}) == 50
+    assert len(key) > 40
+
+
+@given(st.binary(max_size=200))
+def test_nothing_else_does(sent: bytes) -> None:
+    _, sha256 = new_key()
+
+    assert KeyRing(None, sha256, NONE).find(sent) is None
+    assert KeyRing(None, sha256, NONE).find(bytes.fromhex(sha256)) is None
+
+
+def test_every_digest_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def watched(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(keys.hmac, "compare_digest", watched)
+    ring = KeyRing(None, ",".join(digest(name) for name in "abc"), NONE)
+    assert ring.find(b"a") is not None
+
+    assert len(compared) == 3
+    assert {type(part) for pair in compared for part in pair} == {bytes}
+
+
+def test_the_file_names_keys_and_their_rates(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(
+        f'[keys.shop]\nsha256 = "{digest("s")}"\nrequests_per_minute = 60\n'
+        f'[keys."app-2"]\nsha256 = "{digest("a").upper()}"\nmegapixels_per_minute = 0.5\n'
+    )
+    ring = KeyRing(file, digest("fixed"), Rates(requests=5))
+    found = [ring.find(sent) for sent in (b"s", b"a", b"fixed")]
+
+    assert [(key.name, key.rates) for key in found if key] == [
+        ("shop", Rates(60, None)),
+        ("app-2", Rates(5, 0.5)),
+        (digest("fixed")[:8], Rates(5, None)),
+    ]
+
+
+def test_a_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("")
+    ring = KeyRing(file, None, NONE)
+
+    assert ring.guards
+    assert ring.find(b"") is None
+
+
+def test_keys_change_while_the_server_runs(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
+    ring = KeyRing(file, None, NONE)
+    file.write_text(f'[keys.new_one]\nsha256 = "{digest("new")}"\n')
+
+    assert ring.refresh()
+    assert not ring.refresh()
+    assert ring.find(b"old") is None
+    assert ring.find(b"new") is not None
+
+
+BROKEN = {
+    "no TOML": "[keys.a",
+    "another table": '[key.a]\nsha256 = ""\n',
+    "no digest": "[keys.a]\nrequests_per_minute = 1\n",
+    "half a digest": '[keys.a]\nsha256 = "abcd"\n',
+    "an unknown member": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests = 1\n',
+    "a rate of nothing": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = 0\n',
+    "a rate in words": f'[keys.a]\nsha256 = "{digest("a")}"\nmegapixels_per_minute = "many"\n',
+    "a rate without end": f'[keys.a]\nsha256 = "{digest("a")}"\nmegapixels_per_minute = inf\n',
+    "a name for a log to trip over": f'[keys."a\\nb"]\nsha256 = "{digest("a")}"\n',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_stops_the_start_and_later_changes_nothing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
+    ring = KeyRing(file, None, NONE)
+    file.write_text(text)
+
+    with pytest.raises(KeysUnreadable):
+        ring.refresh()
+    assert ring.find(b"old") is not None
+    with pytest.raises(KeysUnreadable):
+        KeyRing(file, None, NONE)
+
+
+def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
+    ring = KeyRing(file, None, NONE)
+    file.unlink()
+
+    with pytest.raises(KeysUnreadable):
+        ring.refresh()
+    assert ring.find(b"old") is not None
+
+
+@pytest.mark.parametrize("hashes", ["plain-text-key", "ab" * 31, f"{'ab' * 32};{'cd' * 32}"])
+def test_a_list_of_anything_but_digests_stops_the_start(hashes: str) -> None:
+    with pytest.raises(KeysUnreadable):
+        KeyRing(None, hashes, NONE)
