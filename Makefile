@@ -29,11 +29,12 @@ test: $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODE
 	$(VENV)/bin/python -m pytest -m "not torch" $(PYTEST_ARGS)
 	$(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## Lint, types, import walls
+check: $(VENV)/.dev ## Lint, types, import walls, known weaknesses
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml app model_export
 
 format: $(VENV)/.dev ## Put the code into its one shape
 	$(VENV)/bin/ruff check --fix .

@@ -9,6 +9,7 @@ import cv2
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.engine.admission import Admission, Budget
@@ -27,12 +28,14 @@ from app.pipeline import Pipeline
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import health, routes
+from app.web.cors import cors_rules
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
 from app.web.keys import KeyRing, KeysUnreadable
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
+from app.web.openapi import with_keys
 from app.web.problems import ProblemWall, on_framework_error
 from app.web.service import Service
 
@@ -83,6 +86,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
+    app.openapi = lambda: with_keys(FastAPI.openapi(app))  # type: ignore[method-assign] # its own way to extend
     app.state.service = service
     app.include_router(routes.router)
     app.include_router(health.router)
@@ -91,6 +95,8 @@ def create_app(
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
     app.add_middleware(ProblemWall)
     app.add_middleware(DrainGate, drain=drain)
+    if settings.web.cors_origins is not None:
+        app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
     return app
 

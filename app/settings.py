@@ -108,6 +108,12 @@ class Web(BaseModel):
         "number, for a server behind a proxy.",
     )
 
+    cors_origins: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s,/*]+(\s*,\s*https?://[^\s,/*]+)*$",
+        description="Origins whose web pages may read answers, comma-separated: `https://shop.example`.",
+    )
+
     @field_validator("metrics_port", "connections_per_address", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: object) -> object:

@@ -13,6 +13,12 @@ from app.web.journal import Journal, request_id_from, traceparent_from
 
 ENDPOINTS = ("/v1/mask", "/v1/cutout", "/v1/models", "/livez", "/readyz", "/startupz", "/openapi.json")
 QUIET = frozenset({"/livez", "/readyz", "/startupz"})
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+"""An answer is a picture or text for a program: opened in a browser it may load, run and frame nothing."""
 log = structlog.get_logger("cutout.web")
 
 
@@ -57,7 +63,8 @@ class RequestJournal:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                headers.update(SAFE)
+                headers.setdefault("Cache-Control", "no-store")
                 if journal.traceparent is not None:
                     headers["traceparent"] = journal.traceparent
                 if journal.allowance is not None:

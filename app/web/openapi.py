@@ -10,9 +10,10 @@ from app.imaging.sniff import ACCEPTED
 from app.web.envelope import IMAGE_FIELDS
 from app.web.problems import KINDS, MEDIA_TYPE
 
+SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 BINARY = {"type": "string", "format": "binary"}
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
-ENVELOPE_STATUSES = (400, 408, 413, 415, 422, 500, 503, 504)
+ENVELOPE_STATUSES = (400, 401, 408, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
 def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
@@ -29,9 +30,19 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
             }
             for name, schema in properties.items()
         ],
+        "security": SECURITY,
         "requestBody": {"required": True, "content": _request_content(properties)},
         "responses": {"200": _answer(what, properties["format"]["enum"]), **_problems()},
     }
+
+
+def with_keys(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to an OpenAPI document how a key is sent; whether one is needed is the operator's choice."""
+    document.setdefault("components", {})["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+        "Bearer": {"type": "http", "scheme": "bearer"},
+    }
+    return document
 
 
 def _request_content(properties: dict[str, Any]) -> dict[str, Any]:

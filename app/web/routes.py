@@ -17,7 +17,7 @@ from app.pipeline import Job
 from app.web.departure import unless_departed
 from app.web.envelope import Envelope, open_envelope
 from app.web.journal import journal_of
-from app.web.openapi import describe_endpoint
+from app.web.openapi import SECURITY, describe_endpoint
 from app.web.pieces import PiecewiseResponse
 from app.web.receive import read_body
 from app.web.service import Service, service_of
@@ -50,7 +50,7 @@ async def cutout(request: Request) -> Response:
     return await _answer(request, service, CutoutOptions, service.ready_pipeline().cutout)
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", openapi_extra={"security": SECURITY})
 async def list_models(request: Request) -> JSONResponse:
     """List the models in memory, the default first, with their licences and quality figures.
 
