@@ -93,6 +93,8 @@ class UploadTooLarge(RequestRejected):
 class UploadTooSlow(RequestRejected):
     """The client did not finish sending its picture in time."""
 
+    hangs_up = True
+
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         super().__init__(f"The upload did not arrive within {limit_s:g} seconds.")

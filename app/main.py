@@ -83,6 +83,7 @@ def create_app(
         version=__version__,
         description=DESCRIPTION,
         lifespan=lambda _: _lifespan(service, on_settled, is_replacement=bool(restarts)),
+        openapi_url=None,  # served by app/web/health.py
         docs_url=None,
         redoc_url=None,
     )

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.errors import NotReady
 from app.web.problems import describe_problem
@@ -45,6 +45,15 @@ async def readyz(request: Request) -> JSONResponse:
             "unavailable": sorted(models.broken),
         }
     )
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def contract(request: Request) -> Response:
+    """Return the OpenAPI document; it is made once, not for each who asks."""
+    state = request.app.state
+    if not hasattr(state, "contract"):
+        state.contract = JSONResponse(request.app.openapi()).body
+    return Response(state.contract, media_type="application/json")
 
 
 @router.get("/problems/{slug}", include_in_schema=False)

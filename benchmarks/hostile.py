@@ -1,0 +1,172 @@
+"""Hostile: a folder of files that break decoders, through every envelope; what becomes of the server?
+
+    python -m benchmarks.hostile ../shared/data/hostile [--passes 2] [--at-once 8] [--mutations 20000]
+
+The folder has ``expected.tsv``: a line a file, its path first and its class last (``ok``, ``ok_otherfmt``,
+``too_large``, ``corrupt``, ``unidentified``). Each file goes as raw body, as multipart and as base64 in JSON,
+some at once, through all passes; the network (``benchmarks.noop``) does nothing, so it is decoding that is
+tested. Then files of the class ``ok`` are sent with bytes flipped, cut out, doubled and overwritten at
+random, from a fixed seed. Memory is what the process holds after each pass.
+"""
+
+import argparse
+import asyncio
+import base64
+import csv
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.client import Client, Shot
+from benchmarks.load import Result, fire, percentile
+from benchmarks.report import Figure, print_figures, print_machine, print_table
+from benchmarks.server import Server, add_server_arguments
+
+STATUSES = {
+    "ok": {200},
+    "ok_otherfmt": {200, 415},  # as its format is enabled or not
+    "too_large": {422},
+    "corrupt": {422},
+    "unidentified": {415},
+}
+ENVELOPES = ("raw", "multipart", "base64")
+BOUNDARY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One file and the class it is said to be of."""
+
+    path: Path
+    kind: str
+
+
+def main() -> None:
+    """Print what came back."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    add_server_arguments(parser)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--mutations", type=int, default=20_000)
+    asked = parser.parse_args()
+    print_machine()
+    samples = list(read_samples(asked.folder))
+    settings = {"CUTOUT_MODELS": asked.model, "CUTOUT_WEB__PORT": "0"}
+    command = (sys.executable, "-m", "benchmarks.noop")
+    with Server(asked.model, asked.models_dir, settings, command=command) as server:
+        figures = asyncio.run(_all_passes(server, samples, asked))
+        figures.append(Figure("the process ended", not server.is_alive(), 0))
+        tracebacks = server.log_tail(lines=10**9).count("Traceback")
+        figures.append(Figure("tracebacks in the log", tracebacks, 0))
+    print_figures(figures)
+
+
+def read_samples(folder: Path) -> Iterator[Sample]:
+    """Yield the files of a folder as its ``expected.tsv`` lists them."""
+    with (folder / "expected.tsv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            if row and not row[0].startswith("#"):
+                yield Sample(folder / row[0], row[-1])
+
+
+async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse.Namespace) -> list[Figure]:
+    held: list[int] = []
+    results: list[tuple[Sample, str, Result]] = []
+    for _ in range(asked.passes):
+        for envelope in ENVELOPES:
+            shots = [shot_of(sample.path.read_bytes(), envelope) for sample in samples]
+            answers = await _send(server, shots, asked.at_once)
+            results += [(s, envelope, r) for s, r in zip(samples, answers, strict=True)]
+        await asyncio.sleep(1)
+        held.append(server.rss_bytes())
+    counts = Counter((sample.kind, result.status) for sample, _, result in results)
+    print(f"## {len(samples)} files, {asked.passes} times, as {', '.join(ENVELOPES)}\n")
+    rows = [(kind, str(status), str(count)) for (kind, status), count in sorted(counts.items())]
+    print_table(("class", "status", "answers"), rows)
+    odd = {(s.path.name, s.kind, r.status) for s, _, r in results if r.status not in STATUSES[s.kind]}
+    if odd:
+        print_table(
+            ("file of another class", "expected", "status"),
+            [(name, kind, str(status)) for name, kind, status in sorted(odd)],
+        )
+    fit = sum(r.status in STATUSES[s.kind] for s, _, r in results)
+    mutated = await _send(server, list(_mutations(samples, asked.mutations)), asked.at_once)
+    mutated_counts = Counter(result.status for result in mutated)
+    print(f"{len(mutated)} mutations: {dict(sorted(mutated_counts.items()))}\n")
+    answers = [result for _, _, result in results]
+    return [
+        Figure("answers 5xx or none", sum(_failed(r) for r in answers), 0),
+        Figure("answers of the expected class", 100 * fit / len(answers), 99.9, " %", is_floor=True),
+        Figure("slowest answer", percentile([r.latency_s for r in answers], 100), 2, " s"),
+        Figure("memory, last pass above first", (held[-1] - held[0]) / 2**20, 16, " MiB"),
+        Figure("mutations answered 5xx or not at all", sum(_failed(r) for r in mutated), 0),
+        Figure("slowest answer to a mutation", percentile([r.latency_s for r in mutated], 100), 2, " s"),
+    ]
+
+
+def _failed(result: Result) -> bool:
+    return result.status >= 500 or result.status == 0
+
+
+async def _send(server: Server, shots: Sequence[Shot], at_once: int) -> list[Result]:
+    """Send all, some at once; the answers are in the order of the shots."""
+    client = Client(server.host, server.port)
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    results: dict[int, Result] = {}
+    waiting = iter(enumerate(shots))
+
+    async def one_after_the_other() -> None:
+        for number, shot in waiting:
+            results[number] = await fire(client, shot, started_s, intended_s=loop.time() - started_s)
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+    await client.close()
+    return [results[number] for number in range(len(shots))]
+
+
+def shot_of(upload: bytes, envelope: str) -> Shot:
+    """Wrap an upload into an envelope."""
+    if envelope == "raw":
+        return Shot("/v1/cutout", upload, (("Content-Type", "application/octet-stream"),))
+    if envelope == "base64":
+        body = json.dumps({"image": base64.b64encode(upload).decode("ascii")}).encode("ascii")
+        return Shot("/v1/cutout", body, (("Content-Type", "application/json"),))
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'.encode()
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    return Shot("/v1/cutout", head + upload + f"\r\n--{BOUNDARY}--\r\n".encode(), (("Content-Type", kind),))
+
+
+def _mutations(samples: Sequence[Sample], count: int) -> Iterator[Shot]:
+    """Yield files of the class ``ok``, each damaged in one to eight places."""
+    chance = random.Random(0)
+    whole = [sample.path.read_bytes() for sample in samples if sample.kind == "ok"]
+    for _ in range(count):
+        damaged = bytearray(chance.choice(whole))
+        for _ in range(chance.randint(1, 8)):
+            _damage(damaged, chance)
+        yield shot_of(bytes(damaged), "raw")
+
+
+def _damage(upload: bytearray, chance: random.Random) -> None:
+    start = chance.randrange(max(1, min(len(upload), 2 ** chance.randint(3, 24))))  # headers more often
+    end = min(len(upload), start + 2 ** chance.randint(0, 6))
+    kind = chance.randrange(4)
+    if kind == 0 and start < len(upload):
+        upload[start] ^= 1 << chance.randrange(8)
+    elif kind == 1:
+        del upload[start:end]
+    elif kind == 2:
+        upload[start:start] = upload[start:end]
+    else:
+        upload[start:end] = chance.randbytes(end - start)
+
+
+if __name__ == "__main__":
+    main()
