@@ -4,10 +4,13 @@ Rule 1: the bytes decide, never a file name or a declared type.
 Rule 2: every byte is looked at once or twice, and nothing is inflated: a 20 MB upload costs milliseconds,
 and never holds the interpreter for more than a fraction of one.
 Rule 3: a file that is cut off is marked as such, so that its size is judged before its wholeness.
+Rule 4: what begins like a picture but has a header that no decoder would believe is no picture. It is refused
+like any other file, though the answer says what it looked like.
 """
 
 import importlib.util
 import struct
+import zlib
 from dataclasses import dataclass
 
 from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat
@@ -43,7 +46,7 @@ MAX_SCANS = 64
 MAX_SCAN_MEGAPIXELS = 1000
 
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
-_SOS = 0xDA
+_SOS, _DQT = 0xDA, 0xDB
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,8 @@ def sniff(upload: bytes) -> Header:
     """Read format and size from the bytes of an upload, without decoding.
 
     Raises:
-        UnsupportedFormat: The bytes do not begin like a picture of an accepted type.
-        CorruptPicture: They do, but the header is broken or missing, or a side is zero.
+        UnsupportedFormat: The bytes do not begin with the header of a picture of an accepted type.
+        CorruptPicture: There are none, a JPEG ends before its frame, or an AVIF contradicts itself.
         PictureTooComplex: Decoding would cost far more than the picture's pixels.
     """
     if not upload:
@@ -107,10 +110,9 @@ def _sniff_jpeg(upload: bytes) -> Header:
     for segment in jpeg_segments(upload):
         marker = segment.name[0]
         if marker in _FRAME_MARKERS and size is None:
-            if segment.end - segment.start < 6:
-                raise CorruptPicture("The JPEG file's frame header is cut off.")
-            height_px, width_px = struct.unpack_from(">HH", upload, segment.start + 1)
-            size = _checked("JPEG", width_px, height_px)
+            size = _frame_size(upload[segment.start : min(segment.end, segment.start + 6)])
+        if marker == _DQT and not _is_quantization_table(upload[segment.start : segment.end]):
+            raise _no_picture("JPEG")
         if marker == _SOS:
             scans += 1
             _check_scans(scans, size)
@@ -120,9 +122,27 @@ def _sniff_jpeg(upload: bytes) -> Header:
     return Header("jpeg", *size, "image/jpeg", is_whole=not upload.endswith(b"\xff"))
 
 
+def _frame_size(frame: bytes) -> tuple[int, int]:
+    """Read (width, height) of a frame header; samples have 8 bits, and there are 1, 3 or 4 a pixel."""
+    if len(frame) < 6:
+        raise _no_picture("JPEG")
+    bits, height_px, width_px, components = struct.unpack(">BHHB", frame)
+    if bits != 8 or components not in (1, 3, 4):
+        raise _no_picture("JPEG")
+    return _checked("JPEG", width_px, height_px)
+
+
+def _is_quantization_table(payload: bytes) -> bool:
+    """Tell whether a DQT segment holds whole tables of 64 numbers, of one byte or two each."""
+    position = 0
+    while position < len(payload):
+        position += 1 + (128 if payload[position] >> 4 else 64)
+    return position == len(payload)
+
+
 def _check_scans(scans: int, size: tuple[int, int] | None) -> None:
     if size is None:
-        raise CorruptPicture("The JPEG file begins a scan before its frame.")
+        raise _no_picture("JPEG")
     megapixels = size[0] * size[1] / 1e6
     if scans > MAX_SCANS or scans * megapixels > MAX_SCAN_MEGAPIXELS:
         raise PictureTooComplex(
@@ -132,16 +152,20 @@ def _check_scans(scans: int, size: tuple[int, int] | None) -> None:
 
 
 def _sniff_png(upload: bytes) -> Header:
-    if upload[12:16] != b"IHDR" or len(upload) < 33:
-        raise CorruptPicture("The PNG file does not begin with a whole header chunk.")
+    if upload[12:16] != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
+        raise _no_picture("PNG")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
     names = {chunk.name for chunk in png_chunks(upload)}
     return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
 
 
+def _checksum(upload: bytes, at: int) -> int:
+    return int.from_bytes(upload[at : at + 4], "big")
+
+
 def _sniff_webp(upload: bytes) -> Header:
     if len(upload) < 30:
-        raise CorruptPicture("The WebP file is cut off.")
+        raise _no_picture("WebP")
     size = _checked("WebP", *_webp_size(upload))
     is_whole = int.from_bytes(upload[4:8], "little") + 8 <= len(upload)
     frames = sum(chunk.name == b"ANMF" for chunk in webp_chunks(upload))
@@ -160,13 +184,13 @@ def _webp_size(upload: bytes) -> tuple[int, int]:
     if kind == b"VP8X":
         width_less_1 = int.from_bytes(upload[24:27], "little")
         return width_less_1 + 1, int.from_bytes(upload[27:30], "little") + 1
-    raise CorruptPicture("The WebP file's header is broken.")
+    raise _no_picture("WebP")
 
 
 def _sniff_gif(upload: bytes) -> Header:
     """Sniff a GIF; a first frame that reaches beyond the declared screen widens it, as the reader does."""
     if len(upload) < 13:
-        raise CorruptPicture("The GIF file is cut off.")
+        raise _no_picture("GIF")
     width_px, height_px = struct.unpack_from("<HH", upload, 6)
     frames, ends = 0, False
     for block in gif_blocks(upload):
@@ -178,7 +202,7 @@ def _sniff_gif(upload: bytes) -> Header:
         if frames == 2:
             break
     if frames == 0:
-        raise CorruptPicture("The GIF file holds no picture.")
+        raise _no_picture("GIF")
     # The decoder notices missing pixels itself, but a file that stops after its last block has lost its end.
     is_whole = ends or frames > 1 or not upload.endswith(b"\x00")
     size = _checked("GIF", width_px, height_px)
@@ -204,7 +228,14 @@ def _sniff_heic(upload: bytes, *, is_animated: bool) -> Header:
     return Header("heic", *size, "image/heic", is_animated=is_animated)
 
 
+def _no_picture(kind: str) -> UnsupportedFormat:
+    return UnsupportedFormat(
+        ACCEPTED,
+        remedy=f"The file begins like a {kind}, but its header is broken, cut off or of a rare kind.",
+    )
+
+
 def _checked(kind: str, width_px: int, height_px: int) -> tuple[int, int]:
     if width_px == 0 or height_px == 0:
-        raise CorruptPicture(f"The {kind} file says that its picture has no pixels.")
+        raise _no_picture(kind)
     return width_px, height_px

@@ -31,10 +31,10 @@ class Envelope:
         """Take one option.
 
         Raises:
-            MalformedRequest: It was given before, or there are too many.
+            MalformedRequest: It was given before with another value, or there are too many.
         """
-        if name in self.options:
-            raise MalformedRequest("An option is given more than once.")
+        if name in self.options and self.options[name] != value:
+            raise MalformedRequest("An option is given more than once, with different values.")
         if len(self.options) >= MAX_FIELDS:
             raise MalformedRequest(f"There are more than {MAX_FIELDS} options.")
         self.options[name] = value

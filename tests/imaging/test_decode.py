@@ -418,8 +418,9 @@ def _outcome(upload: bytes) -> str:
 def _tolerated(expected: str, upload: bytes) -> set[str]:
     """Say which outcomes agree with the list, which knows more formats and does not sniff.
 
-    Of what we recognise, the list calls "unidentified" all that Pillow does not open, and does not know
-    ``PictureTooComplex``, which is refused with the same status as corrupt data.
+    Of what we recognise, the list calls "unidentified" all that Pillow does not open, some of which we take
+    for a broken picture and the other way round. It does not know ``PictureTooComplex``, which is refused
+    with the same status as corrupt data.
     """
     is_ours = upload.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a")) or (
         upload[8:12] == b"WEBP" or upload[4:12] == b"ftypavif"
@@ -429,9 +430,9 @@ def _tolerated(expected: str, upload: bytes) -> set[str]:
     return {
         "ok": {"ok"},
         "ok_otherfmt": {"ok"},
-        "corrupt": {"CorruptPicture", "PictureTooComplex", "PictureTooLarge"},
+        "corrupt": {"CorruptPicture", "PictureTooComplex", "PictureTooLarge", "UnsupportedFormat"},
         "too_large": {"PictureTooLarge"},
-        "unidentified": {"CorruptPicture", "PictureTooComplex", "PictureTooLarge"},
+        "unidentified": {"UnsupportedFormat", "CorruptPicture", "PictureTooComplex", "PictureTooLarge"},
     }[expected]
 
 

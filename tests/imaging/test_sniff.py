@@ -112,8 +112,8 @@ def test_a_gif_is_as_large_as_its_first_frame_reaches() -> None:
     assert (47, 90) == (sniff(bytes(upload)).width_px, sniff(bytes(upload)).height_px)
 
 
-def test_a_gif_without_an_image_is_corrupt() -> None:
-    with pytest.raises(CorruptPicture):
+def test_a_gif_without_an_image_is_no_picture() -> None:
+    with pytest.raises(UnsupportedFormat, match="begins like a GIF"):
         sniff(b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0) + b";")
 
 
@@ -124,26 +124,45 @@ def test_an_avif_that_holds_more_than_it_declares_is_corrupt() -> None:
         sniff(upload[:size] + struct.pack(">II", 16, 16) + upload[size + 8 :])
 
 
-@pytest.mark.parametrize(
-    "upload",
-    [
-        b"",
-        jpeg(PICTURE)[:20],
-        png(PICTURE)[:20],
-        webp(PICTURE)[:20],
-        gif(PICTURE)[:12],
-        avif(PICTURE)[:60],
-        avif(PICTURE)[:-1],
-        png_header(0, 5) + bytes(4),
-        png_header(5, 0) + bytes(4),
-        b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 0, 9, 1) + b"\x01\x11\x00\xff\xd9",
-        b"\x89PNG\r\n\x1a\n" + bytes(60),
-        b"RIFF\x40\x00\x00\x00WEBPABCD" + bytes(60),
-    ],
-)
-def test_a_recognised_format_with_a_broken_header_is_corrupt(upload: bytes) -> None:
+@pytest.mark.parametrize("upload", [b"", jpeg(PICTURE)[:20], avif(PICTURE)[:60], avif(PICTURE)[:-1]])
+def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
     with pytest.raises(CorruptPicture):
         sniff(upload)
+
+
+def frame(*, bits: int = 8, height: int = 9, components: int = 1) -> bytes:
+    """A JPEG of a frame header and nothing else."""
+    return (
+        b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, bits, height, 9, components) + b"\x01\x11\x00\xff\xd9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "upload"),
+    [
+        ("PNG", png(PICTURE)[:20]),
+        ("PNG", png_header(0, 5) + bytes(4)),
+        ("PNG", png_header(5, 0) + bytes(4)),
+        ("PNG", png(PICTURE)[:20] + bytes((png(PICTURE)[20] ^ 1,)) + png(PICTURE)[21:]),  # not its checksum
+        ("PNG", b"\x89PNG\r\n\x1a\n" + bytes(60)),
+        ("JPEG", frame(height=0)),
+        ("JPEG", frame(bits=12)),
+        ("JPEG", frame(components=2)),
+        ("JPEG", b"\xff\xd8\xff\xdb\x00\x05\x00\x01\x02" + jpeg(PICTURE)[2:]),  # half a quantization table
+        ("JPEG", b"\xff\xd8\xff\xda\x00\x03\x00" + jpeg(PICTURE)[2:]),  # a scan before the frame
+        ("WebP", webp(PICTURE)[:20]),
+        ("WebP", b"RIFF\x40\x00\x00\x00WEBPABCD" + bytes(60)),
+        ("GIF", gif(PICTURE)[:12]),
+    ],
+)
+def test_a_header_that_no_decoder_would_believe_makes_no_picture(kind: str, upload: bytes) -> None:
+    with pytest.raises(UnsupportedFormat, match=f"begins like a {kind}"):
+        sniff(upload)
+
+
+@pytest.mark.parametrize("components", [1, 3, 4])
+def test_a_frame_header_of_every_usual_kind_is_believed(components: int) -> None:
+    assert sniff(frame(components=components)).height_px == 9
 
 
 @pytest.mark.parametrize("upload", [jpeg(PICTURE), png(PICTURE), webp(PICTURE), gif(PICTURE)])

@@ -86,9 +86,15 @@ def test_an_envelope_that_cannot_be_read_is_malformed(content_type: str, body: b
         open_envelope(content_type, body, [])
 
 
-def test_an_option_given_twice_is_malformed() -> None:
+def test_an_option_given_twice_in_different_words_is_malformed() -> None:
     with pytest.raises(MalformedRequest):
         open_envelope("image/png", PNG, [("format", "png"), ("format", "webp")])
+
+
+def test_an_option_said_twice_in_the_same_words_is_one_option() -> None:
+    envelope = open_envelope("image/png", PNG, [("format", "png"), ("format", "png")])
+
+    assert envelope.options == {"format": "png"}
 
 
 @given(st.binary(max_size=400), st.sampled_from(["application/json", "multipart/form-data; boundary=ab"]))
