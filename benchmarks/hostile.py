@@ -1,6 +1,6 @@
 """Hostile: a folder of files that break decoders, through every envelope; what becomes of the server?
 
-    python -m benchmarks.hostile ../shared/data/hostile [--passes 2] [--at-once 8] [--mutations 20000]
+    python -m benchmarks.hostile FOLDER [--passes 2] [--at-once 8] [--mutations 20000]
 
 The folder has ``expected.tsv``: a line a file, its path first and its class last (``ok``, ``ok_otherfmt``,
 ``too_large``, ``corrupt``, ``unidentified``). Each file goes as raw body, as multipart and as base64 in JSON,
