@@ -42,7 +42,7 @@ class KeyRing:
         self._seen: tuple[int, int, int] | None = None
         self._fixed = _listed(hashes or "", rates)
         self._keys: tuple[Key, ...] = self._fixed
-        self.guards = file is not None or bool(self._fixed)
+        self.guards = file is not None or bool(hashes)  # an empty list lets nobody in
         self.refresh()
 
     @property

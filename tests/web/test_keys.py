@@ -77,6 +77,15 @@ def test_a_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
     assert ring.find(b"") is None
 
 
+@pytest.mark.parametrize("hashes", [",", " ", " , ,"])
+def test_a_list_without_a_digest_lets_nobody_in(hashes: str) -> None:
+    """The start takes it for a list of keys, so it must not leave the door open."""
+    ring = KeyRing(None, hashes, NONE)
+
+    assert ring.guards
+    assert ring.find(b"") is None
+
+
 def test_keys_change_while_the_server_runs(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
