@@ -41,6 +41,12 @@ class Entrance:
         client.connect(("127.0.0.1", self.port))
         return client
 
+    def last_answer_to(self, sent: bytes) -> bytes:
+        """Send once, and return all that comes until the server closes."""
+        client = self.connect()
+        client.sendall(sent)
+        return all_of(client)
+
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, unless told to ignore it; answer with its length, or with a large answer."""
         assert scope["type"] == "http"
@@ -167,9 +173,7 @@ def test_a_head_may_come_in_pieces(enter: Callable[..., Entrance], size: int) ->
 @pytest.mark.parametrize("first", [b"", b"GET /read HT", b"GET /read HTTP/1.1\r\nHost: here\r\nX: "])
 def test_a_head_that_does_not_come_is_not_waited_for(enter: Callable[..., Entrance], first: bytes) -> None:
     here = enter()
-    client = here.connect()
-    client.sendall(first)
-    answer = all_of(client)
+    answer = here.last_answer_to(first)
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"/problems/headers-too-slow" in answer
@@ -243,9 +247,7 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("sent", AMBIGUOUS.values(), ids=AMBIGUOUS)
 def test_a_head_that_can_be_read_in_two_ways_is_refused(enter: Callable[..., Entrance], sent: bytes) -> None:
     here = enter(head_s=20)
-    client = here.connect()
-    client.sendall(sent)
-    answer = all_of(client)
+    answer = here.last_answer_to(sent)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"application/problem+json" in answer
@@ -255,9 +257,7 @@ def test_a_head_that_can_be_read_in_two_ways_is_refused(enter: Callable[..., Ent
 
 def test_a_second_head_is_looked_at_like_the_first(enter: Callable[..., Entrance]) -> None:
     here = enter(head_s=20)
-    client = here.connect()
-    client.sendall(GET + AMBIGUOUS["length and chunks"])
-    received = all_of(client)
+    received = here.last_answer_to(GET + AMBIGUOUS["length and chunks"])
 
     assert [received.count(b"200 OK"), received.count(b"HTTP/1.1 400 ")] == [1, 1]
     assert here.asked == ["/read"]

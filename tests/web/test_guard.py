@@ -114,6 +114,29 @@ def test_a_key_has_its_megapixels_and_others_are_not_touched(keyed: Live) -> Non
     assert keyed.service.admission.requests == keyed.service.admission.pixels == 0
 
 
+def test_a_key_comes_and_goes_while_the_service_runs(keyed: Live) -> None:
+    """And a file that is broken in between changes nothing."""
+    file = keyed.service.settings.access.keys_file
+    assert file is not None
+    before = file.read_text()
+
+    def status_within(seconds: float, *, wanted: int) -> int:
+        until_s = time.monotonic() + seconds
+        while True:
+            status = keyed.client.get("/v1/models", headers={"X-Api-Key": "late"}).status_code
+            if status == wanted or time.monotonic() > until_s:
+                return status
+            time.sleep(0.05)
+
+    file.write_text("[keys.")
+    assert status_within(2, wanted=200) == 401
+    assert keyed.client.get("/v1/models", headers={"X-Api-Key": "free"}).status_code == 200
+    file.write_text(f'{before}[keys.late]\nsha256 = "{hashlib.sha256(b"late").hexdigest()}"\n')
+    assert status_within(20, wanted=200) == 200
+    file.write_text(before)
+    assert status_within(20, wanted=401) == 401
+
+
 def test_the_log_has_the_name_of_a_key_and_never_the_key(
     keyed: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
