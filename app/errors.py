@@ -12,11 +12,15 @@ CutoutError
 │  ├─ PictureTooComplex     decoding would cost far more than its pixels
 │  ├─ CorruptPicture        broken, truncated or empty image data
 │  ├─ NoForeground          no subject, and the caller requires one
+│  ├─ UrlNotAllowed         a picture's URL that is not asked, or whose host is out of reach
+│  ├─ FetchingDisabled      no picture is fetched by its URL here
+│  ├─ PictureNotFetched     the host of a picture's URL gave no picture
 │  └─ Unauthorized          no key, or a wrong one
 ├─ QuotaExceeded            this caller's share is used up; try again
 ├─ Overloaded               our capacity is used up; try again
 ├─ NotReady                 the model is still loading, or the server is stopping
 ├─ DeadlineExceeded         accepted, but not finished in time
+├─ SourceTimedOut           the host of a picture's URL did not finish in time
 ├─ ModelUnavailable         the model's file is missing, or is not the one its manifest names
 ├─ ProviderUnavailable      the requested execution provider is not really active
 └─ InferenceFailed          the network broke or gave numbers that are none
@@ -164,6 +168,34 @@ class NoForeground(RequestRejected):
         super().__init__("No subject was found in the picture. Send another, or allow an empty answer.")
 
 
+class UrlNotAllowed(RequestRejected):
+    """A picture's URL may not be asked, or its host cannot be reached: an answer does not say which.
+
+    ``reason`` says it in the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            "The picture's URL may not be asked, or its host cannot be reached. Name a public http or https "
+            "address without credentials on the usual port, or send the picture itself."
+        )
+
+
+class FetchingDisabled(RequestRejected):
+    """The operator has not allowed pictures to be fetched by their URL."""
+
+    def __init__(self) -> None:
+        super().__init__("This server fetches no pictures by their URL. Send the picture itself.")
+
+
+class PictureNotFetched(RequestRejected):
+    """The host of a picture's URL was reached, and gave no picture; ``why`` says what it did."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The host of the picture's URL was reached, but {why}.")
+
+
 class QuotaExceeded(CutoutError):
     """The caller has used up its share for the moment."""
 
@@ -211,6 +243,18 @@ class DeadlineExceeded(CutoutError):
     def facts(self) -> dict[str, object]:
         """Return the time the request had, in seconds."""
         return {"deadline_s": self.deadline_s}
+
+
+class SourceTimedOut(CutoutError):
+    """The host of a picture's URL was reached, and did not finish in time."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"The host of the picture's URL did not finish within {limit_s:g} seconds.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the time limit in seconds."""
+        return {"limit_s": self.limit_s}
 
 
 class ModelUnavailable(CutoutError):

@@ -35,8 +35,9 @@ from app.web.guard import KeyGuard
 from app.web.keys import KeyRing, KeysUnreadable
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
-from app.web.openapi import with_keys
+from app.web.openapi import completed
 from app.web.problems import ProblemWall, on_framework_error
+from app.web.remote import RemotePictures, Rules, SystemResolver
 from app.web.service import Service
 
 log = structlog.get_logger("cutout.main")
@@ -74,6 +75,7 @@ def create_app(
         clock,
         drain,
         KeyRing(access.keys_file, access.key_hashes, rates),
+        _remote_pictures(settings, clock),
     )
     service.telemetry.watch_admission(service.admission)
     service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts or {})
@@ -87,7 +89,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.openapi = lambda: with_keys(FastAPI.openapi(app))  # type: ignore[method-assign] # its own way to extend
+    app.openapi = lambda: completed(  # type: ignore[method-assign] # its own way to extend
+        FastAPI.openapi(app), fetches=settings.remote.enabled
+    )
     app.state.service = service
     app.include_router(routes.router)
     app.include_router(health.router)
@@ -137,6 +141,14 @@ def budget_of(settings: Settings) -> Budget:
         )
         pixels = pixels_within(memory, limits.in_flight_bytes)
     return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels)
+
+
+def _remote_pictures(settings: Settings, clock: SystemClock) -> RemotePictures | None:
+    remote = settings.remote
+    if not remote.enabled:
+        return None
+    rules = Rules(connect_s=remote.connect_timeout_s, total_s=remote.timeout_s)
+    return RemotePictures(clock, rules=rules, resolve=SystemResolver())
 
 
 def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:

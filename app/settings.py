@@ -140,6 +140,22 @@ class Access(BaseModel):
     megapixels_per_minute: float | None = Field(None, gt=0, description="Megapixels a minute of such a key.")
 
 
+class Remote(BaseModel):
+    """Pictures that are fetched by their URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(
+        default=False, description="Fetch pictures that requests name by `image_url`, from public hosts only."
+    )
+    connect_timeout_s: float = Field(
+        3.0, gt=0, le=60, description="Time to find and reach the host of an `image_url`, in seconds."
+    )
+    timeout_s: float = Field(
+        10.0, gt=0, le=600, description="Time until its picture has to be here, in seconds."
+    )
+
+
 class Lifecycle(BaseModel):
     """How the process ends, and who starts it again."""
 
@@ -189,6 +205,7 @@ class Settings(BaseSettings):
     engine: Engine = Engine()
     web: Web = Web()
     access: Access = Access()
+    remote: Remote = Remote()
     lifecycle: Lifecycle = Lifecycle()
 
     @field_validator("models", mode="before")

@@ -1,7 +1,7 @@
 """Envelope: a request body and its query become one upload and named options.
 
-The picture comes as the raw body, as a multipart file, or as base64 in JSON; options come as
-query, form or JSON fields with the same names. Nothing here touches the disk.
+The picture comes as the raw body, as a multipart file, as base64 in JSON, or is named by its URL; options
+come as query, form or JSON fields with the same names. Nothing here touches the disk or the network.
 """
 
 import base64
@@ -16,15 +16,17 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from app.errors import MalformedRequest
 
 IMAGE_FIELDS = ("image", "file", "image_file")
+URL_FIELD = "image_url"
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 4096
 
 
 @dataclass(slots=True)
 class Envelope:
-    """An upload and the options that came with it."""
+    """An upload, or the URL of a picture, and the options that came with it."""
 
-    upload: bytes = b""
+    upload: bytes | None = None
+    image_url: str | None = None
     options: dict[str, object] = field(default_factory=dict)
 
     def add_option(self, name: str, value: object) -> None:
@@ -57,9 +59,23 @@ def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str
         _open_multipart(parameters.get(b"boundary"), body, envelope)
     elif kind == b"application/json":
         _open_json(body, envelope)
-    else:
+    elif body or URL_FIELD not in envelope.options:
         envelope.upload = body
+    _name_picture(envelope)
     return envelope
+
+
+def _name_picture(envelope: Envelope) -> None:
+    """Tell the URL of a picture from the options; there is exactly one picture."""
+    url = envelope.options.pop(URL_FIELD, None)
+    if url is not None and not isinstance(url, str):
+        raise MalformedRequest(f"The {URL_FIELD} is not a text.")
+    if (envelope.upload is None) == (url is None):
+        names = ", ".join(IMAGE_FIELDS)
+        raise MalformedRequest(
+            f"Send exactly one picture: a file or base64 text named one of {names}, or {URL_FIELD}."
+        )
+    envelope.image_url = url
 
 
 def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> None:
@@ -97,12 +113,11 @@ def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> 
         raise MalformedRequest("The multipart body cannot be read.") from error
     if not ends:
         raise MalformedRequest("The multipart body ends before its last boundary.")
-    if len(uploads) != 1:
-        names = ", ".join(IMAGE_FIELDS)
-        raise MalformedRequest(f"Send exactly one picture, in a multipart file field named one of: {names}.")
+    if len(uploads) > 1:
+        raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
     if any(isinstance(v, str) and len(v) > MAX_FIELD_BYTES for v in envelope.options.values()):
         raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
-    envelope.upload = uploads[0]
+    envelope.upload = uploads[0] if uploads else None
 
 
 def _open_json(body: bytes, envelope: Envelope) -> None:
@@ -110,9 +125,10 @@ def _open_json(body: bytes, envelope: Envelope) -> None:
         members = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("The body is not JSON.") from error
-    if not isinstance(members, dict) or not isinstance(members.get("image"), str):
+    if not isinstance(members, dict) or not isinstance(members.get("image", ""), str):
         raise MalformedRequest('The JSON body must be an object with a base64 text or data URL as "image".')
-    envelope.upload = _decode_base64(members.pop("image"))
+    if "image" in members:
+        envelope.upload = _decode_base64(members.pop("image"))
     for name, value in members.items():
         envelope.add_option(name, value)
 

@@ -7,9 +7,11 @@ from pydantic import BaseModel
 
 from app.imaging.encode import FORMATS
 from app.imaging.sniff import ACCEPTED
-from app.web.envelope import IMAGE_FIELDS
+from app.web.envelope import IMAGE_FIELDS, URL_FIELD
 from app.web.problems import KINDS, MEDIA_TYPE
+from app.web.remote import MOST_URL_CHARACTERS
 
+ENDPOINTS = ("/v1/mask", "/v1/cutout")
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 BINARY = {"type": "string", "format": "binary"}
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
@@ -36,13 +38,28 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
     }
 
 
-def with_keys(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to an OpenAPI document how a key is sent; whether one is needed is the operator's choice."""
+def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
+    """Add to an OpenAPI document what is the operator's choice: keys, and pictures that are fetched."""
     document.setdefault("components", {})["securitySchemes"] = {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
         "Bearer": {"type": "http", "scheme": "bearer"},
     }
+    for path in ENDPOINTS if fetches else ():
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        for media_type in ("multipart/form-data", "application/json"):
+            _name_url(content[media_type]["schema"])
     return document
+
+
+def _name_url(schema: dict[str, Any]) -> None:
+    schema["properties"][URL_FIELD] = {
+        "type": "string",
+        "format": "uri",
+        "maxLength": MOST_URL_CHARACTERS,
+        "description": "A public http or https URL of the picture, in place of the picture itself.",
+    }
+    schema.pop("required", None)
+    schema["oneOf"] = [{"required": ["image"]}, {"required": [URL_FIELD]}]
 
 
 def _request_content(properties: dict[str, Any]) -> dict[str, Any]:

@@ -43,9 +43,13 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.PictureTooComplex: ProblemKind(422, "picture-too-complex", "The picture is too costly to decode"),
     errors.CorruptPicture: ProblemKind(422, "corrupt-picture", "The picture is damaged"),
     errors.NoForeground: ProblemKind(422, "no-foreground", "The picture has no subject"),
+    errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture's URL cannot be asked"),
+    errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Pictures are not fetched here"),
+    errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture's URL gives no picture"),
     errors.Overloaded: ProblemKind(503, "overloaded", "The server is at its limit"),
     errors.NotReady: ProblemKind(503, "not-ready", "The server is not ready"),
     errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
+    errors.SourceTimedOut: ProblemKind(504, "source-timed-out", "The picture's host took too long"),
     errors.ModelUnavailable: ProblemKind(503, "model-unavailable", "The model cannot be served"),
     errors.ProviderUnavailable: ProblemKind(503, "provider-unavailable", "The device cannot be used"),
     errors.InferenceFailed: ProblemKind(500, "inference-failed", "The network failed"),
@@ -143,6 +147,8 @@ class ProblemWall:
             response = problem_of(error, journal.request_id)
             hangs_up = error.hangs_up
             journal.outcome = response_slug(error)
+            if isinstance(error, errors.UrlNotAllowed):
+                journal.facts = {"reason": error.reason}
             if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
                 reason = getattr(error, "reason", None)
                 log.error("request failed", request_id=journal.request_id, reason=reason, exc_info=error)

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
+from app.errors import FetchingDisabled
 from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
 from app.pipeline import Job
 from app.web.departure import unless_departed
@@ -84,9 +85,28 @@ async def _answer(
             del body
         options = parse_options(kind, envelope.options)
         journal.model = service.ready_pipeline().models.choose(options.model)
-        answer = await unless_departed(request, carry(envelope.upload, options, job))
+        answer = await unless_departed(request, _carry(service, envelope, options, job, carry))
     journal.note(answer)
     return _response(request, answer)
+
+
+async def _carry(
+    service: Service, envelope: Envelope, options: OptionsT, job: Job, carry: Carry[OptionsT]
+) -> Answer:
+    """Carry the picture that was sent, or first fetch the one that was named."""
+    if envelope.upload is not None:
+        return await carry(envelope.upload, options, job)
+    assert envelope.image_url is not None  # noqa: S101 - an envelope holds one of the two
+    if service.remote is None:
+        raise FetchingDisabled
+    with job.steps.step("fetch"):
+        upload = await service.remote.fetch(
+            envelope.image_url,
+            job.permit,
+            limit_bytes=service.settings.limits.upload_bytes,
+            deadline_s=job.deadline_s,
+        )
+    return await carry(upload, options, job)
 
 
 async def _open(request: Request, body: bytes) -> Envelope:

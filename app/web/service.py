@@ -12,11 +12,15 @@ from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.drain import Drain
 from app.web.keys import KeyRing
+from app.web.remote import RemotePictures
 
 
 @dataclass(slots=True)
 class Service:
-    """The parts of a running service; ``pipeline`` appears once models are loaded and warm."""
+    """The parts of a running service.
+
+    ``pipeline`` appears once models are loaded and warm; without ``remote`` no picture is fetched by its URL.
+    """
 
     settings: Settings
     telemetry: Telemetry
@@ -24,6 +28,7 @@ class Service:
     clock: Clock
     drain: Drain
     keys: KeyRing
+    remote: RemotePictures | None = None
     pipeline: Pipeline | None = None
     failure: CutoutError | None = None
 
