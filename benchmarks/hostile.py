@@ -81,7 +81,7 @@ async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse
     for _ in range(asked.passes):
         for envelope in ENVELOPES:
             shots = [shot_of(sample.path.read_bytes(), envelope) for sample in samples]
-            answers = await _send(server, shots, asked.at_once)
+            answers = await send(server, shots, asked.at_once)
             results += [(s, envelope, r) for s, r in zip(samples, answers, strict=True)]
         await asyncio.sleep(1)
         held.append(server.rss_bytes())
@@ -96,7 +96,7 @@ async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse
             [(name, kind, str(status)) for name, kind, status in sorted(odd)],
         )
     fit = sum(r.status in STATUSES[s.kind] for s, _, r in results)
-    mutated = await _send(server, list(_mutations(samples, asked.mutations)), asked.at_once)
+    mutated = await send(server, list(_mutations(samples, asked.mutations)), asked.at_once)
     mutated_counts = Counter(result.status for result in mutated)
     print(f"{len(mutated)} mutations: {dict(sorted(mutated_counts.items()))}\n")
     answers = [result for _, _, result in results]
@@ -114,7 +114,7 @@ def _failed(result: Result) -> bool:
     return result.status >= 500 or result.status == 0
 
 
-async def _send(server: Server, shots: Sequence[Shot], at_once: int) -> list[Result]:
+async def send(server: Server, shots: Sequence[Shot], at_once: int) -> list[Result]:
     """Send all, some at once; the answers are in the order of the shots."""
     client = Client(server.host, server.port)
     loop = asyncio.get_running_loop()

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from app.errors import RequestRejected
+
 Result = TypeVar("Result")
 
 
@@ -64,6 +66,10 @@ class _Relay(Generic[Result]):
             self.future.set_result(end.value)
         except asyncio.CancelledError:
             self.future.cancel()
+        except RequestRejected as error:
+            # No bug: nobody asks where it was raised, and asyncio would keep the frames, with the upload in
+            # them, until the garbage collector came by.
+            self.future.set_exception(error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001 - whoever awaits the journey has it
             self.future.set_exception(error)
         else:

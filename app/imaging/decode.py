@@ -17,6 +17,7 @@ from app.imaging.profile import find_profile
 from app.imaging.shortcuts import read_by_shortcut
 from app.imaging.sniff import Header
 from app.imaging.stored import Stored
+from app.imaging.texts import check_texts
 
 FIRST_FRAME_ONLY = "first_frame_only"
 EXIF_IGNORED = "exif_ignored"
@@ -49,9 +50,12 @@ def decode(upload: bytes, header: Header) -> Picture:
 
     Raises:
         CorruptPicture: The data is broken or cut off, or is not what the header says.
+        PictureTooComplex: A PNG holds comments that inflate to more than anybody would write.
     """
     if not header.is_whole:
         raise CorruptPicture("The picture's file is cut off.")
+    if header.format == "png":
+        check_texts(upload)
     orientation = find_orientation(upload, header.format)
     stored = _read(upload, header)
     rgb, is_profile_ignored = to_srgb(stored.colours, find_profile(upload, header.format))

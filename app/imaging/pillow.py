@@ -29,8 +29,10 @@ from app.arrays import Grey
 from app.errors import CorruptPicture
 from app.imaging.boxes import read_boxes
 from app.imaging.containers import jpeg_segments, png_chunks
+from app.imaging.rows import is_dense, is_paint_left, lacks_rows, paint
 from app.imaging.sniff import Header
 from app.imaging.stored import Colours, Stored
+from app.imaging.texts import TEXT_CHUNKS
 
 _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -86,8 +88,22 @@ def load(visible: bytes, header: Header, *, rawmode: str = "") -> ImageFile.Imag
         raise CorruptPicture("The picture's size is not the one that its header declares.")
     if rawmode:
         stored.tile = [tile._replace(args=rawmode) for tile in stored.tile]
+    if header.format == "png":
+        _load_rows(stored, visible)
     stored.load()
     return stored
+
+
+def _load_rows(stored: ImageFile.ImageFile, visible: bytes) -> None:
+    """Decode a PNG, all of its rows."""
+    if is_dense(visible):
+        paint(stored)
+        stored.load()
+        is_doubtful = is_paint_left(stored)
+    else:
+        is_doubtful = True
+    if is_doubtful and lacks_rows(visible):
+        raise CorruptPicture("The PNG file holds fewer rows than it declares.")
 
 
 def shown(upload: bytes, file_format: str) -> bytes:
@@ -95,7 +111,7 @@ def shown(upload: bytes, file_format: str) -> bytes:
     if file_format == "jpeg":
         return _without_exif(upload)
     if file_format == "png":
-        return _without_profiles(upload)
+        return _without_metadata(upload)
     if file_format == "avif":
         return _as_still(upload)
     return upload
@@ -112,13 +128,11 @@ def _without_exif(upload: bytes) -> bytes:
     return _overwritten(upload, at, bytes(4))
 
 
-def _without_profiles(upload: bytes) -> bytes:
-    """Take the profiles out of a PNG: a broken one would fail it, and each would be inflated again."""
+def _without_metadata(upload: bytes) -> bytes:
+    """Take profiles and comments out of a PNG: a broken one would fail it, and each would be inflated."""
     kept, since = [], 0
     for chunk in png_chunks(upload):
-        if chunk.name == b"IDAT":
-            break
-        if chunk.name == b"iCCP":
+        if chunk.name == b"iCCP" or chunk.name in TEXT_CHUNKS:
             kept.append(upload[since : chunk.start - 8])
             since = chunk.end + 4
     return b"".join([*kept, upload[since:]]) if kept else upload

@@ -45,6 +45,8 @@ ACCEPTED = (
 MAX_SCANS = 64
 MAX_SCAN_MEGAPIXELS = 1000
 
+MAX_FRAMES = 10_000  # an animation of minutes has thousands; only the first is looked at
+
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
 _SOS, _DQT = 0xDA, 0xDB
 
@@ -144,7 +146,8 @@ def _check_scans(scans: int, size: tuple[int, int] | None) -> None:
     if size is None:
         raise _no_picture("JPEG")
     megapixels = size[0] * size[1] / 1e6
-    if scans > MAX_SCANS or scans * megapixels > MAX_SCAN_MEGAPIXELS:
+    # One scan is what the pixels cost; if those are too many, that is for the limit on pixels to say.
+    if scans > MAX_SCANS or (scans > 1 and scans * megapixels > MAX_SCAN_MEGAPIXELS):
         raise PictureTooComplex(
             f"The JPEG file holds more scans than its {megapixels:.1f} megapixels warrant. "
             "Save it as a baseline JPEG."
@@ -155,8 +158,17 @@ def _sniff_png(upload: bytes) -> Header:
     if upload[12:16] != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
         raise _no_picture("PNG")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
-    names = {chunk.name for chunk in png_chunks(upload)}
+    names = set()
+    for chunk in png_chunks(upload):
+        names.add(chunk.name)
+        if chunk.name == b"acTL":
+            _check_frames(int.from_bytes(upload[chunk.start : min(chunk.start + 4, chunk.end)], "big"))
     return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
+
+
+def _check_frames(frames: int) -> None:
+    if MAX_FRAMES < frames <= 2**31:  # a number beyond that is none, and the picture is a still one
+        raise PictureTooComplex(f"The PNG file declares {frames} frames. Send one of them.")
 
 
 def _checksum(upload: bytes, at: int) -> int:

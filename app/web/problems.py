@@ -140,8 +140,9 @@ class ProblemWall:
         try:
             await self._app(scope, body, note_begin)
             return
-        except ClientDeparted:
+        except ClientDeparted as error:
             journal.outcome = "client-departed"
+            _forget_frames(error)
             return
         except errors.CutoutError as error:
             response = problem_of(error, journal.request_id)
@@ -152,15 +153,28 @@ class ProblemWall:
             if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
                 reason = getattr(error, "reason", None)
                 log.error("request failed", request_id=journal.request_id, reason=reason, exc_info=error)
+            _forget_frames(error)
         except Exception as error:
             log.exception("request broke", request_id=journal.request_id, exc_info=error)
             journal.outcome = INTERNAL.slug
             detail = "Something broke on our side. This is a bug; the log has it under the request id."
             response = problem(INTERNAL, detail, request_id=journal.request_id)
+            _forget_frames(error)
         if not has_begun:
             if not hangs_up:
                 await body.linger(scope)
             await response(scope, receive, send)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what an error's traceback holds: the frames of the whole journey, and in them the upload.
+
+    An error and the frames that it passed through hold each other, so that a refused upload would stay in
+    memory until Python next looks for garbage of that age.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def response_slug(error: errors.CutoutError) -> str:

@@ -1,6 +1,7 @@
 """Receive: the bytes of a request body, within a limit of bytes and of time."""
 
 import asyncio
+import io
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -23,21 +24,19 @@ async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeo
         raise UnsupportedFormat(("identity",), what="content encoding")
     if declared_length(request) > limit_bytes:
         raise UploadTooLarge(limit_bytes)
-    chunks: list[bytes] = []
-    received = 0
+    body = io.BytesIO()  # grows in place and gives its bytes away uncopied; joined chunks would be held twice
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
-                received += len(chunk)
-                if received > limit_bytes:
+                if body.tell() + len(chunk) > limit_bytes:
                     raise UploadTooLarge(limit_bytes)
                 permit.hold_bytes(len(chunk))
-                chunks.append(chunk)
+                body.write(chunk)
     except TimeoutError as error:
         raise UploadTooSlow(timeout_s) from error
     except ClientDisconnect as error:
         raise ClientDeparted from error
-    return b"".join(chunks)
+    return body.getvalue()
 
 
 def declared_length(request: Request) -> int:

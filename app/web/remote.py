@@ -11,6 +11,7 @@ Rule 4: nothing of one fetch is left for the next: no cookies, no connections, n
 """
 
 import asyncio
+import io
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -192,18 +193,16 @@ async def _read(response: httpx.Response, permit: Permit, limit_bytes: int) -> b
         raise PictureNotFetched(f"it answers with status {response.status_code}")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise PictureNotFetched("it answers in a compressed form that was not asked for")
-    chunks: list[bytes] = []
-    received = 0
+    body = io.BytesIO()
     try:
         async for chunk in response.aiter_raw():
-            received += len(chunk)
-            if received > limit_bytes:
+            if body.tell() + len(chunk) > limit_bytes:
                 raise UploadTooLarge(limit_bytes)
             permit.hold_bytes(len(chunk))
-            chunks.append(chunk)
+            body.write(chunk)
     except httpx.TransportError as error:
         raise PictureNotFetched("it breaks off") from error
-    return b"".join(chunks)
+    return body.getvalue()
 
 
 def _joined(base: httpx.URL, location: str) -> str:

@@ -1,9 +1,14 @@
+import gc
 import re
+import time
+import types
 
 import pytest
 
 from app import errors
 from app.web.problems import KINDS, PROBLEMS, problem_of
+from tests.pictures import jpeg, noise
+from tests.web.conftest import Live
 
 
 def leaves(kind: type[errors.CutoutError]) -> list[type[errors.CutoutError]]:
@@ -66,3 +71,30 @@ def test_a_503_or_a_429_says_when_to_come_back(error: errors.CutoutError) -> Non
     may_retry = answer.status_code in (429, 503) and not isinstance(error, errors.ProviderUnavailable)
 
     assert may_retry == ("retry-after" in answer.headers)
+
+
+def test_a_refused_upload_is_let_go_at_once(live: Live) -> None:
+    """Without the garbage collector: errors and the frames they passed through hold each other."""
+    cut = jpeg(noise((300, 400, 3)))[:-900]
+    for upload in (b"x" * 200_000, cut):
+        live.client.post("/v1/mask", content=upload)
+        gc.collect()
+        gc.disable()
+        try:
+            assert live.client.post("/v1/mask", content=upload).status_code in (415, 422)
+            give_up_at_s = time.monotonic() + 10  # the server's last lines may come after the answer
+            while (held := _frames_that_hold(len(upload))) and time.monotonic() < give_up_at_s:
+                time.sleep(0.01)
+            assert held == []
+        finally:
+            gc.enable()
+
+
+def _frames_that_hold(upload_bytes: int) -> list[str]:
+    tracebacks = [one for one in gc.get_objects() if isinstance(one, types.TracebackType)]
+    return [
+        one.tb_frame.f_code.co_name
+        for one in tracebacks
+        for value in one.tb_frame.f_locals.values()
+        if isinstance(value, bytes) and len(value) == upload_bytes
+    ]
