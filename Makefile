@@ -14,6 +14,9 @@ PEERS      := .venv-peers
 TORCH           := torch==2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# ONNX Runtime reports to its maker by default; app/engine/runtime.py keeps it from that, this the peers.
+export ORT_DISABLE_TELEMETRY = 1
+
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check format bench bench-load peers export clean
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import httpx
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.engine.runtime import onnxruntime
 from benchmarks.report import print_machine
 from model_export.metrics import max_f_beta, mean_absolute_error
 

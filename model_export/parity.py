@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from app.engine.runtime import onnxruntime
 from model_export.errors import CommandFailed
 from model_export.exact import EXACT_SIZE_PX, ExactModel
 from model_export.pictures import synthetic_pictures

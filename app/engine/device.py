@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-import onnxruntime
+from app.engine.runtime import onnxruntime
 
 Device = Literal["auto", "cuda", "cpu"]
 CUDA = "CUDAExecutionProvider"

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnxruntime
 
 from app.arrays import NetworkInput, SaliencyMap
 from app.engine.clock import Clock
 from app.engine.device import CUDA, Device, Probe
 from app.engine.manifest import Manifest
+from app.engine.runtime import onnxruntime
 from app.errors import ModelUnavailable, ProviderUnavailable
 
 

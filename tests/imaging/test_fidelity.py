@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.arrays import Grey, Rgb
+from app.engine.runtime import onnxruntime
 from app.imaging.decode import decode
 from app.imaging.prepare import prepare
 from app.imaging.saliency import publish, stretch
@@ -25,8 +26,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, Published]:
     path = REPOSITORY / "models" / request.param / "model.onnx"
     if not path.is_file():
         pytest.skip(f"model {request.param} has not been made")
-    runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
 
     def published(rgb: Rgb) -> Grey:
         (raw,) = session.run(["saliency"], {"network_input": prepare(rgb, 320)[None]})

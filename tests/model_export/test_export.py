@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from app.engine.manifest import Manifest, read_manifest, read_model
+from app.engine.runtime import onnxruntime
 from model_export.__main__ import main
 from model_export.architectures import ARCHITECTURES
 from model_export.export import export, export_served

@@ -1,0 +1,85 @@
+"""Every naughty string in every place of a request: answers, log lines, and a disk that stays as it was."""
+
+import json
+import os
+import re
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.conftest import ROOT, Server
+from tests.naughty import naughty_strings, requests_with
+
+pytestmark = pytest.mark.journey
+FOLDERS = (ROOT, Path(tempfile.gettempdir()), Path.home())
+
+
+def test_no_text_in_any_place_breaks_an_answer_a_log_line_or_the_disk(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    """``CUTOUT_NAUGHTY_STRINGS`` may name a JSON list of more."""
+    strings = list(naughty_strings())
+    if more := os.environ.get("CUTOUT_NAUGHTY_STRINGS"):
+        strings += json.loads(Path(more).read_text(encoding="utf-8"))
+    server = serve(
+        "--model",
+        "u2netp",
+        CUTOUT_LOG_FORMAT="json",
+        CUTOUT_LIMITS__UPLOAD_TIMEOUT_S="0.3",
+        CUTOUT_LIMITS__HEAD_TIMEOUT_S="0.3",
+        TMPDIR=str(tmp_path),
+    )
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    before = _files()
+    statuses: Counter[int] = Counter()
+    broken: list[tuple[str, str, bytes]] = []
+    for text in strings:
+        for place, request in requests_with(text):
+            answer = _exchange(host, int(port), request)
+            status = int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
+            statuses[status] += 1
+            injected = b"\r\nset-cookie:" in answer.lower()
+            if status >= 500 or status == 0 or injected:
+                broken.append((place, text, answer[:300]))
+
+    assert broken == []
+    assert _files() == before
+    assert list(tmp_path.iterdir()) == []
+    assert server.stop() == 0
+    lines = [line for line in server.stderr if line]
+    assert len(lines) > statuses.total() / 2
+    for line in lines:
+        assert json.loads(line)["level"] in ("info", "warning"), line
+
+
+def _exchange(host: str, port: int, request: bytes) -> bytes:
+    """Send a request and return its first answer, whole; the server may hang up on what it refuses."""
+    with socket.create_connection((host, port), timeout=30) as client:
+        answer = b""
+        try:
+            client.sendall(request)
+            while not _is_whole(answer) and (piece := client.recv(65536)):
+                answer += piece
+        except ConnectionError:
+            pass
+        return answer
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
+
+
+def _files() -> set[str]:
+    """Return what lies in the folders a server might write to; not what Python and pytest keep there."""
+    return {
+        str(path)
+        for folder in FOLDERS
+        for path in folder.iterdir()
+        if not path.name.startswith((".", "pytest", "tmp"))
+    }
