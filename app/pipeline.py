@@ -14,6 +14,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 
+import cv2
 import numpy as np
 
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
@@ -150,6 +151,10 @@ class Pipeline:
             answer = await relayed(journey)
         except asyncio.CancelledError:
             job.permit.release()  # before anybody writes a log line about it
+            raise
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise MemoryError from error
             raise
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
         self.forecast.learn(pixels=way_in.header.width_px * way_in.header.height_px, seconds=seconds)

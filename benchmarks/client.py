@@ -44,15 +44,15 @@ class Connection:
         """Connect."""
         return cls(*await asyncio.open_connection(host, port, limit=2**20))
 
-    def send(self, shot: Shot) -> None:
-        """Hand a whole request to the transport, without waiting until it has left."""
+    def send(self, shot: Shot, *, part: float = 1.0) -> None:
+        """Hand a request to the transport, its body in part, without waiting until it has left."""
         lines = (f"{name}: {text}\r\n" for name, text in shot.headers)
         head = (
             f"POST {shot.path} HTTP/1.1\r\nHost: benchmark\r\nContent-Length: {len(shot.upload)}\r\n"
             f"{''.join(lines)}\r\n"
         )
         self._writer.write(head.encode("ascii"))
-        self._writer.write(shot.upload)
+        self._writer.write(shot.upload[: int(part * len(shot.upload))])
 
     async def receive(self) -> Reply:
         """Read one answer, whether or not the request has left entirely.

@@ -271,8 +271,8 @@ class Batcher:
             self._run(alive, len(alive), "retry")
 
 
-def _failure(error: Exception) -> CutoutError:
-    if isinstance(error, CutoutError):
+def _failure(error: Exception) -> CutoutError | MemoryError:
+    if isinstance(error, CutoutError | MemoryError):
         return error
     failure = InferenceFailed("The network broke, or nobody waited for it any more.")
     failure.__cause__ = error

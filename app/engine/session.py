@@ -11,6 +11,9 @@ from app.engine.manifest import Manifest
 from app.engine.runtime import onnxruntime
 from app.errors import ModelUnavailable, ProviderUnavailable
 
+# The runtime has no error of its own for it.
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
+
 
 @dataclass(frozen=True, slots=True)
 class OnnxRun:
@@ -22,8 +25,17 @@ class OnnxRun:
     _options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
 
     def result(self) -> SaliencyMap:
-        """Run, and return the raw sigmoid saliency float32 (N, S, S)."""
-        (saliency,) = self._runtime.run(["saliency"], {"network_input": self._batch}, self._options)
+        """Run, and return the raw sigmoid saliency float32 (N, S, S).
+
+        Raises:
+            MemoryError: The device has not the memory for it; a smaller run may fit.
+        """
+        try:
+            (saliency,) = self._runtime.run(["saliency"], {"network_input": self._batch}, self._options)
+        except Exception as error:
+            if any(words in str(error) for words in _NO_MEMORY):
+                raise MemoryError from error
+            raise
         return np.asarray(saliency, np.float32)
 
     def abort(self) -> None:

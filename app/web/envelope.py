@@ -17,6 +17,9 @@ from app.errors import MalformedRequest
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
+ONE_PICTURE = (
+    f"Send exactly one picture: a file or base64 text named one of {', '.join(IMAGE_FIELDS)}, or {URL_FIELD}."
+)
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 4096
 
@@ -28,6 +31,7 @@ class Envelope:
     upload: bytes | None = None
     image_url: str | None = None
     options: dict[str, object] = field(default_factory=dict)
+    _given: int = 0
 
     def add_option(self, name: str, value: object) -> None:
         """Take one option.
@@ -37,7 +41,8 @@ class Envelope:
         """
         if name in self.options and self.options[name] != value:
             raise MalformedRequest("An option is given more than once, with different values.")
-        if len(self.options) >= MAX_FIELDS:
+        self._given += 1
+        if self._given > MAX_FIELDS:
             raise MalformedRequest(f"There are more than {MAX_FIELDS} options.")
         self.options[name] = value
 
@@ -71,16 +76,25 @@ def _name_picture(envelope: Envelope) -> None:
     if url is not None and not isinstance(url, str):
         raise MalformedRequest(f"The {URL_FIELD} is not a text.")
     if (envelope.upload is None) == (url is None):
-        names = ", ".join(IMAGE_FIELDS)
-        raise MalformedRequest(
-            f"Send exactly one picture: a file or base64 text named one of {names}, or {URL_FIELD}."
-        )
+        raise MalformedRequest(ONE_PICTURE)
     envelope.image_url = url
 
 
 def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> None:
     if not boundary:
         raise MalformedRequest("The multipart body has no boundary.")
+    uploads = _read_parts(boundary, body, envelope)
+    if len(uploads) > 1:
+        raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
+    if not uploads and URL_FIELD not in envelope.options:
+        raise MalformedRequest(ONE_PICTURE)
+    if any(isinstance(v, str) and len(v) > MAX_FIELD_BYTES for v in envelope.options.values()):
+        raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
+    envelope.upload = uploads[0] if uploads else None
+
+
+def _read_parts(boundary: bytes, body: bytes, envelope: Envelope) -> list[bytes]:
+    """Return the files of a multipart body that may be pictures; its other parts become options."""
     uploads: list[bytes] = []
     ends: list[bool] = []
 
@@ -99,7 +113,6 @@ def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> 
         take(part.field_name, part.file_object.read())
 
     limits = {
-        "MAX_FIELDS": MAX_FIELDS,
         "MAX_FIELD_SIZE": len(body) + 1,
         "MAX_MEMORY_FILE_SIZE": len(body) + 1,  # never to disk
     }
@@ -113,11 +126,7 @@ def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> 
         raise MalformedRequest("The multipart body cannot be read.") from error
     if not ends:
         raise MalformedRequest("The multipart body ends before its last boundary.")
-    if len(uploads) > 1:
-        raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
-    if any(isinstance(v, str) and len(v) > MAX_FIELD_BYTES for v in envelope.options.values()):
-        raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
-    envelope.upload = uploads[0] if uploads else None
+    return uploads
 
 
 def _open_json(body: bytes, envelope: Envelope) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
-from app.web.journal import journal_of
+from app.web.journal import Journal, journal_of
 from app.web.linger import BodyWatch
 
 MEDIA_TYPE = "application/problem+json"
@@ -136,7 +136,7 @@ class ProblemWall:
             has_begun = True
             await send(message)
 
-        body, hangs_up = BodyWatch(receive), False
+        body = BodyWatch(receive)
         try:
             await self._app(scope, body, note_begin)
             return
@@ -144,26 +144,34 @@ class ProblemWall:
             journal.outcome = "client-departed"
             _forget_frames(error)
             return
-        except errors.CutoutError as error:
-            response = problem_of(error, journal.request_id)
-            hangs_up = error.hangs_up
-            journal.outcome = response_slug(error)
-            if isinstance(error, errors.UrlNotAllowed):
-                journal.facts = {"reason": error.reason}
-            if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
-                reason = getattr(error, "reason", None)
-                log.error("request failed", request_id=journal.request_id, reason=reason, exc_info=error)
-            _forget_frames(error)
-        except Exception as error:
-            log.exception("request broke", request_id=journal.request_id, exc_info=error)
-            journal.outcome = INTERNAL.slug
-            detail = "Something broke on our side. This is a bug; the log has it under the request id."
-            response = problem(INTERNAL, detail, request_id=journal.request_id)
+        except Exception as error:  # noqa: BLE001 - rule 3
+            response = _response_to(error, journal)
+            hangs_up = isinstance(error, errors.CutoutError) and error.hangs_up
             _forget_frames(error)
         if not has_begun:
             if not hangs_up:
                 await body.linger(scope)
             await response(scope, receive, send)
+
+
+def _response_to(error: Exception, journal: Journal) -> JSONResponse:
+    """Build the answer for whatever was raised, and write down what the operator has to know of it."""
+    if isinstance(error, MemoryError):
+        log.warning("out of memory", request_id=journal.request_id)
+        error = errors.Overloaded("memory")
+    if not isinstance(error, errors.CutoutError):
+        log.error("request broke", request_id=journal.request_id, exc_info=error)
+        journal.outcome = INTERNAL.slug
+        detail = "Something broke on our side. This is a bug; the log has it under the request id."
+        return problem(INTERNAL, detail, request_id=journal.request_id)
+    response = problem_of(error, journal.request_id)
+    journal.outcome = response_slug(error)
+    reason = getattr(error, "reason", None)
+    if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
+        log.error("request failed", request_id=journal.request_id, reason=reason, exc_info=error)
+    elif reason is not None:
+        journal.facts = {"reason": reason}
+    return response
 
 
 def _forget_frames(error: BaseException | None) -> None:

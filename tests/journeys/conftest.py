@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
+from typing import IO
 
 import pytest
 
@@ -20,7 +21,9 @@ CUTOUT = Path(sys.executable).with_name("cutout")
 class Server:
     """A ``cutout serve`` process, its output and its address."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, *arguments: str, environment: dict[str, str], stderr: IO[str] | int = subprocess.PIPE
+    ) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CUTOUT_")}
         self.process = subprocess.Popen(
             [str(CUTOUT), "serve", "--port", "0", *arguments],
@@ -33,7 +36,7 @@ class Server:
             },
             cwd=ROOT,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         self.stdout: list[str] = []
@@ -43,7 +46,7 @@ class Server:
             threading.Thread(target=self._gather, args=(stream, lines), daemon=True).start()
 
     def _gather(self, stream: object, lines: list[str]) -> None:
-        for line in stream:  # type: ignore[attr-defined] # a text stream
+        for line in stream or ():  # type: ignore[attr-defined] # a text stream
             lines.append(line.rstrip())
             self._said.put(line.rstrip())
 
@@ -75,8 +78,14 @@ def serve(models_dir: Path) -> Iterator[Callable[..., Server]]:
     """Start servers that end with the test."""
     running: list[Server] = []
 
-    def start(*arguments: str, models: Path = models_dir, **environment: str) -> Server:
-        server = Server(*arguments, environment={"CUTOUT_MODELS_DIR": str(models), **environment})
+    def start(
+        *arguments: str,
+        models: Path = models_dir,
+        stderr: IO[str] | int = subprocess.PIPE,
+        **environment: str,
+    ) -> Server:
+        environment = {"CUTOUT_MODELS_DIR": str(models), **environment}
+        server = Server(*arguments, environment=environment, stderr=stderr)
         running.append(server)
         return server
 

@@ -1,0 +1,80 @@
+"""Disconnects: clients leave at every moment of a request's life; does anything stay behind?
+
+    python -m benchmarks.disconnects [--count 2000] [--at-once 16] [--megapixels 0.3]
+
+First the life of a request is measured, with as many at once. Then each client sends its request, of which
+some stop halfway, and leaves at a moment drawn evenly from it, in turn politely (FIN) and rudely (RST).
+When the last has left, the metrics are read until nothing is in flight; then a request is sent that has to be
+answered.
+"""
+
+import argparse
+import asyncio
+import random
+
+from benchmarks.client import Client, Connection, Shot
+from benchmarks.load import closed_loop, percentile
+from benchmarks.pictures import jpeg_photo
+from benchmarks.report import Figure, print_figures, print_machine
+from benchmarks.server import Server, add_server_arguments
+
+EMPTY_TIMEOUT_S = 30.0
+
+
+def main() -> None:
+    """Print the table."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    add_server_arguments(parser)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--at-once", type=int, default=16)
+    parser.add_argument("--megapixels", type=float, default=0.3)
+    parser.add_argument("--path", default="/v1/cutout")
+    asked = parser.parse_args()
+    print_machine()
+    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
+    with Server(asked.model, asked.models_dir) as server:
+        life_s, empty_s, status = asyncio.run(_come_and_go(server, shot, asked.count, asked.at_once))
+        tracebacks = server.log_tail(lines=10**9).count("Traceback")
+        metrics = server.metrics()
+    left = sum(
+        v for name, v in metrics.items() if name.startswith("cutout_requests_total") and "departed" in name
+    )
+    print(f"A request lives {life_s * 1e3:.0f} ms; {asked.count} left within, {left:.0f} before its end.\n")
+    print_figures(
+        [
+            Figure("tracebacks", tracebacks, 0),
+            Figure("until nothing was in flight", empty_s, 2, " s"),
+            Figure("status of the request after them", status, 200),
+        ]
+    )
+
+
+async def _come_and_go(server: Server, shot: Shot, count: int, at_once: int) -> tuple[float, float, int]:
+    client = Client(server.host, server.port)
+    results = await closed_loop(client, lambda _: shot, clients=at_once, seconds=6)
+    life_s = percentile([result.latency_s for result in results if result.status == 200], 50)
+    chance, numbers = random.Random(0), iter(range(count))
+
+    async def one_after_the_other() -> None:
+        for number in numbers:
+            connection = await Connection.open(server.host, server.port)
+            connection.send(shot, part=chance.random() if number % 4 == 0 else 1.0)
+            await asyncio.sleep(chance.uniform(0, life_s))
+            connection.leave() if number % 2 else connection.close()
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+    loop = asyncio.get_running_loop()
+    since_s = loop.time()
+    while (await asyncio.to_thread(server.metrics))["cutout_inflight_requests"] > 0:
+        if loop.time() - since_s > EMPTY_TIMEOUT_S:
+            break
+        await asyncio.sleep(0.02)
+    empty_s = loop.time() - since_s
+    reply = await client.post(shot)
+    await client.close()
+    return life_s, empty_s, reply.status
+
+
+if __name__ == "__main__":
+    main()

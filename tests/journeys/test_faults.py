@@ -1,0 +1,152 @@
+"""Faults of the machine and of the network: right answers meanwhile, and none of it stays."""
+
+import random
+import re
+import resource
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.journeys.conftest import Server
+from tests.pictures import jpeg, noise, photo, png
+
+pytestmark = [pytest.mark.journey, pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc")]
+Serve = Callable[..., Server]
+UPLOAD = jpeg(photo(120, 160))
+RECOVERS_S = 30
+
+
+@contextmanager
+def limited(server: Server, what: int, value: int) -> Iterator[None]:
+    """Let a process have no more than ``value`` of something for as long as the block lasts."""
+    soft, hard = resource.prlimit(server.process.pid, what)
+    resource.prlimit(server.process.pid, what, (value, hard))
+    yield
+    resource.prlimit(server.process.pid, what, (soft, hard))
+
+
+def answers_again(url: str) -> int:
+    """Return how often it had to be asked until it answered as ever."""
+    until_s = time.monotonic() + RECOVERS_S
+    for attempt in range(1_000_000):
+        try:
+            if httpx.post(f"{url}/v1/cutout", content=UPLOAD, timeout=60).status_code == 200:
+                return attempt
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    raise AssertionError
+
+
+def test_a_full_disk_matters_to_no_request(serve: Serve) -> None:
+    """Nothing is written but log lines, and a line that cannot be written is lost alone."""
+    with Path("/dev/full").open("w") as full:
+        server = serve("--model", "u2netp", stderr=full, TMPDIR="/nonexistent")
+        url = server.url
+        large = png(noise((1200, 1000, 3)))
+        with limited(server, resource.RLIMIT_FSIZE, 0):
+            answers = (
+                httpx.post(f"{url}/v1/cutout", content=UPLOAD, timeout=60),
+                httpx.post(f"{url}/v1/cutout", files={"image": large}, timeout=60),
+                httpx.post(f"{url}/v1/mask", content=large, timeout=60),
+                httpx.post(f"{url}/v1/mask", content=b"nothing", timeout=60),
+            )
+        assert [200, 200, 200, 415] == [answer.status_code for answer in answers]
+        assert server.stop() == 0
+
+
+def test_without_descriptors_it_waits_for_some_and_does_not_spin(serve: Serve) -> None:
+    server = serve("--model", "u2netp", CUTOUT_LIMITS__HEAD_TIMEOUT_S="60")
+    address, _, port = server.url.removeprefix("http://").rpartition(":")
+    with ExitStack() as crowd, limited(server, resource.RLIMIT_NOFILE, 128):
+        for number in range(200):  # fifty of each address, as many as one may have
+            source = (f"127.0.0.{10 + number // 50}", 0)
+            crowd.enter_context(socket.create_connection((address, int(port)), 10, source))
+        time.sleep(0.5)
+        before_s = _cpu_s(server)
+        time.sleep(2)
+        spent_s = _cpu_s(server) - before_s
+
+    assert spent_s < 1
+    assert answers_again(f"http://{address}:{port}") < RECOVERS_S * 20
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("spare_mib", [400, 60])
+def test_without_memory_it_says_so_and_goes_on(serve: Serve, spare_mib: int) -> None:
+    server = serve("--model", "u2netp")
+    url = server.url
+    assert httpx.post(f"{url}/v1/cutout", content=UPLOAD, timeout=60).status_code == 200
+    uploads = jpeg(photo(4000, 5000)), png(photo(2000, 3000))
+    statuses: Counter[tuple[int, str | None]] = Counter()
+
+    def ask(number: int) -> None:
+        options = {"matting": "hq"} if number % 4 == 0 else {}
+        path = f"{url}/v1/{('cutout', 'mask')[number % 2]}"
+        answer = httpx.post(path, content=uploads[number % 3 == 0], params=options, timeout=120)
+        statuses[answer.status_code, answer.headers.get("retry-after")] += 1
+
+    most = _status_bytes(server, "VmSize") + spare_mib * 2**20
+    with limited(server, resource.RLIMIT_AS, most), ThreadPoolExecutor(8) as crowd:
+        list(crowd.map(ask, range(10)))
+
+    assert set(statuses) <= {(200, None), (503, "1")}
+    assert statuses[503, "1"] > 0
+    assert answers_again(url) == 0
+    assert server.stop() == 0
+    assert not any("Traceback" in line for line in server.stderr)
+
+
+def test_clients_that_leave_at_any_moment_leave_nothing_behind(serve: Serve) -> None:
+    server = serve("--model", "u2netp")
+    url = server.url
+    metrics = server.wait_for(r"Metrics\s+(\S+)")
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    head = f"POST /v1/cutout HTTP/1.1\r\nHost: x\r\nContent-Length: {len(UPLOAD)}\r\n\r\n".encode()
+    chance = random.Random(0)
+    whens = [(chance.random() * 1.5, chance.random() if number % 4 == 0 else 1.0) for number in range(96)]
+
+    def come_and_go(when: tuple[float, float]) -> None:
+        stays_s, part = when
+        with socket.create_connection((host, int(port)), 30) as client:
+            client.sendall((head + UPLOAD)[: int(part * len(head + UPLOAD))])
+            time.sleep(stays_s)
+            if stays_s < 0.75:  # rudely: with RST
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with ThreadPoolExecutor(16) as crowd:
+        list(crowd.map(come_and_go, whens))
+    until_s = time.monotonic() + RECOVERS_S
+    while _in_flight(metrics) > 0:
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+    assert answers_again(url) == 0
+    assert server.stop() == 0
+    assert not any("Traceback" in line for line in server.stderr)
+    assert any("client-departed" in line for line in server.stderr)
+
+
+def _in_flight(metrics_url: str) -> float:
+    text = httpx.get(metrics_url).text
+    return float(re.findall(r"^cutout_inflight_requests (\S+)$", text, re.MULTILINE)[0])
+
+
+def _status_bytes(server: Server, name: str) -> int:
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def _cpu_s(server: Server) -> float:
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
