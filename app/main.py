@@ -27,7 +27,7 @@ from app.errors import CutoutError, ModelUnavailable
 from app.pipeline import Pipeline
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
-from app.web import health, routes
+from app.web import docs, health, routes
 from app.web.cors import cors_rules
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
@@ -88,6 +88,7 @@ def create_app(
         openapi_url=None,  # served by app/web/health.py
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to wherever the Host header says
     )
     app.openapi = lambda: completed(  # type: ignore[method-assign] # its own way to extend
         FastAPI.openapi(app), fetches=settings.remote.enabled
@@ -95,6 +96,7 @@ def create_app(
     app.state.service = service
     app.include_router(routes.router)
     app.include_router(health.router)
+    app.include_router(docs.router)
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(TimeGate, service=service)
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))

@@ -5,11 +5,19 @@ parameters in the OpenAPI document. To add an option, add a field here and read 
 it concerns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
 from PIL import ImageColor
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from app.errors import InvalidOption, UnknownOption
 
@@ -24,6 +32,11 @@ def _colour(text: str) -> str:
     if len(text) > 32 or "(" in text or len(ImageColor.getrgb(text)) != 3:
         raise ValueError("not a colour")
     return text
+
+
+def _truth(value: object) -> object:
+    """Accept ``true`` and ``false`` as a text too, and nothing else that may stand for them."""
+    return {"true": True, "false": False}.get(value.lower(), "neither") if isinstance(value, str) else value
 
 
 class _Options(BaseModel):
@@ -53,7 +66,7 @@ class _Options(BaseModel):
         description="`crop` lets the network look again at the subject alone, where that is less than 70 % "
         "of the picture, and takes over its edges.",
     )
-    require_foreground: bool = Field(
+    require_foreground: Annotated[bool, BeforeValidator(_truth)] = Field(
         default=False,
         description="Refuses a picture without a subject (422) instead of answering an empty one.",
     )
@@ -130,8 +143,15 @@ class _Clash(ValueError):
 OptionsT = TypeVar("OptionsT", bound=_Options)
 
 
-def parse_options(kind: type[OptionsT], fields: Mapping[str, object]) -> OptionsT:
+def parse_options(
+    kind: type[OptionsT], fields: Mapping[str, object], *, typed: Collection[str] = ()
+) -> OptionsT:
     """Check named values against the options of one endpoint.
+
+    Args:
+        kind: The options there are.
+        fields: Values by name; a text stands for a number or a truth value as well.
+        typed: Names whose values have a type already, which has to be the option's.
 
     Raises:
         UnknownOption: A name is not an option of this endpoint.
@@ -140,6 +160,8 @@ def parse_options(kind: type[OptionsT], fields: Mapping[str, object]) -> Options
     for name in fields:
         if name not in kind.model_fields:
             raise UnknownOption(name, tuple(kind.model_fields))
+        if name in typed and not _has_type(fields[name], kind, name):
+            raise InvalidOption(name, accepted_values(kind, name))
     try:
         return kind.model_validate(dict(fields))
     except ValidationError as error:
@@ -149,6 +171,15 @@ def parse_options(kind: type[OptionsT], fields: Mapping[str, object]) -> Options
             raise InvalidOption(clash.name, clash.accepted) from error
         name = str(first["loc"][0])
         raise InvalidOption(name, accepted_values(kind, name)) from error
+
+
+def _has_type(value: object, kind: type[BaseModel], name: str) -> bool:
+    """Tell whether a value is of an option's own type, as far as numbers and truth values go."""
+    schema = kind.model_json_schema()["properties"][name]
+    types = {part.get("type") for part in schema.get("anyOf", [schema])}
+    if isinstance(value, bool) or "boolean" in types:
+        return isinstance(value, bool) and "boolean" in types
+    return not isinstance(value, str) or "string" in types
 
 
 def accepted_values(kind: type[BaseModel], name: str) -> str:

@@ -98,7 +98,7 @@ def test_refining_at_network_size_is_a_clash() -> None:
 
 @pytest.mark.parametrize("kind", [MaskOptions, CutoutOptions])
 @pytest.mark.parametrize(
-    ("text", "expected"), [("true", True), ("1", True), ("false", False), ("0", False), (True, True)]
+    ("text", "expected"), [("true", True), ("True", True), ("false", False), ("FALSE", False), (True, True)]
 )
 def test_a_yes_or_no_is_taken_from_text_and_json(
     kind: type[MaskOptions | CutoutOptions], text: object, expected: bool
@@ -107,7 +107,36 @@ def test_a_yes_or_no_is_taken_from_text_and_json(
 
 
 def test_what_is_neither_yes_nor_no_is_told_what_would_be() -> None:
-    with pytest.raises(InvalidOption, match="true, false"):
-        parse_options(MaskOptions, {"require_foreground": "perhaps"})
+    for text in ("perhaps", "1", "on", ""):
+        with pytest.raises(InvalidOption, match="true, false"):
+            parse_options(MaskOptions, {"require_foreground": text})
     with pytest.raises(InvalidOption, match=r"number from 0 to 0\.1"):
         parse_options(MaskOptions, {"clean": "0.2"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_accepted"),
+    [
+        ("require_foreground", True, True),
+        ("require_foreground", "true", False),
+        ("require_foreground", 1, False),
+        ("quality", 80, True),
+        ("quality", "80", False),
+        ("quality", True, False),
+        ("clean", 0, True),
+        ("clean", 0.05, True),
+        ("clean", "0.05", False),
+        ("threshold", None, True),
+        ("threshold", False, False),
+        ("model", None, True),
+        ("model", 7, False),
+        ("format", None, False),
+        ("format", ["png"], False),
+    ],
+)
+def test_what_has_a_type_has_the_option_s(name: str, value: object, is_accepted: bool) -> None:
+    if is_accepted:
+        assert getattr(parse_options(MaskOptions, {name: value}, typed={name}), name) == value
+        return
+    with pytest.raises(InvalidOption):
+        parse_options(MaskOptions, {name: value}, typed={name})

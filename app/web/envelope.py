@@ -26,11 +26,15 @@ MAX_FIELD_BYTES = 4096
 
 @dataclass(slots=True)
 class Envelope:
-    """An upload, or the URL of a picture, and the options that came with it."""
+    """An upload, or the URL of a picture, and the options that came with it.
+
+    ``typed`` are the names of those that came as JSON, and so have a type; all others are texts.
+    """
 
     upload: bytes | None = None
     image_url: str | None = None
     options: dict[str, object] = field(default_factory=dict)
+    typed: frozenset[str] = frozenset()
     _given: int = 0
 
     def add_option(self, name: str, value: object) -> None:
@@ -51,7 +55,7 @@ def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str
     """Take upload and options out of a request.
 
     A body that is neither multipart nor JSON is the picture itself, whatever its content type
-    says: the bytes decide.
+    says: the bytes decide. An option in the body counts more than one of the same name in the query.
 
     Raises:
         MalformedRequest: The envelope cannot be read, or holds no picture.
@@ -60,13 +64,17 @@ def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str
     envelope = Envelope()
     for name, value in query:
         envelope.add_option(name, value)
+    of_query, envelope.options = envelope.options, {}
     if kind == b"multipart/form-data":
         _open_multipart(parameters.get(b"boundary"), body, envelope)
     elif kind == b"application/json":
         _open_json(body, envelope)
-    elif body or URL_FIELD not in envelope.options:
+    elif body or URL_FIELD not in of_query:
         envelope.upload = body
+    envelope.options = of_query | envelope.options
     _name_picture(envelope)
+    if any(isinstance(value, str) and len(value) > MAX_FIELD_BYTES for value in envelope.options.values()):
+        raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
     return envelope
 
 
@@ -86,10 +94,6 @@ def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> 
     uploads = _read_parts(boundary, body, envelope)
     if len(uploads) > 1:
         raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
-    if not uploads and URL_FIELD not in envelope.options:
-        raise MalformedRequest(ONE_PICTURE)
-    if any(isinstance(v, str) and len(v) > MAX_FIELD_BYTES for v in envelope.options.values()):
-        raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
     envelope.upload = uploads[0] if uploads else None
 
 
@@ -131,7 +135,8 @@ def _read_parts(boundary: bytes, body: bytes, envelope: Envelope) -> list[bytes]
 
 def _open_json(body: bytes, envelope: Envelope) -> None:
     try:
-        members = json.loads(body)
+        text = body.decode("utf-8")
+        members = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("The body is not JSON.") from error
     if not isinstance(members, dict) or not isinstance(members.get("image", ""), str):
@@ -140,6 +145,18 @@ def _open_json(body: bytes, envelope: Envelope) -> None:
         envelope.upload = _decode_base64(members.pop("image"))
     for name, value in members.items():
         envelope.add_option(name, value)
+    envelope.typed = frozenset(members)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name is given twice")
+    return members
+
+
+def _no_number(constant: str) -> object:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _decode_base64(text: str) -> bytes:

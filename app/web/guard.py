@@ -9,8 +9,8 @@ from app.web.drain import PROBES
 from app.web.journal import journal_of
 from app.web.keys import KeyRing
 
-OPEN = PROBES | {"/openapi.json"}
-PROBLEM_PAGES = "/problems/"
+OPEN = PROBES | {"/openapi.json", "/docs"}
+OPEN_FOLDERS = ("/problems/", "/docs/")
 
 
 class KeyGuard:
@@ -35,7 +35,7 @@ class KeyGuard:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(PROBLEM_PAGES)
+    return path in OPEN or path.startswith(OPEN_FOLDERS)
 
 
 def sent_key(headers: Headers) -> bytes:

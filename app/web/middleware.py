@@ -11,12 +11,22 @@ from app.engine.quota import WINDOW_S, Allowance
 from app.telemetry import StepTimes, Telemetry
 from app.web.journal import Journal, request_id_from, traceparent_from
 
-ENDPOINTS = ("/v1/mask", "/v1/cutout", "/v1/models", "/livez", "/readyz", "/startupz", "/openapi.json")
+ENDPOINTS = (
+    "/v1/mask",
+    "/v1/cutout",
+    "/v1/models",
+    "/livez",
+    "/readyz",
+    "/startupz",
+    "/openapi.json",
+    "/docs",
+)
 QUIET = frozenset({"/livez", "/readyz", "/startupz"})
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "cross-origin",
+    "Cache-Control": "no-store",
 }
 """An answer is a picture or text for a program: opened in a browser it may load, run and frame nothing."""
 log = structlog.get_logger("cutout.web")
@@ -63,8 +73,8 @@ class RequestJournal:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers.update(SAFE)
-                headers.setdefault("Cache-Control", "no-store")
+                for name, value in SAFE.items():
+                    headers.setdefault(name, value)
                 if journal.traceparent is not None:
                     headers["traceparent"] = journal.traceparent
                 if journal.allowance is not None:

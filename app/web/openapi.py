@@ -13,6 +13,7 @@ from app.web.remote import MOST_URL_CHARACTERS
 
 ENDPOINTS = ("/v1/mask", "/v1/cutout")
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
+BASE64 = "^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 BINARY = {"type": "string", "format": "binary"}
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
 ENVELOPE_STATUSES = (400, 401, 408, 413, 415, 422, 429, 431, 500, 503, 504)
@@ -63,15 +64,14 @@ def _name_url(schema: dict[str, Any]) -> None:
 
 
 def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
+    names = ", ".join(IMAGE_FIELDS[1:])
     multipart = {
         "schema": {
             "type": "object",
             "required": ["image"],
+            "additionalProperties": False,
             "properties": {
-                "image": {
-                    **BINARY,
-                    "description": f"The picture; also accepted as {', '.join(IMAGE_FIELDS[1:])}.",
-                },
+                "image": {**BINARY, "description": f"The picture; also accepted as {names}."},
                 **copy.deepcopy(properties),
             },
         }
@@ -80,8 +80,13 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
         "schema": {
             "type": "object",
             "required": ["image"],
+            "additionalProperties": False,
             "properties": {
-                "image": {"type": "string", "description": "The picture as base64 text or as a data URL."},
+                "image": {
+                    "type": "string",
+                    "pattern": BASE64,
+                    "description": "The picture as base64 text or as a data URL.",
+                },
                 **copy.deepcopy(properties),
             },
         },

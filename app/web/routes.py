@@ -83,7 +83,7 @@ async def _answer(
             journal.upload_bytes = len(body)
             envelope = await _open(request, body)
             del body
-        options = parse_options(kind, envelope.options)
+        options = parse_options(kind, envelope.options, typed=envelope.typed)
         journal.model = service.ready_pipeline().models.choose(options.model)
         answer = await unless_departed(request, _carry(service, envelope, options, job, carry))
     journal.note(answer)

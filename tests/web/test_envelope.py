@@ -77,6 +77,9 @@ def cut_off() -> tuple[str, bytes]:
         ("application/json", b""),
         ("application/json", b"[1, 2]"),
         ("application/json", b'{"image": 7}'),
+        ("application/json", b'{"image": "", "quality": NaN}'),
+        ("application/json", b'{"image": "", "image": ""}'),
+        ("application/json", '{"image": ""}'.encode("utf-16")),
         ("application/json", b'{"image": "%%%%"}'),
         ("application/json", b'{"image": "data:image/png,abc"}'),
         ("application/json", b"[" * 100_000),
@@ -92,6 +95,14 @@ def test_an_envelope_that_cannot_be_read_is_malformed(content_type: str, body: b
 def test_an_option_given_twice_in_different_words_is_malformed() -> None:
     with pytest.raises(MalformedRequest):
         open_envelope("image/png", PNG, [("format", "png"), ("format", "webp")])
+
+
+def test_an_option_of_the_body_counts_more_than_one_of_the_query() -> None:
+    query = [("format", "png"), ("quality", "80")]
+    in_json = open_envelope("application/json", json.dumps({"image": "", "format": "webp"}).encode(), query)
+    in_form = open_envelope(*multipart({"image": ("a", PNG)}, {"format": "webp"}), query)
+
+    assert in_json.options == in_form.options == {"format": "webp", "quality": "80"}
 
 
 def test_an_option_said_twice_in_the_same_words_is_one_option() -> None:
