@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.engine.admission import Admission, Budget
 from app.engine.batching import Batcher
+from app.engine.cells import Cells
 from app.engine.clock import SystemClock
 from app.engine.device import probe, usable_cores
 from app.engine.loading import Loader
@@ -24,7 +25,9 @@ from app.engine.priority import step_back
 from app.engine.quota import Allowances, Rates
 from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
-from app.pipeline import Pipeline
+from app.imaging.decode import decode
+from app.isolation import COMMAND, IsolatedDecoder
+from app.pipeline import Pipeline, Read
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, routes
@@ -181,15 +184,17 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     models.on_costs = batcher.learn_costs
     batcher.start()
     pools = Pools.of(engine.workers or usable_cores(), clock)
+    limit_px = min(settings.limits.picture_pixels, budget_of(settings).pixels)
     telemetry.ready.set(1)
     pipeline = Pipeline(
         models,
         batcher,
         pools,
-        limit_px=min(settings.limits.picture_pixels, budget_of(settings).pixels),
+        limit_px=limit_px,
         limit_side_px=settings.limits.picture_side_px,
         clock=clock,
         hq_budget_s=engine.hq_budget_s,
+        read=_reader(settings, limit_px, clock),
         why_not_cuda=loader.probe.why_not_cuda,
     )
     telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
@@ -201,6 +206,16 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     }
     telemetry.watch_steps(steps, cores=usable_cores())
     return pipeline
+
+
+def _reader(settings: Settings, limit_px: int, clock: SystemClock) -> Read:
+    """Return what decodes: a function, or processes that are ready when this returns."""
+    engine = settings.engine
+    if engine.decoders == 0:
+        return decode
+    cells = Cells(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
+    cells.start()
+    return IsolatedDecoder(cells, limit_px)
 
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:

@@ -11,6 +11,7 @@ decoding on, each thread hands on to the next (``engine/relay.py``) and the even
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -32,7 +33,7 @@ from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
-from app.imaging.decode import Picture, decode
+from app.imaging.decode import Picture
 from app.imaging.prepare import prepare
 from app.imaging.refine import Box, blend_maps, choose_crop, prepare_crop
 from app.imaging.saliency import is_empty, stretch
@@ -41,6 +42,8 @@ from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 
 SNIFFED_AT_ONCE_BYTES = 128 * 1024
+Read = Callable[[bytes, Header], Picture]
+"""``decode``, here or in another process."""
 WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
 
 
@@ -76,6 +79,7 @@ class Pipeline:
         limit_side_px: int,
         clock: Clock,
         hq_budget_s: float,
+        read: Read,
         why_not_cuda: str | None,
     ) -> None:
         self.models = models
@@ -86,6 +90,7 @@ class Pipeline:
         self._sniffing = Workers(1, clock, name="sniff")
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._hq_budget_s = hq_budget_s
+        self._read = read
         self._limit_px = limit_px
         self._limit_side_px = limit_side_px
         self._clock = clock
@@ -165,7 +170,7 @@ class Pipeline:
             if session is None:
                 raise Overloaded("models in memory")
             etag, picture, network_input = await self._pools.decode.call(
-                read_picture, way_in.upload, way_in.header, session.manifest, options, job.steps
+                read_picture, way_in, session.manifest, options, job.steps, read=self._read
             )
             inferred = await self._infer(way_in.model, network_input, job)
             scene_is_empty = is_empty(inferred.saliency)
@@ -268,12 +273,17 @@ def _pixels_beside(pixels: int, options: MaskOptions | CutoutOptions) -> int:
 
 
 def read_picture(
-    upload: bytes, header: Header, manifest: Manifest, options: MaskOptions | CutoutOptions, steps: StepTimes
+    way_in: WayIn,
+    manifest: Manifest,
+    options: MaskOptions | CutoutOptions,
+    steps: StepTimes,
+    *,
+    read: Read,
 ) -> tuple[str, Picture, NetworkInput]:
     """Return the answer's entity tag, the decoded picture, and what the network takes of it."""
     with steps.step("decode"):
-        etag = fingerprint(upload, options, manifest)
-        picture = decode(upload, header)
+        etag = fingerprint(way_in.upload, options, manifest)
+        picture = read(way_in.upload, way_in.header)
     with steps.step("prepare"):
         network_input = prepare(picture.rgb, manifest.input_size_px)
     return etag, picture, network_input

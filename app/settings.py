@@ -69,6 +69,16 @@ class Engine(BaseModel):
         le=1024,
         description="Threads that decode, as many that matte, as many that encode; 0 takes one a core.",
     )
+    decoders: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Child processes that decode, each with limits of its own, so that a decoder's fault "
+        "cannot reach the server; 0 decodes in threads.",
+    )
+    decode_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="Time after which such a process is ended, in seconds."
+    )
     hq_budget_s: float = Field(
         2.0,
         gt=0,

@@ -1,0 +1,148 @@
+"""Decoding in cells gives what decoding gives, and leaves behind whoever does it harm."""
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.engine.cells import Cells
+from app.engine.clock import SystemClock
+from app.errors import CorruptPicture, CutoutError, PictureTooComplex
+from app.imaging.decode import Picture, decode
+from app.imaging.sniff import Header, check_size, sniff
+from app.isolation import COMMAND, IsolatedDecoder
+from tests.bombs import png_of, rows, text
+from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, webp
+
+LIMIT_PX = 50_000_000
+TREACHEROUS = """
+import os, socket, time
+from app.engine.cells import receive_message, send_message
+channel = socket.socket(fileno=os.dup(0))
+send_message(channel, {"ready": True})
+while True:
+    facts, (upload,) = receive_message(channel, most_bytes=10**9)
+    if upload == b"die": os._exit(1)
+    if upload == b"hang": time.sleep(600)
+    if upload == b"lie": send_message(channel, {"is_turned": False, "warnings": []}, bytes(5))
+    if upload == b"invent": send_message(channel, {"error": "SystemExit", "text": "x"})
+    if upload == b"swell": send_message(channel, {"error": "memory"})
+"""
+TWO_BY_TWO = Header("png", 2, 2, "image/png")
+
+
+@pytest.fixture(scope="module")
+def isolated() -> IsolatedDecoder:
+    cells = Cells(COMMAND, 2, 60.0, SystemClock())
+    cells.start()
+    return IsolatedDecoder(cells, LIMIT_PX)
+
+
+def treacherous(timeout_s: float = 60.0) -> IsolatedDecoder:
+    cells = Cells((sys.executable, "-c", TREACHEROUS), 1, timeout_s, SystemClock())
+    cells.start()
+    return IsolatedDecoder(cells, LIMIT_PX)
+
+
+def outcome(read: Callable[[bytes, Header], Picture], upload: bytes) -> tuple[object, ...]:
+    try:
+        header = sniff(upload)
+        check_size(header, limit_px=LIMIT_PX, limit_side_px=16_384)
+        picture = read(upload, header)
+    except CutoutError as error:
+        return type(error), str(error)
+    alpha = None if picture.own_alpha is None else picture.own_alpha.tobytes()
+    return picture.rgb.shape, picture.rgb.tobytes(), alpha, picture.warnings
+
+
+PICTURES = {
+    "jpeg": jpeg(photo(60, 80)),
+    "png": png(photo(60, 80)),
+    "png with alpha": png(noise((60, 80, 4))),
+    "webp": webp(photo(60, 80)),
+    "avif": avif(photo(60, 80)),
+    "gif": gif(photo(60, 80), photo(60, 80)),
+    "heic": heic(photo(64, 80)),
+    "turned": jpeg(photo(60, 80), exif_orientation=6),
+    "turned with alpha": png(noise((60, 80, 4)), exif_orientation=8),
+    "cut": jpeg(photo(60, 80))[:-200],
+    "bomb": png_of(8, 8, text(64 * 2**20), rows(8, 8)),
+    "large": jpeg(photo(3000, 4000)),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_cell_decodes_as_the_server_would(isolated: IsolatedDecoder, name: str) -> None:
+    assert outcome(decode, PICTURES[name]) == outcome(isolated, PICTURES[name])
+
+
+@pytest.mark.filterwarnings("ignore:Invalid APNG")
+def test_a_cell_needs_nothing_that_it_gave_up(isolated: IsolatedDecoder, shared_data: Path) -> None:
+    """Nothing is imported or opened in the middle of a rare file: every other hostile one is tried."""
+    files = sorted((shared_data / "hostile").glob("*/*"))[::2]
+    before = isolated.cells.deaths
+    different = [
+        f.name for f in files if outcome(decode, f.read_bytes()) != outcome(isolated, f.read_bytes())
+    ]
+
+    assert len(files) > 500
+    assert different == []
+    assert isolated.cells.deaths == before
+
+
+def test_a_picture_that_ends_two_cells_is_not_tried_again() -> None:
+    read = treacherous()
+    for _ in range(20):
+        with pytest.raises(CorruptPicture):
+            read(b"die", TWO_BY_TWO)
+
+    assert read.cells.deaths == 2
+
+
+def test_a_picture_that_takes_too_long_is_not_tried_again() -> None:
+    read = treacherous(timeout_s=0.5)
+    with pytest.raises(PictureTooComplex):
+        read(b"hang", TWO_BY_TWO)
+    with pytest.raises(CorruptPicture):
+        read(b"hang", TWO_BY_TWO)
+
+    assert read.cells.deaths == 1
+
+
+@pytest.mark.parametrize(
+    ("upload", "error"), [(b"lie", ValueError), (b"invent", RuntimeError), (b"swell", MemoryError)]
+)
+def test_a_cell_is_not_believed(upload: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        treacherous()(upload, TWO_BY_TWO)
+
+
+def test_a_cell_that_is_killed_costs_no_answer(isolated: IsolatedDecoder) -> None:
+    for pid in _cells_of_this_process():
+        os.kill(pid, signal.SIGKILL)
+        while ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+            time.sleep(0.01)
+
+    for _ in range(4):
+        assert outcome(decode, PICTURES["jpeg"]) == outcome(isolated, PICTURES["jpeg"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_a_cell_may_open_nothing_and_take_no_more_than_a_picture_needs(isolated: IsolatedDecoder) -> None:
+    for _ in range(4):
+        outcome(isolated, PICTURES["jpeg"])
+    for pid in _cells_of_this_process():
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (0, 0)
+        assert resource.prlimit(pid, resource.RLIMIT_FSIZE) == (0, 0)
+        assert 0 < resource.prlimit(pid, resource.RLIMIT_AS)[1] < 2**32
+
+
+def _cells_of_this_process() -> list[int]:
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    pids = [int(pid) for file in children for pid in file.read_text().split()]
+    return [pid for pid in pids if b"app.isolation" in Path(f"/proc/{pid}/cmdline").read_bytes()]
