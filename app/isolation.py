@@ -29,14 +29,11 @@ from app.imaging.decode import Picture, decode
 from app.imaging.encode import encode
 from app.imaging.sniff import Header, sniff
 
+# Within functions, by Pillow and by ourselves.
 _IMPORTED_LATE = (
-    "PIL.TiffImagePlugin",
-    "PIL.ImagePalette",
-    "PIL.ImageColor",
-    "PIL.ImageFilter",
+    *("PIL.TiffImagePlugin", "PIL.ImagePalette", "PIL.ImageColor", "PIL.ImageFilter"),
     "pillow_heif",
 )
-"""Within functions, by Pillow and by ourselves."""
 COMMAND = (sys.executable, "-m", __name__)
 MOST_REMEMBERED = 4096
 _BYTES_A_PIXEL = 24

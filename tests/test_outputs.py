@@ -19,9 +19,10 @@ from PIL import Image
 
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
 from app.engine.clock import SystemClock
+from app.imaging.decode import decode
 from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline import read_picture
+from app.pipeline import WayIn, read_picture
 from app.telemetry import StepTimes
 from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks
@@ -100,7 +101,9 @@ def seen(path: Path) -> Seen:
     """Decode an upload as the service does, and see a disc in it."""
     upload = path.read_bytes()
     steps = StepTimes(SystemClock())
-    etag, picture, _ = read_picture(upload, sniff(upload), MANIFEST, CutoutOptions(), steps)
+    etag, picture, _ = read_picture(
+        WayIn(upload, sniff(upload), MANIFEST.name), MANIFEST, CutoutOptions(), steps, read=decode
+    )
     return Seen(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=etag)
 
 

@@ -19,7 +19,7 @@ GIF_MAGICS = (b"GIF87a", b"GIF89a")
 MAX_PARTS = 65_536  # a 50 MB PNG in chunks of 1 KiB stays below; a 20 MB file could hold 1.7 million
 _MAX_JUNK_BYTES = 65_536  # between two JPEG segments; Pillow skips junk one byte at a time in Python
 
-_SOS, _EOI = 0xDA, 0xD9
+_TEM, _SOS, _EOI = 0x01, 0xDA, 0xD9
 _BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # TEM, SOI, RST0-7: no length follows
 PIECE_BYTES = 1 << 18  # a search holds the interpreter: 0.2 ms a piece, 15 ms for 20 MB at once
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not FF00 (a stuffed FF), RST or a fill byte
@@ -54,14 +54,33 @@ def jpeg_segments(upload: bytes) -> Iterator[Part]:
             yield Part(b"\xd9", start, start)
             return
         if marker in _BARE_MARKERS:
+            if marker == _TEM:
+                yield Part(b"\x01", start, start)
             position = start
             continue
         length = int.from_bytes(upload[start : start + 2], "big")
-        if length < 2 or start + length > len(upload):
+        length = max(length, 2)  # a lesser one is a lie, and decoders go on behind it
+        if start + length > len(upload):
             return
         yield Part(bytes((marker,)), start + 2, start + length)
         position, in_scan = start + length, in_scan or marker == _SOS
     raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def ends_within_segment(upload: bytes, position: int) -> bool:
+    """Tell whether a JPEG is cut off within a segment, of those that begin at or after ``position``."""
+    for _ in range(MAX_PARTS):
+        found = _find_marker(upload, position, in_scan=False)
+        if found is None:
+            return False
+        marker, position = found
+        if marker in _BARE_MARKERS or marker == _EOI:
+            continue
+        length = int.from_bytes(upload[position : position + 2], "big")
+        if len(upload) < position + max(length, 2):
+            return len(upload) >= position + 2
+        position += max(length, 2)
+    return False
 
 
 def png_chunks(upload: bytes) -> Iterator[Part]:

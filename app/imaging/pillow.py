@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import (
     AvifImagePlugin,
+    BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -30,9 +31,8 @@ from app.errors import CorruptPicture
 from app.imaging.boxes import read_boxes
 from app.imaging.containers import jpeg_segments, png_chunks
 from app.imaging.rows import is_dense, is_paint_left, lacks_rows, paint
-from app.imaging.sniff import Header
+from app.imaging.sniff import HIDDEN_CHUNKS, Header
 from app.imaging.stored import Colours, Stored
-from app.imaging.texts import TEXT_CHUNKS
 
 _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -40,6 +40,7 @@ _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
 }
 
 # What Pillow's readers have been seen to raise on 15,639 hostile files, or say that they raise.
@@ -132,7 +133,7 @@ def _without_metadata(upload: bytes) -> bytes:
     """Take profiles and comments out of a PNG: a broken one would fail it, and each would be inflated."""
     kept, since = [], 0
     for chunk in png_chunks(upload):
-        if chunk.name == b"iCCP" or chunk.name in TEXT_CHUNKS:
+        if chunk.name in HIDDEN_CHUNKS:
             kept.append(upload[since : chunk.start - 8])
             since = chunk.end + 4
     return b"".join([*kept, upload[since:]]) if kept else upload

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat
 from app.imaging.av1 import largest_frame
+from app.imaging.bmp import BMP_LEAST_BYTES, BMP_MAGIC, bmp_size
 from app.imaging.boxes import (
     AVIF_BRANDS,
     HEIC_BRANDS,
@@ -28,6 +29,8 @@ from app.imaging.containers import (
     GIF_MAGICS,
     JPEG_MAGIC,
     PNG_MAGIC,
+    Part,
+    ends_within_segment,
     gif_blocks,
     jpeg_segments,
     png_chunks,
@@ -36,7 +39,7 @@ from app.imaging.containers import (
 
 _READS_HEIC = importlib.util.find_spec("pillow_heif") is not None  # the extra [heif]
 ACCEPTED = (
-    *("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"),
+    *("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif", "image/bmp"),
     *(("image/heic", "image/heif") if _READS_HEIC else ()),
 )
 
@@ -47,8 +50,13 @@ MAX_SCAN_MEGAPIXELS = 1000
 
 MAX_FRAMES = 10_000  # an animation of minutes has thousands; only the first is looked at
 
+HIDDEN_CHUNKS = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
+"""Of a PNG: what no reader gets to see, and may be broken."""
+_CHECKED_BYTES = 64 * 1024
+
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
 _SOS, _DQT = 0xDA, 0xDB
+_LEAST_MARKER = 0xC0  # what is below was never given a meaning that a file may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,8 @@ def sniff(upload: bytes) -> Header:
         return _sniff_webp(upload)
     if upload.startswith(GIF_MAGICS):
         return _sniff_gif(upload)
+    if upload.startswith(BMP_MAGIC) and len(upload) >= BMP_LEAST_BYTES:
+        return Header("bmp", *_checked("BMP", *bmp_size(upload)), "image/bmp")
     claimed = brands(upload)
     if claimed & AVIF_BRANDS:
         return _sniff_avif(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
@@ -108,9 +118,11 @@ def check_size(header: Header, *, limit_px: int, limit_side_px: int) -> None:
 
 def _sniff_jpeg(upload: bytes) -> Header:
     size: tuple[int, int] | None = None
-    scans = 0
+    scans, end = 0, 2
     for segment in jpeg_segments(upload):
-        marker = segment.name[0]
+        marker, end = segment.name[0], segment.end
+        if scans == 0 and marker < _LEAST_MARKER:
+            raise _no_picture("JPEG")
         if marker in _FRAME_MARKERS and size is None:
             size = _frame_size(upload[segment.start : min(segment.end, segment.start + 6)])
         if marker == _DQT and not _is_quantization_table(upload[segment.start : segment.end]):
@@ -118,8 +130,10 @@ def _sniff_jpeg(upload: bytes) -> Header:
         if marker == _SOS:
             scans += 1
             _check_scans(scans, size)
-    if size is None:
-        raise CorruptPicture("The JPEG file is cut off before its frame header.")
+    if size is None or scans == 0:
+        if ends_within_segment(upload, end):
+            raise CorruptPicture("The JPEG file is cut off before its picture.")
+        raise _no_picture("JPEG")
     # The decoder notices missing pixels itself; a lone FF is the half of an end marker that it forgives.
     return Header("jpeg", *size, "image/jpeg", is_whole=not upload.endswith(b"\xff"))
 
@@ -155,15 +169,29 @@ def _check_scans(scans: int, size: tuple[int, int] | None) -> None:
 
 
 def _sniff_png(upload: bytes) -> Header:
-    if upload[12:16] != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
+    first_bytes, first = int.from_bytes(upload[8:12], "big"), upload[12:16]
+    is_named = len(first) == 4 and first.isalpha()
+    if is_named and (len(upload) < 16 + first_bytes or (first == b"IHDR" and first_bytes < 13)):
+        raise CorruptPicture("The PNG file is cut off within its first chunk.")
+    if first != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
         raise _no_picture("PNG")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
     names = set()
     for chunk in png_chunks(upload):
+        if b"IDAT" not in names:
+            _check_chunk(upload, chunk)
         names.add(chunk.name)
         if chunk.name == b"acTL":
             _check_frames(int.from_bytes(upload[chunk.start : min(chunk.start + 4, chunk.end)], "big"))
     return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
+
+
+def _check_chunk(upload: bytes, chunk: Part) -> None:
+    """Look at a chunk before the picture's data: a reader that meets a broken one takes the file for none."""
+    is_looked_at = chunk.name not in HIDDEN_CHUNKS and chunk.end - chunk.start <= _CHECKED_BYTES
+    is_broken = zlib.crc32(upload[chunk.start - 4 : chunk.end]) != _checksum(upload, chunk.end)
+    if not chunk.name.isalpha() or (is_looked_at and chunk.name != b"IDAT" and is_broken):
+        raise _no_picture("PNG")
 
 
 def _check_frames(frames: int) -> None:

@@ -9,7 +9,6 @@ import zlib
 from app.errors import PictureTooComplex
 from app.imaging.containers import Part, png_chunks
 
-TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 MAX_TEXT_BYTES = 1024 * 1024
 """Of all compressed comments of a file together, inflated."""
 _PIECE_BYTES = 64 * 1024

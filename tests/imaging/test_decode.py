@@ -422,7 +422,7 @@ def _tolerated(expected: str, upload: bytes) -> set[str]:
     for a broken picture and the other way round. It does not know ``PictureTooComplex``, which is refused
     with the same status as corrupt data.
     """
-    is_ours = upload.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a")) or (
+    is_ours = upload.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"BM")) or (
         upload[8:12] == b"WEBP" or upload[4:12] == b"ftypavif"
     )
     if not is_ours:
