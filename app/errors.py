@@ -5,6 +5,8 @@ CutoutError
 │  ├─ MalformedRequest      the envelope (multipart, JSON, base64) cannot be read
 │  ├─ UnknownOption         an option nobody knows
 │  ├─ InvalidOption         an option out of its range
+│  ├─ RegionOutsidePicture  the region to look at reaches beyond the picture
+│  ├─ RegionIsEmpty         the region to look at holds no pixel
 │  ├─ UploadTooLarge        too many bytes
 │  ├─ UploadTooSlow         the client did not finish sending in time
 │  ├─ UnsupportedFormat     not an accepted image type
@@ -76,6 +78,20 @@ class InvalidOption(RequestRejected):
     def facts(self) -> dict[str, object]:
         """Return the option's name and the values it accepts."""
         return {"name": self.name, "accepted": self.accepted}
+
+
+class RegionOutsidePicture(RequestRejected):
+    """The region to look at reaches beyond the picture."""
+
+    def __init__(self) -> None:
+        super().__init__("The region reaches beyond the picture.")
+
+
+class RegionIsEmpty(RequestRejected):
+    """The region to look at holds no pixel."""
+
+    def __init__(self) -> None:
+        super().__init__("The region holds no pixel.")
 
 
 class UploadTooLarge(RequestRejected):

@@ -34,6 +34,8 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.MalformedRequest: ProblemKind(400, "malformed-request", "The request cannot be read"),
     errors.UnknownOption: ProblemKind(400, "unknown-option", "There is no such option"),
     errors.InvalidOption: ProblemKind(422, "invalid-option", "An option is out of its range"),
+    errors.RegionOutsidePicture: ProblemKind(422, "region-outside", "The region is not in the picture"),
+    errors.RegionIsEmpty: ProblemKind(422, "region-empty", "The region is empty"),
     errors.Unauthorized: ProblemKind(401, "unauthorized", "A key is needed here"),
     errors.QuotaExceeded: ProblemKind(429, "quota-exceeded", "The quota of this key is used up"),
     errors.UploadTooLarge: ProblemKind(413, "upload-too-large", "The upload has too many bytes"),

@@ -119,6 +119,7 @@ async def _open(request: Request, body: bytes) -> Envelope:
 
 def _response(request: Request, answer: Answer) -> Response:
     headers = {
+        "Content-Disposition": f'inline; filename="{_file_name(request, answer)}"',
         "X-Cutout-Model": answer.facts.model,
         "X-Cutout-Provider": answer.facts.provider,
         "X-Cutout-Matting": f"{answer.facts.matting};dur={_matting_ms(request):.1f}",
@@ -136,6 +137,11 @@ def _response(request: Request, answer: Answer) -> Response:
         return JSONResponse(_as_json(request, answer), headers=headers)
     headers["ETag"] = f'{weak}"{answer.facts.etag}"'
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)
+
+
+def _file_name(request: Request, answer: Answer) -> str:
+    """Name what a browser saves, by the endpoint and the format; nothing of it is the caller's."""
+    return f"{request.scope['path'].rpartition('/')[2]}.{answer.media_type.rpartition('/')[2]}"
 
 
 def _matting_ms(request: Request) -> float:

@@ -20,6 +20,8 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.MalformedRequest: errors.MalformedRequest("The body is not JSON."),
     errors.UnknownOption: errors.UnknownOption("colour\n<b>", ("model", "format")),
     errors.InvalidOption: errors.InvalidOption("quality", "integer from 1 to 100"),
+    errors.RegionOutsidePicture: errors.RegionOutsidePicture(),
+    errors.RegionIsEmpty: errors.RegionIsEmpty(),
     errors.UploadTooLarge: errors.UploadTooLarge(1000),
     errors.UploadTooSlow: errors.UploadTooSlow(30.0),
     errors.UnsupportedFormat: errors.UnsupportedFormat(("image/png",)),
