@@ -11,12 +11,24 @@ import numpy as np
 
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb, SaliencyMap
 from app.engine.manifest import Manifest
+from app.imaging.arrange import (
+    arrange,
+    blur_backdrop,
+    cover,
+    drop_shadow,
+    is_opaque,
+    lay_over,
+    opaque,
+    subject_box,
+)
 from app.imaging.clean import clean_map
 from app.imaging.closed_form import Solved, solve_alpha
 from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.decode import Picture
 from app.imaging.encode import FORMATS, encode
 from app.imaging.foreground import estimate_foreground
+from app.imaging.frame import Frame
+from app.imaging.layout import Placement, Rectangle, place
 from app.imaging.matte import refine_alpha
 from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_grey
 from app.imaging.verdict import SUBJECT_FROM, Verdict, judge
@@ -24,12 +36,16 @@ from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 
 HQ_CUT_SHORT = "hq_cut_short"
+WHITE = (255, 255, 255)
 TimeLeft = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an answer says of itself; ``etag`` names picture, options and model."""
+    """What an answer says of itself; ``etag`` names picture, options and model.
+
+    ``subject`` is its box in the result, where anybody asked for it.
+    """
 
     model: str
     provider: str
@@ -38,6 +54,7 @@ class Facts:
     verdict: Verdict
     warnings: tuple[str, ...]
     etag: str
+    subject: Rectangle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +72,8 @@ class Answer:
 class Seen:
     """A decoded picture and what the network saw in it, stretched; all zero for an empty scene.
 
-    ``is_refined`` tells whether it looked twice.
+    ``is_refined`` tells whether it looked twice, ``frame`` what the picture is a part of, and ``backdrop`` is
+    the picture that the caller wants behind the subject.
     """
 
     picture: Picture
@@ -65,6 +83,8 @@ class Seen:
     provider: str
     etag: str
     is_refined: bool = False
+    frame: Frame | None = None
+    backdrop: Rgb | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +113,60 @@ def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_b
     with steps.step("compose"):
         composed = assemble_cutout(foreground, alpha)
         del foreground, alpha
-        if options.background_rgb is not None:
-            return Drawn(over_colour(composed, options.background_rgb), facts)
-    return Drawn(composed, facts)
+        return _laid_out(composed, seen, options, facts)
+
+
+def _laid_out(cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts) -> Drawn:
+    """Put the subject where it is wanted, with what is wanted behind it."""
+    if seen.frame is not None and not seen.frame.is_whole:
+        region = seen.frame.region
+        whole = Rectangle(0, 0, region.width, region.height)
+        cutout = arrange(cutout, Placement(seen.frame.height, seen.frame.width, whole, region))
+    if options.locates or options.layout.moves or options.shadow != "none":
+        box = subject_box(cutout[:, :, 3])
+        height, width = cutout.shape[:2]
+        placement = place(height, width, box, options.layout)
+        cutout = arrange(cutout, placement)
+        if box is not None:
+            box = placement.target if options.layout.moves else box
+            facts = replace(facts, subject=box)
+            if options.shadow == "drop":
+                cutout = drop_shadow(cutout, box, opacity=options.shadow_opacity / 100)
+    if options.channels == "alpha":
+        return Drawn(np.ascontiguousarray(cutout[:, :, 3]), facts)
+    return Drawn(_over_background(cutout, seen, options), facts)
+
+
+def _over_background(cutout: Cutout, seen: Seen, options: CutoutOptions) -> Cutout | Rgb:
+    height, width = cutout.shape[:2]
+    if seen.backdrop is not None:
+        return opaque(lay_over(cutout, cover(seen.backdrop, height, width)))
+    if options.background == "blur":
+        return opaque(lay_over(cutout, cover(blur_backdrop(seen.picture.rgb), height, width)))
+    colour = options.background_rgba
+    if colour is None:
+        return cutout
+    if colour[3] == 255:
+        return over_colour(cutout, colour[:3])
+    return lay_over(cutout, np.array(colour, np.uint8))
 
 
 def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Answer:
     """Encode a result."""
     with steps.step("encode"):
-        encoded = encode(drawn.pixels, format=options.format, quality=options.quality)
+        pixels = drawn.pixels
+        chosen = _format_for(pixels) if options.format == "auto" else options.format
+        if chosen == "jpeg" and pixels.ndim == 3 and pixels.shape[2] == 4:
+            pixels = opaque(pixels) if is_opaque(pixels) else over_colour(pixels, WHITE)
+        encoded = encode(pixels, format=chosen, quality=options.quality)
     height_px, width_px = drawn.pixels.shape[:2]
-    return Answer(encoded, FORMATS[options.format], width_px, height_px, drawn.facts)
+    return Answer(encoded, FORMATS[chosen], width_px, height_px, drawn.facts)
+
+
+def _format_for(pixels: Cutout | Rgb | Grey) -> str:
+    """Return PNG where something shines through or all is grey, JPEG elsewhere."""
+    shines_through = pixels.ndim == 3 and pixels.shape[2] == 4 and not is_opaque(pixels)
+    return "png" if shines_through or pixels.ndim == 2 else "jpeg"
 
 
 def _cleaned(seen: Seen, options: MaskOptions | CutoutOptions, *, level: float) -> Seen:

@@ -5,10 +5,9 @@ parameters in the OpenAPI document. To add an option, add a field here and read 
 it concerns.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
-from PIL import ImageColor
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,18 +19,29 @@ from pydantic import (
 )
 
 from app.errors import InvalidOption, UnknownOption
+from app.imaging.css import parse_colour
+from app.imaging.layout import Corners, Layout, parse_margins, parse_position, parse_region, parse_scale
 
 PictureFormat = Literal["png", "webp", "jpeg", "avif"]
-Format = Literal["png", "webp", "jpeg", "avif", "zip"]
 
 
-def _colour(text: str) -> str:
-    """Accept ``transparent``, CSS colour names and opaque hex colours."""
-    if text == "transparent":
+CutoutFormat = Literal["png", "webp", "jpeg", "avif", "zip", "auto"]
+_NO_COLOUR = frozenset({"transparent", "blur"})
+
+
+def _background(text: str) -> object:
+    return text if text in _NO_COLOUR else parse_colour(text)
+
+
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    """Check a text by reading it; it stays a text, as it came."""
+
+    def check(text: str | None) -> str | None:
+        if text is not None:
+            parse(text)
         return text
-    if len(text) > 32 or "(" in text or len(ImageColor.getrgb(text)) != 3:
-        raise ValueError("not a colour")
-    return text
+
+    return AfterValidator(check)
 
 
 def _truth(value: object) -> object:
@@ -47,9 +57,7 @@ class _Options(BaseModel):
     model: str | None = Field(
         None, max_length=64, description="Name of a model in service; the default model if absent."
     )
-    format: Format = Field(
-        "png", description="File format of the answer; `zip` holds `color.jpg` and `alpha.png`."
-    )
+    format: CutoutFormat = Field("png", description="File format of the answer.")
     quality: int = Field(
         90, ge=1, le=100, description="Quality of WebP (100 is lossless), AVIF and JPEG, also in a ZIP."
     )
@@ -100,35 +108,103 @@ class MaskOptions(_Options):
 class CutoutOptions(_Options):
     """Choices of ``/v1/cutout``."""
 
+    format: CutoutFormat = Field(
+        "png",
+        description="File format of the answer; `zip` holds `color.jpg` and `alpha.png`, `auto` is PNG where "
+        "something shines through and JPEG elsewhere.",
+    )
     matting: Literal["fast", "hq", "none"] = Field(
         "fast",
         description="`fast` refines alpha with a guided filter and frees edge colours of the background; "
         "`hq` solves alpha by the picture's colours, in seconds; `none` uses the saliency map as alpha.",
     )
-    background: Annotated[str, AfterValidator(_colour)] = Field(
+    background: Annotated[str, _checked(_background)] = Field(
         "transparent",
-        description="`transparent`, a CSS colour name, or a hex colour like `#fff` or `#ff8800`.",
+        description="`transparent`, `blur` (the picture itself, out of focus), a CSS colour name, or a hex "
+        "colour like `#fff`, `#ff8800` or `#ff880080`. A multipart file `background` takes its place.",
+    )
+    region: Annotated[str | None, _checked(parse_region)] = Field(
+        None,
+        description="The part of the picture to look at, as two corners in pixels or per cent: "
+        "`10% 0% 90% 480px`. All around it counts as background.",
+    )
+    crop: bool = Field(default=False, description="Cuts the answer down to the subject and `margin`.")
+    margin: Annotated[str, _checked(parse_margins)] = Field(
+        "0",
+        description="Margin of a crop: one length, two (top and bottom, left and right) or four (from the "
+        "top, clockwise), in pixels up to 500 or in per cent of the subject up to 50.",
+    )
+    scale: Annotated[str, _checked(parse_scale)] = Field(
+        "original",
+        description="Scales the subject to this part of the picture, `10%` to `100%`, and centres it.",
+    )
+    position: Annotated[str, _checked(parse_position)] = Field(
+        "original",
+        description="Moves the subject: `center`, or one or two percentages of the free space, across and "
+        "down.",
+    )
+    shadow: Literal["none", "drop"] = Field(
+        "none", description="`drop` puts a soft shadow beneath the subject."
+    )
+    shadow_opacity: float = Field(50, ge=0, le=100, description="How dark the shadow is, in per cent.")
+    channels: Literal["rgba", "alpha"] = Field(
+        "rgba", description="`alpha` answers the alpha matte alone, 8-bit grey."
+    )
+    locates: bool = Field(
+        default=False,
+        description="Answers with `X-Cutout-Subject`: left, top, right and bottom of the subject.",
+    )
+    megapixels: float | None = Field(
+        None,
+        ge=0.0001,
+        le=1000,
+        description="Shrinks a larger picture to this many megapixels before anything else.",
     )
 
     @model_validator(mode="after")
     def _jpeg_has_no_alpha(self) -> Self:
-        if self.format == "jpeg" and self.background == "transparent":
+        if self.format == "jpeg" and self.background == "transparent" and self.channels == "rgba":
             raise _Clash("background", "a colour, when format=jpeg: JPEG has no transparency")
         return self
 
     @model_validator(mode="after")
     def _zip_holds_alpha(self) -> Self:
-        if self.format == "zip" and self.background != "transparent":
+        if self.format == "zip" and (self.background != "transparent" or self.channels == "alpha"):
             raise _Clash("background", "transparent, when format=zip: it holds the cutout's alpha")
         return self
 
+    @model_validator(mode="after")
+    def _blur_stays_where_it_is(self) -> Self:
+        if self.background == "blur" and (self.layout.moves or self.region is not None):
+            raise _Clash(
+                "background", "no blur, with a region or when the subject is cropped, scaled or moved"
+            )
+        return self
+
     @property
-    def background_rgb(self) -> tuple[int, int, int] | None:
-        """The background colour as sRGB in 0..255, ``None`` for a transparent one."""
-        if self.background == "transparent":
-            return None
-        red, green, blue = ImageColor.getrgb(self.background)[:3]
-        return red, green, blue
+    def background_rgba(self) -> tuple[int, int, int, int] | None:
+        """The background colour as sRGB and alpha in 0..255, ``None`` where there is none."""
+        return None if self.background in _NO_COLOUR else parse_colour(self.background)
+
+    @property
+    def layout(self) -> Layout:
+        """How the subject is to lie on the canvas."""
+        return Layout(
+            crop=self.crop,
+            margins=parse_margins(self.margin),
+            scale=parse_scale(self.scale),
+            position=parse_position(self.position),
+        )
+
+    @property
+    def corners(self) -> Corners | None:
+        """The corners of the region to look at, ``None`` for the whole picture."""
+        return None if self.region is None else parse_region(self.region)
+
+    @property
+    def most_pixels(self) -> int | None:
+        """How many pixels the picture may have before it is shrunk."""
+        return None if self.megapixels is None else round(self.megapixels * 1e6)
 
 
 class _Clash(ValueError):

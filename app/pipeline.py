@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
-from app.arrays import NetworkInput, SaliencyMap
+from app.arrays import NetworkInput, Rgb, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.clock import Clock
@@ -34,6 +34,7 @@ from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
 from app.imaging.decode import Picture
+from app.imaging.frame import Frame, frame_picture
 from app.imaging.prepare import prepare
 from app.imaging.refine import Box, blend_maps, choose_crop, prepare_crop
 from app.imaging.saliency import is_empty, stretch
@@ -64,6 +65,7 @@ class WayIn:
     upload: bytes
     header: Header
     model: str
+    backdrop: tuple[bytes, Header] | None = None
 
 
 class Pipeline:
@@ -105,14 +107,18 @@ class Pipeline:
             way_in = await self._admit(upload, options, job)
             return await self._relayed(self._carry_mask(way_in, options, job), way_in, job)
 
-    async def cutout(self, upload: bytes, options: CutoutOptions, job: Job) -> Answer:
-        """Turn a picture into its cutout.
+    async def cutout(
+        self, upload: bytes, options: CutoutOptions, job: Job, *, backdrop: bytes | None = None
+    ) -> Answer:
+        """Turn a picture into its cutout, before ``backdrop`` if there is one.
 
         Raises:
             CutoutError: Any leaf that the steps name.
         """
         async with self._deadline(job):
             way_in = await self._admit(upload, options, job)
+            if backdrop is not None:
+                way_in = replace(way_in, backdrop=(backdrop, await self._admit_backdrop(backdrop, job)))
             return await self._relayed(self._carry_cutout(way_in, options, job), way_in, job)
 
     async def _carry_mask(self, way_in: "WayIn", options: MaskOptions, job: Job) -> Answer:
@@ -150,6 +156,13 @@ class Pipeline:
                 await self._loading.run(self.models.load, name)
         return WayIn(upload, header, name)
 
+    async def _admit_backdrop(self, upload: bytes, job: Job) -> Header:
+        with job.steps.step("admit"):
+            header = await self._sniffed(upload)
+            check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
+            job.permit.hold_pixels(header.width_px * header.height_px)
+        return header
+
     async def _relayed(self, journey: Journey[Answer], way_in: "WayIn", job: Job) -> Answer:
         """Let a journey's steps hand on to each other, and learn what they cost."""
         try:
@@ -169,15 +182,24 @@ class Pipeline:
         with self.models.lease(way_in.model) as session, self.forecast.on_its_way(_runs(options)):
             if session is None:
                 raise Overloaded("models in memory")
-            etag, picture, network_input = await self._pools.decode.call(
+            read = await self._pools.decode.call(
                 read_picture, way_in, session.manifest, options, job.steps, read=self._read
             )
-            inferred = await self._infer(way_in.model, network_input, job)
+            inferred = await self._infer(way_in.model, read.network_input, job)
             scene_is_empty = is_empty(inferred.saliency)
             if scene_is_empty and options.require_foreground:
                 raise NoForeground
             saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
-            seen = Seen(picture, saliency, scene_is_empty, session.manifest, session.provider, etag)
+            seen = Seen(
+                read.picture,
+                saliency,
+                scene_is_empty,
+                session.manifest,
+                session.provider,
+                read.etag,
+                frame=read.frame,
+                backdrop=read.backdrop,
+            )
             if options.refine == "crop":
                 return await self._look_closer(seen, job)
         return seen
@@ -272,6 +294,17 @@ def _pixels_beside(pixels: int, options: MaskOptions | CutoutOptions) -> int:
     return solved_pixels(min(pixels, MOST_PX)) if options.matting == "hq" else 0
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPicture:
+    """A decoded picture, and what the network takes of it; ``etag`` is the answer's."""
+
+    etag: str
+    picture: Picture
+    network_input: NetworkInput
+    frame: Frame | None = None
+    backdrop: Rgb | None = None
+
+
 def read_picture(
     way_in: WayIn,
     manifest: Manifest,
@@ -279,14 +312,23 @@ def read_picture(
     steps: StepTimes,
     *,
     read: Read,
-) -> tuple[str, Picture, NetworkInput]:
-    """Return the answer's entity tag, the decoded picture, and what the network takes of it."""
+) -> ReadPicture:
+    """Decode what was sent, and take what the network sees of it.
+
+    Raises:
+        RegionOutsidePicture, RegionIsEmpty: There is nothing to see where one is to look.
+    """
+    frame, backdrop = None, None
     with steps.step("decode"):
-        etag = fingerprint(way_in.upload, options, manifest)
+        etag = fingerprint(way_in, options, manifest)
         picture = read(way_in.upload, way_in.header)
+        if way_in.backdrop is not None:
+            backdrop = read(*way_in.backdrop).rgb
     with steps.step("prepare"):
+        if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
+            picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)
         network_input = prepare(picture.rgb, manifest.input_size_px)
-    return etag, picture, network_input
+    return ReadPicture(etag, picture, network_input, frame, backdrop)
 
 
 def read_crop(seen: Seen, box: Box, steps: StepTimes) -> NetworkInput:
@@ -303,10 +345,12 @@ def blend(seen: Seen, raw: SaliencyMap, box: Box, steps: StepTimes) -> Seen:
     return replace(seen, saliency=saliency, is_refined=True)
 
 
-def fingerprint(upload: bytes, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
-    """Return a strong entity tag over the picture, the options and the model."""
-    digest = hashlib.sha256(upload)
+def fingerprint(way_in: WayIn, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
+    """Return a strong entity tag over the pictures, the options and the model."""
+    digest = hashlib.sha256(way_in.upload)
     digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
+    if way_in.backdrop is not None:
+        digest.update(hashlib.sha256(way_in.backdrop[0]).digest())
     return digest.hexdigest()[:32]
 
 

@@ -53,17 +53,26 @@ def test_an_unknown_option_is_an_error_that_names_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rgb"),
-    [("transparent", None), ("#f80", (255, 136, 0)), ("#ff8800", (255, 136, 0)), ("white", (255, 255, 255))],
+    ("text", "rgba"),
+    [
+        ("transparent", None),
+        ("blur", None),
+        ("#f80", (255, 136, 0, 255)),
+        ("f80c", (255, 136, 0, 204)),
+        ("#ff8800", (255, 136, 0, 255)),
+        ("FF880080", (255, 136, 0, 128)),
+        ("white", (255, 255, 255, 255)),
+        ("RebeccaPurple", (102, 51, 153, 255)),
+    ],
 )
-def test_a_background_is_a_colour(text: str, rgb: tuple[int, int, int] | None) -> None:
-    assert parse_options(CutoutOptions, {"background": text}).background_rgb == rgb
+def test_a_background_is_a_colour(text: str, rgba: tuple[int, int, int, int] | None) -> None:
+    assert parse_options(CutoutOptions, {"background": text}).background_rgba == rgba
 
 
 @pytest.mark.parametrize(
-    "text", ["", "#12", "#1234567", "#ff880080", "nocolour", "rgb(1,2,3)", "rgb(" + "9" * 1000]
+    "text", ["", "#12", "#1234567", "#ff88008", "nocolour", "rgb(1,2,3)", "rgb(" + "9" * 1000]
 )
-def test_what_is_no_opaque_colour_is_refused(text: str) -> None:
+def test_what_is_no_colour_is_refused(text: str) -> None:
     with pytest.raises(InvalidOption) as refusal:
         parse_options(CutoutOptions, {"background": text})
 

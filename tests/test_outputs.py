@@ -101,10 +101,10 @@ def seen(path: Path) -> Seen:
     """Decode an upload as the service does, and see a disc in it."""
     upload = path.read_bytes()
     steps = StepTimes(SystemClock())
-    etag, picture, _ = read_picture(
+    read = read_picture(
         WayIn(upload, sniff(upload), MANIFEST.name), MANIFEST, CutoutOptions(), steps, read=decode
     )
-    return Seen(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=etag)
+    return Seen(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
 
 
 def check_bare(answer: Answer, name: str) -> None:

@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 from app.arrays import Cutout, Grey, Rgb
 from app.imaging.layout import Placement, Rectangle
 
+SUBJECT_FROM = 8
+"""Alpha from which a pixel belongs to the subject's box: residue of a few steps would spoil a crop."""
 _SHADOW_BLUR, _SHADOW_DROP = 0.025, 0.03
 """Of the subject's height: how soft a shadow is, and how far down it falls."""
 _BACKDROP_BLUR = 0.03
 """Of the picture's longer side."""
+
+
+def subject_box(alpha: Grey) -> Rectangle | None:
+    """Return the box around all that has an alpha of ``SUBJECT_FROM`` or more, ``None`` where nothing has."""
+    shows = alpha >= SUBJECT_FROM
+    rows, columns = np.flatnonzero(shows.any(axis=1)), np.flatnonzero(shows.any(axis=0))
+    if rows.size == 0:
+        return None
+    return Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
 def arrange(cutout: Cutout, placement: Placement) -> Cutout:

@@ -10,13 +10,8 @@ import math
 import re
 from dataclasses import dataclass
 
-import numpy as np
-
-from app.arrays import Grey
 from app.errors import RegionIsEmpty, RegionOutsidePicture
 
-SUBJECT_FROM = 8
-"""Alpha from which a pixel belongs to the subject's box: residue of a few steps would spoil a crop."""
 _LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)?")
 _MOST_MARGIN_PX, _MOST_MARGIN_PERCENT = 500, 50
 
@@ -31,6 +26,9 @@ class Length:
     def pixels(self, whole: int) -> int:
         """Return the length in pixels, rounded to nearest (halves up)."""
         return math.floor((self.value * whole / 100 if self.is_percent else self.value) + 0.5)
+
+
+Corners = tuple[Length, Length, Length, Length]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +116,6 @@ def place(height: int, width: int, subject: Rectangle | None, layout: Layout) ->
     return Placement(height, width, subject, Rectangle(left, top, left + new_width, top + new_height))
 
 
-def subject_box(alpha: Grey) -> Rectangle | None:
-    """Return the box around all that has an alpha of ``SUBJECT_FROM`` or more, ``None`` where nothing has."""
-    shows = alpha >= SUBJECT_FROM
-    rows, columns = np.flatnonzero(shows.any(axis=1)), np.flatnonzero(shows.any(axis=0))
-    if rows.size == 0:
-        return None
-    return Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-
-
 def shrunk_size(height: int, width: int, most_px: int) -> tuple[int, int]:
     """Return the largest (height, width) of the same shape with no more than ``most_px`` pixels."""
     if height * width <= most_px:
@@ -195,7 +184,7 @@ def parse_position(text: str) -> tuple[float, float] | None:
     return lengths[0].value / 100, lengths[-1].value / 100
 
 
-def parse_region(text: str) -> tuple[Length, Length, Length, Length]:
+def parse_region(text: str) -> Corners:
     """Read ``x1 y1 x2 y2``, two corners of a region.
 
     Raises:
@@ -205,7 +194,7 @@ def parse_region(text: str) -> tuple[Length, Length, Length, Length]:
     return left, top, right, bottom
 
 
-def region_of(corners: tuple[Length, Length, Length, Length], height: int, width: int) -> Rectangle:
+def region_of(corners: Corners, height: int, width: int) -> Rectangle:
     """Return a region of a picture; its corners may come in any order.
 
     Raises:

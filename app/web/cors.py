@@ -13,7 +13,7 @@ SENT = (
 READ = (
     *("X-Request-Id", "Server-Timing", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"),
     *("X-Cutout-Model", "X-Cutout-Provider", "X-Cutout-Matting", "X-Cutout-Refine"),
-    *("X-Cutout-Verdict", "X-Cutout-Warnings"),
+    *("X-Cutout-Verdict", "X-Cutout-Subject", "X-Cutout-Warnings"),
 )
 PREFLIGHT_S = 600
 

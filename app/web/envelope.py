@@ -17,6 +17,7 @@ from app.errors import MalformedRequest
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
+BACKDROP_FIELD = "background"
 ONE_PICTURE = (
     f"Send exactly one picture: a file or base64 text named one of {', '.join(IMAGE_FIELDS)}, or {URL_FIELD}."
 )
@@ -28,11 +29,13 @@ MAX_FIELD_BYTES = 4096
 class Envelope:
     """An upload, or the URL of a picture, and the options that came with it.
 
+    ``backdrop`` is the picture to go behind the subject, if one was sent as a file named ``background``.
     ``typed`` are the names of those that came as JSON, and so have a type; all others are texts.
     """
 
     upload: bytes | None = None
     image_url: str | None = None
+    backdrop: bytes | None = None
     options: dict[str, object] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     _given: int = 0
@@ -102,10 +105,13 @@ def _read_parts(boundary: bytes, body: bytes, envelope: Envelope) -> list[bytes]
     uploads: list[bytes] = []
     ends: list[bool] = []
 
-    def take(name: bytes | None, value: bytes) -> None:
+    def take(name: bytes | None, value: bytes, *, is_file: bool = False) -> None:
         text = (name or b"").decode("utf-8", "replace")
         if text in IMAGE_FIELDS:
             uploads.append(value)
+            return
+        if is_file and text == BACKDROP_FIELD and envelope.backdrop is None:
+            envelope.backdrop = value
             return
         envelope.add_option(text, value.decode("utf-8", "replace"))
 
@@ -114,7 +120,7 @@ def _read_parts(boundary: bytes, body: bytes, envelope: Envelope) -> list[bytes]
 
     def on_file(part: File) -> None:
         part.file_object.seek(0)
-        take(part.field_name, part.file_object.read())
+        take(part.field_name, part.file_object.read(), is_file=True)
 
     limits = {
         "MAX_FIELD_SIZE": len(body) + 1,

@@ -117,6 +117,10 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
                 "description": "`crop` where the network looked twice, else `none`.",
             },
             "X-Cutout-Verdict": {"schema": text, "description": "What the result is worth, in a word."},
+            "X-Cutout-Subject": {
+                "schema": text,
+                "description": "The subject's left, top, right and bottom, if `locates` asks for it.",
+            },
             "X-Cutout-Warnings": {
                 "schema": text,
                 "description": "What was odd about the picture, if anything.",
@@ -124,7 +128,7 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
             "ETag": {"schema": text, "description": "Strong tag over picture, options and model."},
         },
         "content": {
-            **{FORMATS[name]: {"schema": BINARY} for name in formats},
+            **{FORMATS[name]: {"schema": BINARY} for name in formats if name in FORMATS},
             "application/json": {
                 "schema": {"type": "object"},
                 "example": {

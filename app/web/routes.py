@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
-from app.errors import FetchingDisabled
+from app.errors import FetchingDisabled, UnknownOption
 from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
 from app.pipeline import Job
 from app.web.departure import unless_departed
-from app.web.envelope import Envelope, open_envelope
+from app.web.envelope import BACKDROP_FIELD, Envelope, open_envelope
 from app.web.journal import journal_of
 from app.web.openapi import SECURITY, describe_endpoint
 from app.web.pieces import PiecewiseResponse
@@ -24,7 +24,7 @@ from app.web.receive import read_body
 from app.web.service import Service, service_of
 
 router = APIRouter()
-Carry = Callable[[bytes, OptionsT, Job], Coroutine[Any, Any, Answer]]
+Carry = Callable[[Envelope, bytes, OptionsT, Job], Coroutine[Any, Any, Answer]]
 
 
 @router.post(
@@ -38,7 +38,14 @@ async def mask(request: Request) -> Response:
     gives an all-black mask and the verdict `no_foreground`.
     """
     service = service_of(request)
-    return await _answer(request, service, MaskOptions, service.ready_pipeline().mask)
+    pipeline = service.ready_pipeline()
+
+    async def carry(envelope: Envelope, upload: bytes, options: MaskOptions, job: Job) -> Answer:
+        if envelope.backdrop is not None:
+            raise UnknownOption(BACKDROP_FIELD, tuple(MaskOptions.model_fields))
+        return await pipeline.mask(upload, options, job)
+
+    return await _answer(request, service, MaskOptions, carry)
 
 
 @router.post("/v1/cutout", response_class=Response, openapi_extra=describe_endpoint(CutoutOptions, "cutout"))
@@ -48,7 +55,12 @@ async def cutout(request: Request) -> Response:
     Colours along the edge are free of the old background; where alpha is 0, so are the colours.
     """
     service = service_of(request)
-    return await _answer(request, service, CutoutOptions, service.ready_pipeline().cutout)
+    pipeline = service.ready_pipeline()
+
+    async def carry(envelope: Envelope, upload: bytes, options: CutoutOptions, job: Job) -> Answer:
+        return await pipeline.cutout(upload, options, job, backdrop=envelope.backdrop)
+
+    return await _answer(request, service, CutoutOptions, carry)
 
 
 @router.get("/v1/models", openapi_extra={"security": SECURITY})
@@ -95,7 +107,7 @@ async def _carry(
 ) -> Answer:
     """Carry the picture that was sent, or first fetch the one that was named."""
     if envelope.upload is not None:
-        return await carry(envelope.upload, options, job)
+        return await carry(envelope, envelope.upload, options, job)
     assert envelope.image_url is not None  # noqa: S101 - an envelope holds one of the two
     if service.remote is None:
         raise FetchingDisabled
@@ -106,7 +118,7 @@ async def _carry(
             limit_bytes=service.settings.limits.upload_bytes,
             deadline_s=job.deadline_s,
         )
-    return await carry(upload, options, job)
+    return await carry(envelope, upload, options, job)
 
 
 async def _open(request: Request, body: bytes) -> Envelope:
@@ -128,6 +140,9 @@ def _response(request: Request, answer: Answer) -> Response:
         "Cache-Control": "no-store",
         "Vary": "Accept",
     }
+    if answer.facts.subject is not None:
+        box = answer.facts.subject
+        headers["X-Cutout-Subject"] = f"{box.left}, {box.top}, {box.right}, {box.bottom}"
     if answer.facts.warnings:
         headers["X-Cutout-Warnings"] = ", ".join(answer.facts.warnings)
     # What time cut short may come out otherwise next time: a strong tag would promise the same bytes.

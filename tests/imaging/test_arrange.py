@@ -14,8 +14,9 @@ from app.imaging.arrange import (
     is_opaque,
     lay_over,
     resize_cutout,
+    subject_box,
 )
-from app.imaging.layout import Layout, Length, Placement, Rectangle, place, subject_box
+from app.imaging.layout import Layout, Length, Placement, Rectangle, place
 from tests.pictures import noise, photo
 
 

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.errors import RegionIsEmpty, RegionOutsidePicture
+from app.imaging.arrange import subject_box
 from app.imaging.layout import (
     Layout,
     Length,
@@ -20,7 +21,6 @@ from app.imaging.layout import (
     place,
     region_of,
     shrunk_size,
-    subject_box,
 )
 
 sides = st.integers(1, 300)

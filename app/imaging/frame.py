@@ -1,0 +1,61 @@
+"""Frame: the part of a picture that is looked at, at the size that is wanted, and what it is a part of."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from app.arrays import Grey, Rgb
+from app.imaging.decode import Picture
+from app.imaging.layout import Corners, Rectangle, region_of, shrunk_size
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture of (height, width) of which ``region`` is looked at; the rest counts as background."""
+
+    height: int
+    width: int
+    region: Rectangle
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the picture is looked at."""
+        return (self.region.height, self.region.width) == (self.height, self.width)
+
+
+def frame_picture(picture: Picture, *, most_px: int | None, corners: Corners | None) -> tuple[Picture, Frame]:
+    """Shrink a picture to at most ``most_px`` pixels, and take the region out of it that ``corners`` name.
+
+    Pixels in ``corners`` are those of the picture as it came.
+
+    Raises:
+        RegionOutsidePicture: The region reaches beyond the picture.
+        RegionIsEmpty: It holds no pixel.
+    """
+    height, width = picture.rgb.shape[:2]
+    region = Rectangle(0, 0, width, height) if corners is None else region_of(corners, height, width)
+    new_height, new_width = (height, width) if most_px is None else shrunk_size(height, width, most_px)
+    if (new_height, new_width) != (height, width):
+        rgb: Rgb = _shrunk(picture.rgb, new_height, new_width)
+        own_alpha = None if picture.own_alpha is None else _shrunk(picture.own_alpha, new_height, new_width)
+        picture = replace(picture, rgb=rgb, own_alpha=own_alpha)
+        region = _scaled(region, (height, width), (new_height, new_width))
+    frame = Frame(new_height, new_width, region)
+    if frame.is_whole:
+        return picture, frame
+    part = slice(region.top, region.bottom), slice(region.left, region.right)
+    own_alpha = None if picture.own_alpha is None else np.ascontiguousarray(picture.own_alpha[part])
+    return replace(picture, rgb=np.ascontiguousarray(picture.rgb[part]), own_alpha=own_alpha), frame
+
+
+def _shrunk(pixels: Rgb | Grey, height: int, width: int) -> Rgb | Grey:
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _scaled(region: Rectangle, old: tuple[int, int], new: tuple[int, int]) -> Rectangle:
+    """Carry a region over to another size; it keeps at least a pixel."""
+    left, right = (min(round(x * new[1] / old[1]), new[1]) for x in (region.left, region.right))
+    top, bottom = (min(round(y * new[0] / old[0]), new[0]) for y in (region.top, region.bottom))
+    left, top = min(left, new[1] - 1), min(top, new[0] - 1)
+    return Rectangle(left, top, max(right, left + 1), max(bottom, top + 1))

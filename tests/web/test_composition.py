@@ -1,0 +1,171 @@
+"""Layouts and backgrounds over HTTP: each answer is worked out anew from the plain cutout."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.pictures import jpeg, opened, photo
+from tests.web.conftest import Live
+
+UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
+
+
+def cutout(live: Live, **options: str) -> NDArray[np.uint8]:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, params=options)
+    assert answer.status_code == 200, answer.text
+    return opened(answer.content)
+
+
+@pytest.fixture(scope="module")
+def plain(live: Live) -> NDArray[np.uint8]:
+    return cutout(live)
+
+
+@pytest.fixture(scope="module")
+def box(plain: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(plain[:, :, 3] >= 8)
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def test_a_crop_is_the_subject_of_the_plain_cutout(
+    live: Live, plain: NDArray[np.uint8], box: tuple[int, int, int, int]
+) -> None:
+    left, top, right, bottom = box
+    cropped = cutout(live, crop="true", margin="10px 0 0 20px")
+
+    assert cropped.shape == (bottom - top + 10, right - left + 20, 4)
+    assert np.array_equal(cropped[10:, 20:], plain[top:bottom, left:right])
+    assert not cropped[:10].any()
+
+
+def test_a_moved_subject_is_the_same_subject(
+    live: Live, plain: NDArray[np.uint8], box: tuple[int, int, int, int]
+) -> None:
+    left, top, right, bottom = box
+    moved = cutout(live, position="0% 0%")
+
+    assert moved.shape == plain.shape
+    assert np.array_equal(moved[: bottom - top, : right - left], plain[top:bottom, left:right])
+
+
+def test_a_scaled_subject_has_its_part_of_the_picture(live: Live, plain: NDArray[np.uint8]) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "locates": "true"})
+    left, top, right, bottom = map(int, answer.headers["x-cutout-subject"].split(","))
+    scaled = opened(answer.content)
+
+    height, width = plain.shape[:2]
+    assert max((right - left) / width, (bottom - top) / height) == pytest.approx(0.5, abs=0.01)
+    assert abs((left + right) / 2 - width / 2) <= 1
+    assert not scaled[:top].any()
+    assert scaled[top:bottom, left:right, 3].max() == 255
+
+
+def test_outside_of_a_region_there_is_nothing(live: Live, plain: NDArray[np.uint8]) -> None:
+    seen = cutout(live, region="100px 50px 400px 450px")
+
+    assert seen.shape == plain.shape
+    outside = np.ones(seen.shape[:2], bool)
+    outside[50:450, 100:400] = False
+    assert not seen[outside].any()
+    assert seen[50:450, 100:400, 3].max() > 200
+
+
+@pytest.mark.parametrize(
+    ("region", "slug"),
+    [("0 0 9999 10", "region-outside"), ("5 5 5 9", "region-empty"), ("1 2 3", "invalid-option")],
+)
+def test_a_region_that_is_none_is_a_problem(live: Live, region: str, slug: str) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"region": region})
+
+    assert (422, f"/problems/{slug}") == (answer.status_code, answer.json()["type"])
+
+
+def test_fewer_megapixels_are_a_smaller_picture(live: Live) -> None:
+    small = cutout(live, megapixels="0.1")
+
+    assert small.shape == (316, 316, 4)
+    assert cutout(live, megapixels="25").shape == (512, 512, 4)
+
+
+def test_alpha_alone_is_the_alpha_of_the_cutout(live: Live, plain: NDArray[np.uint8]) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"channels": "alpha"})
+
+    assert Image.open(io.BytesIO(answer.content)).mode == "L"
+    assert np.array_equal(opened(answer.content), plain[:, :, 3])
+
+
+def test_auto_is_png_where_something_shines_through(live: Live) -> None:
+    kinds = {
+        live.client.post("/v1/cutout", content=UPLOAD, params={"format": "auto", **more}).headers[
+            "content-type"
+        ]
+        for more in ({}, {"background": "ff000080"})
+    }
+    over = live.client.post("/v1/cutout", content=UPLOAD, params={"format": "auto", "background": "white"})
+
+    assert kinds == {"image/png"}
+    assert (over.headers["content-type"], over.headers["content-disposition"]) == (
+        "image/jpeg",
+        'inline; filename="cutout.jpeg"',
+    )
+
+
+def test_a_picture_may_stand_behind_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
+    behind = photo(512, 512)
+    answer = live.client.post(
+        "/v1/cutout", files={"image": UPLOAD, "background": ("b.png", _png(behind))}, data={"format": "png"}
+    )
+    over = opened(answer.content)
+
+    alpha = plain[:, :, 3:] / 255
+    expected = plain[:, :, :3] * alpha + behind * (1 - alpha)
+    assert over.shape == (512, 512, 3)
+    assert np.abs(over - expected).max() <= 1
+
+
+def test_a_background_that_is_no_picture_is_refused(live: Live) -> None:
+    for endpoint, status in (("cutout", 415), ("mask", 400)):
+        answer = live.client.post(
+            f"/v1/{endpoint}", files={"image": UPLOAD, "background": ("b.png", b"nothing")}
+        )
+        assert answer.status_code == status
+
+
+def test_a_blurred_background_is_the_picture_itself(live: Live) -> None:
+    blurred = cutout(live, background="blur")
+    original = opened(UPLOAD).astype(int)
+
+    assert blurred.shape == (512, 512, 3)
+    assert abs(blurred.mean() - original.mean()) < 4
+    clash = live.client.post("/v1/cutout", content=UPLOAD, params={"background": "blur", "crop": "true"})
+    assert clash.status_code == 422
+
+
+def test_a_shadow_is_beneath_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
+    shadowed = cutout(live, shadow="drop", shadow_opacity="80")
+    solid = plain[:, :, 3] == 255
+
+    assert np.array_equal(shadowed[solid], plain[solid])
+    assert (shadowed[:, :, 3] >= plain[:, :, 3]).all()
+    assert shadowed[:, :, 3].astype(int).sum() > plain[:, :, 3].astype(int).sum() * 1.02
+
+
+def test_a_picture_without_a_subject_is_laid_out_as_it_is(live: Live) -> None:
+    answer = live.client.post(
+        "/v1/cutout",
+        content=jpeg(np.full((60, 80, 3), 128, np.uint8)),
+        params={"crop": "true", "margin": "5"},
+    )
+
+    assert opened(answer.content).shape == (60, 80, 4)
+    assert "x-cutout-subject" not in answer.headers
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
