@@ -111,6 +111,8 @@ def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_b
         foreground, alpha, is_complete = _matted(cleaned, options, _time_left(steps, hq_budget_s))
         facts = _facts(cleaned, options, is_complete=is_complete)
     with steps.step("compose"):
+        if options.threshold is not None:
+            alpha = np.where(alpha >= 255 * options.threshold, np.uint8(255), np.uint8(0))
         composed = assemble_cutout(foreground, alpha)
         del foreground, alpha
         return _laid_out(composed, seen, options, facts)

@@ -5,6 +5,7 @@ CutoutError
 │  ├─ MalformedRequest      the envelope (multipart, JSON, base64) cannot be read
 │  ├─ UnknownOption         an option nobody knows
 │  ├─ InvalidOption         an option out of its range
+│  ├─ ParameterRefused      a parameter of another server's API that it would not accept either
 │  ├─ RegionOutsidePicture  the region to look at reaches beyond the picture
 │  ├─ RegionIsEmpty         the region to look at holds no pixel
 │  ├─ UploadTooLarge        too many bytes
@@ -78,6 +79,20 @@ class InvalidOption(RequestRejected):
     def facts(self) -> dict[str, object]:
         """Return the option's name and the values it accepts."""
         return {"name": self.name, "accepted": self.accepted}
+
+
+class ParameterRefused(RequestRejected):
+    """A parameter of another server's API has a value that it would refuse, under this code and title."""
+
+    def __init__(self, code: str, title: str, detail: str = "") -> None:
+        self.code = code
+        self.title = title
+        self.detail = detail
+        super().__init__(detail or title)
+
+    def facts(self) -> dict[str, object]:
+        """Return the code."""
+        return {"code": self.code}
 
 
 class RegionOutsidePicture(RequestRejected):

@@ -32,6 +32,8 @@ from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, routes
 from app.web.cors import cors_rules
+from app.web.dialects import routes as dialects
+from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
@@ -100,11 +102,12 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(docs.router)
+    app.include_router(dialects.router)
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(TimeGate, service=service)
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
-    app.add_middleware(ProblemWall)
-    app.add_middleware(DrainGate, drain=drain)
+    app.add_middleware(ProblemWall, renderers=RENDERERS)
+    app.add_middleware(DrainGate, drain=drain, renderers=RENDERERS)
     if settings.web.cors_origins is not None:
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)

@@ -143,6 +143,9 @@ class CutoutOptions(_Options):
         description="Moves the subject: `center`, or one or two percentages of the free space, across and "
         "down.",
     )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Makes alpha yes or no: opaque where it is at least this."
+    )
     shadow: Literal["none", "drop"] = Field(
         "none", description="`drop` puts a soft shadow beneath the subject."
     )

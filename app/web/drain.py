@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.engine.clock import Clock
 from app.errors import NotReady
-from app.web.problems import ProblemWall
+from app.web.problems import ProblemWall, Renderers
 
 # A probe answers for itself in every phase: /livez stays green, /readyz turns red.
 PROBES = frozenset({"/livez", "/readyz", "/startupz"})
@@ -95,10 +95,10 @@ class Drain:
 class DrainGate:
     """Pure ASGI, outside the wall: serves, says goodbye or refuses, as the phase has it."""
 
-    def __init__(self, app: ASGIApp, *, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, *, drain: Drain, renderers: Renderers) -> None:
         self._app = app
         self._drain = drain
-        self._refusal = ProblemWall(_refuse)
+        self._refusal = ProblemWall(_refuse, renderers=renderers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

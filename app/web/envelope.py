@@ -1,4 +1,4 @@
-"""Envelope: a request body and its query become one upload and named options.
+"""Envelope: a request body and its query become one picture and named options.
 
 The picture comes as the raw body, as a multipart file, as base64 in JSON, or is named by its URL; options
 come as query, form or JSON fields with the same names. Nothing here touches the disk or the network.
@@ -6,14 +6,13 @@ come as query, form or JSON fields with the same names. Nothing here touches the
 
 import base64
 import binascii
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from app.errors import MalformedRequest
+from app.web.forms import read_json, read_multipart
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
@@ -92,85 +91,41 @@ def _name_picture(envelope: Envelope) -> None:
 
 
 def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> None:
-    if not boundary:
-        raise MalformedRequest("The multipart body has no boundary.")
-    uploads = _read_parts(boundary, body, envelope)
-    if len(uploads) > 1:
-        raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
-    envelope.upload = uploads[0] if uploads else None
-
-
-def _read_parts(boundary: bytes, body: bytes, envelope: Envelope) -> list[bytes]:
-    """Return the files of a multipart body that may be pictures; its other parts become options."""
-    uploads: list[bytes] = []
-    ends: list[bool] = []
-
-    def take(name: bytes | None, value: bytes, *, is_file: bool = False) -> None:
-        text = (name or b"").decode("utf-8", "replace")
-        if text in IMAGE_FIELDS:
-            uploads.append(value)
-            return
-        if is_file and text == BACKDROP_FIELD and envelope.backdrop is None:
-            envelope.backdrop = value
-            return
-        envelope.add_option(text, value.decode("utf-8", "replace"))
-
-    def on_field(part: Field) -> None:
-        take(part.field_name, part.value or b"")
-
-    def on_file(part: File) -> None:
-        part.file_object.seek(0)
-        take(part.field_name, part.file_object.read(), is_file=True)
-
-    limits = {
-        "MAX_FIELD_SIZE": len(body) + 1,
-        "MAX_MEMORY_FILE_SIZE": len(body) + 1,  # never to disk
-    }
-    try:
-        parser = FormParser(
-            "multipart/form-data", on_field, on_file, lambda: ends.append(True), boundary, config=limits
-        )
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:
-        raise MalformedRequest("The multipart body cannot be read.") from error
-    if not ends:
-        raise MalformedRequest("The multipart body ends before its last boundary.")
-    return uploads
+    for part in read_multipart(boundary, body):
+        assert isinstance(part.value, bytes)  # noqa: S101 - a multipart body has nothing else
+        if part.name in IMAGE_FIELDS:
+            if envelope.upload is not None:
+                raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
+            envelope.upload = part.value
+        elif part.is_file and part.name == BACKDROP_FIELD and envelope.backdrop is None:
+            envelope.backdrop = part.value
+        else:
+            envelope.add_option(part.name, part.value.decode("utf-8", "replace"))
 
 
 def _open_json(body: bytes, envelope: Envelope) -> None:
-    try:
-        text = body.decode("utf-8")
-        members = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest("The body is not JSON.") from error
-    if not isinstance(members, dict) or not isinstance(members.get("image", ""), str):
-        raise MalformedRequest('The JSON body must be an object with a base64 text or data URL as "image".')
-    if "image" in members:
-        envelope.upload = _decode_base64(members.pop("image"))
+    members = read_json(body)
+    picture = members.pop("image", None)
+    if picture is not None:
+        if not isinstance(picture, str):
+            raise MalformedRequest('"image" is not a base64 text or data URL.')
+        envelope.upload = decode_base64(picture)
     for name, value in members.items():
         envelope.add_option(name, value)
     envelope.typed = frozenset(members)
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a name is given twice")
-    return members
+def decode_base64(text: str) -> bytes:
+    """Decode base64 with or without white space, or a data URL of it.
 
-
-def _no_number(constant: str) -> object:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _decode_base64(text: str) -> bytes:
+    Raises:
+        MalformedRequest: It is neither.
+    """
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise MalformedRequest('The data URL in "image" is not base64.')
+            raise MalformedRequest("The data URL is not base64.")
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MalformedRequest('The text in "image" is not base64.') from error
+        raise MalformedRequest("The text is not base64.") from error

@@ -12,7 +12,7 @@ from app.errors import MalformedRequest
 from app.web.journal import journal_of
 from app.web.service import Service
 
-CARRYING = frozenset({"/v1/mask", "/v1/cutout"})
+CARRYING = frozenset({"/v1/mask", "/v1/cutout", "/v1.0/removebg", "/v1.0/improve", "/api/remove"})
 
 
 class TimeGate:
@@ -24,7 +24,7 @@ class TimeGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] in CARRYING and scope["method"] == "POST":
+        if scope["type"] == "http" and scope["path"] in CARRYING:
             journal = journal_of(scope)
             allowed_s = allowed_seconds(Headers(scope=scope), self._service.settings.limits.deadline_s)
             journal.deadline_s = journal.started_s + allowed_s

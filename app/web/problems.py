@@ -5,18 +5,22 @@ Rule 2: an answer never carries a stack trace, a path, a library's words or the 
 Rule 3: this is the only place that catches everything.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.web.journal import Journal, journal_of
 from app.web.linger import BodyWatch
 
+Renderers = Mapping[str, "Callable[[Exception, JSONResponse, Headers], Response]"]
+"""By the beginning of a path: how a dialect tells an error, given the problem that it would be."""
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger("cutout.web")
 
@@ -34,6 +38,7 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.MalformedRequest: ProblemKind(400, "malformed-request", "The request cannot be read"),
     errors.UnknownOption: ProblemKind(400, "unknown-option", "There is no such option"),
     errors.InvalidOption: ProblemKind(422, "invalid-option", "An option is out of its range"),
+    errors.ParameterRefused: ProblemKind(400, "parameter-refused", "A parameter is not accepted"),
     errors.RegionOutsidePicture: ProblemKind(422, "region-outside", "The region is not in the picture"),
     errors.RegionIsEmpty: ProblemKind(422, "region-empty", "The region is empty"),
     errors.Unauthorized: ProblemKind(401, "unauthorized", "A key is needed here"),
@@ -120,10 +125,11 @@ class ClientDeparted(Exception):
 
 
 class ProblemWall:
-    """Pure ASGI: turns whatever a request raises into its problem, once."""
+    """Pure ASGI: turns whatever a request raises into its problem, once, or says it in a dialect."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, renderers: Renderers) -> None:
         self._app = app
+        self._renderers = renderers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -147,7 +153,11 @@ class ProblemWall:
             _forget_frames(error)
             return
         except Exception as error:  # noqa: BLE001 - rule 3
-            response = _response_to(error, journal)
+            problem_answer = _response_to(error, journal)
+            response: Response = problem_answer
+            for prefix, render in self._renderers.items():
+                if scope["path"].startswith(prefix):
+                    response = render(error, problem_answer, Headers(scope=scope))
             hangs_up = isinstance(error, errors.CutoutError) and error.hangs_up
             _forget_frames(error)
         if not has_begun:

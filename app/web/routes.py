@@ -1,30 +1,25 @@
 """Routes: ``/v1``, from request to answer."""
 
 import base64
-from collections.abc import Callable, Coroutine
 from dataclasses import asdict
-from typing import Any
+from functools import partial
 
 from fastapi import APIRouter
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
-from app.errors import FetchingDisabled, UnknownOption
-from app.options import CutoutOptions, MaskOptions, OptionsT, parse_options
-from app.pipeline import Job
-from app.web.departure import unless_departed
-from app.web.envelope import BACKDROP_FIELD, Envelope, open_envelope
+from app.errors import UnknownOption
+from app.options import CutoutOptions, MaskOptions, parse_options
+from app.web.carry import Query, Source, Wanted, carry
+from app.web.envelope import BACKDROP_FIELD, open_envelope
 from app.web.journal import journal_of
 from app.web.openapi import SECURITY, describe_endpoint
 from app.web.pieces import PiecewiseResponse
-from app.web.receive import read_body
-from app.web.service import Service, service_of
+from app.web.service import service_of
 
 router = APIRouter()
-Carry = Callable[[Envelope, bytes, OptionsT, Job], Coroutine[Any, Any, Answer]]
 
 
 @router.post(
@@ -37,15 +32,7 @@ async def mask(request: Request) -> Response:
     its maximum, bilinear at the upright picture's size, 8-bit grey. A picture without a subject
     gives an all-black mask and the verdict `no_foreground`.
     """
-    service = service_of(request)
-    pipeline = service.ready_pipeline()
-
-    async def carry(envelope: Envelope, upload: bytes, options: MaskOptions, job: Job) -> Answer:
-        if envelope.backdrop is not None:
-            raise UnknownOption(BACKDROP_FIELD, tuple(MaskOptions.model_fields))
-        return await pipeline.mask(upload, options, job)
-
-    return await _answer(request, service, MaskOptions, carry)
+    return _response(request, await carry(request, partial(_understand, MaskOptions)))
 
 
 @router.post("/v1/cutout", response_class=Response, openapi_extra=describe_endpoint(CutoutOptions, "cutout"))
@@ -54,13 +41,7 @@ async def cutout(request: Request) -> Response:
 
     Colours along the edge are free of the old background; where alpha is 0, so are the colours.
     """
-    service = service_of(request)
-    pipeline = service.ready_pipeline()
-
-    async def carry(envelope: Envelope, upload: bytes, options: CutoutOptions, job: Job) -> Answer:
-        return await pipeline.cutout(upload, options, job, backdrop=envelope.backdrop)
-
-    return await _answer(request, service, CutoutOptions, carry)
+    return _response(request, await carry(request, partial(_understand, CutoutOptions)))
 
 
 @router.get("/v1/models", openapi_extra={"security": SECURITY})
@@ -80,53 +61,17 @@ async def list_models(request: Request) -> JSONResponse:
     )
 
 
-async def _answer(
-    request: Request, service: Service, kind: type[OptionsT], carry: Carry[OptionsT]
-) -> Response:
-    """Carry one request from its first byte to its answer; the permit ends before the writing."""
-    journal = journal_of(request.scope)
-    limits = service.settings.limits
-    with service.admission.enter() as permit:
-        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
-        with journal.steps.step("receive"):
-            body = await read_body(
-                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
-            )
-            journal.upload_bytes = len(body)
-            envelope = await _open(request, body)
-            del body
-        options = parse_options(kind, envelope.options, typed=envelope.typed)
-        journal.model = service.ready_pipeline().models.choose(options.model)
-        answer = await unless_departed(request, _carry(service, envelope, options, job, carry))
-    journal.note(answer)
-    return _response(request, answer)
-
-
-async def _carry(
-    service: Service, envelope: Envelope, options: OptionsT, job: Job, carry: Carry[OptionsT]
-) -> Answer:
-    """Carry the picture that was sent, or first fetch the one that was named."""
-    if envelope.upload is not None:
-        return await carry(envelope, envelope.upload, options, job)
-    assert envelope.image_url is not None  # noqa: S101 - an envelope holds one of the two
-    if service.remote is None:
-        raise FetchingDisabled
-    with job.steps.step("fetch"):
-        upload = await service.remote.fetch(
-            envelope.image_url,
-            job.permit,
-            limit_bytes=service.settings.limits.upload_bytes,
-            deadline_s=job.deadline_s,
-        )
-    return await carry(envelope, upload, options, job)
-
-
-async def _open(request: Request, body: bytes) -> Envelope:
-    content_type = request.headers.get("content-type", "")
-    query = request.query_params.multi_items()
-    if content_type.startswith(("multipart/", "application/json")):
-        return await run_in_threadpool(open_envelope, content_type, body, query)
-    return open_envelope(content_type, body, query)
+def _understand(
+    kind: type[MaskOptions | CutoutOptions], content_type: str, body: bytes, query: Query
+) -> Wanted:
+    """Understand a request to ``/v1``."""
+    envelope = open_envelope(content_type, body, query)
+    options = parse_options(kind, envelope.options, typed=envelope.typed)
+    if envelope.backdrop is None:
+        return Wanted(Source(envelope.upload, envelope.image_url), options)
+    if isinstance(options, MaskOptions):
+        raise UnknownOption(BACKDROP_FIELD, tuple(MaskOptions.model_fields))
+    return Wanted(Source(envelope.upload, envelope.image_url), options, Source(envelope.backdrop))
 
 
 def _response(request: Request, answer: Answer) -> Response:
@@ -147,7 +92,7 @@ def _response(request: Request, answer: Answer) -> Response:
         headers["X-Cutout-Warnings"] = ", ".join(answer.facts.warnings)
     # What time cut short may come out otherwise next time: a strong tag would promise the same bytes.
     weak = "W/" if HQ_CUT_SHORT in answer.facts.warnings else ""
-    if _wants_json(request.headers.get("accept", "*/*")):
+    if wants_json(request.headers.get("accept", "*/*")):
         headers["ETag"] = f'{weak}"{answer.facts.etag}-json"'
         return JSONResponse(_as_json(request, answer), headers=headers)
     headers["ETag"] = f'{weak}"{answer.facts.etag}"'
@@ -163,7 +108,7 @@ def _matting_ms(request: Request) -> float:
     return journal_of(request.scope).steps.seconds.get("matte", 0.0) * 1e3
 
 
-def _wants_json(accept: str) -> bool:
+def wants_json(accept: str) -> bool:
     """Tell whether a client accepts JSON and no picture; one that takes either gets the picture."""
     kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
     takes_pictures = any(k in ("*/*", "application/zip") or k.startswith("image/") for k in kinds)

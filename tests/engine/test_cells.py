@@ -98,7 +98,8 @@ def test_a_cell_that_is_killed_from_outside_hurts_its_own_call_alone() -> None:
         except CellDied:
             outcomes.append(0)
 
-    assert outcomes.count(0) == 1
+    assert outcomes.count(0) <= 1  # none, where its death was seen before the call
+    assert min(pids) not in outcomes
 
 
 def test_as_many_calls_run_as_there_are_cells() -> None:

@@ -55,7 +55,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def served(peer: Peer, drain: Drain, *, app: Callable[..., Awaitable[None]] = echo) -> Peer:
-    asyncio.run(DrainGate(app, drain=drain)(peer.scope(), peer.receive, peer.send))
+    asyncio.run(DrainGate(app, drain=drain, renderers={})(peer.scope(), peer.receive, peer.send))
     return peer
 
 
@@ -175,7 +175,7 @@ def test_a_client_that_waits_to_be_told_to_send_is_refused_without_reading() -> 
 def test_a_refused_client_that_never_finishes_sending_is_answered_when_the_process_ends() -> None:
     async def stall() -> Peer:
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain_at(Phase.REFUSING))
+        gate = DrainGate(echo, drain=drain_at(Phase.REFUSING), renderers={})
         request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         request.cancel()
@@ -195,7 +195,7 @@ def test_what_is_still_in_flight_when_time_is_up_is_answered_and_counted() -> No
         clock = ManualClock()
         drain = Drain(clock, delay_s=5, timeout_s=30)
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain)
+        gate = DrainGate(echo, drain=drain, renderers={})
         request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         drain.begin()
@@ -214,7 +214,7 @@ def test_what_is_still_in_flight_when_time_is_up_is_answered_and_counted() -> No
 def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
     async def cancel() -> None:
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain_at(Phase.SERVING))
+        gate = DrainGate(echo, drain=drain_at(Phase.SERVING), renderers={})
         request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         request.cancel()

@@ -20,6 +20,7 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.MalformedRequest: errors.MalformedRequest("The body is not JSON."),
     errors.UnknownOption: errors.UnknownOption("colour\n<b>", ("model", "format")),
     errors.InvalidOption: errors.InvalidOption("quality", "integer from 1 to 100"),
+    errors.ParameterRefused: errors.ParameterRefused("invalid_size", "Invalid value for size"),
     errors.RegionOutsidePicture: errors.RegionOutsidePicture(),
     errors.RegionIsEmpty: errors.RegionIsEmpty(),
     errors.UploadTooLarge: errors.UploadTooLarge(1000),

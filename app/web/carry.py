@@ -1,0 +1,99 @@
+"""Carry: one request from its first byte to its answer, in whatever words it is asked.
+
+A dialect understands (``Understand``) a body and a query as a ``Wanted``; what happens then is the same for
+all: the permit, the body within its limits, pictures fetched by their URL, the pipeline, departures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from app.answer import Answer
+from app.errors import FetchingDisabled
+from app.options import CutoutOptions, MaskOptions
+from app.pipeline import Job
+from app.web.departure import unless_departed
+from app.web.journal import journal_of
+from app.web.receive import read_body
+from app.web.service import Service, service_of
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture that was sent, or the URL of one."""
+
+    upload: bytes | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for."""
+
+    picture: Source
+    options: MaskOptions | CutoutOptions
+    backdrop: Source | None = None
+
+
+Query = Sequence[tuple[str, str]]
+Understand = Callable[[str, bytes, Query], Wanted]
+
+
+async def carry(request: Request, understand: Understand) -> Answer:
+    """Carry a request through the service; the permit ends before the answer is written.
+
+    Raises:
+        CutoutError: Any leaf that the steps name.
+    """
+    service = service_of(request)
+    pipeline = service.ready_pipeline()
+    journal = journal_of(request.scope)
+    limits = service.settings.limits
+    with service.admission.enter() as permit:
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
+        with journal.steps.step("receive"):
+            body = await read_body(
+                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+            )
+            journal.upload_bytes = len(body)
+            wanted = await _understood(request, body, understand)
+            del body
+        journal.model = pipeline.models.choose(wanted.options.model)
+        answer = await unless_departed(request, _carried(service, wanted, job))
+    journal.note(answer)
+    return answer
+
+
+async def _understood(request: Request, body: bytes, understand: Understand) -> Wanted:
+    """Understand a request; in a thread where a body has to be taken apart."""
+    content_type = request.headers.get("content-type", "")
+    query = request.query_params.multi_items()
+    if content_type.startswith(("multipart/", "application/json", "application/x-www-form-urlencoded")):
+        return await run_in_threadpool(understand, content_type, body, query)
+    return understand(content_type, body, query)
+
+
+async def _carried(service: Service, wanted: Wanted, job: Job) -> Answer:
+    pipeline = service.ready_pipeline()
+    upload = await _bytes_of(service, wanted.picture, job)
+    if isinstance(wanted.options, MaskOptions):
+        return await pipeline.mask(upload, wanted.options, job)
+    backdrop = None if wanted.backdrop is None else await _bytes_of(service, wanted.backdrop, job)
+    return await pipeline.cutout(upload, wanted.options, job, backdrop=backdrop)
+
+
+async def _bytes_of(service: Service, source: Source, job: Job) -> bytes:
+    """Return the picture that was sent, or fetch the one that was named."""
+    if source.url is None:
+        return source.upload or b""
+    if service.remote is None:
+        raise FetchingDisabled
+    with job.steps.step("fetch"):
+        return await service.remote.fetch(
+            source.url,
+            job.permit,
+            limit_bytes=service.settings.limits.upload_bytes,
+            deadline_s=job.deadline_s,
+        )

@@ -1,0 +1,107 @@
+"""rembg: the one endpoint of its server, answered by this one.
+
+Every option may be in the form or in the query, whichever rembg itself would have looked at; the names of its
+models that are published U²-Net weights are those of ours.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+
+from app.errors import MalformedRequest, ParameterRefused
+from app.options import CutoutOptions, MaskOptions
+from app.web.carry import Query, Source, Wanted
+from app.web.forms import Part, read_form
+
+OWN_DEFAULTS = frozenset({"", "bria-rmbg", "u2net"})
+"""Names that clients send because they are rembg's default, now or once: here our default model."""
+OPTIONS = ("model", "a", "af", "ab", "ae", "om", "ppm", "dc", "vm", "bgc", "extras")
+_TRUTHS: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "off", "f", "n", ""), False),
+}
+
+
+def understand(content_type: str, body: bytes, query: Query) -> Wanted:
+    """Understand a request to ``/api/remove``.
+
+    Raises:
+        ParameterRefused: An option has a value that it cannot have, or there is no picture.
+        MalformedRequest: The body cannot be read.
+    """
+    parts = [Part(name, value) for name, value in query]
+    if body:
+        parts += read_form(content_type, body)[0]
+    given = {part.name: _text(part) for part in parts if part.name in OPTIONS}
+    picture = _source(parts)
+    model = given.get("model", "")
+    name = None if model in OWN_DEFAULTS else model
+    for option in ("af", "ab", "ae"):
+        _number(option, given.get(option, "0"), most=255 if option != "ae" else 10_000)
+    matting: Literal["fast", "none"] = (
+        "fast" if any(_truth(given, option) for option in ("a", "dc", "vm")) else "none"
+    )
+    binarises = _truth(given, "ppm")
+    if _truth(given, "om"):
+        return Wanted(picture, MaskOptions(model=name, threshold=0.5 if binarises else None))
+    background = given.get("bgc", "")
+    return Wanted(
+        picture,
+        CutoutOptions(
+            model=name,
+            matting=matting,
+            background=_colour(background) if background else "transparent",
+            threshold=0.5 if binarises else None,
+        ),
+    )
+
+
+def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
+    """Tell an error as FastAPI does: ``{"detail": …}``, with a status that says whose fault it is."""
+    detail = "Internal Server Error" if problem.status_code == 500 else str(error)
+    kept = ("retry-after", "connection", "www-authenticate")
+    headers = {name: problem.headers[name] for name in kept if name in problem.headers}
+    status = 422 if isinstance(error, ParameterRefused) else problem.status_code
+    return JSONResponse({"detail": detail}, status, headers=headers)
+
+
+def _source(parts: list[Part]) -> Source:
+    files = [part for part in parts if part.name == "file" and part.value]
+    urls = [part for part in parts if part.name == "url" and part.value]
+    if len(files) + len(urls) != 1:
+        raise ParameterRefused("picture", "Send one picture: a file named file, or a url")
+    if urls:
+        return Source(url=_text(urls[0]))
+    value = files[0].value
+    return Source(value if isinstance(value, bytes) else _text(files[0]).encode())
+
+
+def _text(part: Part) -> str:
+    if isinstance(part.value, bytes):
+        return part.value.decode("utf-8", "replace")
+    if isinstance(part.value, str | bool | int | float):
+        return str(part.value)
+    raise MalformedRequest(f"The value of {part.name} is neither a text nor a number.")
+
+
+def _truth(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "").lower()
+    if text not in _TRUTHS:
+        raise ParameterRefused(name, f"{name} is true or false")
+    return _TRUTHS[text]
+
+
+def _number(name: str, text: str, *, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) <= most:
+        raise ParameterRefused(name, f"{name} is a whole number from 0 to {most}")
+    return int(text)
+
+
+def _colour(text: str) -> str:
+    """Read ``r,g,b,a`` as a hex colour."""
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise ParameterRefused("bgc", "bgc is r,g,b,a")
+    return "#" + "".join(f"{_number('bgc', part.strip(), most=255):02x}" for part in parts)

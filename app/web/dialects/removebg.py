@@ -1,0 +1,206 @@
+"""remove.bg: its API in its own words, v1.0, answered by this server.
+
+Every parameter it documents is known here; what cannot be honoured is accepted and listed in
+``docs/removebg.md``. Errors are its errors: ``{"errors": [{"title": …, "code": …}]}``, 400 for whatever is
+wrong with a request, 403 for a key.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from app.errors import MalformedRequest, ParameterRefused
+from app.imaging.css import parse_colour
+from app.imaging.layout import parse_margins, parse_position, parse_region, parse_scale
+from app.options import CutoutOptions
+from app.web.carry import Query, Source, Wanted
+from app.web.envelope import decode_base64
+from app.web.forms import Part, read_form
+
+MEGAPIXELS: Mapping[str, float] = {
+    **dict.fromkeys(("preview", "small", "regular"), 0.25),
+    "medium": 1.5,
+    "hd": 4,
+    **dict.fromkeys(("full", "4k", "auto"), 25),
+    "50MP": 50,
+}
+PNG_MEGAPIXELS = 10.0
+FORMATS: Mapping[str, str] = {"auto": "auto", "png": "png", "jpg": "jpeg", "webp": "webp", "zip": "zip"}
+TYPES = ("auto", "person", "product", "car", "animal", "graphic", "transportation", "other")
+TYPE_LEVELS = ("none", "1", "2", "latest")
+SHADOWS = ("none", "auto", "car", "3D", "drop")
+SOURCES = ("image_file", "image_file_b64", "image_url")
+BACKGROUNDS = ("bg_color", "bg_image_url", "bg_image_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of remove.bg: its default, how it is read, and the error code of a value that is not."""
+
+    default: str
+    read: Callable[[str], object]
+    code: str = ""
+    is_honoured: bool = True
+
+
+def _one_of(choices: Mapping[str, object] | tuple[str, ...]) -> Callable[[str], object]:
+    def read(text: str) -> object:
+        if text not in choices:
+            raise ValueError("not one of them")
+        return choices[text] if isinstance(choices, Mapping) else text
+
+    return read
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _opacity(text: str) -> float:
+    if text == "auto":
+        return 50.0
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise ValueError("not a percentage")
+    return value
+
+
+def _checked(parse: Callable[[str], object]) -> Callable[[str], object]:
+    def read(text: str) -> str:
+        parse(text)
+        return text
+
+    return read
+
+
+PARAMETERS: Mapping[str, Parameter] = {
+    "size": Parameter("preview", _one_of(MEGAPIXELS), "invalid_size"),
+    "type": Parameter("auto", _one_of(TYPES), "invalid_type", is_honoured=False),
+    "type_level": Parameter("1", _one_of(TYPE_LEVELS), "invalid_type_level", is_honoured=False),
+    "format": Parameter("auto", _one_of(FORMATS), "invalid_format"),
+    "roi": Parameter("", _checked(parse_region), "invalid_roi"),
+    "crop": Parameter("false", _truth, "invalid_crop"),
+    "crop_margin": Parameter("0", _checked(parse_margins), "invalid_crop_margin"),
+    "scale": Parameter("original", _checked(parse_scale), "invalid_scale"),
+    "position": Parameter("original", _checked(parse_position), "invalid_position"),
+    "channels": Parameter("rgba", _one_of(("rgba", "alpha")), "invalid_channels"),
+    "add_shadow": Parameter("false", _truth, "invalid_add_shadow", is_honoured=False),
+    "shadow_type": Parameter("none", _one_of(SHADOWS), "invalid_shadow_type"),
+    "shadow_opacity": Parameter("50", _opacity, "invalid_shadow_opacity"),
+    "semitransparency": Parameter("true", _truth, "invalid_semitransparency", is_honoured=False),
+    "bg_color": Parameter("", _checked(parse_colour), "invalid_bg_color"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to ``/v1.0/removebg``; ``declared_type`` is what the caller takes the subject for."""
+
+    wanted: Wanted
+    declared_type: str
+    type_level: str
+
+
+def understand(content_type: str, body: bytes, query: Query) -> Call:
+    """Understand a request to ``/v1.0/removebg``.
+
+    Raises:
+        ParameterRefused: A parameter has a value that remove.bg would not accept either.
+        MalformedRequest: The body cannot be read.
+    """
+    parts, _ = read_form(content_type, body)
+    parts = [*(Part(name, value) for name, value in query), *parts]
+    given = {part.name: _text(part) for part in parts if part.name in PARAMETERS}
+    values = {name: _value(name, given.get(name, "")) for name in PARAMETERS}
+    picture = _source(parts)
+    backdrop = _backdrop(parts)
+    chosen = str(values["format"])
+    colour = values["bg_color"]
+    if chosen == "jpeg" and colour is None:
+        colour = "white"
+    is_bare = colour is None and backdrop is None
+    most = float(str(values["size"]))
+    if chosen == "png" or (chosen == "auto" and is_bare):
+        most = min(most, PNG_MEGAPIXELS)
+    options = CutoutOptions(
+        format="png" if values["channels"] == "alpha" and chosen == "auto" else chosen,
+        background="transparent" if colour is None or chosen == "zip" else str(colour),
+        region=None if values["roi"] is None else str(values["roi"]),
+        crop=bool(values["crop"]),
+        margin=str(values["crop_margin"]),
+        scale=str(values["scale"]),
+        position=str(values["position"]),
+        channels="rgba" if chosen == "zip" else values["channels"],
+        shadow="drop" if values["shadow_type"] == "drop" else "none",
+        shadow_opacity=float(str(values["shadow_opacity"])),
+        megapixels=most,
+        require_foreground=True,
+        locates=True,
+    )
+    wanted = Wanted(picture, options, None if chosen == "zip" else backdrop)
+    return Call(wanted, str(values["type"]), str(values["type_level"]))
+
+
+def _value(name: str, text: str) -> object:
+    parameter = PARAMETERS[name]
+    text = text or parameter.default
+    if text == "":
+        return None
+    try:
+        return parameter.read(text)
+    except (ValueError, KeyError) as error:
+        raise ParameterRefused(parameter.code, f"Invalid value for {name}") from error
+
+
+def _text(part: Part) -> str:
+    if isinstance(part.value, bytes):
+        return part.value.decode("utf-8", "replace")
+    if isinstance(part.value, bool):
+        return "true" if part.value else "false"
+    if part.value is None:
+        return ""
+    if isinstance(part.value, str | int | float):
+        return str(part.value)
+    raise MalformedRequest(f"The value of {part.name} is neither a text nor a number.")
+
+
+def _source(parts: list[Part]) -> Source:
+    """Return the one picture that a request brings or names."""
+    given = [part for part in parts if part.name in SOURCES and part.value not in ("", b"", None)]
+    if not given:
+        detail = "Please provide the source image in the image_url, image_file or image_file_b64 parameter."
+        raise ParameterRefused("missing_source", "No image given", detail)
+    if len(given) > 1:
+        names = ", ".join(sorted({part.name for part in given}))
+        raise ParameterRefused("multiple_sources", f"Multiple image sources given: {names}")
+    return _picture(given[0], "failed_to_read_image", "Failed to read image")
+
+
+def _backdrop(parts: list[Part]) -> Source | None:
+    given = [part for part in parts if part.name in BACKGROUNDS and part.value not in ("", b"", None)]
+    if len({part.name for part in given}) > 1:
+        raise ParameterRefused("multiple_bg_sources", "Multiple background sources given")
+    pictures = [part for part in given if part.name != "bg_color"]
+    return _picture(pictures[0], "failed_bg_download", "Failed to read background") if pictures else None
+
+
+def _picture(part: Part, code: str, title: str) -> Source:
+    if part.name.endswith("_url"):
+        return Source(url=_text(part))
+    if isinstance(part.value, bytes) and not part.name.endswith("_b64"):
+        return Source(part.value)
+    try:
+        return Source(decode_base64(_text(part)))
+    except MalformedRequest as error:
+        raise ParameterRefused(code, title) from error
+
+
+def understand_improvement(content_type: str, body: bytes) -> str:
+    """Understand a request to ``/v1.0/improve``, and return an id for it; the picture is not kept.
+
+    Raises:
+        ParameterRefused: It brings no picture.
+    """
+    parts, _ = read_form(content_type, body)
+    _source(parts)
+    return str(uuid.uuid4())

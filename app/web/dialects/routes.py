@@ -1,0 +1,67 @@
+"""Routes of the dialects: remove.bg's ``/v1.0`` and rembg's ``/api/remove``."""
+
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.web.carry import Query, Wanted, carry
+from app.web.dialects import rembg, removebg, removebg_answers
+from app.web.dialects.removebg import Call
+from app.web.journal import journal_of
+from app.web.openapi import SECURITY
+from app.web.pieces import PiecewiseResponse
+from app.web.problems import Renderers
+from app.web.receive import read_body
+from app.web.routes import wants_json
+from app.web.service import service_of
+
+router = APIRouter()
+RENDERERS: Renderers = {"/v1.0/": removebg_answers.render_error, "/api/remove": rembg.render_error}
+
+
+@router.post("/v1.0/removebg", include_in_schema=False)
+async def remove_background(request: Request) -> Response:
+    """Answer as remove.bg would."""
+    calls: list[Call] = []
+
+    def understand(content_type: str, body: bytes, query: Query) -> Wanted:
+        calls.append(removebg.understand(content_type, body, query))
+        return calls[0].wanted
+
+    answer = await carry(request, understand)
+    return removebg_answers.answer_of(
+        calls[0],
+        answer,
+        wants_json=wants_json(request.headers.get("accept", "*/*")),
+        allowance=journal_of(request.scope).allowance,
+    )
+
+
+@router.get("/v1.0/account", include_in_schema=False)
+async def account() -> JSONResponse:
+    """Describe an account as remove.bg does."""
+    return removebg_answers.account()
+
+
+@router.post("/v1.0/improve", include_in_schema=False)
+async def improve(request: Request) -> JSONResponse:
+    """Take a picture that went wrong, and keep nothing of it."""
+    service = service_of(request)
+    limits = service.settings.limits
+    with service.admission.enter() as permit:
+        body = await read_body(
+            request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+        )
+        content_type = request.headers.get("content-type", "")
+        return JSONResponse(
+            {"id": await run_in_threadpool(removebg.understand_improvement, content_type, body)}
+        )
+
+
+@router.get("/api/remove", openapi_extra={"security": SECURITY}, include_in_schema=False)
+@router.post("/api/remove", openapi_extra={"security": SECURITY}, include_in_schema=False)
+async def remove(request: Request) -> Response:
+    """Answer as rembg's server would."""
+    answer = await carry(request, rembg.understand)
+    return PiecewiseResponse(answer.encoded, media_type=answer.media_type)
