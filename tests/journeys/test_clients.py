@@ -1,0 +1,259 @@
+"""Other people's clients, unmodified, against the real server behind TLS; what they write is what /v1 gives.
+
+They are installed by the test run itself, and skipped, with the reason, where that cannot be. Names lead here
+by a resolver of Python's and of Node's own, as a hosts file would.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.journeys.conftest import ROOT, Server
+from tests.journeys.front import tls_front
+from tests.pictures import opened
+
+pytestmark = pytest.mark.journey
+PICTURE = ROOT / "docs/images/astronaut.jpg"
+HOST, FRONT, KEY = "api.remove.bg", "127.0.0.2", "an-account-s-key"
+PYTHON_CLIENTS = ("removebg==0.4", "remove-bg-api==0.2.1", "removebg-cli==1.0.0")
+NODE_CLIENTS = ("remove.bg@1.3.0", "removebg-id@2.0.1")
+
+HOSTS_OF_PYTHON = f"""
+import socket
+find, names = socket.getaddrinfo, {{"{HOST}": "{FRONT}"}}
+socket.getaddrinfo = lambda host, *more, **named: find(names.get(host, host), *more, **named)
+"""
+HOSTS_OF_NODE = f"""
+const dns = require("dns"), find = dns.lookup;
+dns.lookup = (host, ...more) => find(host === "{HOST}" ? "{FRONT}" : host, ...more);
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A server behind its front, and a folder to work in."""
+
+    url: str
+    folder: Path
+    trusted: Path
+
+    def run(self, *command: str | Path, **environment: str) -> str:
+        """Run a client, and return what it says."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def python(self, program: str, clients: Path) -> str:
+        """Run a program of Python with its clients."""
+        (self.folder / "sitecustomize.py").write_text(HOSTS_OF_PYTHON)
+        path = os.pathsep.join((str(self.folder), str(clients)))
+        trust = str(self.trusted)
+        return self.run(
+            sys.executable, "-c", program, PYTHONPATH=path, REQUESTS_CA_BUNDLE=trust, REMOVE_BG_API_KEY=KEY
+        )
+
+    def node(self, program: str, clients: Path) -> str:
+        """Run a program of Node with its clients."""
+        (self.folder / "hosts.cjs").write_text(HOSTS_OF_NODE)
+        (self.folder / "main.cjs").write_text(program)
+        return self.run(
+            "node",
+            *("--require", self.folder / "hosts.cjs", "main.cjs"),
+            NODE_PATH=str(clients / "node_modules"),
+            NODE_EXTRA_CA_CERTS=str(self.trusted),
+        )
+
+    def of_v1(self, **options: str) -> NDArray[np.uint8]:
+        """Return what /v1 gives for the picture."""
+        answer = httpx.post(
+            f"{self.url}/v1/cutout",
+            content=PICTURE.read_bytes(),
+            params=options,
+            headers={"X-Api-Key": KEY},
+            timeout=120,
+        )
+        assert answer.status_code == 200
+        return opened(answer.content)
+
+    def written(self, name: str) -> NDArray[np.uint8]:
+        """Return the picture that a client wrote."""
+        return opened((self.folder / name).read_bytes())
+
+
+@pytest.fixture
+def stage(serve: Callable[..., Server], tmp_path: Path) -> Iterator[Stage]:
+    server = serve("--model", "u2netp", CUTOUT_ACCESS__KEY_HASHES=hashlib.sha256(KEY.encode()).hexdigest())
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    shutil.copy(PICTURE, tmp_path / "in.jpg")
+    with tls_front(HOST, FRONT, (host, int(port)), tmp_path) as trusted:
+        yield Stage(f"http://{host}:{port}", tmp_path, trusted)
+
+
+@pytest.fixture(scope="module")
+def python_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("python")
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder))
+    for more in (PYTHON_CLIENTS, ("--no-deps", "napari-rembg==0.0.7")):
+        done = subprocess.run([*pip, *more], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"the package index is out of reach: {done.stderr[-200:]}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm on this machine")
+    folder = tmp_path_factory.mktemp("node")
+    npm = ("npm", "install", "--silent", "--no-audit", "--no-fund", *NODE_CLIENTS)
+    done = subprocess.run(npm, cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"npm's registry is out of reach: {done.stderr[-200:]}")
+    return folder
+
+
+def test_removebg_of_pypi(stage: Stage, python_clients: Path) -> None:
+    text = base64.b64encode(PICTURE.read_bytes()).decode()
+    (stage.folder / "in.b64").write_text(text)
+    stage.python(
+        f"""
+from removebg import RemoveBg
+client = RemoveBg("{KEY}", "error.log")
+client.remove_background_from_img_file("in.jpg")
+client.remove_background_from_base64_img(open("in.b64").read(), new_file_name="b64.png", bg_color="81d4fa")
+""",
+        python_clients,
+    )
+
+    assert np.array_equal(stage.written("in.jpg_no_bg.png"), stage.of_v1(megapixels="0.25"))
+    over = stage.of_v1(megapixels="0.25", background="81d4fa", format="jpeg")
+    assert np.array_equal(stage.written("b64.png"), over)
+
+
+def test_remove_bg_api_of_pypi(stage: Stage, python_clients: Path) -> None:
+    said = stage.python(
+        f"""
+from remove_bg_api import RemoveBg
+client = RemoveBg("{KEY}")
+client.remove_bg_file("in.jpg", out_path="file.png", raw=False)
+open("bytes.png", "wb").write(client.remove_bg_bytes(open("in.jpg", "rb").read(), size="full"))
+print("done", vars(client.account))
+""",
+        python_clients,
+    )
+
+    assert "done" in said
+    assert np.array_equal(stage.written("file.png"), stage.of_v1(megapixels="0.25"))
+    assert np.array_equal(stage.written("bytes.png"), stage.of_v1())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("-f", "png", "-c", "--shadow"), {"crop": "true"}),
+        (("-f", "png", "-b", "ff0000", "-s", "preview"), {"background": "red", "megapixels": "0.25"}),
+        (("-f", "jpg", "-b", "white"), {"background": "white", "format": "jpeg"}),
+        (("-f", "webp"), {"format": "webp"}),
+    ],
+    ids=str,
+)
+def test_removebg_cli_of_pypi(
+    stage: Stage, python_clients: Path, arguments: tuple[str, ...], options: dict[str, str]
+) -> None:
+    line = ["removebg", "in.jpg", "-o", "out.img", *arguments]
+    stage.python(f"import sys, removebg_cli; sys.argv = {line!r}; removebg_cli.main()", python_clients)
+
+    assert np.array_equal(stage.written("out.img"), stage.of_v1(**options))
+
+
+def test_removebg_cli_of_pypi_shows_the_account(stage: Stage, python_clients: Path) -> None:
+    said = stage.python(
+        "import sys, removebg_cli; sys.argv = ['removebg', '--account']; removebg_cli.main()", python_clients
+    )
+
+    assert "1000000" in said.replace(",", "")
+
+
+def test_remove_bg_of_npm(stage: Stage, node_clients: Path) -> None:
+    said = stage.node(
+        f"""
+const fs = require("fs"), client = require("remove.bg");
+const more = {{ apiKey: "{KEY}", size: "auto", type: "auto" }};
+(async () => {{
+  const picture = {{ path: "in.jpg", outputFile: "file.png", ...more }};
+  const file = await client.removeBackgroundFromImageFile(picture);
+  const base64img = fs.readFileSync("in.jpg").toString("base64");
+  const text = {{ base64img, outputFile: "b64.png", ...more, size: "regular", crop: true }};
+  const b64 = await client.removeBackgroundFromImageBase64(text);
+  delete file.base64img;
+  console.log(JSON.stringify(file));
+}})().catch((error) => {{ console.error(JSON.stringify(error)); process.exit(1); }});
+""",
+        node_clients,
+    )
+
+    facts = json.loads(said.strip().splitlines()[-1])
+    assert (facts["resultWidth"], facts["resultHeight"], facts["detectedType"]) == ("512", "512", "other")
+    assert np.array_equal(stage.written("file.png"), stage.of_v1())
+    assert np.array_equal(stage.written("b64.png"), stage.of_v1(megapixels="0.25", crop="true"))
+
+
+def test_remove_bg_of_npm_understands_an_error(stage: Stage, node_clients: Path) -> None:
+    said = stage.node(
+        """
+const client = require("remove.bg");
+client.removeBackgroundFromImageFile({ path: "in.jpg", apiKey: "wrong" })
+  .then(() => process.exit(1), (errors) => console.log(JSON.stringify(errors)));
+""",
+        node_clients,
+    )
+
+    assert json.loads(said.strip().splitlines()[-1])[0]["title"] == "API Key invalid"
+
+
+def test_removebg_id_of_npm(stage: Stage, node_clients: Path) -> None:
+    stage.node(f'require("removebg-id").FromPath("in.jpg", "{KEY}");', node_clients)
+
+    assert np.array_equal(stage.written("hasil-path.png"), stage.of_v1())
+
+
+def test_napari_rembg_s_client(serve: Callable[..., Server], python_clients: Path, tmp_path: Path) -> None:
+    """Its module is loaded by its path, since the package imports napari; rembg's server has no keys."""
+    url = serve("--model", "u2netp").url
+    module = python_clients / "napari_rembg/segmentation_api_client.py"
+    program = f"""
+import importlib.util, numpy as np
+from PIL import Image
+spec = importlib.util.spec_from_file_location("client", {str(module)!r})
+client = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(client)
+picture = np.asarray(Image.open({str(PICTURE)!r}))
+result = client.SegmentationAPIClient("{url}/api/remove").predict_via_api(picture)
+np.save("result.npy", np.asarray(result))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(python_clients)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=120)
+    mask = httpx.post(
+        f"{url}/v1/mask", content=PICTURE.read_bytes(), params={"threshold": "0.5"}, timeout=120
+    )
+
+    assert np.array_equal(np.load(tmp_path / "result.npy") > 0, opened(mask.content) == 255)
