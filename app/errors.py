@@ -15,6 +15,7 @@ CutoutError
 │  ├─ PictureTooComplex     decoding would cost far more than its pixels
 │  ├─ CorruptPicture        broken, truncated or empty image data
 │  ├─ NoForeground          no subject, and the caller requires one
+│  ├─ MaskDoesNotFit        the caller's mask has not the picture's shape
 │  ├─ UrlNotAllowed         a picture's URL that is not asked, or whose host is out of reach
 │  ├─ FetchingDisabled      no picture is fetched by its URL here
 │  ├─ PictureNotFetched     the host of a picture's URL gave no picture
@@ -197,6 +198,22 @@ class NoForeground(RequestRejected):
 
     def __init__(self) -> None:
         super().__init__("No subject was found in the picture. Send another, or allow an empty answer.")
+
+
+class MaskDoesNotFit(RequestRejected):
+    """The caller's own mask has another shape than the picture."""
+
+    def __init__(self, mask: tuple[int, int], picture: tuple[int, int]) -> None:
+        self.mask = mask
+        self.picture = picture
+        super().__init__(
+            f"The mask is {mask[1]} × {mask[0]} px, and the upright picture {picture[1]} × {picture[0]} px. "
+            "They need the same shape."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return both sizes, (width, height) in pixels."""
+        return {"mask_px": list(self.mask[::-1]), "picture_px": list(self.picture[::-1])}
 
 
 class UrlNotAllowed(RequestRejected):

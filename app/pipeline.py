@@ -34,7 +34,7 @@ from app.engine.workers import Pools, Workers
 from app.errors import DeadlineExceeded, NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
 from app.imaging.decode import Picture
-from app.imaging.frame import Frame, frame_picture
+from app.imaging.frame import Frame, frame_picture, mask_of
 from app.imaging.prepare import prepare
 from app.imaging.refine import Box, blend_maps, choose_crop, prepare_crop
 from app.imaging.saliency import is_empty, stretch
@@ -45,6 +45,8 @@ from app.telemetry import StepTimes
 SNIFFED_AT_ONCE_BYTES = 128 * 1024
 Read = Callable[[bytes, Header], Picture]
 """``decode``, here or in another process."""
+OWN_MASK = "none"
+"""The provider of an answer that the network had no part in."""
 WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
 
 
@@ -56,16 +58,35 @@ class Job:
     steps: StepTimes
     deadline_s: float
     allowance: Allowance | None = None
+    known: frozenset[str] = frozenset()
+    """Entity tags of answers that the caller has already."""
+
+
+class NotModified(Exception):
+    """The caller has this very answer already; nothing was decoded."""
+
+    def __init__(self, etag: str) -> None:
+        self.etag = etag
+        super().__init__(etag)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Pictures that come with an upload: what is to be behind its subject, and a mask of the caller's own."""
+
+    backdrop: bytes | None = None
+    mask: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WayIn:
-    """An upload that may be decoded, and the model that will see it."""
+    """An upload that may be decoded, what comes with it, and the model that will see it."""
 
     upload: bytes
     header: Header
     model: str
     backdrop: tuple[bytes, Header] | None = None
+    mask: tuple[bytes, Header] | None = None
 
 
 class Pipeline:
@@ -108,17 +129,19 @@ class Pipeline:
             return await self._relayed(self._carry_mask(way_in, options, job), way_in, job)
 
     async def cutout(
-        self, upload: bytes, options: CutoutOptions, job: Job, *, backdrop: bytes | None = None
+        self, upload: bytes, options: CutoutOptions, job: Job, *, beside: Beside | None = None
     ) -> Answer:
-        """Turn a picture into its cutout, before ``backdrop`` if there is one.
+        """Turn a picture into its cutout; with a mask of the caller's own, without the network.
 
         Raises:
             CutoutError: Any leaf that the steps name.
+            NotModified: The caller has this answer already.
         """
         async with self._deadline(job):
             way_in = await self._admit(upload, options, job)
-            if backdrop is not None:
-                way_in = replace(way_in, backdrop=(backdrop, await self._admit_backdrop(backdrop, job)))
+            if beside is not None:
+                backdrop = await self._admit_beside(beside.backdrop, job)
+                way_in = replace(way_in, backdrop=backdrop, mask=await self._admit_beside(beside.mask, job))
             return await self._relayed(self._carry_cutout(way_in, options, job), way_in, job)
 
     async def _carry_mask(self, way_in: "WayIn", options: MaskOptions, job: Job) -> Answer:
@@ -156,12 +179,14 @@ class Pipeline:
                 await self._loading.run(self.models.load, name)
         return WayIn(upload, header, name)
 
-    async def _admit_backdrop(self, upload: bytes, job: Job) -> Header:
+    async def _admit_beside(self, upload: bytes | None, job: Job) -> tuple[bytes, Header] | None:
+        if upload is None:
+            return None
         with job.steps.step("admit"):
             header = await self._sniffed(upload)
             check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
             job.permit.hold_pixels(header.width_px * header.height_px)
-        return header
+        return upload, header
 
     async def _relayed(self, journey: Journey[Answer], way_in: "WayIn", job: Job) -> Answer:
         """Let a journey's steps hand on to each other, and learn what they cost."""
@@ -183,8 +208,19 @@ class Pipeline:
             if session is None:
                 raise Overloaded("models in memory")
             read = await self._pools.decode.call(
-                read_picture, way_in, session.manifest, options, job.steps, read=self._read
+                read_picture, way_in, session.manifest, options, job, read=self._read
             )
+            if read.mask is not None:
+                return Seen(
+                    read.picture,
+                    read.mask,
+                    not read.mask.any(),
+                    session.manifest,
+                    OWN_MASK,
+                    read.etag,
+                    frame=read.frame,
+                    backdrop=read.backdrop,
+                )
             inferred = await self._infer(way_in.model, read.network_input, job)
             scene_is_empty = is_empty(inferred.saliency)
             if scene_is_empty and options.require_foreground:
@@ -303,32 +339,34 @@ class ReadPicture:
     network_input: NetworkInput
     frame: Frame | None = None
     backdrop: Rgb | None = None
+    mask: SaliencyMap | None = None
 
 
 def read_picture(
-    way_in: WayIn,
-    manifest: Manifest,
-    options: MaskOptions | CutoutOptions,
-    steps: StepTimes,
-    *,
-    read: Read,
+    way_in: WayIn, manifest: Manifest, options: MaskOptions | CutoutOptions, job: Job, *, read: Read
 ) -> ReadPicture:
     """Decode what was sent, and take what the network sees of it.
 
     Raises:
+        NotModified: The caller has the answer.
+        MaskDoesNotFit: The caller's mask has another shape than the picture.
         RegionOutsidePicture, RegionIsEmpty: There is nothing to see where one is to look.
     """
-    frame, backdrop = None, None
-    with steps.step("decode"):
+    frame, backdrop, mask = None, None, None
+    with job.steps.step("decode"):
         etag = fingerprint(way_in, options, manifest)
+        if etag in job.known:
+            raise NotModified(etag)
         picture = read(way_in.upload, way_in.header)
         if way_in.backdrop is not None:
             backdrop = read(*way_in.backdrop).rgb
-    with steps.step("prepare"):
+        if way_in.mask is not None:
+            mask = mask_of(read(*way_in.mask), picture)
+    with job.steps.step("prepare"):
         if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
             picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)
         network_input = prepare(picture.rgb, manifest.input_size_px)
-    return ReadPicture(etag, picture, network_input, frame, backdrop)
+    return ReadPicture(etag, picture, network_input, frame, backdrop, mask)
 
 
 def read_crop(seen: Seen, box: Box, steps: StepTimes) -> NetworkInput:
@@ -349,8 +387,9 @@ def fingerprint(way_in: WayIn, options: MaskOptions | CutoutOptions, manifest: M
     """Return a strong entity tag over the pictures, the options and the model."""
     digest = hashlib.sha256(way_in.upload)
     digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
-    if way_in.backdrop is not None:
-        digest.update(hashlib.sha256(way_in.backdrop[0]).digest())
+    for role, beside in (("backdrop", way_in.backdrop), ("mask", way_in.mask)):
+        if beside is not None:
+            digest.update(role.encode() + hashlib.sha256(beside[0]).digest())
     return digest.hexdigest()[:32]
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from app.arrays import Grey, Rgb
+from app.arrays import Grey, Rgb, SaliencyMap
+from app.errors import MaskDoesNotFit
 from app.imaging.decode import Picture
 from app.imaging.layout import Corners, Rectangle, region_of, shrunk_size
 
@@ -47,6 +48,24 @@ def frame_picture(picture: Picture, *, most_px: int | None, corners: Corners | N
     part = slice(region.top, region.bottom), slice(region.left, region.right)
     own_alpha = None if picture.own_alpha is None else np.ascontiguousarray(picture.own_alpha[part])
     return replace(picture, rgb=np.ascontiguousarray(picture.rgb[part]), own_alpha=own_alpha), frame
+
+
+def mask_of(sent: Picture, picture: Picture) -> SaliencyMap:
+    """Take a caller's own mask or trimap for a saliency map: its brightness, where it is not transparent.
+
+    It may be smaller or larger than the picture, but has its shape to within a pixel.
+
+    Raises:
+        MaskDoesNotFit: It has another shape.
+    """
+    height, width = picture.rgb.shape[:2]
+    own_height, own_width = sent.rgb.shape[:2]
+    if abs(own_width * height / width - own_height) > 1 + own_height / height:
+        raise MaskDoesNotFit((own_height, own_width), (height, width))
+    grey: SaliencyMap = np.asarray(cv2.cvtColor(sent.rgb, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
+    if sent.own_alpha is not None:
+        grey *= sent.own_alpha.astype(np.float32) / np.float32(255)
+    return grey
 
 
 def _shrunk(pixels: Rgb | Grey, height: int, width: int) -> Rgb | Grey:

@@ -104,7 +104,7 @@ def _load_rows(stored: ImageFile.ImageFile, visible: bytes) -> None:
     else:
         is_doubtful = True
     if is_doubtful and lacks_rows(visible):
-        raise CorruptPicture("The PNG file holds fewer rows than it declares.")
+        raise CorruptPicture("The PNG file is damaged, or holds fewer rows than it declares.")
 
 
 def shown(upload: bytes, file_format: str) -> bytes:

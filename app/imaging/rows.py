@@ -10,6 +10,7 @@ has it.
 from collections.abc import Iterator
 
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from PIL import Image
 
 from app.imaging.containers import png_chunks
@@ -29,16 +30,15 @@ def is_dense(upload: bytes) -> bool:
 
 
 def lacks_rows(upload: bytes) -> bool:
-    """Tell whether a PNG's data inflates to less than its header promises; its IHDR has been checked.
-
-    Raises:
-        isal_zlib.error: The data cannot be inflated.
-    """
+    """Tell whether a PNG's data inflates to less than its header promises, or not at all."""
     left = _promised_bytes(upload)
-    for piece in _inflated(upload):
-        left -= piece
-        if left <= 0:
-            return False
+    try:
+        for piece in _inflated(upload):
+            left -= piece
+            if left <= 0:
+                return False
+    except IsalError:  # type: ignore[misc] # a class, whatever its stub says
+        return True
     return left > 0
 
 
@@ -76,7 +76,9 @@ def _inflated(upload: bytes) -> Iterator[int]:
     for chunk in png_chunks(upload):
         if chunk.name != b"IDAT":
             continue
-        data = upload[chunk.start : chunk.end]
-        while data and not inflating.eof:
-            yield len(inflating.decompress(data, _PIECE_BYTES))
+        data, size = upload[chunk.start : chunk.end], _PIECE_BYTES
+        # A piece as long as it may be can have more behind it, though its input is used up.
+        while not inflating.eof and (data or size == _PIECE_BYTES):
+            size = len(inflating.decompress(data, _PIECE_BYTES))
+            yield size
             data = inflating.unconsumed_tail

@@ -40,12 +40,14 @@ def _deflated(upload: bytes, chunk: Part) -> bytes:
 
 def _measured(deflated: bytes, left: int) -> int:
     """Inflate a text piece by piece, and return how many bytes others may still have."""
-    inflating = zlib.decompressobj()
-    while not inflating.eof and deflated:
+    inflating, size = zlib.decompressobj(), _PIECE_BYTES
+    # A piece as long as it may be can have more behind it, though its input is used up.
+    while not inflating.eof and (deflated or size == _PIECE_BYTES):
         try:
-            left -= len(inflating.decompress(deflated, _PIECE_BYTES))
+            size = len(inflating.decompress(deflated, _PIECE_BYTES))
         except zlib.error:
             return left
+        left -= size
         if left < 0:
             raise PictureTooComplex(
                 f"The PNG file's compressed comments are longer than {MAX_TEXT_BYTES} bytes. "

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from app.answer import Answer
 from app.errors import FetchingDisabled
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline import Job
+from app.pipeline import Beside, Job
 from app.web.departure import unless_departed
 from app.web.journal import journal_of
 from app.web.receive import read_body
@@ -35,24 +35,26 @@ class Wanted:
     picture: Source
     options: MaskOptions | CutoutOptions
     backdrop: Source | None = None
+    mask: bytes | None = None
 
 
 Query = Sequence[tuple[str, str]]
 Understand = Callable[[str, bytes, Query], Wanted]
 
 
-async def carry(request: Request, understand: Understand) -> Answer:
+async def carry(request: Request, understand: Understand, *, known: frozenset[str] = frozenset()) -> Answer:
     """Carry a request through the service; the permit ends before the answer is written.
 
     Raises:
         CutoutError: Any leaf that the steps name.
+        NotModified: The answer is one of those whose entity tags are ``known``.
     """
     service = service_of(request)
     pipeline = service.ready_pipeline()
     journal = journal_of(request.scope)
     limits = service.settings.limits
     with service.admission.enter() as permit:
-        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance, known)
         with journal.steps.step("receive"):
             body = await read_body(
                 request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
@@ -81,7 +83,8 @@ async def _carried(service: Service, wanted: Wanted, job: Job) -> Answer:
     if isinstance(wanted.options, MaskOptions):
         return await pipeline.mask(upload, wanted.options, job)
     backdrop = None if wanted.backdrop is None else await _bytes_of(service, wanted.backdrop, job)
-    return await pipeline.cutout(upload, wanted.options, job, backdrop=backdrop)
+    beside = Beside(backdrop, wanted.mask)
+    return await pipeline.cutout(upload, wanted.options, job, beside=beside)
 
 
 async def _bytes_of(service: Service, source: Source, job: Job) -> bytes:

@@ -16,7 +16,7 @@ from app.web.forms import read_json, read_multipart
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
-BACKDROP_FIELD = "background"
+BACKDROP_FIELD, MASK_FIELD = "background", "mask"
 ONE_PICTURE = (
     f"Send exactly one picture: a file or base64 text named one of {', '.join(IMAGE_FIELDS)}, or {URL_FIELD}."
 )
@@ -28,13 +28,15 @@ MAX_FIELD_BYTES = 4096
 class Envelope:
     """An upload, or the URL of a picture, and the options that came with it.
 
-    ``backdrop`` is the picture to go behind the subject, if one was sent as a file named ``background``.
+    ``backdrop`` is the picture to go behind the subject, and ``mask`` the caller's own mask or trimap, where
+    there are files named ``background`` and ``mask``.
     ``typed`` are the names of those that came as JSON, and so have a type; all others are texts.
     """
 
     upload: bytes | None = None
     image_url: str | None = None
     backdrop: bytes | None = None
+    mask: bytes | None = None
     options: dict[str, object] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     _given: int = 0
@@ -99,6 +101,8 @@ def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> 
             envelope.upload = part.value
         elif part.is_file and part.name == BACKDROP_FIELD and envelope.backdrop is None:
             envelope.backdrop = part.value
+        elif part.is_file and part.name == MASK_FIELD and envelope.mask is None:
+            envelope.mask = part.value
         else:
             envelope.add_option(part.name, part.value.decode("utf-8", "replace"))
 
@@ -110,6 +114,11 @@ def _open_json(body: bytes, envelope: Envelope) -> None:
         if not isinstance(picture, str):
             raise MalformedRequest('"image" is not a base64 text or data URL.')
         envelope.upload = decode_base64(picture)
+    mask = members.pop(MASK_FIELD, None)
+    if mask is not None:
+        if not isinstance(mask, str):
+            raise MalformedRequest('"mask" is not a base64 text or data URL.')
+        envelope.mask = decode_base64(mask)
     for name, value in members.items():
         envelope.add_option(name, value)
     envelope.typed = frozenset(members)

@@ -50,6 +50,7 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.PictureTooComplex: ProblemKind(422, "picture-too-complex", "The picture is too costly to decode"),
     errors.CorruptPicture: ProblemKind(422, "corrupt-picture", "The picture is damaged"),
     errors.NoForeground: ProblemKind(422, "no-foreground", "The picture has no subject"),
+    errors.MaskDoesNotFit: ProblemKind(422, "mask-does-not-fit", "The mask has another shape"),
     errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture's URL cannot be asked"),
     errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Pictures are not fetched here"),
     errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture's URL gives no picture"),

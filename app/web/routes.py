@@ -1,6 +1,7 @@
 """Routes: ``/v1``, from request to answer."""
 
 import base64
+import re
 from dataclasses import asdict
 from functools import partial
 
@@ -10,16 +11,18 @@ from starlette.responses import JSONResponse, Response
 
 from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
-from app.errors import UnknownOption
+from app.errors import InvalidOption, UnknownOption
 from app.options import CutoutOptions, MaskOptions, parse_options
+from app.pipeline import NotModified
 from app.web.carry import Query, Source, Wanted, carry
-from app.web.envelope import BACKDROP_FIELD, open_envelope
+from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
 from app.web.journal import journal_of
 from app.web.openapi import SECURITY, describe_endpoint
 from app.web.pieces import PiecewiseResponse
 from app.web.service import service_of
 
 router = APIRouter()
+JSON_TAG = "-json"
 
 
 @router.post(
@@ -32,7 +35,7 @@ async def mask(request: Request) -> Response:
     its maximum, bilinear at the upright picture's size, 8-bit grey. A picture without a subject
     gives an all-black mask and the verdict `no_foreground`.
     """
-    return _response(request, await carry(request, partial(_understand, MaskOptions)))
+    return await _answer(request, MaskOptions)
 
 
 @router.post("/v1/cutout", response_class=Response, openapi_extra=describe_endpoint(CutoutOptions, "cutout"))
@@ -41,7 +44,7 @@ async def cutout(request: Request) -> Response:
 
     Colours along the edge are free of the old background; where alpha is 0, so are the colours.
     """
-    return _response(request, await carry(request, partial(_understand, CutoutOptions)))
+    return await _answer(request, CutoutOptions)
 
 
 @router.get("/v1/models", openapi_extra={"security": SECURITY})
@@ -67,11 +70,33 @@ def _understand(
     """Understand a request to ``/v1``."""
     envelope = open_envelope(content_type, body, query)
     options = parse_options(kind, envelope.options, typed=envelope.typed)
-    if envelope.backdrop is None:
-        return Wanted(Source(envelope.upload, envelope.image_url), options)
+    picture = Source(envelope.upload, envelope.image_url)
+    beside = {BACKDROP_FIELD: envelope.backdrop, MASK_FIELD: envelope.mask}
     if isinstance(options, MaskOptions):
-        raise UnknownOption(BACKDROP_FIELD, tuple(MaskOptions.model_fields))
-    return Wanted(Source(envelope.upload, envelope.image_url), options, Source(envelope.backdrop))
+        for name, sent in beside.items():
+            if sent is not None:
+                raise UnknownOption(name, tuple(MaskOptions.model_fields))
+    elif envelope.mask is not None and options.region is not None:
+        raise InvalidOption("region", "none, with a mask of your own")
+    backdrop = None if envelope.backdrop is None else Source(envelope.backdrop)
+    return Wanted(picture, options, backdrop, envelope.mask)
+
+
+async def _answer(request: Request, kind: type[MaskOptions | CutoutOptions]) -> Response:
+    as_json = wants_json(request.headers.get("accept", "*/*"))
+    known = _known_tags(request.headers.get("if-none-match", ""), as_json=as_json)
+    try:
+        answer = await carry(request, partial(_understand, kind), known=known)
+    except NotModified as found:
+        tag = f'"{found.etag}{JSON_TAG if as_json else ""}"'
+        return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
+    return _response(request, answer)
+
+
+def _known_tags(header: str, *, as_json: bool) -> frozenset[str]:
+    """Return the strong tags of an ``If-None-Match`` that are of the kind of answer that is asked for."""
+    tags = re.findall(r'(?<!W/)"([0-9a-f]{32})(-json)?"', header)
+    return frozenset(tag for tag, suffix in tags if bool(suffix) is as_json)
 
 
 def _response(request: Request, answer: Answer) -> Response:
@@ -93,7 +118,7 @@ def _response(request: Request, answer: Answer) -> Response:
     # What time cut short may come out otherwise next time: a strong tag would promise the same bytes.
     weak = "W/" if HQ_CUT_SHORT in answer.facts.warnings else ""
     if wants_json(request.headers.get("accept", "*/*")):
-        headers["ETag"] = f'{weak}"{answer.facts.etag}-json"'
+        headers["ETag"] = f'{weak}"{answer.facts.etag}{JSON_TAG}"'
         return JSONResponse(_as_json(request, answer), headers=headers)
     headers["ETag"] = f'{weak}"{answer.facts.etag}"'
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -102,3 +102,36 @@ def test_pixels_do_not_depend_on_the_way_to_tell() -> None:
     upload = encoded(Image.fromarray(rgb))
 
     assert np.array_equal(rgb, decode(upload, sniff(upload)).rgb)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 7), st.booleans())
+def test_a_broken_stream_is_a_corrupt_picture(at: int, bit: int, is_flat: bool) -> None:
+    """Whichever way tells: by measuring first, or by decoding."""
+    whole = encoded(Image.new("RGB", (200, 150)) if is_flat else Image.fromarray(noise((30, 40, 3))))
+    start, end = whole.index(b"IDAT") + 4, whole.index(b"IEND") - 8
+    damaged = bytearray(whole)
+    damaged[start + at % (end - start)] ^= 1 << bit
+    try:
+        decode(bytes(damaged), sniff(bytes(damaged)))
+    except CorruptPicture:
+        return
+
+
+@example(height=512, width=512, edges=[100, 400, 100, 400], level=6)
+@given(
+    height=st.integers(1, 700),
+    width=st.integers(1, 700),
+    edges=st.lists(st.integers(0, 700), min_size=4, max_size=4),
+    level=st.integers(1, 9),
+)
+def test_a_whole_picture_of_little_data_lacks_nothing(
+    height: int, width: int, edges: list[int], level: int
+) -> None:
+    """Such data come to their end within the last piece, with output still to come."""
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[edges[0] : edges[1], edges[2] : edges[3]] = 128
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=level)
+
+    assert not lacks_rows(file.getvalue())
+    assert decode(file.getvalue(), sniff(file.getvalue())).rgb.shape == (height, width, 3)

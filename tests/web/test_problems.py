@@ -31,6 +31,7 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.Unauthorized: errors.Unauthorized(),
     errors.QuotaExceeded: errors.QuotaExceeded("requests", 60, retry_after_s=7),
     errors.NoForeground: errors.NoForeground(),
+    errors.MaskDoesNotFit: errors.MaskDoesNotFit((30, 40), (300, 410)),
     errors.UrlNotAllowed: errors.UrlNotAllowed("address"),
     errors.FetchingDisabled: errors.FetchingDisabled(),
     errors.PictureNotFetched: errors.PictureNotFetched("it answers with status 404"),

@@ -1,0 +1,125 @@
+"""What was worked out once is not worked out again: entity tags, and masks of the caller's own."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.pictures import opened
+from tests.web.conftest import Live
+
+UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
+
+
+def runs(live: Live) -> float:
+    """Return how many pictures the network has seen."""
+    samples = [s for family in live.service.telemetry.registry.collect() for s in family.samples]
+    return sum(s.value for s in samples if s.name == "cutout_batch_size_sum")
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("endpoint", ["mask", "cutout"])
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+def test_who_has_the_answer_is_told_so_without_work(live: Live, endpoint: str, accept: str) -> None:
+    path, headers = f"/v1/{endpoint}", {"Accept": accept}
+    first = live.client.post(path, content=UPLOAD, headers=headers)
+    before = runs(live)
+    tag = first.headers["etag"]
+    again = live.client.post(
+        path, content=UPLOAD, headers={**headers, "If-None-Match": f'"{"0" * 32}", {tag}'}
+    )
+
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert "decode" in again.headers["server-timing"]
+    assert runs(live) == before
+
+
+@pytest.mark.parametrize(
+    ("params", "headers"),
+    [
+        ({"format": "webp"}, {}),
+        ({}, {"Accept": "application/json"}),
+        ({"quality": "80"}, {}),
+    ],
+    ids=str,
+)
+def test_another_answer_is_worked_out(live: Live, params: dict[str, str], headers: dict[str, str]) -> None:
+    tag = live.client.post("/v1/mask", content=UPLOAD).headers["etag"]
+    other = live.client.post(
+        "/v1/mask", content=UPLOAD, params=params, headers={**headers, "If-None-Match": tag}
+    )
+
+    assert (other.status_code, bool(other.content)) == (200, True)
+    assert other.headers["etag"] != tag
+
+
+def test_a_tag_that_is_none_is_no_reason_to_answer_nothing(live: Live) -> None:
+    for header in ("*", "", "junk", 'W/"' + "0" * 32 + '"'):
+        answer = live.client.post("/v1/mask", content=UPLOAD, headers={"If-None-Match": header})
+        assert answer.status_code == 200
+
+
+def test_the_mask_of_a_picture_gives_its_cutout_without_the_network(live: Live) -> None:
+    mask = live.client.post("/v1/mask", content=UPLOAD).content
+    plain = opened(live.client.post("/v1/cutout", content=UPLOAD, params={"matting": "none"}).content)
+    before = runs(live)
+    files = {"image": UPLOAD, "mask": ("mask.png", mask)}
+    answer = live.client.post("/v1/cutout", files=files, data={"matting": "none"})
+    text = {"image": base64.b64encode(UPLOAD).decode(), "mask": base64.b64encode(mask).decode()}
+    in_json = live.client.post("/v1/cutout", json={**text, "matting": "none"})
+
+    cutout, shows = opened(answer.content).astype(int), plain[:, :, 3] > 2
+    assert np.abs(cutout[:, :, 3] - plain[:, :, 3]).max() <= 2  # the mask was rounded
+    assert np.array_equal(cutout[shows][:, :3], plain[shows][:, :3])
+    assert in_json.content == answer.content
+    assert answer.headers["x-cutout-provider"] == "none"
+    assert runs(live) == before
+
+
+def test_a_trimap_is_solved_in_its_band_alone(live: Live) -> None:
+    trimap = np.zeros((512, 512), np.uint8)
+    trimap[100:400, 100:400] = 128
+    trimap[200:300, 200:300] = 255
+    files = {"image": UPLOAD, "mask": ("trimap.png", png(trimap))}
+    alpha = opened(live.client.post("/v1/cutout", files=files).content)[:, :, 3]
+
+    assert (alpha[220:280, 220:280] == 255).all()
+    assert (alpha[:80] == 0).all()
+    assert 0 < alpha[110:390, 110:390].mean() < 255
+
+
+def test_a_mask_may_be_smaller_but_has_the_picture_s_shape(live: Live) -> None:
+    half = png(np.full((256, 256), 255, np.uint8))
+    wide = png(np.full((256, 300), 255, np.uint8))
+    answers = [
+        live.client.post("/v1/cutout", files={"image": UPLOAD, "mask": ("m.png", mask)})
+        for mask in (half, wide)
+    ]
+
+    assert (opened(answers[0].content)[:, :, 3] == 255).all()
+    assert (answers[1].status_code, answers[1].json()["type"]) == (422, "/problems/mask-does-not-fit")
+    assert answers[1].json()["mask_px"] == [300, 256]
+
+
+def test_an_empty_mask_is_an_empty_answer(live: Live) -> None:
+    files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
+    answer = live.client.post("/v1/cutout", files=files)
+
+    assert not opened(answer.content).any()
+    assert answer.headers["x-cutout-verdict"] == "no_foreground"
+
+
+def test_a_mask_and_a_region_exclude_each_other_and_a_mask_has_no_mask(live: Live) -> None:
+    files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
+
+    assert live.client.post("/v1/cutout", files=files, data={"region": "0 0 9 9"}).status_code == 422
+    assert live.client.post("/v1/mask", files=files).status_code == 400
