@@ -6,8 +6,8 @@ sockets from one laptop would hold the server for ever. Here each stretch of a c
     connected ──head──▶ request ──body (``receive.py``)──▶ answer ──rest of the body──▶ idle ──head──▶ …
                                                              └ each piece of it is taken in time
 
-Rule 1: deadlines are looked at twice a second for all connections together (``Door.sweep``), so a connection
-costs no timers and is closed at most half a second late.
+Rule 1: deadlines are looked at five times a second for all connections together (``Door.sweep``), so a
+connection costs no timers and is closed at most a fifth of a second late.
 Rule 2: a request head that two readers could read differently is refused, for the one in front of us may
 have read it the other way (request smuggling): lone CR or LF, folded lines, two ways to tell the body's end.
 Rule 3: nobody keeps more than a share of the connections. An IPv6 client owns a /64.
@@ -37,7 +37,7 @@ from app.web.problems import (
 HEAD_BYTES = 16 * 1024
 REST_S = 5.0
 """Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
-SWEEP_S = 0.5
+SWEEP_S = 0.2
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
