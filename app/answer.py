@@ -66,6 +66,7 @@ class Answer:
     width_px: int
     height_px: int
     facts: Facts
+    is_remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +142,19 @@ def _laid_out(cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts) 
 
 def _over_background(cutout: Cutout, seen: Seen, options: CutoutOptions) -> Cutout | Rgb:
     height, width = cutout.shape[:2]
-    if seen.backdrop is not None:
-        return opaque(lay_over(cutout, cover(seen.backdrop, height, width)))
-    if options.background == "blur":
-        return opaque(lay_over(cutout, cover(blur_backdrop(seen.picture.rgb), height, width)))
     colour = options.background_rgba
-    if colour is None:
+    behind: Rgb
+    if seen.backdrop is not None:
+        behind = cover(seen.backdrop, height, width)
+    elif options.background == "blur":
+        behind = cover(blur_backdrop(seen.picture.rgb), height, width)
+    elif colour is None:
         return cutout
-    if colour[3] == 255:
+    elif colour[3] == 255 and options.channels == "auto":
         return over_colour(cutout, colour[:3])
-    return lay_over(cutout, np.array(colour, np.uint8))
+    else:
+        return lay_over(cutout, np.array(colour, np.uint8))
+    return lay_over(cutout, behind) if options.channels == "rgba" else opaque(lay_over(cutout, behind))
 
 
 def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Answer:

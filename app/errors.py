@@ -48,6 +48,10 @@ class CutoutError(Exception):
         return {}
 
 
+class Settled(Exception):
+    """No error: a request was answered before the end of its journey."""
+
+
 class RequestRejected(CutoutError):
     """The caller can fix it, and the same request will fail again."""
 

@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.engine.admission import Admission, Budget
 from app.engine.batching import Batcher
+from app.engine.cache import Cache
 from app.engine.cells import Cells
 from app.engine.clock import SystemClock
 from app.engine.device import probe, usable_cores
@@ -198,6 +199,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         clock=clock,
         hq_budget_s=engine.hq_budget_s,
         read=_reader(settings, limit_px, clock),
+        cache=Cache(settings.cache_bytes),
         why_not_cuda=loader.probe.why_not_cuda,
     )
     telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)

@@ -150,8 +150,10 @@ class CutoutOptions(_Options):
         "none", description="`drop` puts a soft shadow beneath the subject."
     )
     shadow_opacity: float = Field(50, ge=0, le=100, description="How dark the shadow is, in per cent.")
-    channels: Literal["rgba", "alpha"] = Field(
-        "rgba", description="`alpha` answers the alpha matte alone, 8-bit grey."
+    channels: Literal["auto", "rgba", "alpha"] = Field(
+        "auto",
+        description="`auto` leaves alpha out where nothing shines through, `rgba` keeps it where the format "
+        "can, `alpha` answers the alpha matte alone, 8-bit grey.",
     )
     locates: bool = Field(
         default=False,
@@ -166,7 +168,7 @@ class CutoutOptions(_Options):
 
     @model_validator(mode="after")
     def _jpeg_has_no_alpha(self) -> Self:
-        if self.format == "jpeg" and self.background == "transparent" and self.channels == "rgba":
+        if self.format == "jpeg" and self.background == "transparent" and self.channels != "alpha":
             raise _Clash("background", "a colour, when format=jpeg: JPEG has no transparency")
         return self
 

@@ -18,10 +18,11 @@ from functools import partial
 import cv2
 import numpy as np
 
-from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
+from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
 from app.arrays import NetworkInput, Rgb, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
+from app.engine.cache import Cache
 from app.engine.clock import Clock
 from app.engine.forecast import Forecast, retry_after_s
 from app.engine.manifest import Manifest
@@ -31,7 +32,7 @@ from app.engine.planning import Inferred
 from app.engine.quota import Allowance
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
-from app.errors import DeadlineExceeded, NoForeground, Overloaded
+from app.errors import DeadlineExceeded, NoForeground, Overloaded, Settled
 from app.imaging.closed_form import MOST_PX
 from app.imaging.decode import Picture
 from app.imaging.frame import Frame, frame_picture, mask_of
@@ -62,12 +63,20 @@ class Job:
     """Entity tags of answers that the caller has already."""
 
 
-class NotModified(Exception):
+class NotModified(Settled):
     """The caller has this very answer already; nothing was decoded."""
 
     def __init__(self, etag: str) -> None:
         self.etag = etag
         super().__init__(etag)
+
+
+class Remembered(Settled):
+    """This very answer was given before, and is remembered; nothing was decoded."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.facts.etag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class Pipeline:
         clock: Clock,
         hq_budget_s: float,
         read: Read,
+        cache: Cache[Answer],
         why_not_cuda: str | None,
     ) -> None:
         self.models = models
@@ -114,6 +124,7 @@ class Pipeline:
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._hq_budget_s = hq_budget_s
         self._read = read
+        self._cache = cache
         self._limit_px = limit_px
         self._limit_side_px = limit_side_px
         self._clock = clock
@@ -192,6 +203,8 @@ class Pipeline:
         """Let a journey's steps hand on to each other, and learn what they cost."""
         try:
             answer = await relayed(journey)
+        except Remembered as found:
+            return replace(found.answer, is_remembered=True)
         except asyncio.CancelledError:
             job.permit.release()  # before anybody writes a log line about it
             raise
@@ -200,6 +213,8 @@ class Pipeline:
                 raise MemoryError from error
             raise
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
+        if HQ_CUT_SHORT not in answer.facts.warnings:  # what time cut short may come out better next time
+            self._cache.put(answer.facts.etag, answer, size_bytes=len(answer.encoded))
         self.forecast.learn(pixels=way_in.header.width_px * way_in.header.height_px, seconds=seconds)
         return answer
 
@@ -208,7 +223,7 @@ class Pipeline:
             if session is None:
                 raise Overloaded("models in memory")
             read = await self._pools.decode.call(
-                read_picture, way_in, session.manifest, options, job, read=self._read
+                read_picture, way_in, session.manifest, options, job, read=self._read, cache=self._cache
             )
             if read.mask is not None:
                 return Seen(
@@ -343,12 +358,19 @@ class ReadPicture:
 
 
 def read_picture(
-    way_in: WayIn, manifest: Manifest, options: MaskOptions | CutoutOptions, job: Job, *, read: Read
+    way_in: WayIn,
+    manifest: Manifest,
+    options: MaskOptions | CutoutOptions,
+    job: Job,
+    *,
+    read: Read,
+    cache: Cache[Answer],
 ) -> ReadPicture:
     """Decode what was sent, and take what the network sees of it.
 
     Raises:
         NotModified: The caller has the answer.
+        Remembered: The answer was given before.
         MaskDoesNotFit: The caller's mask has another shape than the picture.
         RegionOutsidePicture, RegionIsEmpty: There is nothing to see where one is to look.
     """
@@ -357,6 +379,9 @@ def read_picture(
         etag = fingerprint(way_in, options, manifest)
         if etag in job.known:
             raise NotModified(etag)
+        remembered = cache.get(etag)
+        if remembered is not None:
+            raise Remembered(remembered)
         picture = read(way_in.upload, way_in.header)
         if way_in.backdrop is not None:
             backdrop = read(*way_in.backdrop).rgb

@@ -211,6 +211,11 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="One JSON object or one readable line a request; `auto` is text on a terminal."
     )
+    cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of answers to remember, by picture, options and model; 0 remembers none.",
+    )
     limits: Limits = Limits()
     engine: Engine = Engine()
     web: Web = Web()

@@ -19,6 +19,7 @@ from PIL import Image
 
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
 from app.engine.admission import Admission, Budget
+from app.engine.cache import Cache
 from app.engine.clock import SystemClock
 from app.imaging.decode import decode
 from app.imaging.sniff import sniff
@@ -104,7 +105,12 @@ def seen(path: Path) -> Seen:
     permit = Admission(Budget(1, 1, 1)).enter()
     job = Job(permit, StepTimes(SystemClock()), deadline_s=0)
     read = read_picture(
-        WayIn(upload, sniff(upload), MANIFEST.name), MANIFEST, CutoutOptions(), job, read=decode
+        WayIn(upload, sniff(upload), MANIFEST.name),
+        MANIFEST,
+        CutoutOptions(),
+        job,
+        read=decode,
+        cache=Cache(0),
     )
     return Seen(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from app.errors import RequestRejected
+from app.errors import RequestRejected, Settled
 
 Result = TypeVar("Result")
 
@@ -66,7 +66,7 @@ class _Relay(Generic[Result]):
             self.future.set_result(end.value)
         except asyncio.CancelledError:
             self.future.cancel()
-        except RequestRejected as error:
+        except (RequestRejected, Settled) as error:
             # No bug: nobody asks where it was raised, and asyncio would keep the frames, with the upload in
             # them, until the garbage collector came by.
             self.future.set_exception(error.with_traceback(None))

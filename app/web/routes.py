@@ -113,6 +113,8 @@ def _response(request: Request, answer: Answer) -> Response:
     if answer.facts.subject is not None:
         box = answer.facts.subject
         headers["X-Cutout-Subject"] = f"{box.left}, {box.top}, {box.right}, {box.bottom}"
+    if answer.is_remembered:
+        headers["X-Cutout-Cache"] = "hit"
     if answer.facts.warnings:
         headers["X-Cutout-Warnings"] = ", ".join(answer.facts.warnings)
     # What time cut short may come out otherwise next time: a strong tag would promise the same bytes.

@@ -46,11 +46,12 @@ def of_v1(live: Live, endpoint: str, **options: str) -> bytes:
 def test_an_option_does_what_that_of_v1_does_in_form_and_query(
     live: Live, fields: dict[str, str], options: dict[str, str]
 ) -> None:
-    expected = of_v1(live, "cutout", **options)
+    expected = of_v1(live, "cutout", channels="rgba", **options)
 
     for answer in (ask(live, **fields), ask(live, query=fields)):
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
         assert answer.content == expected
+        assert Image.open(io.BytesIO(answer.content)).mode == "RGBA"
 
 
 def test_the_mask_alone_is_grey_and_may_be_yes_or_no(live: Live) -> None:

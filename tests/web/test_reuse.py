@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.settings import Settings
 from tests.pictures import opened
-from tests.web.conftest import Live
+from tests.web.conftest import Live, serving
 
 UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
 
@@ -123,3 +124,28 @@ def test_a_mask_and_a_region_exclude_each_other_and_a_mask_has_no_mask(live: Liv
 
     assert live.client.post("/v1/cutout", files=files, data={"region": "0 0 9 9"}).status_code == 422
     assert live.client.post("/v1/mask", files=files).status_code == 400
+
+
+def test_an_answer_that_is_remembered_is_given_again(models_dir: Path) -> None:
+    settings = Settings(
+        models=("u2netp",),
+        models_dir=models_dir,
+        device="cpu",
+        web={"metrics_port": None},
+        cache_bytes=10_000_000,
+    )
+    with serving(settings) as live:
+        first = live.client.post("/v1/cutout", content=UPLOAD)
+        before = runs(live)
+        again = live.client.post("/v1/cutout", content=UPLOAD)
+        other = live.client.post("/v1/cutout", content=UPLOAD, params={"crop": "true"})
+
+    assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+    assert [answer.headers.get("x-cutout-cache") for answer in (first, again, other)] == [None, "hit", None]
+    assert runs(live) == before + 1
+
+
+def test_nothing_is_remembered_unless_asked(live: Live) -> None:
+    answers = [live.client.post("/v1/mask", content=UPLOAD) for _ in range(2)]
+
+    assert not any("x-cutout-cache" in answer.headers for answer in answers)

@@ -54,6 +54,7 @@ def understand(content_type: str, body: bytes, query: Query) -> Wanted:
             matting=matting,
             background=_colour(background) if background else "transparent",
             threshold=0.5 if binarises else None,
+            channels="rgba",
         ),
     )
 

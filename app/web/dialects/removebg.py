@@ -130,7 +130,7 @@ def understand(content_type: str, body: bytes, query: Query) -> Call:
         margin=str(values["crop_margin"]),
         scale=str(values["scale"]),
         position=str(values["position"]),
-        channels="rgba" if chosen == "zip" else values["channels"],
+        channels="alpha" if values["channels"] == "alpha" and chosen != "zip" else "auto",
         shadow="drop" if values["shadow_type"] == "drop" else "none",
         shadow_opacity=float(str(values["shadow_opacity"])),
         megapixels=most,
