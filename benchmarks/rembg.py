@@ -44,7 +44,7 @@ def main() -> None:
     print_machine()
     upload = _upload(asked.photo, asked.megapixels)
     with (
-        _rembg_server(asked.peers, asked.models_dir) as theirs,
+        rembg_server(asked.peers, asked.models_dir) as theirs,
         Server("u2net", asked.models_dir) as server,
         httpx.Client(timeout=TIMEOUT_S) as client,
     ):
@@ -100,7 +100,7 @@ def _measured(ways: dict[str, Callable[[], httpx.Response]], runs: int) -> dict[
 
 
 @contextmanager
-def _rembg_server(peers: Path, models_dir: Path) -> Iterator[str]:
+def rembg_server(peers: Path, models_dir: Path) -> Iterator[str]:
     """Serve rembg on a free port; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
