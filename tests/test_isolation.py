@@ -82,14 +82,14 @@ def test_a_cell_decodes_as_the_server_would(isolated: IsolatedDecoder, name: str
 
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
 def test_a_cell_needs_nothing_that_it_gave_up(isolated: IsolatedDecoder, shared_data: Path) -> None:
-    """Nothing is imported or opened in the middle of a rare file: every other hostile one is tried."""
-    files = sorted((shared_data / "hostile").glob("*/*"))[::2]
+    """Nothing is imported or opened in the middle of a rare file: every fourth hostile one is tried."""
+    files = sorted((shared_data / "hostile").glob("*/*"))[::4]
     before = isolated.cells.deaths
     different = [
         f.name for f in files if outcome(decode, f.read_bytes()) != outcome(isolated, f.read_bytes())
     ]
 
-    assert len(files) > 500
+    assert len(files) > 200
     assert different == []
     assert isolated.cells.deaths == before
 

@@ -1,7 +1,7 @@
 """What leaves carries nothing of what came but the pixels that show.
 
-Every file of the hostile set that decodes goes through the service's own steps, with a round subject in the
-place of the network's map, and comes out in every format. The answers are taken apart piece by piece: only
+Every third file of the hostile set that decodes goes through the service's own steps, with a round subject
+in the place of the network's map, and comes out in every format. The answers are taken apart piece by piece: only
 pieces that a bare picture needs may be there, and nothing after the last.
 """
 
@@ -42,8 +42,8 @@ PILLOW_MAY_TELL = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "srgb", 
 
 @pytest.fixture(scope="module")
 def hostile(shared_data: Path) -> list[Path]:
-    """Every hostile file that a server has to serve."""
-    return sorted((shared_data / "hostile" / "ok").iterdir())
+    """Every third hostile file that a server has to serve."""
+    return sorted((shared_data / "hostile" / "ok").iterdir())[::3]
 
 
 @pytest.mark.parametrize("format_", ["png", "webp", "jpeg", "avif"])

@@ -11,7 +11,8 @@ from app.engine.manifest import Manifest
 from app.engine.runtime import onnxruntime
 from app.errors import ModelUnavailable, ProviderUnavailable
 
-# The runtime has no error of its own for it.
+# The runtime has no error of its own for it, and what it says is not always about memory.
+_PROBE_BYTES = 128 * 2**20
 _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
 
 
@@ -33,7 +34,7 @@ class OnnxRun:
         try:
             (saliency,) = self._runtime.run(["saliency"], {"network_input": self._batch}, self._options)
         except Exception as error:
-            if any(words in str(error) for words in _NO_MEMORY):
+            if any(words in str(error) for words in _NO_MEMORY) or _lacks_memory():
                 raise MemoryError from error
             raise
         return np.asarray(saliency, np.float32)
@@ -135,3 +136,12 @@ def _check_contract(runtime: onnxruntime.InferenceSession, manifest: Manifest) -
         raise ModelUnavailable(
             manifest.name, f"the graph takes {takes} and gives {gives}, not the served contract"
         )
+
+
+def _lacks_memory() -> bool:
+    """Tell whether the process cannot get as much memory as a run takes."""
+    try:
+        bytearray(_PROBE_BYTES)
+    except MemoryError:
+        return True
+    return False

@@ -20,7 +20,7 @@ BACKDROP_FIELD, MASK_FIELD = "background", "mask"
 ONE_PICTURE = (
     f"Send exactly one picture: a file or base64 text named one of {', '.join(IMAGE_FIELDS)}, or {URL_FIELD}."
 )
-MAX_FIELDS = 32
+MAX_FIELDS = 64
 MAX_FIELD_BYTES = 4096
 
 

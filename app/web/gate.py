@@ -12,7 +12,8 @@ from app.errors import MalformedRequest
 from app.web.journal import journal_of
 from app.web.service import Service
 
-CARRYING = frozenset({"/v1/mask", "/v1/cutout", "/v1.0/removebg", "/v1.0/improve", "/api/remove"})
+_POSTS = ("/v1/mask", "/v1/cutout", "/v1.0/removebg", "/v1.0/improve", "/api/remove")
+CARRYING = frozenset({*(("POST", path) for path in _POSTS), ("GET", "/api/remove")})
 
 
 class TimeGate:
@@ -24,7 +25,7 @@ class TimeGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] in CARRYING:
+        if scope["type"] == "http" and (scope["method"], scope["path"]) in CARRYING:
             journal = journal_of(scope)
             allowed_s = allowed_seconds(Headers(scope=scope), self._service.settings.limits.deadline_s)
             journal.deadline_s = journal.started_s + allowed_s

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.journeys.conftest import Server
@@ -82,26 +83,24 @@ def test_without_descriptors_it_waits_for_some_and_does_not_spin(serve: Serve) -
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("spare_mib", [400, 60])
-def test_without_memory_it_says_so_and_goes_on(serve: Serve, spare_mib: int) -> None:
+def test_without_memory_it_says_so_and_goes_on(serve: Serve) -> None:
+    """What there is does for uploads and not for their pictures."""
     server = serve("--model", "u2netp")
     url = server.url
     assert httpx.post(f"{url}/v1/cutout", content=UPLOAD, timeout=60).status_code == 200
-    uploads = jpeg(photo(4000, 5000)), png(photo(2000, 3000))
+    upload = jpeg(np.full((5000, 6000, 3), 90, np.uint8))  # little to send, and 90 MB to decode
     statuses: Counter[tuple[int, str | None]] = Counter()
 
     def ask(number: int) -> None:
-        options = {"matting": "hq"} if number % 4 == 0 else {}
         path = f"{url}/v1/{('cutout', 'mask')[number % 2]}"
-        answer = httpx.post(path, content=uploads[number % 3 == 0], params=options, timeout=120)
+        answer = httpx.post(path, content=upload, timeout=120)
         statuses[answer.status_code, answer.headers.get("retry-after")] += 1
 
-    most = _status_bytes(server, "VmSize") + spare_mib * 2**20
+    most = _status_bytes(server, "VmSize") + 60 * 2**20
     with limited(server, resource.RLIMIT_AS, most), ThreadPoolExecutor(8) as crowd:
         list(crowd.map(ask, range(10)))
 
-    assert set(statuses) <= {(200, None), (503, "1")}
-    assert statuses[503, "1"] > 0
+    assert statuses == {(503, "1"): 10}
     assert answers_again(url) == 0
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.stderr)
@@ -114,7 +113,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(serve: Serve) -> 
     host, _, port = url.removeprefix("http://").rpartition(":")
     head = f"POST /v1/cutout HTTP/1.1\r\nHost: x\r\nContent-Length: {len(UPLOAD)}\r\n\r\n".encode()
     chance = random.Random(0)
-    whens = [(chance.random() * 1.5, chance.random() if number % 4 == 0 else 1.0) for number in range(96)]
+    whens = [(chance.random() * 1.5, chance.random() if number % 4 == 0 else 1.0) for number in range(64)]
 
     def come_and_go(when: tuple[float, float]) -> None:
         stays_s, part = when

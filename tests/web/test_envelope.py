@@ -67,7 +67,7 @@ def cut_off() -> tuple[str, bytes]:
         multipart({"picture": ("a.png", PNG)}),
         multipart({"image": ("a", PNG)}, {"x": "y" * 5000}),
         two_pictures(),
-        multipart([("image", ("a", PNG)), *[("x", (None, "y"))] * 33]),
+        multipart([("image", ("a", PNG)), *[("x", (None, "y"))] * 65]),
         multipart({"image": ("a" * 5000, PNG)}),
         multipart({"image": ("a", PNG, "image/png", {f"X-{n}": "1" for n in range(8)})}),
         cut_off(),
