@@ -1,8 +1,8 @@
 """What leaves carries nothing of what came but the pixels that show.
 
 Every third file of the hostile set that decodes goes through the service's own steps, with a round subject
-in the place of the network's map, and comes out in every format. The answers are taken apart piece by piece: only
-pieces that a bare picture needs may be there, and nothing after the last.
+in the place of the network's map, and comes out in every format. The answers are taken apart piece by piece:
+only pieces that a bare picture needs may be there, and nothing after the last.
 """
 
 import functools
