@@ -28,7 +28,8 @@ from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
 from app.imaging.decode import decode
 from app.isolation import COMMAND, IsolatedDecoder
-from app.pipeline import Pipeline, Read
+from app.pipeline import Pipeline
+from app.reading import Read
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, routes

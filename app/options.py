@@ -6,7 +6,8 @@ it concerns.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -256,16 +257,23 @@ def parse_options(
 
 def _has_type(value: object, kind: type[BaseModel], name: str) -> bool:
     """Tell whether a value is of an option's own type, as far as numbers and truth values go."""
-    schema = kind.model_json_schema()["properties"][name]
+    schema = _properties(kind)[name]
     types = {part.get("type") for part in schema.get("anyOf", [schema])}
     if isinstance(value, bool) or "boolean" in types:
         return isinstance(value, bool) and "boolean" in types
     return not isinstance(value, str) or "string" in types
 
 
+@cache
+def _properties(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the schemas of all options; made once, as it takes milliseconds."""
+    properties: dict[str, Any] = kind.model_json_schema()["properties"]
+    return properties
+
+
 def accepted_values(kind: type[BaseModel], name: str) -> str:
     """Return in words what an option accepts, from its own declaration."""
-    schema = kind.model_json_schema()["properties"][name]
+    schema = _properties(kind)[name]
     choice = next((part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"), schema)
     if "enum" in choice:
         return ", ".join(map(str, choice["enum"]))

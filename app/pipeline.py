@@ -7,11 +7,11 @@
 does stands in the module of its name; which thread it runs on stands here. Admission runs on the
 event loop, the network on the executor thread of its device, everything else on a worker thread. From
 decoding on, each thread hands on to the next (``engine/relay.py``) and the event loop hears of the end.
+
+Longer than other modules, because the order of the journey is to be read in one place.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,33 +19,29 @@ import cv2
 import numpy as np
 
 from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
-from app.arrays import NetworkInput, Rgb, SaliencyMap
+from app.arrays import NetworkInput
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.cache import Cache
 from app.engine.clock import Clock
+from app.engine.deadline import Deadline
 from app.engine.forecast import Forecast, retry_after_s
-from app.engine.manifest import Manifest
 from app.engine.memory import solved_pixels
 from app.engine.models import Models
 from app.engine.planning import Inferred
 from app.engine.quota import Allowance
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
-from app.errors import DeadlineExceeded, NoForeground, Overloaded, Settled
+from app.errors import NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
-from app.imaging.decode import Picture
-from app.imaging.frame import Frame, frame_picture, mask_of
-from app.imaging.prepare import prepare
-from app.imaging.refine import Box, blend_maps, choose_crop, prepare_crop
+from app.imaging.refine import choose_crop
 from app.imaging.saliency import is_empty, stretch
 from app.imaging.sniff import Header, check_size, sniff
 from app.options import CutoutOptions, MaskOptions
+from app.reading import Read, Remembered, WayIn, blend, read_crop, read_picture
 from app.telemetry import StepTimes
 
 SNIFFED_AT_ONCE_BYTES = 128 * 1024
-Read = Callable[[bytes, Header], Picture]
-"""``decode``, here or in another process."""
 OWN_MASK = "none"
 """The provider of an answer that the network had no part in."""
 WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
@@ -63,39 +59,12 @@ class Job:
     """Entity tags of answers that the caller has already."""
 
 
-class NotModified(Settled):
-    """The caller has this very answer already; nothing was decoded."""
-
-    def __init__(self, etag: str) -> None:
-        self.etag = etag
-        super().__init__(etag)
-
-
-class Remembered(Settled):
-    """This very answer was given before, and is remembered; nothing was decoded."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        super().__init__(answer.facts.etag)
-
-
 @dataclass(frozen=True, slots=True)
 class Beside:
     """Pictures that come with an upload: what is to be behind its subject, and a mask of the caller's own."""
 
     backdrop: bytes | None = None
     mask: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WayIn:
-    """An upload that may be decoded, what comes with it, and the model that will see it."""
-
-    upload: bytes
-    header: Header
-    model: str
-    backdrop: tuple[bytes, Header] | None = None
-    mask: tuple[bytes, Header] | None = None
 
 
 class Pipeline:
@@ -223,34 +192,38 @@ class Pipeline:
             if session is None:
                 raise Overloaded("models in memory")
             read = await self._pools.decode.call(
-                read_picture, way_in, session.manifest, options, job, read=self._read, cache=self._cache
+                read_picture,
+                way_in,
+                session.manifest,
+                options,
+                job.steps,
+                known=job.known,
+                read=self._read,
+                cache=self._cache,
             )
-            if read.mask is not None:
-                return Seen(
-                    read.picture,
-                    read.mask,
-                    not read.mask.any(),
-                    session.manifest,
-                    OWN_MASK,
-                    read.etag,
-                    frame=read.frame,
-                    backdrop=read.backdrop,
-                )
-            inferred = await self._infer(way_in.model, read.network_input, job)
-            scene_is_empty = is_empty(inferred.saliency)
+            if read.network_input is None:
+                raw, provider = read.mask, OWN_MASK
+            else:
+                inferred = await self._infer(way_in.model, read.network_input, job)
+                raw, provider = inferred.saliency, session.provider
+            assert raw is not None  # noqa: S101 - there is the one or the other
+            scene_is_empty = is_empty(raw) if read.mask is None else not raw.any()
             if scene_is_empty and options.require_foreground:
                 raise NoForeground
-            saliency = np.zeros_like(inferred.saliency) if scene_is_empty else stretch(inferred.saliency)
+            if read.mask is None:
+                raw = np.zeros_like(raw) if scene_is_empty else stretch(raw)
             seen = Seen(
                 read.picture,
-                saliency,
+                raw,
                 scene_is_empty,
                 session.manifest,
-                session.provider,
+                provider,
                 read.etag,
                 frame=read.frame,
                 backdrop=read.backdrop,
             )
+            if read.mask is not None:
+                return seen
             if options.refine == "crop":
                 return await self._look_closer(seen, job)
         return seen
@@ -324,8 +297,8 @@ class Pipeline:
         """Tell whether the executor hangs, so that the process had better be replaced."""
         return self._batcher.is_stuck()
 
-    def _deadline(self, job: Job) -> "_Deadline":
-        return _Deadline(job.deadline_s - self._clock.now_s())
+    def _deadline(self, job: Job) -> Deadline:
+        return Deadline(job.deadline_s - self._clock.now_s())
 
     def close(self) -> None:
         """Finish what was accepted and end the threads."""
@@ -343,93 +316,3 @@ def _runs(options: MaskOptions | CutoutOptions) -> int:
 def _pixels_beside(pixels: int, options: MaskOptions | CutoutOptions) -> int:
     """Return how many more pixels are to be held for what the matting takes beside the picture."""
     return solved_pixels(min(pixels, MOST_PX)) if options.matting == "hq" else 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPicture:
-    """A decoded picture, and what the network takes of it; ``etag`` is the answer's."""
-
-    etag: str
-    picture: Picture
-    network_input: NetworkInput
-    frame: Frame | None = None
-    backdrop: Rgb | None = None
-    mask: SaliencyMap | None = None
-
-
-def read_picture(
-    way_in: WayIn,
-    manifest: Manifest,
-    options: MaskOptions | CutoutOptions,
-    job: Job,
-    *,
-    read: Read,
-    cache: Cache[Answer],
-) -> ReadPicture:
-    """Decode what was sent, and take what the network sees of it.
-
-    Raises:
-        NotModified: The caller has the answer.
-        Remembered: The answer was given before.
-        MaskDoesNotFit: The caller's mask has another shape than the picture.
-        RegionOutsidePicture, RegionIsEmpty: There is nothing to see where one is to look.
-    """
-    frame, backdrop, mask = None, None, None
-    with job.steps.step("decode"):
-        etag = fingerprint(way_in, options, manifest)
-        if etag in job.known:
-            raise NotModified(etag)
-        remembered = cache.get(etag)
-        if remembered is not None:
-            raise Remembered(remembered)
-        picture = read(way_in.upload, way_in.header)
-        if way_in.backdrop is not None:
-            backdrop = read(*way_in.backdrop).rgb
-        if way_in.mask is not None:
-            mask = mask_of(read(*way_in.mask), picture)
-    with job.steps.step("prepare"):
-        if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
-            picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)
-        network_input = prepare(picture.rgb, manifest.input_size_px)
-    return ReadPicture(etag, picture, network_input, frame, backdrop, mask)
-
-
-def read_crop(seen: Seen, box: Box, steps: StepTimes) -> NetworkInput:
-    """Return what the network takes of the subject's surroundings."""
-    with steps.step("refine"):
-        return prepare_crop(seen.picture.rgb, box, seen.manifest.input_size_px)
-
-
-def blend(seen: Seen, raw: SaliencyMap, box: Box, steps: StepTimes) -> Seen:
-    """Take over what a second look saw in the box."""
-    height, width = seen.picture.rgb.shape[:2]
-    with steps.step("refine"):
-        saliency = blend_maps(seen.saliency, stretch(raw), box, height, width)
-    return replace(seen, saliency=saliency, is_refined=True)
-
-
-def fingerprint(way_in: WayIn, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
-    """Return a strong entity tag over the pictures, the options and the model."""
-    digest = hashlib.sha256(way_in.upload)
-    digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
-    for role, beside in (("backdrop", way_in.backdrop), ("mask", way_in.mask)):
-        if beside is not None:
-            digest.update(role.encode() + hashlib.sha256(beside[0]).digest())
-    return digest.hexdigest()[:32]
-
-
-class _Deadline:
-    """Ends the block with ``DeadlineExceeded`` after ``seconds``."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timeout = asyncio.timeout(seconds)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *error: object) -> None:
-        try:
-            await self._timeout.__aexit__(*error)  # type: ignore[arg-type] # passed through as received
-        except TimeoutError as timeout:
-            raise DeadlineExceeded(self._seconds) from timeout

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
-from app.engine.admission import Admission, Budget
 from app.engine.cache import Cache
 from app.engine.clock import SystemClock
 from app.imaging.decode import decode
 from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline import Job, WayIn, read_picture
+from app.reading import WayIn, read_picture
 from app.telemetry import StepTimes
 from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks
@@ -102,13 +101,13 @@ def cutout(path: Path, options: CutoutOptions) -> Answer:
 def seen(path: Path) -> Seen:
     """Decode an upload as the service does, and see a disc in it."""
     upload = path.read_bytes()
-    permit = Admission(Budget(1, 1, 1)).enter()
-    job = Job(permit, StepTimes(SystemClock()), deadline_s=0)
+    steps = StepTimes(SystemClock())
     read = read_picture(
         WayIn(upload, sniff(upload), MANIFEST.name),
         MANIFEST,
         CutoutOptions(),
-        job,
+        steps,
+        known=frozenset(),
         read=decode,
         cache=Cache(0),
     )

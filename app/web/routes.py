@@ -13,7 +13,7 @@ from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
 from app.errors import InvalidOption, UnknownOption
 from app.options import CutoutOptions, MaskOptions, parse_options
-from app.pipeline import NotModified
+from app.reading import NotModified
 from app.web.carry import Query, Source, Wanted, carry
 from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
 from app.web.journal import journal_of

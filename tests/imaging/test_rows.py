@@ -112,9 +112,11 @@ def test_a_broken_stream_is_a_corrupt_picture(at: int, bit: int, is_flat: bool) 
     damaged = bytearray(whole)
     damaged[start + at % (end - start)] ^= 1 << bit
     try:
-        decode(bytes(damaged), sniff(bytes(damaged)))
+        rgb = decode(bytes(damaged), sniff(bytes(damaged))).rgb
     except CorruptPicture:
         return
+
+    assert rgb.shape == ((150, 200, 3) if is_flat else (30, 40, 3))
 
 
 @example(height=512, width=512, edges=[100, 400, 100, 400], level=6)

@@ -117,6 +117,8 @@ def test_an_empty_mask_is_an_empty_answer(live: Live) -> None:
 
     assert not opened(answer.content).any()
     assert answer.headers["x-cutout-verdict"] == "no_foreground"
+    required = live.client.post("/v1/cutout", files=files, data={"require_foreground": "true"})
+    assert (required.status_code, required.json()["type"]) == (422, "/problems/no-foreground")
 
 
 def test_a_mask_and_a_region_exclude_each_other_and_a_mask_has_no_mask(live: Live) -> None:

@@ -1,0 +1,129 @@
+"""Reading: what was sent becomes what the network takes, or an answer that is known already.
+
+All of it runs on a ``decode`` thread; who calls it when stands in ``app/pipeline.py``.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app.answer import Answer, Seen
+from app.arrays import NetworkInput, Rgb, SaliencyMap
+from app.engine.cache import Cache
+from app.engine.manifest import Manifest
+from app.errors import Settled
+from app.imaging.decode import Picture
+from app.imaging.frame import Frame, frame_picture, mask_of
+from app.imaging.prepare import prepare
+from app.imaging.refine import Box, blend_maps, prepare_crop
+from app.imaging.saliency import stretch
+from app.imaging.sniff import Header
+from app.options import CutoutOptions, MaskOptions
+from app.telemetry import StepTimes
+
+Read = Callable[[bytes, Header], Picture]
+"""``decode``, here or in another process."""
+
+
+class NotModified(Settled):
+    """The caller has this very answer already; nothing was decoded."""
+
+    def __init__(self, etag: str) -> None:
+        self.etag = etag
+        super().__init__(etag)
+
+
+class Remembered(Settled):
+    """This very answer was given before, and is remembered; nothing was decoded."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.facts.etag)
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """An upload that may be decoded, what comes with it, and the model that will see it."""
+
+    upload: bytes
+    header: Header
+    model: str
+    backdrop: tuple[bytes, Header] | None = None
+    mask: tuple[bytes, Header] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPicture:
+    """A decoded picture, and what the network takes of it, or the caller's mask in the network's place.
+
+    ``etag`` is the answer's.
+    """
+
+    etag: str
+    picture: Picture
+    network_input: NetworkInput | None
+    frame: Frame | None = None
+    backdrop: Rgb | None = None
+    mask: SaliencyMap | None = None
+
+
+def read_picture(
+    way_in: WayIn,
+    manifest: Manifest,
+    options: MaskOptions | CutoutOptions,
+    steps: StepTimes,
+    *,
+    known: frozenset[str],
+    read: Read,
+    cache: Cache[Answer],
+) -> ReadPicture:
+    """Decode what was sent, and take what the network sees of it.
+
+    Raises:
+        NotModified: The caller has the answer.
+        Remembered: The answer was given before.
+        MaskDoesNotFit: The caller's mask has another shape than the picture.
+        RegionOutsidePicture, RegionIsEmpty: There is nothing to see where one is to look.
+    """
+    frame, backdrop, mask = None, None, None
+    with steps.step("decode"):
+        etag = fingerprint(way_in, options, manifest)
+        if etag in known:
+            raise NotModified(etag)
+        remembered = cache.get(etag)
+        if remembered is not None:
+            raise Remembered(remembered)
+        picture = read(way_in.upload, way_in.header)
+        if way_in.backdrop is not None:
+            backdrop = read(*way_in.backdrop).rgb
+        if way_in.mask is not None:
+            mask = mask_of(read(*way_in.mask), picture)
+    with steps.step("prepare"):
+        if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
+            picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)
+        network_input = prepare(picture.rgb, manifest.input_size_px) if mask is None else None
+    return ReadPicture(etag, picture, network_input, frame, backdrop, mask)
+
+
+def read_crop(seen: Seen, box: Box, steps: StepTimes) -> NetworkInput:
+    """Return what the network takes of the subject's surroundings."""
+    with steps.step("refine"):
+        return prepare_crop(seen.picture.rgb, box, seen.manifest.input_size_px)
+
+
+def blend(seen: Seen, raw: SaliencyMap, box: Box, steps: StepTimes) -> Seen:
+    """Take over what a second look saw in the box."""
+    height, width = seen.picture.rgb.shape[:2]
+    with steps.step("refine"):
+        saliency = blend_maps(seen.saliency, stretch(raw), box, height, width)
+    return replace(seen, saliency=saliency, is_refined=True)
+
+
+def fingerprint(way_in: WayIn, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
+    """Return a strong entity tag over the pictures, the options and the model."""
+    digest = hashlib.sha256(way_in.upload)
+    digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
+    for role, beside in (("backdrop", way_in.backdrop), ("mask", way_in.mask)):
+        if beside is not None:
+            digest.update(role.encode() + hashlib.sha256(beside[0]).digest())
+    return digest.hexdigest()[:32]
