@@ -188,9 +188,12 @@ def _sniff_png(upload: bytes) -> Header:
 
 def _check_chunk(upload: bytes, chunk: Part) -> None:
     """Look at a chunk before the picture's data: a reader that meets a broken one takes the file for none."""
-    is_looked_at = chunk.name not in HIDDEN_CHUNKS and chunk.end - chunk.start <= _CHECKED_BYTES
-    is_broken = zlib.crc32(upload[chunk.start - 4 : chunk.end]) != _checksum(upload, chunk.end)
-    if not chunk.name.isalpha() or (is_looked_at and chunk.name != b"IDAT" and is_broken):
+    if not chunk.name.isalpha():
+        raise _no_picture("PNG")
+    is_long = chunk.end - chunk.start > _CHECKED_BYTES
+    if is_long or chunk.name == b"IDAT" or chunk.name in HIDDEN_CHUNKS:
+        return
+    if zlib.crc32(upload[chunk.start - 4 : chunk.end]) != _checksum(upload, chunk.end):
         raise _no_picture("PNG")
 
 

@@ -149,29 +149,34 @@ class ProblemWall:
         try:
             await self._app(scope, body, note_begin)
             return
-        except ClientDeparted as error:
+        except ClientDeparted as departed:
             journal.outcome = "client-departed"
-            _forget_frames(error)
+            _forget_frames(departed)
             return
-        except Exception as error:  # noqa: BLE001 - rule 3
+        except Exception as raised:  # noqa: BLE001 - rule 3
+            error = _lack_of_memory(raised, journal) if isinstance(raised, MemoryError) else raised
             problem_answer = _response_to(error, journal)
             response: Response = problem_answer
             for prefix, render in self._renderers.items():
                 if scope["path"].startswith(prefix):
                     response = render(error, problem_answer, Headers(scope=scope))
             hangs_up = isinstance(error, errors.CutoutError) and error.hangs_up
-            _forget_frames(error)
+            _forget_frames(raised)
         if not has_begun:
             if not hangs_up:
                 await body.linger(scope)
             await response(scope, receive, send)
 
 
+def _lack_of_memory(raised: MemoryError, journal: Journal) -> errors.Overloaded:
+    log.warning("out of memory", request_id=journal.request_id)
+    overloaded = errors.Overloaded("memory")
+    overloaded.__cause__ = raised
+    return overloaded
+
+
 def _response_to(error: Exception, journal: Journal) -> JSONResponse:
     """Build the answer for whatever was raised, and write down what the operator has to know of it."""
-    if isinstance(error, MemoryError):
-        log.warning("out of memory", request_id=journal.request_id)
-        error = errors.Overloaded("memory")
     if not isinstance(error, errors.CutoutError):
         log.error("request broke", request_id=journal.request_id, exc_info=error)
         journal.outcome = INTERNAL.slug

@@ -1,12 +1,22 @@
+import asyncio
 import gc
+import json
 import re
 import time
 import types
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message
 
 from app import errors
-from app.web.problems import KINDS, PROBLEMS, problem_of
+from app.telemetry import StepTimes
+from app.web.dialects.routes import RENDERERS
+from app.web.journal import Journal
+from app.web.problems import KINDS, PROBLEMS, ProblemWall, problem_of
+from tests.fakes import ManualClock
 from tests.pictures import jpeg, noise
 from tests.web.conftest import Live
 
@@ -102,3 +112,35 @@ def _frames_that_hold(upload_bytes: int) -> list[str]:
         for value in one.tb_frame.f_locals.values()
         if isinstance(value, bytes) and len(value) == upload_bytes
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/mask", lambda told: told["type"] == "/problems/overloaded"),
+        ("/v1.0/removebg", lambda told: told["errors"][0]["title"] == "Service unavailable"),
+        ("/api/remove", lambda told: "memory" in told["detail"]),
+    ],
+)
+def test_a_lack_of_memory_is_told_in_every_dialect(path: str, expected: Callable[[Any], bool]) -> None:
+    async def run() -> Response:
+        sent: list[Message] = []
+        journal = Journal("r-1", StepTimes(ManualClock()), 0.0)
+        scope = {"type": "http", "path": path, "headers": [], "state": {"journal": journal}}
+
+        async def fails(*_: object) -> None:
+            raise MemoryError
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await ProblemWall(fails, renderers=RENDERERS)(scope, receive, send)
+        assert dict(sent[0]["headers"])[b"retry-after"] == b"1"
+        return Response(sent[1]["body"], sent[0]["status"])
+
+    answer = asyncio.run(run())
+    assert answer.status_code == 503
+    assert expected(json.loads(answer.body))
