@@ -19,8 +19,10 @@ GIF_MAGICS = (b"GIF87a", b"GIF89a")
 MAX_PARTS = 65_536  # a 50 MB PNG in chunks of 1 KiB stays below; a 20 MB file could hold 1.7 million
 _MAX_JUNK_BYTES = 65_536  # between two JPEG segments; Pillow skips junk one byte at a time in Python
 
+LEAST_MARKER = 0xC0  # what is below was never given a meaning that a file may use
 _TEM, _SOS, _EOI = 0x01, 0xDA, 0xD9
-_BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # TEM, SOI, RST0-7: no length follows
+# TEM, SOI, RST0-7: no length follows. Nor do readers skip anything behind the reserved JPG0-13.
+_BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8), *range(0xF0, 0xFE)})
 PIECE_BYTES = 1 << 18  # a search holds the interpreter: 0.2 ms a piece, 15 ms for 20 MB at once
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not FF00 (a stuffed FF), RST or a fill byte
 
@@ -67,20 +69,20 @@ def jpeg_segments(upload: bytes) -> Iterator[Part]:
     raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
 
 
-def ends_within_segment(upload: bytes, position: int) -> bool:
-    """Tell whether a JPEG is cut off within a segment, of those that begin at or after ``position``."""
+def last_marker(upload: bytes, position: int) -> int:
+    """Return the marker of the segment, at or after ``position``, within which a JPEG is cut off, or 0."""
     for _ in range(MAX_PARTS):
         found = _find_marker(upload, position, in_scan=False)
         if found is None:
-            return False
+            return 0
         marker, position = found
         if marker in _BARE_MARKERS or marker == _EOI:
             continue
         length = int.from_bytes(upload[position : position + 2], "big")
         if len(upload) < position + max(length, 2):
-            return len(upload) >= position + 2
+            return marker if len(upload) >= position + 2 else 0
         position += max(length, 2)
-    return False
+    return 0
 
 
 def png_chunks(upload: bytes) -> Iterator[Part]:
@@ -147,6 +149,11 @@ def gif_blocks(upload: bytes) -> Iterator[Part]:
         left -= 1
         if left < 0:
             raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def has_image_data(upload: bytes, image: Part) -> bool:
+    """Tell whether a GIF's image goes on behind its descriptor and colour table."""
+    return image.end > image.start + 9 + _colour_table_bytes(upload, image.start + 8)
 
 
 def _colour_table_bytes(upload: bytes, flags_at: int) -> int:

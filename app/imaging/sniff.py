@@ -9,6 +9,7 @@ like any other file, though the answer says what it looked like.
 """
 
 import importlib.util
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ from app.imaging.boxes import (
 from app.imaging.containers import (
     GIF_MAGICS,
     JPEG_MAGIC,
+    LEAST_MARKER,
     PNG_MAGIC,
     Part,
-    ends_within_segment,
     gif_blocks,
+    has_image_data,
     jpeg_segments,
+    last_marker,
     png_chunks,
     webp_chunks,
 )
@@ -56,7 +59,7 @@ _CHECKED_BYTES = 64 * 1024
 
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
 _SOS, _DQT = 0xDA, 0xDB
-_LEAST_MARKER = 0xC0  # what is below was never given a meaning that a file may use
+_SHORT_CONTROL = re.compile(rb"\xf9[\x01-\x03]")  # of a GIF: a graphic control block has four bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def _sniff_jpeg(upload: bytes) -> Header:
     scans, end = 0, 2
     for segment in jpeg_segments(upload):
         marker, end = segment.name[0], segment.end
-        if scans == 0 and marker < _LEAST_MARKER:
+        if scans == 0 and marker < LEAST_MARKER:
             raise _no_picture("JPEG")
         if marker in _FRAME_MARKERS and size is None:
             size = _frame_size(upload[segment.start : min(segment.end, segment.start + 6)])
@@ -131,7 +134,8 @@ def _sniff_jpeg(upload: bytes) -> Header:
             scans += 1
             _check_scans(scans, size)
     if size is None or scans == 0:
-        if ends_within_segment(upload, end):
+        cut_off = last_marker(upload, end)
+        if cut_off >= LEAST_MARKER or (size is not None and not cut_off):
             raise CorruptPicture("The JPEG file is cut off before its picture.")
         raise _no_picture("JPEG")
     # The decoder notices missing pixels itself; a lone FF is the half of an end marker that it forgives.
@@ -176,13 +180,16 @@ def _sniff_png(upload: bytes) -> Header:
     if first != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
         raise _no_picture("PNG")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
-    names = set()
+    names, end = set(), len(PNG_MAGIC)
     for chunk in png_chunks(upload):
         if b"IDAT" not in names:
             _check_chunk(upload, chunk)
         names.add(chunk.name)
+        end = chunk.end + 4
         if chunk.name == b"acTL":
             _check_frames(int.from_bytes(upload[chunk.start : min(chunk.start + 4, chunk.end)], "big"))
+    if not names & {b"IDAT", b"IEND"} and not upload[end + 4 : end + 8].isalpha():
+        raise _no_picture("PNG")
     return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
 
 
@@ -239,7 +246,11 @@ def _sniff_gif(upload: bytes) -> Header:
     for block in gif_blocks(upload):
         ends = block.name == b";"
         frames += block.name == b","
-        if frames == 1 and block.name == b"," and block.end - block.start >= 9:
+        if frames == 0 and block.name == b"!" and _SHORT_CONTROL.match(upload, block.start):
+            raise _no_picture("GIF")
+        if frames == 1 and block.name == b",":
+            if not has_image_data(upload, block):
+                raise _no_picture("GIF")
             left, top, wide, high = struct.unpack_from("<HHHH", upload, block.start)
             width_px, height_px = max(width_px, left + wide), max(height_px, top + high)
         if frames == 2:

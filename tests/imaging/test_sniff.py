@@ -113,9 +113,12 @@ def test_a_gif_is_as_large_as_its_first_frame_reaches() -> None:
     assert (47, 90) == (sniff(bytes(upload)).width_px, sniff(bytes(upload)).height_px)
 
 
+GIF_SCREEN = b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0)
+
+
 def test_a_gif_without_an_image_is_no_picture() -> None:
     with pytest.raises(UnsupportedFormat, match="begins like a GIF"):
-        sniff(b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0) + b";")
+        sniff(GIF_SCREEN + b";")
 
 
 def test_an_avif_that_holds_more_than_it_declares_is_corrupt() -> None:
@@ -123,15 +126,6 @@ def test_an_avif_that_holds_more_than_it_declares_is_corrupt() -> None:
     size = upload.index(b"ispe") + 8
     with pytest.raises(CorruptPicture, match="larger"):
         sniff(upload[:size] + struct.pack(">II", 16, 16) + upload[size + 8 :])
-
-
-@pytest.mark.parametrize(
-    "upload",
-    [b"", jpeg(PICTURE)[:30], png(PICTURE)[:20], b"BM" + bytes(40), avif(PICTURE)[:60], avif(PICTURE)[:-1]],
-)
-def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
-    with pytest.raises(CorruptPicture):
-        sniff(upload)
 
 
 def frame(*, bits: int = 8, height: int = 9, components: int = 1) -> bytes:
@@ -144,20 +138,36 @@ def frame(*, bits: int = 8, height: int = 9, components: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize(
+    "upload",
+    [
+        *(b"", jpeg(PICTURE)[:30], png(PICTURE)[:20]),
+        *(b"BM" + bytes(40), avif(PICTURE)[:60], avif(PICTURE)[:-1]),
+        frame()[:-6] + b"\xff\xd9",  # no scan
+    ],
+)
+def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
+    with pytest.raises(CorruptPicture):
+        sniff(upload)
+
+
+@pytest.mark.parametrize(
     ("kind", "upload"),
     [
         ("PNG", png(PICTURE)[:15]),
         ("PNG", png(PICTURE)[:33] + b"\0\0\0\1gAMA\0\0\0\0\0" + png(PICTURE)[33:]),  # not its checksum
         ("PNG", png(PICTURE)[:33] + b"\0\0\0\0a\0MA" + bytes(4) + png(PICTURE)[33:]),
+        ("PNG", png(PICTURE)[:33] + b"\0\0\xff\xff\xff\xff\xff\xff"),  # a chunk without a name, cut off
         ("PNG", png_header(0, 5) + bytes(4)),
         ("PNG", png_header(5, 0) + bytes(4)),
         ("PNG", png(PICTURE)[:20] + bytes((png(PICTURE)[20] ^ 1,)) + png(PICTURE)[21:]),  # not its checksum
         ("PNG", b"\x89PNG\r\n\x1a\n" + bytes(60)),
         ("JPEG", frame(height=0)),
-        ("JPEG", frame()[:-6] + b"\xff\xd9"),  # no scan
         ("JPEG", jpeg(PICTURE)[:20]),
         ("JPEG", jpeg(PICTURE)[:20] + b"\xff\x01" + jpeg(PICTURE)[20:]),
         ("JPEG", jpeg(PICTURE)[:20] + b"\xff\x90\0\2" + jpeg(PICTURE)[20:]),
+        ("JPEG", jpeg(PICTURE)[:20] + b"\xff\x90\xff\xff" + jpeg(PICTURE)[20:]),  # the same, cut off
+        ("JPEG", frame()[:-6] + b"\xff\x90\xff\xff"),
+        ("JPEG", frame()[:-6] + b"\xff\xf8\0\x10\xff\3\xff\xff"),  # a reserved marker is not a segment
         ("JPEG", frame(bits=12)),
         ("JPEG", frame(components=2)),
         ("JPEG", b"\xff\xd8\xff\xdb\x00\x05\x00\x01\x02" + jpeg(PICTURE)[2:]),  # half a quantization table
@@ -165,6 +175,10 @@ def frame(*, bits: int = 8, height: int = 9, components: int = 1) -> bytes:
         ("WebP", webp(PICTURE)[:20]),
         ("WebP", b"RIFF\x40\x00\x00\x00WEBPABCD" + bytes(60)),
         ("GIF", gif(PICTURE)[:12]),
+        ("GIF", GIF_SCREEN + b",\0\0"),  # half a descriptor
+        ("GIF", GIF_SCREEN + b"!\xf9"),
+        ("GIF", GIF_SCREEN + b"," + struct.pack("<HHHHB", 0, 0, 5, 5, 0)),  # no data behind it
+        ("GIF", GIF_SCREEN + b"!\xf9\3\1\0\0\0" + gif(PICTURE)[13:]),  # a short graphic control block
     ],
 )
 def test_a_header_that_no_decoder_would_believe_makes_no_picture(kind: str, upload: bytes) -> None:
