@@ -32,7 +32,7 @@ from app.imaging.layout import Placement, Rectangle, place
 from app.imaging.matte import refine_alpha
 from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_grey
 from app.imaging.verdict import SUBJECT_FROM, Verdict, judge
-from app.options import CutoutOptions, MaskOptions
+from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 
 HQ_CUT_SHORT = "hq_cut_short"
@@ -59,14 +59,20 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The encoded result and the facts about it."""
+    """The encoded result and the facts about it; ``mask`` is the saliency mask as PNG, if it is wanted."""
 
     encoded: bytes
     media_type: str
     width_px: int
     height_px: int
     facts: Facts
+    mask: bytes | None = None
     is_remembered: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """How long what is encoded is."""
+        return len(self.encoded) + len(self.mask or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ class Drawn:
 
     pixels: Cutout | Rgb | Grey
     facts: Facts
+    mask: Grey | None = None
 
 
 def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes, *, hq_budget_s: float) -> Answer:
@@ -111,12 +118,14 @@ def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_b
         cleaned = _cleaned(seen, options, level=SUBJECT_FROM)
         foreground, alpha, is_complete = _matted(cleaned, options, _time_left(steps, hq_budget_s))
         facts = _facts(cleaned, options, is_complete=is_complete)
+        wants_mask = options.results == MASK_AND_CUTOUT
+        mask = _grey_mask(cleaned, MaskOptions(), lambda: True)[0] if wants_mask else None
     with steps.step("compose"):
         if options.threshold is not None:
             alpha = np.where(alpha >= 255 * options.threshold, np.uint8(255), np.uint8(0))
         composed = assemble_cutout(foreground, alpha)
         del foreground, alpha
-        return _laid_out(composed, seen, options, facts)
+        return replace(_laid_out(composed, seen, options, facts), mask=mask)
 
 
 def _laid_out(cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts) -> Drawn:
@@ -165,8 +174,9 @@ def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes)
         if chosen == "jpeg" and pixels.ndim == 3 and pixels.shape[2] == 4:
             pixels = opaque(pixels) if is_opaque(pixels) else over_colour(pixels, WHITE)
         encoded = encode(pixels, format=chosen, quality=options.quality)
+        mask = None if drawn.mask is None else encode(drawn.mask, format="png", quality=options.quality)
     height_px, width_px = drawn.pixels.shape[:2]
-    return Answer(encoded, FORMATS[chosen], width_px, height_px, drawn.facts)
+    return Answer(encoded, FORMATS[chosen], width_px, height_px, drawn.facts, mask)
 
 
 def _format_for(pixels: Cutout | Rgb | Grey) -> str:

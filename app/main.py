@@ -24,6 +24,7 @@ from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
 from app.engine.priority import step_back
 from app.engine.quota import Allowances, Rates
+from app.engine.replays import Replays
 from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
 from app.imaging.decode import decode
@@ -50,6 +51,7 @@ from app.web.service import Service
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
 TIDY_EVERY_S = 10.0
+MOST_REPLAYS = 10_000  # some megabytes
 SAMPLE_EVERY_S = 1.0
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
@@ -82,6 +84,7 @@ def create_app(
         clock,
         drain,
         KeyRing(access.keys_file, access.key_hashes, rates),
+        Replays(MOST_REPLAYS),
         _remote_pictures(settings, clock),
     )
     service.telemetry.watch_admission(service.admission)

@@ -27,6 +27,7 @@ PictureFormat = Literal["png", "webp", "jpeg", "avif"]
 
 
 CutoutFormat = Literal["png", "webp", "jpeg", "avif", "zip", "auto"]
+MASK_AND_CUTOUT = "mask,cutout"
 _NO_COLOUR = frozenset({"transparent", "blur"})
 
 
@@ -48,6 +49,11 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
 def _truth(value: object) -> object:
     """Accept ``true`` and ``false`` as a text too, and nothing else that may stand for them."""
     return {"true": True, "false": False}.get(value.lower(), "neither") if isinstance(value, str) else value
+
+
+def _results(value: object) -> object:
+    """Accept the two results in either order."""
+    return MASK_AND_CUTOUT if value == "cutout,mask" else value
 
 
 class _Options(BaseModel):
@@ -119,6 +125,11 @@ class CutoutOptions(_Options):
         description="`fast` refines alpha with a guided filter and frees edge colours of the background; "
         "`hq` solves alpha by the picture's colours, in seconds; `none` uses the saliency map as alpha.",
     )
+    results: Annotated[Literal["cutout", "mask,cutout"], BeforeValidator(_results)] = Field(
+        "cutout",
+        description="`mask,cutout` answers the saliency mask as well, a PNG like that of `/v1/mask`: a "
+        "`multipart/form-data` of the two, or in JSON the member `mask`.",
+    )
     background: Annotated[str, _checked(_background)] = Field(
         "transparent",
         description="`transparent`, `blur` (the picture itself, out of focus), a CSS colour name, or a hex "
@@ -185,6 +196,12 @@ class CutoutOptions(_Options):
             raise _Clash(
                 "background", "no blur, with a region or when the subject is cropped, scaled or moved"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mask_is_of_the_whole(self) -> Self:
+        if self.results == MASK_AND_CUTOUT and (self.region is not None or self.megapixels is not None):
+            raise _Clash("results", "cutout, with a region or megapixels: the mask is of the whole picture")
         return self
 
     @property

@@ -124,6 +124,11 @@ class Pipeline:
                 way_in = replace(way_in, backdrop=backdrop, mask=await self._admit_beside(beside.mask, job))
             return await self._relayed(self._carry_cutout(way_in, options, job), way_in, job)
 
+    def recall(self, etag: str) -> Answer | None:
+        """Return the answer of this entity tag, if it is remembered."""
+        answer = self._cache.get(etag)
+        return None if answer is None else replace(answer, is_remembered=True)
+
     async def _carry_mask(self, way_in: "WayIn", options: MaskOptions, job: Job) -> Answer:
         seen = await self._see(way_in, options, job)
         workers = self._pools.finish if options.matting == "none" else self._pools.matte
@@ -183,7 +188,7 @@ class Pipeline:
             raise
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
         if HQ_CUT_SHORT not in answer.facts.warnings:  # what time cut short may come out better next time
-            self._cache.put(answer.facts.etag, answer, size_bytes=len(answer.encoded))
+            self._cache.put(answer.facts.etag, answer, size_bytes=answer.size_bytes)
         self.forecast.learn(pixels=way_in.header.width_px * way_in.header.height_px, seconds=seconds)
         return answer
 

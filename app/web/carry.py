@@ -4,6 +4,8 @@ A dialect understands (``Understand``) a body and a query as a ``Wanted``; what 
 all: the permit, the body within its limits, pictures fetched by their URL, the pipeline, departures.
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.answer import Answer
-from app.errors import FetchingDisabled
+from app.errors import FetchingDisabled, MalformedRequest
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline import Beside, Job
 from app.web.departure import unless_departed
@@ -38,12 +40,21 @@ class Wanted:
     mask: bytes | None = None
 
 
+NAME_PATTERN = r'^"?[!#-~]{1,255}"?$'
 Query = Sequence[tuple[str, str]]
 Understand = Callable[[str, bytes, Query], Wanted]
 
 
-async def carry(request: Request, understand: Understand, *, known: frozenset[str] = frozenset()) -> Answer:
+async def carry(
+    request: Request, understand: Understand, *, known: frozenset[str] = frozenset(), name: str | None = None
+) -> Answer:
     """Carry a request through the service; the permit ends before the answer is written.
+
+    Args:
+        request: The request.
+        understand: What makes sense of its body and its query.
+        known: Entity tags of answers that the caller has.
+        name: The caller's own name for the request, its ``Idempotency-Key``.
 
     Raises:
         CutoutError: Any leaf that the steps name.
@@ -63,9 +74,38 @@ async def carry(request: Request, understand: Understand, *, known: frozenset[st
             wanted = await _understood(request, body, understand)
             del body
         journal.model = pipeline.models.choose(wanted.options.model)
-        answer = await unless_departed(request, _carried(service, wanted, job))
+        if name is None:
+            answer = await unless_departed(request, _carried(service, wanted, job))
+        else:
+            answer = await _carried_once(request, wanted, job, name)
     journal.note(answer)
     return answer
+
+
+async def _carried_once(request: Request, wanted: Wanted, job: Job, name: str) -> Answer:
+    """Carry a request that has a name, unless its answer is remembered; that costs no megapixels again."""
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise MalformedRequest("The Idempotency-Key is not one to 255 visible characters.")
+    service = service_of(request)
+    owner = journal_of(request.scope).key_name or ""
+    fingerprint = await run_in_threadpool(_fingerprint, wanted)
+    with service.replays.claim(owner, name.strip('"'), fingerprint) as claim:
+        answer = None if claim.etag is None else service.ready_pipeline().recall(claim.etag)
+        if answer is None:
+            answer = await unless_departed(request, _carried(service, wanted, job))
+        claim.etag = answer.facts.etag
+    return answer
+
+
+def _fingerprint(wanted: Wanted) -> str:
+    """Return what tells a request from another: not its bytes, as a form has another boundary each time."""
+    digest = hashlib.sha256(f"{type(wanted.options).__name__}{wanted.options.model_dump_json()}".encode())
+    backdrop = wanted.backdrop or Source()
+    for part in (wanted.picture.upload, backdrop.upload, wanted.mask):
+        digest.update(hashlib.sha256(b"-" if part is None else b"+" + part).digest())
+    for url in (wanted.picture.url, backdrop.url):
+        digest.update(hashlib.sha256((url or "").encode()).digest())
+    return digest.hexdigest()
 
 
 async def _understood(request: Request, body: bytes, understand: Understand) -> Wanted:

@@ -8,12 +8,12 @@ from typing import Any
 
 SENT = (
     *("X-Api-Key", "Authorization", "Content-Type", "X-Request-Id"),
-    *("X-Request-Timeout-Ms", "traceparent", "If-None-Match"),
+    *("X-Request-Timeout-Ms", "traceparent", "If-None-Match", "Idempotency-Key"),
 )
 READ = (
     *("X-Request-Id", "Server-Timing", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"),
     *("X-Cutout-Model", "X-Cutout-Provider", "X-Cutout-Matting", "X-Cutout-Refine"),
-    *("X-Cutout-Verdict", "X-Cutout-Subject", "X-Cutout-Warnings"),
+    *("X-Cutout-Verdict", "X-Cutout-Subject", "X-Cutout-Warnings", "X-Cutout-Cache"),
 )
 PREFLIGHT_S = 600
 

@@ -45,7 +45,7 @@ class Journal:
         self.facts = {
             "width_px": answer.width_px,
             "height_px": answer.height_px,
-            "answer_bytes": len(answer.encoded),
+            "answer_bytes": answer.size_bytes,
             "provider": answer.facts.provider,
             "matting": answer.facts.matting,
             "verdict": answer.facts.verdict.label,

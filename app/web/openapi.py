@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from app.imaging.encode import FORMATS
 from app.imaging.sniff import ACCEPTED
+from app.web.carry import NAME_PATTERN
 from app.web.envelope import IMAGE_FIELDS, URL_FIELD
 from app.web.problems import KINDS, MEDIA_TYPE
 from app.web.remote import MOST_URL_CHARACTERS
@@ -16,7 +17,15 @@ SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 BASE64 = "^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 BINARY = {"type": "string", "format": "binary"}
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
-ENVELOPE_STATUSES = (400, 401, 408, 413, 415, 422, 429, 431, 500, 503, 504)
+IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your own name for this request, so that it is safe to send again: the answer is the "
+    "same, and is not worked out twice while it is remembered.",
+    "schema": {"type": "string", "pattern": NAME_PATTERN},
+}
+ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
 def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
@@ -32,7 +41,8 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
                 "schema": _without(schema, "description", "title"),
             }
             for name, schema in properties.items()
-        ],
+        ]
+        + [IDEMPOTENCY],
         "security": SECURITY,
         "requestBody": {"required": True, "content": _request_content(properties)},
         "responses": {"200": _answer(what, properties["format"]["enum"]), **_problems()},
@@ -125,10 +135,12 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
                 "schema": text,
                 "description": "What was odd about the picture, if anything.",
             },
+            "X-Cutout-Cache": {"schema": text, "description": "`hit` where the answer was remembered."},
             "ETag": {"schema": text, "description": "Strong tag over picture, options and model."},
         },
         "content": {
             **{FORMATS[name]: {"schema": BINARY} for name in formats if name in FORMATS},
+            **_two_results(what),
             "application/json": {
                 "schema": {"type": "object"},
                 "example": {
@@ -151,6 +163,13 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _two_results(what: str) -> dict[str, Any]:
+    if what != "cutout":
+        return {}
+    schema = {"type": "object", "properties": {"cutout": BINARY, "mask": BINARY}}
+    return {"multipart/form-data": {"schema": schema}}
 
 
 def _problems() -> dict[str, Any]:

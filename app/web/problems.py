@@ -54,6 +54,8 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture's URL cannot be asked"),
     errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Pictures are not fetched here"),
     errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture's URL gives no picture"),
+    errors.NameReused: ProblemKind(422, "name-reused", "This name belongs to another request"),
+    errors.UnderWay: ProblemKind(409, "under-way", "This request is being worked out"),
     errors.Overloaded: ProblemKind(503, "overloaded", "The server is at its limit"),
     errors.NotReady: ProblemKind(503, "not-ready", "The server is not ready"),
     errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from app.answer import HQ_CUT_SHORT, Answer
 from app.engine.manifest import Manifest
 from app.errors import InvalidOption, UnknownOption
-from app.options import CutoutOptions, MaskOptions, parse_options
+from app.imaging.encode import FORMATS
+from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions, parse_options
 from app.reading import NotModified
 from app.web.carry import Query, Source, Wanted, carry
 from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
@@ -78,6 +79,8 @@ def _understand(
                 raise UnknownOption(name, tuple(MaskOptions.model_fields))
     elif envelope.mask is not None and options.region is not None:
         raise InvalidOption("region", "none, with a mask of your own")
+    elif envelope.mask is not None and options.results == MASK_AND_CUTOUT:
+        raise InvalidOption("results", "cutout, with a mask of your own")
     backdrop = None if envelope.backdrop is None else Source(envelope.backdrop)
     return Wanted(picture, options, backdrop, envelope.mask)
 
@@ -86,7 +89,9 @@ async def _answer(request: Request, kind: type[MaskOptions | CutoutOptions]) -> 
     as_json = wants_json(request.headers.get("accept", "*/*"))
     known = _known_tags(request.headers.get("if-none-match", ""), as_json=as_json)
     try:
-        answer = await carry(request, partial(_understand, kind), known=known)
+        answer = await carry(
+            request, partial(_understand, kind), known=known, name=request.headers.get("idempotency-key")
+        )
     except NotModified as found:
         tag = f'"{found.etag}{JSON_TAG if as_json else ""}"'
         return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
@@ -123,7 +128,27 @@ def _response(request: Request, answer: Answer) -> Response:
         headers["ETag"] = f'{weak}"{answer.facts.etag}{JSON_TAG}"'
         return JSONResponse(_as_json(request, answer), headers=headers)
     headers["ETag"] = f'{weak}"{answer.facts.etag}"'
+    if answer.mask is not None:
+        return _both(answer, answer.mask, headers)
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)
+
+
+def _both(answer: Answer, mask: bytes, headers: dict[str, str]) -> Response:
+    """Answer the cutout and the mask as a form, which a browser reads with ``response.formData()``."""
+    boundary = f"cutout-{answer.facts.etag}"
+    parts = (("cutout", answer.encoded, answer.media_type), ("mask", mask, FORMATS["png"]))
+    body = b"".join(
+        (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
+            f'filename="{name}.{media_type.rpartition("/")[2]}"\r\nContent-Type: {media_type}\r\n\r\n'
+        ).encode()
+        + encoded
+        + b"\r\n"
+        for name, encoded, media_type in parts
+    )
+    headers["Content-Disposition"] = "inline"
+    media_type = f"multipart/form-data; boundary={boundary}"
+    return PiecewiseResponse(body + f"--{boundary}--\r\n".encode(), media_type=media_type, headers=headers)
 
 
 def _file_name(request: Request, answer: Answer) -> str:
@@ -144,7 +169,9 @@ def wants_json(accept: str) -> bool:
 
 def _as_json(request: Request, answer: Answer) -> dict[str, object]:
     steps = journal_of(request.scope).steps.seconds
+    mask = {} if answer.mask is None else {"mask": base64.b64encode(answer.mask).decode("ascii")}
     return {
+        **mask,
         "image": base64.b64encode(answer.encoded).decode("ascii"),
         "media_type": answer.media_type,
         "width_px": answer.width_px,

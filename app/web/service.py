@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from app.engine.admission import Admission
 from app.engine.clock import Clock
+from app.engine.replays import Replays
 from app.errors import CutoutError, NotReady
 from app.pipeline import Pipeline
 from app.settings import Settings
@@ -28,6 +29,7 @@ class Service:
     clock: Clock
     drain: Drain
     keys: KeyRing
+    replays: Replays
     remote: RemotePictures | None = None
     pipeline: Pipeline | None = None
     failure: CutoutError | None = None

@@ -18,14 +18,14 @@ def test_every_option_is_a_documented_parameter(live: Live) -> None:
     for path, options in (("/v1/mask", MaskOptions), ("/v1/cutout", CutoutOptions)):
         parameters = paths[path]["post"]["parameters"]
 
-        assert [parameter["name"] for parameter in parameters] == list(options.model_fields)
+        assert [p["name"] for p in parameters] == [*options.model_fields, "Idempotency-Key"]
         assert all(parameter["description"] for parameter in parameters)
 
 
 def test_every_format_of_an_answer_is_documented_where_it_can_be_had(live: Live) -> None:
     paths = live.client.get("/openapi.json").json()["paths"]
     pictures = {"image/png", "image/webp", "image/jpeg", "image/avif"}
-    for path, also in (("/v1/mask", set()), ("/v1/cutout", {"application/zip"})):
+    for path, also in (("/v1/mask", set()), ("/v1/cutout", {"application/zip", "multipart/form-data"})):
         content = paths[path]["post"]["responses"]["200"]["content"]
 
         assert pictures | also | {"application/json"} == set(content)

@@ -46,6 +46,8 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.FetchingDisabled: errors.FetchingDisabled(),
     errors.PictureNotFetched: errors.PictureNotFetched("it answers with status 404"),
     errors.SourceTimedOut: errors.SourceTimedOut(10.0),
+    errors.NameReused: errors.NameReused(),
+    errors.UnderWay: errors.UnderWay(),
     errors.CorruptPicture: errors.CorruptPicture("The picture is truncated."),
     errors.Overloaded: errors.Overloaded("requests in flight"),
     errors.NotReady: errors.NotReady("The model is still loading."),
@@ -80,9 +82,9 @@ def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.C
 
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
-def test_a_503_or_a_429_says_when_to_come_back(error: errors.CutoutError) -> None:
+def test_what_may_be_tried_again_says_when_to_come_back(error: errors.CutoutError) -> None:
     answer = problem_of(error, "r-1")
-    may_retry = answer.status_code in (429, 503) and not isinstance(error, errors.ProviderUnavailable)
+    may_retry = answer.status_code in (409, 429, 503) and not isinstance(error, errors.ProviderUnavailable)
 
     assert may_retry == ("retry-after" in answer.headers)
 

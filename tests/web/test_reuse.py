@@ -1,9 +1,15 @@
 """What was worked out once is not worked out again: entity tags, and masks of the caller's own."""
 
 import base64
+import email
+import email.policy
+import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -151,3 +157,105 @@ def test_nothing_is_remembered_unless_asked(live: Live) -> None:
     answers = [live.client.post("/v1/mask", content=UPLOAD) for _ in range(2)]
 
     assert not any("x-cutout-cache" in answer.headers for answer in answers)
+
+
+def test_mask_and_cutout_come_in_one_answer(live: Live) -> None:
+    mask = live.client.post("/v1/mask", content=UPLOAD).content
+    cutout = live.client.post("/v1/cutout", content=UPLOAD, params={"format": "webp"}).content
+    before = runs(live)
+    params = {"format": "webp", "results": "cutout,mask"}
+    answer = live.client.post("/v1/cutout", content=UPLOAD, params=params)
+    head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
+    parts = email.message_from_bytes(head + answer.content, policy=email.policy.HTTP).iter_parts()
+    found = {
+        part.get_param("name", header="content-disposition"): (
+            part.get_content_type(),
+            part.get_payload(decode=True),
+        )
+        for part in parts
+    }
+
+    assert found == {"cutout": ("image/webp", cutout), "mask": ("image/png", mask)}
+    assert runs(live) == before + 1
+
+
+def test_mask_and_cutout_come_in_one_json_answer(live: Live) -> None:
+    mask = live.client.post("/v1/mask", content=UPLOAD).content
+    params = {"results": "mask,cutout"}
+    answer = live.client.post(
+        "/v1/cutout", content=UPLOAD, params=params, headers={"Accept": "application/json"}
+    )
+    plain = live.client.post("/v1/cutout", content=UPLOAD)
+
+    assert base64.b64decode(answer.json()["mask"]) == mask
+    assert base64.b64decode(answer.json()["image"]) == plain.content
+
+
+@pytest.mark.parametrize("clash", [{"region": "0 0 50% 50%"}, {"megapixels": "0.1"}], ids=str)
+def test_the_mask_beside_a_cutout_is_of_the_whole_picture(live: Live, clash: dict[str, str]) -> None:
+    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"results": "mask,cutout", **clash})
+    assert (answer.status_code, answer.json()["name"]) == (422, "results")
+
+    files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
+    own = live.client.post("/v1/cutout", files=files, data={"results": "mask,cutout"})
+    assert (own.status_code, own.json()["name"]) == (422, "results")
+
+
+NAMED = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
+
+
+def test_a_request_with_a_name_is_answered_again_without_work_or_charge(models_dir: Path) -> None:
+    settings = Settings(
+        models=("u2netp",),
+        models_dir=models_dir,
+        device="cpu",
+        web={"metrics_port": None},
+        access={"key_hashes": hashlib.sha256(b"key").hexdigest(), "megapixels_per_minute": 0.3},
+        cache_bytes=10_000_000,
+    )
+    with serving(settings) as live:
+        headers = {**NAMED, "X-Api-Key": "key"}
+        first = live.client.post("/v1/cutout", files={"image": UPLOAD}, headers=headers)
+        again = live.client.post("/v1/cutout", files={"image": UPLOAD}, headers=headers)
+        charged = live.client.post("/v1/cutout", files={"image": UPLOAD}, headers={"X-Api-Key": "key"})
+
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["x-cutout-cache"] == "hit"
+    assert charged.status_code == 429
+
+
+def test_a_repeat_whose_answer_was_not_kept_comes_out_the_same(live: Live) -> None:
+    headers = {"Idempotency-Key": "kept-by-nobody"}
+    answers = [live.client.post("/v1/mask", content=UPLOAD, headers=headers) for _ in range(2)]
+
+    assert answers[0].content == answers[1].content
+
+
+@pytest.mark.parametrize("other", [{"params": {"quality": "7"}}, {"content": UPLOAD + b"\0"}], ids=str)
+def test_a_name_is_for_one_request(live: Live, other: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": f"one-{len(str(other))}"}
+    assert live.client.post("/v1/mask", content=UPLOAD, headers=headers).status_code == 200
+    answer = live.client.post("/v1/mask", **{"content": UPLOAD, "headers": headers, **other})
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/name-reused")
+
+
+def test_a_request_under_way_is_not_begun_again(live: Live) -> None:
+    headers = {"Idempotency-Key": "at-once"}
+
+    def post(_: int) -> httpx.Response:
+        return live.client.post("/v1/cutout", content=UPLOAD, params={"matting": "hq"}, headers=headers)
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(post, range(2)))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    refused = next(answer for answer in answers if answer.status_code == 409)
+    assert (refused.json()["type"], refused.headers["retry-after"]) == ("/problems/under-way", "1")
+    assert post(0).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["", "two words", "x" * 256, "caf\u00e9"])
+def test_a_name_that_is_none_is_refused(live: Live, name: str) -> None:
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers={"Idempotency-Key": name.encode("latin-1")})
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
