@@ -12,7 +12,10 @@ from app.errors import MalformedRequest
 from app.web.journal import journal_of
 from app.web.service import Service
 
-_POSTS = ("/v1/mask", "/v1/cutout", "/v1.0/removebg", "/v1.0/improve", "/api/remove")
+_POSTS = (
+    *("/v1/mask", "/v1/cutout", "/v1.0/removebg", "/v1.0/improve", "/api/remove"),
+    *("/v1.0/alpha-channel", "/v1.0/alpha-channel-base64"),
+)
 CARRYING = frozenset({*(("POST", path) for path in _POSTS), ("GET", "/api/remove")})
 
 

@@ -18,6 +18,8 @@ ENDPOINTS = (
     "/v1.0/removebg",
     "/v1.0/account",
     "/v1.0/improve",
+    "/v1.0/alpha-channel",
+    "/v1.0/alpha-channel-base64",
     "/api/remove",
     "/livez",
     "/readyz",

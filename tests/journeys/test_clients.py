@@ -112,7 +112,7 @@ def stage(serve: Callable[..., Server], tmp_path: Path) -> Iterator[Stage]:
 def python_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("python")
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder))
-    for more in (PYTHON_CLIENTS, ("--no-deps", "napari-rembg==0.0.7")):
+    for more in (PYTHON_CLIENTS, ("--no-deps", "napari-rembg==0.0.7", "withoutbg==1.3.0")):
         done = subprocess.run([*pip, *more], capture_output=True, text=True)
         if done.returncode != 0:
             pytest.skip(f"the package index is out of reach: {done.stderr[-200:]}")
@@ -257,3 +257,27 @@ np.save("result.npy", np.asarray(result))
     )
 
     assert np.array_equal(np.load(tmp_path / "result.npy") > 0, opened(mask.content) == 255)
+
+
+def test_withoutbg_s_client(stage: Stage, python_clients: Path) -> None:
+    """Its module is loaded beside a package of its name, since the real one imports a model hub."""
+    program = f"""
+import importlib, sys, types
+package = types.ModuleType("withoutbg")
+package.__path__ = [{str(python_clients / "withoutbg")!r}]
+sys.modules["withoutbg"] = package
+for absent in ("huggingface_hub", "tqdm", "tqdm.auto"):
+    sys.modules.setdefault(absent, types.ModuleType(absent))
+sys.modules["huggingface_hub"].hf_hub_download = None
+api = importlib.import_module("withoutbg.api")
+client = api.WithoutBGAPIClient({KEY!r}, base_url="https://{HOST}")
+client.remove_background("in.jpg").save("out.png")
+try:
+    api.WithoutBGAPIClient("no key", base_url="https://{HOST}").remove_background("in.jpg")
+except api.APIError as error:
+    print(error)
+"""
+    said = stage.python(program, python_clients)
+
+    assert "Invalid API key" in said
+    assert np.array_equal(stage.written("out.png")[:, :, 3], stage.of_v1(channels="alpha"))

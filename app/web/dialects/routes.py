@@ -1,4 +1,4 @@
-"""Routes of the dialects: remove.bg's ``/v1.0`` and rembg's ``/api/remove``."""
+"""Routes of the dialects: remove.bg's ``/v1.0``, rembg's ``/api/remove`` and withoutBG's two."""
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.web.carry import Query, Wanted, carry
-from app.web.dialects import rembg, removebg, removebg_answers
+from app.web.dialects import rembg, removebg, removebg_answers, withoutbg
 from app.web.dialects.removebg import Call
 from app.web.journal import journal_of
 from app.web.openapi import SECURITY
@@ -17,7 +17,11 @@ from app.web.routes import wants_json
 from app.web.service import service_of
 
 router = APIRouter()
-RENDERERS: Renderers = {"/v1.0/": removebg_answers.render_error, "/api/remove": rembg.render_error}
+RENDERERS: Renderers = {
+    "/v1.0/": removebg_answers.render_error,
+    "/v1.0/alpha-channel": withoutbg.render_error,
+    "/api/remove": rembg.render_error,
+}
 
 
 @router.post("/v1.0/removebg", include_in_schema=False)
@@ -65,3 +69,16 @@ async def remove(request: Request) -> Response:
     """Answer as rembg's server would."""
     answer = await carry(request, rembg.understand)
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type)
+
+
+@router.post("/v1.0/alpha-channel", include_in_schema=False)
+async def alpha_channel(request: Request) -> Response:
+    """Answer the alpha matte as withoutBG would."""
+    answer = await carry(request, withoutbg.understand)
+    return PiecewiseResponse(answer.encoded, media_type=answer.media_type)
+
+
+@router.post("/v1.0/alpha-channel-base64", include_in_schema=False)
+async def alpha_channel_base64(request: Request) -> JSONResponse:
+    """Answer the alpha matte in JSON as withoutBG would."""
+    return JSONResponse(withoutbg.alpha_in_json(await carry(request, withoutbg.understand)))
