@@ -163,9 +163,9 @@ def measure_composites(photographs: Path | None, megapixels: float, seeds: int) 
         for name, matte in MATTES.items():
             alpha = matte(scene.rgb, saliency)
             if name in ESTIMATES:
-                paths.setdefault(f"{name}{UNTOUCHED}", []).append(_path_errors(scene.rgb, alpha, scene))
+                paths.setdefault(f"{name}{UNTOUCHED}", []).append(path_errors(scene.rgb, alpha, scene))
             colours = estimate_foreground(scene.rgb, alpha) if name in ESTIMATES else scene.rgb
-            paths.setdefault(name, []).append(_path_errors(colours, alpha, scene))
+            paths.setdefault(name, []).append(path_errors(colours, alpha, scene))
     source = "clouds" if photographs is None else "photographs"
     print(f"## {seeds} scenes of {megapixels:g} megapixels, {source}, levels of 255\n")
     rows = [(name, f"{np.mean(errors):.2f}") for name, errors in given.items()]
@@ -190,7 +190,8 @@ def _colour_error(colours: Rgb, alpha: AlphaMatte, scene: Composite) -> float:
     return float(np.average(difference, weights=alpha[mixed]))
 
 
-def _path_errors(colours: Rgb, alpha: AlphaMatte, scene: Composite) -> tuple[float, float, float]:
+def path_errors(colours: Rgb, alpha: AlphaMatte, scene: Composite) -> tuple[float, float, float]:
+    """Return how far colours, and the picture over white and over black, are from the truth, in levels."""
     return _colour_error(colours, alpha, scene), *(
         _finished_error(colours, alpha, scene, background) for background in (255.0, 0.0)
     )

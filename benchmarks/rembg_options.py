@@ -1,10 +1,12 @@
-"""Rembg's options: does our ``/api/remove`` give pictures of the size, mode and format that rembg's gives?
+"""Rembg's options: does our ``/api/remove`` give pictures like those of rembg, and edges nearer to the truth?
 
     make peers
-    python -m benchmarks.rembg_options --peers .venv-peers/bin/python PICTURE [PICTURE ...]
+    python -m benchmarks.rembg_options --peers .venv-peers/bin/python [--scenes DIR] PICTURE [PICTURE ...]
 
 Starts the real rembg server and ours on the same weights, and sends every picture with every combination of
-``om``, ``ppm``, ``a``, ``dc`` and ``bgc`` to both.
+``om``, ``ppm``, ``a``, ``dc`` and ``bgc`` to both: size, mode and format have to be the same. With
+``--scenes``, scenes whose opacity and colours are known (``tests/composites.py``) over the photographs of a
+folder go to both, to rembg with its defaults, to us with ``dc``; ``benchmarks/edges.py`` counts the errors.
 """
 
 import argparse
@@ -13,12 +15,20 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from app.arrays import Rgb
+from benchmarks.edges import path_errors
 from benchmarks.rembg import TIMEOUT_S, rembg_server
-from benchmarks.report import ROOT, Figure, print_figures, print_machine
+from benchmarks.report import ROOT, Figure, print_figures, print_machine, print_table
 from benchmarks.server import Server
+from tests.composites import composite, photographs_in
+
+ERRORS = ("colour", "over white", "over black")
 
 
 def main() -> None:
@@ -27,10 +37,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--peers", type=Path, required=True, help="a Python that has rembg")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
+    parser.add_argument("--scenes", type=Path, help="photographs to lay scenes over")
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("pictures", type=Path, nargs="+")
     asked = parser.parse_args()
     print_machine()
     compared = different = 0
+    figures: list[Figure] = []
     with (
         rembg_server(asked.peers, asked.models_dir) as theirs,
         Server("u2net", asked.models_dir) as server,
@@ -45,8 +58,35 @@ def main() -> None:
             if kinds[0] != kinds[1]:
                 different += 1
                 print(picture.name, options, *kinds)
+        if asked.scenes is not None:
+            urls = theirs, f"http://{server.host}:{server.port}"
+            figures = _edges(client, urls, photographs_in(asked.scenes, 6 * asked.seeds), asked.seeds)
     print(f"{compared} answers compared\n")
-    print_figures([Figure("answers of another size, mode or format", different, 0)])
+    print_figures([Figure("answers of another size, mode or format", different, 0), *figures])
+
+
+def _edges(client: httpx.Client, urls: tuple[str, str], photographs: list[Rgb], seeds: int) -> list[Figure]:
+    """Return our errors along the edges as parts of rembg's, over all scenes in which both see a subject."""
+    errors = []
+    for seed in range(seeds):
+        scene = composite(1.0, seed, photographs)
+        upload = cv2.imencode(".png", scene.rgb[:, :, ::-1])[1].tobytes()
+        answers = [_cutout(client, url, upload, dc) for url, dc in zip(urls, ("false", "true"), strict=True)]
+        if all(answer[:, :, 3].any() for answer in answers):
+            errors.append([path_errors(a[:, :, :3], a[:, :, 3] / np.float32(255), scene) for a in answers])
+    theirs, ours = np.mean(errors, axis=0)
+    rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in (("rembg", theirs), ("ours", ours))]
+    print_table((f"{len(errors)} of {seeds} scenes, 1 MP", *ERRORS), rows)
+    return [
+        Figure(f"dc, {what}, of rembg's default", a / b, 1, " ×")
+        for what, a, b in zip(ERRORS, ours, theirs, strict=True)
+    ]
+
+
+def _cutout(client: httpx.Client, url: str, upload: bytes, dc: str) -> NDArray[np.uint8]:
+    form = {"model": "u2net", "dc": dc}
+    answer = client.post(f"{url}/api/remove", data=form, files={"file": ("scene.png", upload)})
+    return np.asarray(Image.open(io.BytesIO(answer.raise_for_status().content)))
 
 
 def combinations() -> Iterator[dict[str, str]]:
