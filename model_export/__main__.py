@@ -1,4 +1,4 @@
-"""Command line: ``python -m model_export`` fetches, exports, compares and evaluates models.
+"""Command line: ``python -m model_export`` fetches, trains, exports, compares and evaluates models.
 
 Each command imports what it needs: ``evaluate`` runs where there is no torch, and the others where the
 service's own libraries are missing.
@@ -11,8 +11,9 @@ from pathlib import Path
 
 from app.engine.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
-from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights
+from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
+from model_export.learning import declare_training, run_training, table_of_architectures
 
 FAILED = 1
 INTERRUPTED = 130
@@ -51,10 +52,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(asked: argparse.Namespace) -> None:
-    from model_export.export import export
+    if asked.checkpoint is None:
+        from model_export.export import export
 
-    export(asked.name, asked.models_dir, local_weights=asked.weights)
+        published(asked.name)
+        export(asked.name, asked.models_dir, local_weights=asked.weights)
+    else:
+        from model_export.trained import export_trained
+
+        export_trained(
+            asked.name,
+            asked.checkpoint,
+            asked.models_dir,
+            authors=asked.authors,
+            license_name=asked.license,
+            depth=asked.depth,
+        )
     print(asked.models_dir / asked.name)
+
+
+def _train(asked: argparse.Namespace) -> None:
+    print(run_training(asked))
+
+
+def _architectures(asked: argparse.Namespace) -> None:
+    print("\n".join(table_of_architectures(asked.size)))
 
 
 def _weights(asked: argparse.Namespace) -> None:
@@ -96,6 +118,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "weights": _weights,
     "parity": _parity,
     "evaluate": _evaluate,
+    "train": _train,
+    "architectures": _architectures,
 }
 
 
@@ -108,12 +132,27 @@ def _parser() -> argparse.ArgumentParser:
         ("parity", "compare an export with the published file again"),
     ):
         sub = commands.add_parser(command, help=purpose, description=purpose)
-        sub.add_argument("name", metavar="NAME", choices=sorted(PUBLISHED), help=", ".join(sorted(PUBLISHED)))
+        choices = sorted(PUBLISHED) if command != "export" else None
+        sub.add_argument("name", metavar="NAME", choices=choices, help=", ".join(sorted(PUBLISHED)))
         sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
         sub.add_argument("--weights", type=Path, help="a local file to try before the network")
+        if command == "export":
+            _declare_trained(sub)
+    purpose = "train a network on pictures and masks, or fine-tune the published one"
+    declare_training(commands.add_parser("train", help=purpose, description=purpose))
+    purpose = "list the networks with their sizes and costs"
+    sub = commands.add_parser("architectures", help=purpose, description=purpose)
+    sub.add_argument("--size", type=int, default=320, help="side of the picture in pixels (320)")
     purpose = "judge what the service answers with a model by pictures with their truths"
     _declare_evaluation(commands.add_parser("evaluate", help=purpose, description=purpose))
     return parser
+
+
+def _declare_trained(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="export a training run, as NAME")
+    sub.add_argument("--authors", default="not said", help="who trained it")
+    sub.add_argument("--license", default="not said; see the terms of the data", help="of its weights")
+    sub.add_argument("--depth", type=int, help="of a U-Net++, the head to prune it to")
 
 
 def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
@@ -139,6 +178,9 @@ def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    sub.add_argument(
+        "--report", type=Path, metavar="DIR", help="write a page with curves and the worst pictures"
+    )
 
 
 def _named_value(text: str) -> tuple[str, str]:

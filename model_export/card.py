@@ -5,6 +5,18 @@ from pathlib import Path
 from app.engine.manifest import Manifest
 
 CARD_FILE = "README.md"
+_LARGEST = "the largest absolute difference over test pictures and pixels, of saliency in [0, 1]"
+EXPLAINED = {
+    "parity_published_max_abs": "`published`: of the ported network from the published file, all its outputs "
+    f"in float64, where only a real difference shows; {_LARGEST}.",
+    "parity_served_max_abs": "`served`: of this file from the ported network, likewise.",
+    "parity_batch_max_abs": f"`batch`: of a batch from its pictures run one by one; {_LARGEST}.",
+    "parity_published_float32_max_abs": "`published_float32`: what the two runtimes round differently.",
+    "parity_served_float32_max_abs": "`served_float32`: of this file in ONNX Runtime from PyTorch.",
+    "held_out_mae": "`held_out_mae`, `held_out_max_f`: on pictures of the set that were not learned from, "
+    "at the network's own size; maxF by the papers' protocol.",
+}
+"""What a figure is, by its name in the manifest."""
 
 
 def write_card(manifest: Manifest, folder: Path) -> Path:
@@ -17,6 +29,7 @@ def write_card(manifest: Manifest, folder: Path) -> Path:
 def model_card(manifest: Manifest) -> str:
     """Return the card as Markdown. It says nothing that the manifest does not."""
     size = manifest.input_size_px
+    explained = "\n".join(f"- {text}" for figure, text in EXPLAINED.items() if figure in manifest.quality)
     figures = "\n".join(f"| `{name}` | {figure:.3g} |" for name, figure in manifest.quality.items())
     return f"""# {manifest.name}
 
@@ -41,14 +54,9 @@ Finds the salient object of a picture: one foreground probability a pixel.
 
 ## Quality
 
-Largest absolute differences over all test pictures and pixels, of saliency in [0, 1].
-
 | Figure | Value |
 |---|---|
 {figures}
 
-`published` compares the ported network with the published file on all its outputs, and `served`
-this file with the ported network, both in float64, where only a real difference shows. `batch`
-compares a batch with its pictures run one by one. The two `float32` figures hold what different
-runtimes round differently.
+{explained}
 """

@@ -1,6 +1,7 @@
 """Evaluate: a model and a folder of pictures with their truths become a table of figures.
 
-    python -m model_export evaluate --model u2netp --data DIR [--matting none fast …] [--json FILE]
+    python -m model_export evaluate --model u2netp --data DIR [--matting none fast …] [--json FILE] [--report
+    DIR]
 
 Every picture is carried through the service's own journey, once for each matting path, and its answer is
 compared with its truth. Where the truths are masks, the answers are those of ``/v1/mask``; where they are
@@ -11,6 +12,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +24,8 @@ from app.errors import CutoutError, InvalidOption
 from app.options import CutoutOptions, MaskOptions, parse_options
 from model_export.answers import Journey, Judged, open_journey
 from model_export.errors import CommandFailed
+from model_export.metrics import Curves
+from model_export.report import CURVES, Gallery, write_report
 from model_export.samples import Sample, SampleSet, SamplesInvalid, find_samples, read_grey
 
 ANSWERS: Mapping[str, type[MaskOptions] | type[CutoutOptions]] = {
@@ -47,6 +51,18 @@ class Judge(Protocol):
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the set, by region and name."""
         ...
+
+    def curve(self) -> Curves | None:
+        """Return precision and recall of the set, if they are among what is judged."""
+        ...
+
+
+@dataclass(slots=True)
+class Witness:
+    """What a report shows of one path beside its figures."""
+
+    gallery: Gallery | None
+    curve: Curves | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,7 @@ def run(asked: argparse.Namespace) -> Evaluation:
     found = find_samples(asked.data)
     answer = asked.answer or ANSWER_OF[found.kind]
     paths = {matting: parse_path(answer, matting, dict(asked.option)) for matting in asked.matting}
+    witnesses = {matting: Witness(Gallery() if asked.report else None) for matting in asked.matting}
     with open_journey(asked.model, asked.models_dir) as journey:
         evaluation = Evaluation(
             model=journey.manifest.name,
@@ -95,11 +112,17 @@ def run(asked: argparse.Namespace) -> Evaluation:
             pictures=len(found.samples),
             answer=answer,
             options=dict(asked.option),
-            rows=[row for matting, path in paths.items() for row in judge(journey, found, matting, path)],
+            rows=[
+                row
+                for matting, path in paths.items()
+                for row in judge(journey, found, matting, path, witnesses[matting])
+            ],
         )
     if asked.json is not None:
         text = json.dumps(asdict(evaluation), indent=2, ensure_ascii=False)
         asked.json.write_text(text + "\n", encoding="utf-8")
+    if asked.report is not None:
+        _report(asked.report, evaluation, witnesses)
     return evaluation
 
 
@@ -116,16 +139,25 @@ def parse_path(answer: str, matting: str, options: Mapping[str, str]) -> MaskOpt
 
 
 def judge(
-    journey: Journey, found: SampleSet, matting: str, options: MaskOptions | CutoutOptions
+    journey: Journey,
+    found: SampleSet,
+    matting: str,
+    options: MaskOptions | CutoutOptions,
+    witness: "Witness | None" = None,
 ) -> list[Row]:
     """Carry every picture along one path and return a row for each region."""
     judge_ = _judge_of(found.kind)
+    witness = witness or Witness(None)
     empty = 0
     progress = track(found.samples, f"{journey.manifest.name}, {matting}", console=Console(stderr=True))
     for sample in progress:
         judged = _judged(journey, sample, options)
         empty += judged.is_empty
-        judge_.see(judged.grey, *_truth_of(sample, judged.grey.shape))
+        truth, trimap = _truth_of(sample, judged.grey.shape)
+        judge_.see(judged.grey, truth, trimap)
+        if witness.gallery is not None:
+            witness.gallery.see(sample.picture, judged.grey, truth)
+    witness.curve = judge_.curve()
     return [Row(matting, region, empty, figures) for region, figures in judge_.figures().items()]
 
 
@@ -149,6 +181,31 @@ def table(evaluation: Evaluation) -> list[str]:
 def shown(figure: float) -> str:
     """Return a figure as text: four decimals of a part of 1, two of what is larger."""
     return f"{figure:.4f}" if figure <= 1 else f"{figure:.2f}"
+
+
+def _report(folder: Path, evaluation: Evaluation, witnesses: Mapping[str, Witness]) -> None:
+    names = list(evaluation.rows[0].figures)
+    curves = {
+        f"{evaluation.model}, {matting}": each.curve
+        for matting, each in witnesses.items()
+        if each.curve is not None
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    if curves:
+        from model_export.curves import plot_precision_recall
+
+        plot_precision_recall(curves, folder / CURVES)
+    write_report(
+        folder,
+        title=table(evaluation)[0],
+        header=("matting", "region", *names, "empty"),
+        rows=[
+            (row.matting, row.region, *(shown(row.figures[name]) for name in names), str(row.empty))
+            for row in evaluation.rows
+        ],
+        galleries={matting: each.gallery for matting, each in witnesses.items() if each.gallery is not None},
+        has_curves=bool(curves),
+    )
 
 
 def _judge_of(kind: str) -> Judge:

@@ -24,6 +24,7 @@ from app.engine.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, WeightsOrig
 from app.weights.fetch import WEIGHTS_FOLDER, PublishedWeights, fetch_weights, published
 from model_export.architectures import ARCHITECTURES
 from model_export.card import CARD_FILE, write_card
+from model_export.cost import count_parameters
 from model_export.parity import Parity, measure_parity
 from model_export.pictures import synthetic_pictures
 from model_export.port import port
@@ -33,6 +34,7 @@ from model_export.weights import read_convolutions
 
 INPUT_SIZE_PX = 320  # at which the authors trained and test
 OPSET = 18
+OUTPUT_MEANING = "raw sigmoid saliency in [0, 1], no min-max stretch"
 INPUT_NAME = "network_input"
 OUTPUT_NAME = "saliency"
 BATCH_AXIS = "batch"
@@ -64,16 +66,16 @@ def export(
         name, models_dir / WEIGHTS_FOLDER, local=local_weights, show_progress=show_progress
     )
     console.print(f"✓ weights: {weights_path}")
-    with _step(console, "port into PyTorch"):
+    with step(console, "port into PyTorch"):
         network = port(ARCHITECTURES[name](), read_convolutions(weights_path))
-    with _step(console, "export to ONNX"):
+    with step(console, "export to ONNX"):
         model_bytes = export_served(network, graph_name=name)
-    with _step(console, "parity with the published file"):
+    with step(console, "parity with the published file"):
         pictures = synthetic_pictures(INPUT_SIZE_PX)[:3]  # black rounds nothing
         parity = measure_parity(network, served=model_bytes, published=weights_path, pictures=pictures)
         parity.require()
     manifest = _manifest(weights, network, model_bytes, parity)
-    _put_in_place(manifest, model_bytes, models_dir)
+    put_in_place(manifest, model_bytes, models_dir)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
     return manifest
 
@@ -108,11 +110,6 @@ def export_served(network: nn.Module, *, graph_name: str, size_px: int = INPUT_S
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Return how many numbers of a network are learned."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def _manifest(weights: PublishedWeights, network: nn.Module, model_bytes: bytes, parity: Parity) -> Manifest:
     return Manifest(
         name=weights.name,
@@ -121,7 +118,7 @@ def _manifest(weights: PublishedWeights, network: nn.Module, model_bytes: bytes,
         size_bytes=len(model_bytes),
         opset=OPSET,
         input_size_px=INPUT_SIZE_PX,
-        output="raw sigmoid saliency in [0, 1], no min-max stretch",
+        output=OUTPUT_MEANING,
         precision="float32",
         parameters=count_parameters(network),
         weights=WeightsOrigin(
@@ -131,7 +128,8 @@ def _manifest(weights: PublishedWeights, network: nn.Module, model_bytes: bytes,
     )
 
 
-def _put_in_place(manifest: Manifest, model_bytes: bytes, models_dir: Path) -> None:
+def put_in_place(manifest: Manifest, model_bytes: bytes, models_dir: Path) -> None:
+    """Write a model, its card and its manifest, the manifest last."""
     folder = models_dir / manifest.name
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models_dir, prefix=f".{manifest.name}-") as staging:
@@ -144,7 +142,8 @@ def _put_in_place(manifest: Manifest, model_bytes: bytes, models_dir: Path) -> N
 
 
 @contextmanager
-def _step(console: Console, title: str) -> Iterator[None]:
+def step(console: Console, title: str) -> Iterator[None]:
+    """Show what is being done, and how long it took."""
     started_s = time.monotonic()
     with console.status(f"{title} …"):
         yield

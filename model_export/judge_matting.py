@@ -46,6 +46,9 @@ class MattingJudge:
             figures = [metric(alpha, truth, region) for metric in METRICS.values()]
             self._seen.setdefault(name, []).append(figures)
 
+    def curve(self) -> None:
+        """Return nothing: mattes are no yes or no."""
+
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the means over the pictures, by region and name; all are best at 0."""
         return {

@@ -41,6 +41,11 @@ class SaliencyJudge:
         self._curves.append(precision_and_recall(saliency, is_subject))
         self._boundary.append(relaxed_boundary_f(saliency, is_subject))
 
+    def curve(self) -> Curves:
+        """Return precision and recall at the thresholds 0 to 255, averaged over the set."""
+        precision, recall = np.mean(self._curves, axis=0)
+        return precision, recall
+
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the whole set, by region and name; all but MAE are best at 1."""
         f = self._f.get_results()["f"]

@@ -30,6 +30,7 @@ from model_export.port import with_identity_norms
 from model_export.served import IMAGENET_MEAN, IMAGENET_STD, ServedGraph
 
 LIMIT = 1e-5
+TRAINED_LIMIT = 1e-4
 FLOAT32_LIMIT = 5e-4  # an eighth of an 8-bit step
 
 
@@ -101,6 +102,37 @@ def measure_parity(
         published_float32=_compare_published_float32(network, authors, pictures),
         served_float32=max_abs([_saliency(network, pictures)], [singly]),
     )
+
+
+def measure_trained_parity(
+    network: nn.Module, *, served: bytes, pictures: NDArray[np.uint8]
+) -> dict[str, float]:
+    """Compare a trained network with its served graph, which has folded the normalisations in.
+
+    Folding rounds every weight anew, so that there is nothing more to be seen in float64 than in float32.
+
+    Args:
+        network: In evaluation mode.
+        served: The served model, as it will be on disk.
+        pictures: (N, S, S, 3) uint8 RGB at its size.
+
+    Returns:
+        The figures under the names they have in a manifest.
+
+    Raises:
+        ParityFailed: One is above its limit, or is not a number.
+    """
+    session = _session(served)
+    singly = np.concatenate([_run(session, picture[None])[0] for picture in pictures])
+    figures = {
+        "parity_batch_max_abs": max_abs(_run(session, pictures[::-1]), [singly[::-1]]),
+        "parity_served_float32_max_abs": max_abs([_saliency(network, pictures)], [singly]),
+    }
+    limits = {"parity_batch_max_abs": LIMIT, "parity_served_float32_max_abs": TRAINED_LIMIT}
+    failed = [f"{name} is {figure:.3g}" for name, figure in figures.items() if not figure <= limits[name]]
+    if failed:
+        raise ParityFailed(f"Parity does not hold: {'; '.join(failed)}. Nothing was exported.")
+    return figures
 
 
 def compare_published(exact: nn.Module, published: ExactModel, pictures: NDArray[np.uint8]) -> float:

@@ -31,10 +31,20 @@ class ServedGraph(nn.Module):
     def forward(self, network_input: Tensor) -> Tensor:
         """Return the raw saliency, float32 (N, S, S) in [0, 1], of uint8 (N, S, S, 3) RGB."""
         rgb = network_input.to(self.mean.dtype)  # float32; float64 once the module has been made so
-        brightest = torch.amax(rgb, dim=(1, 2, 3), keepdim=True)  # (N, S, S, 3) -> (N, 1, 1, 1)
-        # An all-black picture has the maximum 0; any divisor from 0 to 1 leaves it black.
-        relative = rgb / torch.clamp(brightest, min=1.0)
-        normalised = (relative - self.mean) / self.std
+        normalised = normalise(rgb, self.mean, self.std)
         channels_first = normalised.permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
         fused = self.network(channels_first)[0]  # (N, 3, S, S) -> (N, 1, S, S)
         return torch.sigmoid(fused).squeeze(1)  # (N, 1, S, S) -> (N, S, S)
+
+
+def normalise(rgb: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Divide each picture by its own maximum and take out mean and standard deviation.
+
+    Args:
+        rgb: (N, S, S, 3) float of 0 to 255.
+        mean: (3,), of pictures in [0, 1].
+        std: (3,).
+    """
+    brightest = torch.amax(rgb, dim=(1, 2, 3), keepdim=True)  # (N, S, S, 3) -> (N, 1, 1, 1)
+    # An all-black picture has the maximum 0; any divisor from 0 to 1 leaves it black.
+    return (rgb / torch.clamp(brightest, min=1.0) - mean) / std

@@ -202,9 +202,11 @@ def test_a_model_with_one_changed_byte_is_not_measured(
     assert "is not the file its manifest names" in capsys.readouterr().err
 
 
-def test_an_unknown_name_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "u3net"]) == 1
+    assert "u2net" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
-        main(["export", "u3net"])
+        main(["parity", "u3net"])
 
     assert caught.value.code == 2
     assert "u2net" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import torch
 
 from model_export.architectures import ARCHITECTURES
 from model_export.architectures.u2net import RSU, ConvBnRelu
-from model_export.export import count_parameters
+from model_export.cost import count_parameters
 
 pytestmark = pytest.mark.torch
 

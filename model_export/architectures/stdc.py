@@ -1,0 +1,173 @@
+"""STDC-Seg: short-term dense concatenation, two branches of context, and details learned on the side.
+
+A block halves its channels layer by layer and concatenates them all, so that its output sees several
+scales. Of the network as published, the auxiliary heads and the detail head exist in training alone.
+
+References:
+    Fan et al., "Rethinking BiSeNet for Real-time Semantic Segmentation", CVPR 2021, arXiv:2104.13188.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_export.architectures.layers import ConvNormRelu, resize, size_of
+
+BLOCKS_OF_STDC1 = (2, 2, 2)  # STDC813: blocks in stages 3, 4 and 5
+BLOCKS_OF_STDC2 = (4, 5, 3)  # STDC1446
+STAGE_CH = (256, 512, 1024)
+CONTEXT_CH = 128
+FUSED_CH = 256
+SIDE_CH = 64
+
+
+def stdc1() -> nn.Module:
+    """Build STDC1-Seg: 8.27 million parameters at inference, 8.28 with the paper's 19 classes."""
+    return STDCSeg(BLOCKS_OF_STDC1)
+
+
+def stdc2() -> nn.Module:
+    """Build STDC2-Seg: 12.30 million parameters at inference, 12.31 with the paper's 19 classes."""
+    return STDCSeg(BLOCKS_OF_STDC2)
+
+
+class STDCSeg(nn.Module):
+    """The segmentation network.
+
+    Args:
+        blocks: STDC modules in stages 3, 4 and 5.
+        classes: Score maps; 1 to be served.
+    """
+
+    def __init__(self, blocks: Sequence[int], *, classes: int = 1) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvNormRelu(3, 32, stride=2), ConvNormRelu(32, 64, stride=2))
+        channels = (64, *STAGE_CH)
+        self.stages = nn.ModuleList(
+            _stage(in_ch, out_ch, count)
+            for in_ch, out_ch, count in zip(channels, STAGE_CH, blocks, strict=False)
+        )
+        self.whole = ConvNormRelu(STAGE_CH[2], CONTEXT_CH, kernel=1)
+        self.attend32, self.attend16 = (
+            AttentionRefinement(STAGE_CH[2], CONTEXT_CH),
+            AttentionRefinement(STAGE_CH[1], CONTEXT_CH),
+        )
+        self.smooth32, self.smooth16 = (
+            ConvNormRelu(CONTEXT_CH, CONTEXT_CH),
+            ConvNormRelu(CONTEXT_CH, CONTEXT_CH),
+        )
+        self.fuse = FeatureFusion(STAGE_CH[0] + CONTEXT_CH, FUSED_CH)
+        self.head = _head(FUSED_CH, FUSED_CH, classes)
+        self.training_heads = nn.ModuleDict(
+            {
+                "context8": _head(CONTEXT_CH, SIDE_CH, classes),
+                "context16": _head(CONTEXT_CH, SIDE_CH, classes),
+                "detail": _head(STAGE_CH[0], SIDE_CH, 1),
+            }
+        )
+
+    def forward(self, normalised: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits to serve; in training also those of the context at 1/8 and 1/16, and of details.
+
+        Args:
+            normalised: (N, 3, H, W) float32, mean and standard deviation taken out. In training N is at
+                least 2, since the global context is normalised over the batch alone.
+
+        Returns:
+            One (N, 1, H, W) float32, or four.
+        """
+        size = size_of(normalised)
+        stage3 = self.stages[0](self.stem(normalised))  # -> (N, 256, H/8, W/8)
+        stage4 = self.stages[1](stage3)  # -> (N, 512, H/16, W/16)
+        stage5 = self.stages[2](stage4)  # -> (N, 1024, H/32, W/32)
+        whole = self.whole(stage5.mean(dim=(2, 3), keepdim=True))  # (N, 128, 1, 1), added everywhere
+        context16 = self.smooth32(_nearest(self.attend32(stage5) + whole, size_of(stage4)))
+        context8 = self.smooth16(_nearest(self.attend16(stage4) + context16, size_of(stage3)))
+        logits = [self.head(self.fuse(stage3, context8))]
+        if self.training:
+            sides = {"context8": context8, "context16": context16, "detail": stage3}
+            logits += [self.training_heads[name](features) for name, features in sides.items()]
+        return tuple(resize(each, size, align_corners=True) for each in logits)
+
+
+class ShortTermDenseConcat(nn.Module):
+    """STDC module: 1×1 to N/2, then 3×3 to N/4, N/8 and N/8; the output is all four, N channels.
+
+    With stride 2, a depthwise convolution without ReLU halves what the later layers see, and an average
+    halves the first layer's own part of the output.
+    """
+
+    def __init__(self, in_ch: int, out_ch: int, *, stride: int) -> None:
+        super().__init__()
+        half, quarter, eighth = out_ch // 2, out_ch // 4, out_ch // 8
+        self.first = ConvNormRelu(in_ch, half, kernel=1)
+        self.rest = nn.ModuleList(
+            (ConvNormRelu(half, quarter), ConvNormRelu(quarter, eighth), ConvNormRelu(eighth, eighth))
+        )
+        self.shrink: nn.Module | None = None
+        if stride == 2:
+            self.shrink = nn.Sequential(
+                nn.Conv2d(half, half, 3, stride=2, padding=1, groups=half, bias=False), nn.BatchNorm2d(half)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, out_ch, H/stride, W/stride), rounded up."""
+        first = self.first(features)
+        deeper = first
+        if self.shrink is not None:
+            deeper = self.shrink(first)
+            first = functional.avg_pool2d(first, kernel_size=3, stride=2, padding=1)
+        parts = [first]
+        for layer in self.rest:
+            deeper = layer(deeper)
+            parts.append(deeper)
+        return torch.cat(parts, dim=1)
+
+
+class AttentionRefinement(nn.Module):
+    """ARM: a 3×3 convolution whose channels are weighed by what the whole picture says of them."""
+
+    def __init__(self, in_ch: int, out_ch: int) -> None:
+        super().__init__()
+        self.conv = ConvNormRelu(in_ch, out_ch)
+        self.weigh = nn.Sequential(nn.Conv2d(out_ch, out_ch, 1, bias=False), nn.BatchNorm2d(out_ch))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, out_ch, H, W) of (N, in_ch, H, W)."""
+        refined = self.conv(features)
+        return refined * torch.sigmoid(self.weigh(refined.mean(dim=(2, 3), keepdim=True)))
+
+
+class FeatureFusion(nn.Module):
+    """FFM: details and context are concatenated, and their channels weighed; ``f · a + f``."""
+
+    def __init__(self, in_ch: int, out_ch: int) -> None:
+        super().__init__()
+        self.join = ConvNormRelu(in_ch, out_ch, kernel=1)
+        self.weigh = nn.Sequential(
+            nn.Conv2d(out_ch, out_ch // 4, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_ch // 4, out_ch, 1, bias=False),
+        )
+
+    def forward(self, details: Tensor, context: Tensor) -> Tensor:
+        """Return (N, out_ch, H, W) of two maps of the same size."""
+        joined = self.join(torch.cat((details, context), dim=1))
+        return joined * torch.sigmoid(self.weigh(joined.mean(dim=(2, 3), keepdim=True))) + joined
+
+
+def _stage(in_ch: int, out_ch: int, count: int) -> nn.Sequential:
+    return nn.Sequential(
+        ShortTermDenseConcat(in_ch, out_ch, stride=2),
+        *(ShortTermDenseConcat(out_ch, out_ch, stride=1) for _ in range(count - 1)),
+    )
+
+
+def _head(in_ch: int, mid_ch: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(ConvNormRelu(in_ch, mid_ch), nn.Conv2d(mid_ch, classes, 1, bias=False))
+
+
+def _nearest(features: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(features, size=size, mode="nearest")

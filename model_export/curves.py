@@ -1,0 +1,49 @@
+"""Curves: rows of figures become pictures of lines."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+
+def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw loss, MAE and maxF over epochs into a PNG.
+
+    Args:
+        rows: One an epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``.
+        path: Where to.
+    """
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axes, (name, title) in zip(
+        figure.subplots(1, 3),
+        (("loss", "loss on what is learned"), ("mae", "MAE, held out"), ("max_f", "maxF, held out")),
+        strict=True,
+    ):
+        axes.plot(epochs, [row[name] for row in rows], marker="." if len(rows) < 60 else "")
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100)
+
+
+def plot_precision_recall(
+    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], path: Path
+) -> None:
+    """Draw precision over recall into a PNG, a line a name.
+
+    Args:
+        curves: Precision and recall at the thresholds 0 to 255, averaged over a set, (256,) each.
+        path: Where to.
+    """
+    figure = Figure(figsize=(5, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for name, (precision, recall) in curves.items():
+        axes.plot(recall, precision, label=name)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=100)
