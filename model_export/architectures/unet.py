@@ -70,11 +70,7 @@ class ValidUNet(nn.Module):
     def forward(self, normalised: Tensor) -> tuple[Tensor]:
         """Return the logits, one (N, 1, H, W), of (N, 3, H, W) float32; H and W are at least 109."""
         height, width = normalised.shape[-2:]
-        beyond = tuple(_legal_output(side) - side for side in (height, width))
-        mirrored = functional.pad(
-            normalised, (MARGIN_PX, MARGIN_PX + beyond[1], MARGIN_PX, MARGIN_PX + beyond[0]), mode="reflect"
-        )
-        return (self.valid(mirrored)[:, :, :height, :width],)
+        return (self.valid(_mirrored(normalised))[:, :, :height, :width],)
 
     def valid(self, mirrored: Tensor) -> Tensor:
         """Return the logits (N, 1, H - 184, W - 184) of (N, 3, H, W), H and W of 188 + 16 k."""
@@ -85,8 +81,9 @@ class ValidUNet(nn.Module):
 def overlap_tile(network: ValidUNet, normalised: Tensor, *, tile_px: int = 388) -> Tensor:
     """Segment a picture of any size tile by tile, with the result of one large run.
 
-    Each tile is computed from itself and the 92 pixels around it, mirrored at the picture's border; the last
-    tiles are moved back so that they end with the picture.
+    Each tile is computed from itself and the 92 pixels around it, mirrored at the picture's border. Tiles
+    begin 16 k pixels apart, as poolings have to fall where they would in the large run; so they overlap by 4,
+    and the last ones by more, since they end with the picture.
 
     Args:
         network: In evaluation mode.
@@ -102,16 +99,13 @@ def overlap_tile(network: ValidUNet, normalised: Tensor, *, tile_px: int = 388) 
     if tile_px < LEAST_OUTPUT_PX or (tile_px - LEAST_OUTPUT_PX) % STEP_PX:
         raise ValueError(f"A tile has 4 + 16 k pixels a side, not {tile_px}.")
     height, width = normalised.shape[-2:]
-    beyond = tuple(max(_legal_output(side), tile_px) - side for side in (height, width))
-    mirrored = functional.pad(
-        normalised, (MARGIN_PX, MARGIN_PX + beyond[1], MARGIN_PX, MARGIN_PX + beyond[0]), mode="reflect"
-    )
-    whole = normalised.new_empty(normalised.shape[0], 1, height + beyond[0], width + beyond[1])
-    reach = tile_px + 2 * MARGIN_PX
-    for top in _starts(whole.shape[2], tile_px):
-        for left in _starts(whole.shape[3], tile_px):
-            tile = network.valid(mirrored[:, :, top : top + reach, left : left + reach])
-            whole[:, :, top : top + tile_px, left : left + tile_px] = tile
+    mirrored = _mirrored(normalised)
+    legal_height, legal_width = (side - 2 * MARGIN_PX for side in mirrored.shape[-2:])
+    whole = normalised.new_empty(normalised.shape[0], 1, legal_height, legal_width)
+    for top, bottom in _tiles(legal_height, tile_px):
+        for left, right in _tiles(legal_width, tile_px):
+            seen = mirrored[:, :, top : bottom + 2 * MARGIN_PX, left : right + 2 * MARGIN_PX]
+            whole[:, :, top:bottom, left:right] = network.valid(seen)
     return whole[:, :, :height, :width]
 
 
@@ -163,5 +157,18 @@ def _legal_output(side_px: int) -> int:
     return LEAST_OUTPUT_PX + STEP_PX * math.ceil(max(0, side_px - LEAST_OUTPUT_PX) / STEP_PX)
 
 
-def _starts(side_px: int, tile_px: int) -> list[int]:
-    return [min(start, side_px - tile_px) for start in range(0, side_px, tile_px)]
+def _mirrored(normalised: Tensor) -> Tensor:
+    """Mirror a picture by what the network takes, and at the right and below up to a legal size."""
+    right, bottom = (
+        MARGIN_PX + _legal_output(side) - side for side in (normalised.shape[-1], normalised.shape[-2])
+    )
+    return functional.pad(normalised, (MARGIN_PX, right, MARGIN_PX, bottom), mode="reflect")
+
+
+def _tiles(side_px: int, tile_px: int) -> list[tuple[int, int]]:
+    """Return where tiles begin and end along a side."""
+    if side_px <= tile_px:
+        return [(0, side_px)]
+    step = max(STEP_PX, tile_px - LEAST_OUTPUT_PX)
+    starts = [*range(0, side_px - tile_px, step), side_px - tile_px]
+    return [(start, start + tile_px) for start in starts]

@@ -1,0 +1,294 @@
+"""Every architecture: what all of them keep to, what their papers' tables say, and what is each one's own."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_export.architectures import ARCHITECTURES
+from model_export.architectures.fcn import FCN, Bilinear
+from model_export.architectures.stdc import ShortTermDenseConcat, STDCSeg
+from model_export.architectures.unet import ValidUNet, overlap_tile
+from model_export.architectures.unetpp import UNetPlusPlus
+from model_export.cost import count_macs, count_parameters
+from model_export.export import export_served
+from model_export.parity import measure_trained_parity
+from model_export.pictures import synthetic_pictures
+
+pytestmark = pytest.mark.torch
+
+
+class Contract:
+    """What every network keeps to; a subclass says which one, and the sizes that it is tried at."""
+
+    build: Callable[[], nn.Module]
+    maps = (1, 1)  # in evaluation and in training
+    size_px = 64
+    odd = (45, 71)
+
+    def network(self) -> nn.Module:
+        torch.manual_seed(1)
+        network = type(self).build().eval()
+        for layer in network.modules():  # statistics like those of a trained network: not 0 and 1
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 1.5)
+        return network
+
+    def pictures(self, count: int = 2, size: tuple[int, int] | None = None) -> Tensor:
+        return torch.randn(count, 3, *(size or (self.size_px, self.size_px)), generator=torch.manual_seed(2))
+
+    def test_maps_have_the_size_of_the_picture_even_an_odd_one(self) -> None:
+        network = self.network()
+        for size in ((self.size_px, self.size_px), self.odd):
+            with torch.inference_mode():
+                maps = network(self.pictures(1, size))
+            assert [tuple(each.shape) for each in maps] == [(1, 1, *size)] * self.maps[0]
+            assert all(each.isfinite().all() for each in maps)
+
+    def test_every_parameter_that_learns_has_a_gradient(self) -> None:
+        network = self.network().train()
+        maps = network(self.pictures())
+        assert len(maps) == self.maps[1]
+        sum(each.square().mean() for each in maps).backward()
+
+        assert [name for name, each in network.named_parameters() if each.grad is None] == []
+
+    def test_saved_and_loaded_it_answers_the_same(self, tmp_path: Path) -> None:
+        network, again = self.network(), type(self).build().eval()
+        save_file({name: each.contiguous() for name, each in network.state_dict().items()}, tmp_path / "w")
+        again.load_state_dict(load_file(tmp_path / "w"))
+
+        with torch.inference_mode():
+            assert torch.equal(network(self.pictures())[0], again(self.pictures())[0])
+
+    def test_a_batch_gives_what_its_pictures_give_alone(self) -> None:
+        network, pictures = self.network(), self.pictures(3)
+        with torch.inference_mode():
+            together = network(pictures)[0]
+            alone = torch.cat([network(picture[None])[0] for picture in pictures])
+
+        assert torch.allclose(together, alone, atol=1e-5)
+
+    def test_exported_it_answers_as_in_pytorch(self) -> None:
+        network = self.network()
+        served = export_served(network, graph_name="tiny", size_px=self.size_px)
+        figures = measure_trained_parity(network, served=served, pictures=synthetic_pictures(self.size_px))
+
+        assert max(figures.values()) <= 1e-4
+
+
+class TestU2NetP(Contract):
+    build = staticmethod(ARCHITECTURES["u2netp"])
+    maps = (7, 7)
+
+
+class TestFCN8s(Contract):
+    """With narrow classifying layers: 4096 channels would take half a gigabyte."""
+
+    build = staticmethod(lambda: FCN(8, width=32))
+
+
+class TestFCN16s(Contract):
+    build = staticmethod(lambda: FCN(16, width=32))
+
+
+class TestFCN32s(Contract):
+    build = staticmethod(lambda: FCN(32, width=32, batch_norm=True))
+
+
+class TestUNet(Contract):
+    build = staticmethod(ARCHITECTURES["unet_bn"])
+    size_px = 32
+
+
+class TestValidUNet(Contract):
+    build = staticmethod(ARCHITECTURES["unet_valid"])
+    size_px, odd = 112, (109, 131)
+
+
+class TestUNetPlusPlus(Contract):
+    build = staticmethod(ARCHITECTURES["unetpp"])
+    maps = (4, 4)
+
+
+class TestUNetPlusPlusL2(Contract):
+    build = staticmethod(lambda: UNetPlusPlus(depth=2, batch_norm=True))
+    maps = (2, 2)
+
+
+class TestSTDC1(Contract):
+    build = staticmethod(ARCHITECTURES["stdc1"])
+    maps = (1, 4)
+
+
+class TestSTDC2(Contract):
+    build = staticmethod(ARCHITECTURES["stdc2"])
+    maps = (1, 4)
+
+
+def on_paper(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.device("meta"):
+        return build()
+
+
+@pytest.mark.parametrize(
+    ("build", "millions", "giga", "size_px"),
+    [
+        (ARCHITECTURES["u2net"], 44.01, 58.60, 320),
+        (ARCHITECTURES["u2net"], 44.01, 47.46, 288),
+        (ARCHITECTURES["u2netp"], 1.13, 19.76, 320),
+        (ARCHITECTURES["u2netp"], 1.13, 16.00, 288),
+        (ARCHITECTURES["fcn8s"], 134.27, 97.2, 320),
+        (ARCHITECTURES["unet"], 31.03, 75.3, 320),
+        (ARCHITECTURES["unetpp"], 9.04, 46.5, 320),
+        (ARCHITECTURES["unetpp_bn"], 9.05, 46.5, 320),
+        (ARCHITECTURES["unetpp_l1"], 0.10, 5.5, 320),
+        (ARCHITECTURES["unetpp_l2"], 0.51, 13.9, 320),
+        (ARCHITECTURES["unetpp_l3"], 2.21, 27.3, 320),
+        (lambda: STDCSeg((2, 2, 2), classes=19), 8.28, 3.29, 320),
+        (lambda: STDCSeg((4, 5, 3), classes=19), 12.31, 4.58, 320),
+    ],
+)
+def test_parameters_and_multiplications_are_those_of_the_tables(
+    build: Callable[[], nn.Module], millions: float, giga: float, size_px: int
+) -> None:
+    network = on_paper(build)
+
+    assert count_parameters(network) / 1e6 == pytest.approx(millions, abs=0.0051)
+    assert count_macs(network, size_px) / 1e9 == pytest.approx(giga, abs=0.06)
+
+
+def test_multiplications_are_counted_as_by_hand() -> None:
+    network = on_paper(lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)))
+
+    assert count_macs(network, 10) == 100 * (3 * 9 * 8 + 8 * 2)
+
+
+@pytest.mark.parametrize(("stride", "millions"), [(32, 136.2), (16, 134.8), (8, 134.5)])
+def test_fcn_over_the_papers_classes_has_as_many_with_its_fixed_kernels(stride: int, millions: float) -> None:
+    """The authors' files hold upsampling kernels from each class to each, of which only 21 are not zero."""
+    network = on_paper(lambda: FCN(stride, classes=21))  # type: ignore[arg-type]
+    used = {32: ("enlarge",), 16: ("double32", "enlarge"), 8: ("double32", "double16", "enlarge")}[stride]
+    fixed = sum(21 * 21 * getattr(network, name).weight.shape[-1] ** 2 for name in used)
+
+    assert (count_parameters(network) + fixed) / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+def test_fcn_s_upsampling_is_bilinear() -> None:
+    """Away from the border it is what interpolation gives."""
+    scores = torch.rand(1, 2, 9, 11)
+    larger = Bilinear(2, 8)(scores)
+    expected = functional.interpolate(scores, scale_factor=8, mode="bilinear", align_corners=False)
+
+    assert torch.allclose(larger[:, :, 12:-12, 12:-12], expected[:, :, 8:-8, 8:-8], atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_fcn_s_map_lies_over_the_picture(stride: int) -> None:
+    """A network whose scores are the mean brightness answers a bright spot where it is, not shifted."""
+    network = FCN(stride, width=1).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.fill_(1 / layer.weight[0].numel())
+                layer.bias.zero_()
+        picture = torch.zeros(1, 3, 224, 288)
+        picture[:, :, 96:128, 160:192] = 1
+        answer = network(picture)[0][0, 0]
+        rows, columns = (torch.arange(side, dtype=torch.float32) for side in answer.shape)
+        answer = answer - answer.min()
+        centre = (answer.sum(1) @ rows / answer.sum(), answer.sum(0) @ columns / answer.sum())
+
+    assert abs(float(centre[0]) - 111.5) < 12
+    assert abs(float(centre[1]) - 175.5) < 12
+
+
+@pytest.mark.parametrize(("side", "expected"), [(188, 4), (252, 68), (316, 132), (508, 324), (572, 388)])
+def test_the_valid_u_net_takes_184_pixels(side: int, expected: int) -> None:
+    network = on_paper(ValidUNet)
+
+    assert network.valid(torch.empty(1, 3, side, side, device="meta")).shape[-1] == expected
+
+
+def test_the_valid_u_net_has_23_convolutions_and_costs_what_the_table_says() -> None:
+    network = on_paper(ValidUNet)
+    convolutions = [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
+
+    assert len(convolutions) == 23
+    # 572 pixels of input are 388 of output.
+    assert count_macs(network, 388) / 1e9 == pytest.approx(150.4, abs=0.5)
+
+
+@pytest.mark.parametrize(("size", "tile_px"), [((120, 150), 68), ((109, 260), 132), ((130, 130), 180)])
+def test_tiles_give_exactly_what_one_large_run_gives(size: tuple[int, int], tile_px: int) -> None:
+    """In float64 the same sums come out alike but for the last bits, whatever the size of the run."""
+    torch.manual_seed(3)
+    network = ValidUNet().eval().double()
+    picture = torch.randn(1, 3, *size, dtype=torch.float64)
+    with torch.inference_mode():
+        large, tiled = network(picture)[0], overlap_tile(network, picture, tile_px=tile_px)
+
+    assert float((large - tiled).abs().max()) <= 1e-12
+
+
+def test_a_tile_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="4 \\+ 16 k"):
+        overlap_tile(ValidUNet(), torch.zeros(1, 3, 120, 120), tile_px=101)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_pruned_at_l_a_u_net_plus_plus_is_the_full_networks_head_l(depth: int) -> None:
+    torch.manual_seed(4)
+    network = UNetPlusPlus(batch_norm=True).eval()
+    picture = torch.randn(2, 3, 50, 38)
+    pruned = network.pruned(depth)
+    with torch.inference_mode():
+        whole = network(functional.pad(picture, (0, 10, 0, 14)))  # to 64 and 48: what the full depth pads to
+        head = whole[4 - depth]
+        answer = pruned(functional.pad(picture, (0, 10, 0, 14)))[0]
+
+    assert torch.equal(answer, head)
+    assert count_parameters(pruned) == count_parameters(UNetPlusPlus(depth=depth, batch_norm=True))
+    with pytest.raises(ValueError, match="heads"):
+        network.pruned(5)
+
+
+def test_stdc_runs_its_training_heads_in_training_alone() -> None:
+    network = ARCHITECTURES["stdc1"]().eval()
+    with torch.no_grad():
+        for parameter in network.training_heads.parameters():
+            parameter.fill_(float("nan"))
+
+        assert network(torch.randn(1, 3, 64, 64))[0].isfinite().all()
+
+
+def test_a_dense_block_concatenates_a_half_a_quarter_and_two_eighths() -> None:
+    block = ShortTermDenseConcat(8, 32, stride=2).eval()
+    features = torch.randn(1, 8, 9, 13)
+    with torch.inference_mode():
+        first = block.first(features)
+        joined = block(features)
+
+    assert tuple(joined.shape) == (1, 32, 5, 7)
+    assert torch.equal(joined[:, :16], functional.avg_pool2d(first, 3, 2, 1))
+    assert [layer[0].out_channels for layer in block.rest] == [8, 4, 4]
+    assert not any(isinstance(layer, nn.ReLU) for layer in block.shrink)
+
+
+def test_the_bytes_of_a_picture_decide_its_map_alone() -> None:
+    """Two runs of one network in one process agree to the bit."""
+    network = ARCHITECTURES["stdc1"]().eval()
+    with torch.inference_mode():
+        digests = {
+            hashlib.sha256(np.asarray(network(torch.ones(1, 3, 64, 64))[0]).tobytes()).hexdigest()
+            for _ in range(2)
+        }
+
+    assert len(digests) == 1
