@@ -108,7 +108,7 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     # Loop.
     judged = average if average is not None else network
     steps, began_s, spent_s = Steps(recipe, learned, device), time.monotonic(), run.progress.seconds
-    while not _is_over(run.progress, recipe, began_s, orders, console):
+    while not _is_over(run.progress, recipe, orders, console, spent_s=spent_s):
         loss, rate = _learn(fast, network, average, optimizer, steps, recipe, run.progress, console)
         mae, max_f = judge(judged, held_out, recipe, device)
         seconds = spent_s + time.monotonic() - began_s
@@ -145,13 +145,13 @@ def _learn(
     return float(np.mean(losses)), rate
 
 
-def _is_over(progress: Progress, recipe: Recipe, began_s: float, orders: Orders, console: Console) -> bool:
+def _is_over(progress: Progress, recipe: Recipe, orders: Orders, console: Console, *, spent_s: float) -> bool:
     if progress.epoch >= recipe.epochs:
         return True
     if recipe.patience and progress.epoch - progress.best_epoch >= recipe.patience:
         console.print(f"no better MAE for {recipe.patience} epochs")
         return True
-    if time.monotonic() - began_s >= 60 * orders.minutes:
+    if progress.seconds - spent_s > 60 * orders.minutes:
         console.print("the time is over")
         return True
     return False

@@ -1,0 +1,138 @@
+"""Datasets: what is read is what lies there, and what is wrong is named."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_export.datasets import load_dataset, read_split, split, write_split
+from model_export.samples import SamplesInvalid
+from tests.pictures import disc_alpha, photo
+
+pytestmark = pytest.mark.torch
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(photo(height, width, seed))
+
+
+def mask(height: int, width: int) -> Image.Image:
+    return Image.fromarray(((disc_alpha(height, width) >= 0.5) * 255).astype(np.uint8))
+
+
+def written(folder: Path, count: int = 3) -> Path:
+    """A folder in the layout of DUTS."""
+    for name in ("T-Image", "T-Mask"):
+        (folder / name).mkdir()
+    for number in range(count):
+        picture(60, 80 + number, number).save(folder / "T-Image" / f"p{number}.png")
+        mask(60, 80 + number).save(folder / "T-Mask" / f"p{number}.png")
+    return folder
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    return file.getvalue()
+
+
+def archived(folder: Path, *, teacher: tuple[str, ...] = ("p0", "p1")) -> Path:
+    for name, files in (
+        ("images", {f"p{n}.webp": encoded(picture(32, 32, n), "WEBP") for n in range(2)}),
+        ("masks", {f"p{n}.png": encoded(mask(32, 32).convert("1")) for n in range(2)}),
+        ("teacher", {f"{stem}.webp": encoded(mask(16, 16), "WEBP") for stem in teacher}),
+    ):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for path, data in files.items():
+                archive.writestr(path, data)
+    return folder
+
+
+def test_pictures_and_masks_are_squeezed_to_the_square(tmp_path: Path) -> None:
+    found = load_dataset(written(tmp_path), 32)
+
+    assert found.names == ("p0", "p1", "p2")
+    assert (found.pictures.shape, found.masks.shape) == ((3, 32, 32, 3), (3, 32, 32))
+    assert set(np.unique(found.masks)) == {0, 255}
+    assert np.mean(found.masks > 0) == pytest.approx(np.mean(np.asarray(mask(60, 80)) > 0), abs=0.02)
+
+
+def test_archives_are_read_with_their_teacher(tmp_path: Path) -> None:
+    found = load_dataset(archived(tmp_path), 32)
+
+    assert found.teacher is not None
+    assert found.teacher.shape == (2, 16, 16)
+    assert np.array_equal(found.pictures[1], np.asarray(picture(32, 32, 1)))
+    assert np.array_equal(found.masks[0], np.asarray(mask(32, 32)))
+
+
+def test_a_part_has_the_named_pictures_in_their_order(tmp_path: Path) -> None:
+    found = load_dataset(written(tmp_path), 32)
+    part = found.part(("p2", "p0"))
+
+    assert np.array_equal(part.pictures, found.pictures[[2, 0]])
+    with pytest.raises(SamplesInvalid, match="p9"):
+        found.part(("p9",))
+
+
+def test_a_split_divides_always_alike_and_is_kept_in_a_file(tmp_path: Path) -> None:
+    names = tuple(f"p{n}" for n in range(50))
+    learned, held_out = split(names, 10, seed=3)
+    write_split(tmp_path / "split.txt", held_out)
+
+    assert (len(learned), len(held_out)) == (40, 10)
+    assert set(learned) | set(held_out) == set(names)
+    assert split(names, 10, seed=3) == (learned, held_out) != split(names, 10, seed=4)
+    assert read_split(tmp_path / "split.txt") == held_out
+    with pytest.raises(SamplesInvalid, match="held out"):
+        split(names, 50, seed=0)
+
+
+def test_a_split_that_names_nothing_or_something_twice_is_refused(tmp_path: Path) -> None:
+    for text in ("", "p1\np2\np1\n"):
+        (tmp_path / "split.txt").write_text(text)
+        with pytest.raises(SamplesInvalid, match="twice"):
+            read_split(tmp_path / "split.txt")
+
+
+def test_a_missing_mask_is_named(tmp_path: Path) -> None:
+    (written(tmp_path) / "T-Mask" / "p1.png").unlink()
+    with pytest.raises(SamplesInvalid, match="p1"):
+        load_dataset(tmp_path, 32)
+
+
+def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
+    mask(61, 80).save(written(tmp_path) / "T-Mask" / "p0.png")
+    with pytest.raises(SamplesInvalid, match="p0: the picture is 80 × 60 px, its mask 80 × 61"):
+        load_dataset(tmp_path, 32)
+
+
+def test_an_empty_mask_is_named(tmp_path: Path) -> None:
+    Image.new("L", (82, 60)).save(written(tmp_path) / "T-Mask" / "p2.png")
+    with pytest.raises(SamplesInvalid, match="p2: the mask is empty"):
+        load_dataset(tmp_path, 32)
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    (written(tmp_path) / "T-Image" / "p2.png").write_bytes(b"junk")
+    with pytest.raises(SamplesInvalid, match="p2 cannot be read"):
+        load_dataset(tmp_path, 32)
+
+
+def test_archives_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SamplesInvalid, match="teacher"):
+        load_dataset(archived(tmp_path, teacher=("p0",)), 32)
+    (tmp_path / "masks.zip").write_bytes(b"junk")
+    with pytest.raises(SamplesInvalid, match="no"):
+        load_dataset(tmp_path, 32)
+
+
+def test_alpha_mattes_are_not_masks(tmp_path: Path) -> None:
+    for name in ("images", "alphas"):
+        (tmp_path / name).mkdir()
+        mask(20, 20).save(tmp_path / name / "p.png")
+    with pytest.raises(SamplesInvalid, match="mattes"):
+        load_dataset(tmp_path, 32)

@@ -1,0 +1,325 @@
+"""Training: a run goes on where it was killed, ends when it should, and its network is served."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from app.options import CutoutOptions, MaskOptions
+from model_export.__main__ import main
+from model_export.answers import open_journey
+from model_export.architectures import ARCHITECTURES
+from model_export.checkpoint import CheckpointInvalid, read_run, trained_network
+from model_export.finetune import hold_norms, published_network
+from model_export.recipe import Recipe, RecipeInvalid, parse_recipe, read_recipe
+from model_export.recipes import RECIPES
+from model_export.samples import SamplesInvalid
+from model_export.train import Orders, TrainingFailed, learning_rate, size_in, train
+from tests.pictures import disc_alpha, noise, photo
+
+pytestmark = pytest.mark.torch
+ROOT = Path(__file__).resolve().parents[2]
+QUIET = Console(quiet=True)
+SMALL: dict[str, object] = {
+    "architecture": "stdc1",
+    "loss": "stdc",
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "warm_up_steps": 2,
+    "size_px": 64,
+    "sizes_px": [32],
+    "batch": 4,
+    "epochs": 4,
+    "ema": 0.9,
+    "held_out": 2,
+    "augmentation": {"flip_horizontally": True, "scale": [0.8, 1.4], "elastic_px": 2, "colour": 0.2},
+}
+
+
+def small(**changes: object) -> Recipe:
+    return parse_recipe({**SMALL, **changes}, said_by="the test")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of a disc in front of clouds."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("T-Image", "T-Mask"):
+        (folder / name).mkdir()
+    for number in range(10):
+        alpha = disc_alpha(64, 64, centre=(0.35 + 0.03 * number, 0.65 - 0.03 * number))[..., None]
+        mixed = alpha * (40, 190, 60 + 15 * number) + (1 - alpha) * photo(64, 64, number)
+        Image.fromarray(mixed.astype(np.uint8)).save(folder / "T-Image" / f"{number}.png")
+        Image.fromarray(((alpha[..., 0] >= 0.5) * 255).astype(np.uint8)).save(
+            folder / "T-Mask" / f"{number}.png"
+        )
+    return folder
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    members = small().model_dump()
+    moves = members.pop("augmentation")
+    changes = {**members, **{f"augmentation.{name}": value for name, value in moves.items()}}
+    sets = [part for name in changes for part in ("--set", f"{name}={json.dumps(changes[name])}")]
+    return ["train", "stdc1", "--data", str(data), "--out", str(out), "--threads", "1", *sets, *more]
+
+
+def killed_after_an_epoch(data: Path, out: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model_export", *arguments(data, out)], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    while not (out / "last.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_that_was_killed_ends_with_the_weights_of_the_unbroken_one(data: Path, tmp_path: Path) -> None:
+    killed_after_an_epoch(data, tmp_path / "killed")
+    come = read_run(tmp_path / "killed" / "last.safetensors").progress.epoch
+    assert main(arguments(data, tmp_path / "killed", "--resume")) == 0
+    assert main(arguments(data, tmp_path / "whole")) == 0
+
+    assert 1 <= come < 4
+    for name in ("last", "best"):
+        assert same(tmp_path / "killed" / f"{name}.safetensors", tmp_path / "whole" / f"{name}.safetensors")
+    runs = [read_run(tmp_path / each / "last.safetensors") for each in ("killed", "whole")]
+    curves = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.progress.curves] for r in runs]
+    assert curves[0] == curves[1]
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned its eight pictures."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    changes = {"architecture": "unetpp_l2", "loss": "bce_dice", "learning_rate": 3e-3, "epochs": 60}
+    recipe = small(**changes, sizes_px=[], augmentation={"flip_horizontally": True})
+    train(recipe, Orders(data, out), console=QUIET)
+    return out
+
+
+def test_what_is_learned_holds_for_what_was_held_out(trained: Path) -> None:
+    progress = read_run(trained / "best.safetensors").progress
+
+    assert progress.best_mae < 0.05
+    assert progress.curves[progress.best_epoch - 1]["max_f"] >= 0.97
+
+
+def test_a_run_leaves_curves_splits_and_a_picture(trained: Path) -> None:
+    rows = list(csv.DictReader((trained / "curves.csv").open()))
+    learned, held_out = ((trained / f"{n}.txt").read_text().split() for n in ("learned", "held_out"))
+
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 61))
+    assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
+    assert sorted((*learned, *held_out)) == [str(number) for number in range(10)]
+    assert Image.open(trained / "curves.png").width == 1200
+
+
+def test_the_trained_network_is_exported_and_answers_both_endpoints(trained: Path, tmp_path: Path) -> None:
+    checkpoint = str(trained / "best.safetensors")
+    told = ["--authors", "Ada", "--license", "CC0-1.0", "--models-dir", str(tmp_path)]
+    assert main(["export", "discs", "--checkpoint", checkpoint, "--depth", "2", *told]) == 0
+    manifest = json.loads((tmp_path / "discs" / "manifest.json").read_text())
+    card = (tmp_path / "discs" / "README.md").read_text()
+    upload = (trained.parent / "picture.png", disc_alpha(90, 120)[..., None])
+    mixed = upload[1] * (40, 190, 90) + (1 - upload[1]) * photo(90, 120)
+    Image.fromarray(mixed.astype(np.uint8)).save(upload[0])
+    with open_journey("discs", tmp_path) as journey:
+        mask = journey.answer(upload[0].read_bytes(), MaskOptions())
+        cutout = journey.answer(upload[0].read_bytes(), CutoutOptions())
+
+    assert manifest["parameters"] == 511_714
+    assert manifest["quality"]["parity_served_float32_max_abs"] <= 1e-4
+    assert manifest["quality"]["held_out_max_f"] >= 0.97
+    assert (manifest["weights"]["license"], manifest["input_size_px"]) == ("CC0-1.0", 64)
+    assert "held_out_mae" in card
+    for answer in (mask, cutout):
+        assert np.mean((answer.grey > 127) == (disc_alpha(90, 120) >= 0.5)) > 0.95
+
+
+def test_a_name_that_is_taken_and_a_file_that_is_no_run_are_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(trained / "best.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    (tmp_path / "junk").write_bytes(b"junk")
+    there = ["--models-dir", str(tmp_path / "models")]
+
+    assert main(["export", "u2net", "--checkpoint", checkpoint, *there]) == 1
+    assert main(["export", "../up", "--checkpoint", checkpoint, *there]) == 1
+    assert main(["export", "x", "--checkpoint", checkpoint, "--depth", "3", *there]) == 1
+    for name in ("other.safetensors", "junk", "missing"):
+        assert main(["export", "x", "--checkpoint", str(tmp_path / name), *there]) == 1
+    assert capsys.readouterr().err.count("error: ") == 6
+    assert not (tmp_path / "models" / "x").exists()
+
+
+def test_the_average_is_what_is_served(trained: Path) -> None:
+    network, run = trained_network(trained / "last.safetensors")
+    tensors = load_file(trained / "last.safetensors")
+    kept = network.state_dict()
+
+    assert run.recipe.ema
+    assert all(torch.equal(kept[name], tensors[f"average/{name}"]) for name in kept)
+
+
+def test_a_run_ends_early_when_it_gets_no_better(data: Path, tmp_path: Path) -> None:
+    recipe = small(learning_rate=1e-12, epochs=50, patience=2, schedule="constant", warm_up_steps=0)
+    progress = train(recipe, Orders(data, tmp_path / "run"), console=QUIET)
+
+    assert progress.epoch < 50
+    assert progress.epoch - progress.best_epoch == 2
+
+
+def test_a_run_ends_after_its_minutes_and_goes_on_when_resumed(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = train(small(), Orders(data, out, minutes=0), console=QUIET)
+    with pytest.raises(TrainingFailed, match="holds a run"):
+        train(small(), Orders(data, out), console=QUIET)
+    with pytest.raises(TrainingFailed, match="another recipe"):
+        train(small(batch=2), Orders(data, out, resume=True), console=QUIET)
+    last = train(small(), Orders(data, out, resume=True), console=QUIET)
+
+    assert (first.epoch, last.epoch) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architecture": "resnet"}, "no architecture resnet"),
+        ({"teacher_trust": 0.5}, "teacher"),
+        ({"held_out": 10}, "held out"),
+        ({"weights": "published"}, "no published weights of stdc1"),
+        ({"learning_rate": 1e30, "optimizer": "sgd", "warm_up_steps": 0}, "lower the rate"),
+    ],
+)
+def test_what_cannot_begin_says_why(
+    data: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises((TrainingFailed, SamplesInvalid, Exception), match=said):
+        train(small(**changes), Orders(data, tmp_path / "run"), console=QUIET)
+
+
+def test_every_recipe_can_be_read_and_is_of_a_network_that_there_is() -> None:
+    for path in RECIPES.glob("*.toml"):
+        for table in ("paper", "ours"):
+            assert read_recipe(path.stem, table=table).architecture in ARCHITECTURES
+    assert read_recipe("u2netp", table="finetune").weights == "published"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[ours]\nloss = 'stdc'\nbatch = 0", "batch"),
+        ("[ours]\nloss = 'stdc'\nbatsh = 1", "batsh"),
+        ("[ours]\nloss = 'mse'", "loss"),
+        ("[paper]\nloss = 'stdc'", r"no table \[ours\]"),
+        ("[ours", "not TOML"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(RecipeInvalid, match=said):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    recipe = small(warm_up_steps=10, learning_rate=1.0, schedule="poly")
+    rates = [learning_rate(recipe, step, 100) for step in range(100)]
+
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[5] == pytest.approx(math.sqrt(1e-3))
+    assert rates[10] == 1
+    assert rates[55] == pytest.approx(0.5**0.9)
+    cosine = small(warm_up_steps=0, learning_rate=1.0, schedule="cosine")
+    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
+
+
+def test_the_sizes_each_have_a_part_of_the_epochs() -> None:
+    recipe = small(epochs=9, sizes_px=[32, 48])
+
+    assert [size_in(recipe, epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
+
+
+@pytest.fixture
+def at_the_root(monkeypatch: pytest.MonkeyPatch, weights_folder: Path) -> None:
+    """The published weights are looked for in ``models/`` of the folder one works in."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.usefixtures("at_the_root")
+@pytest.mark.parametrize("norms", ["freeze", "re-estimate"])
+def test_the_published_network_answers_as_before_until_it_learns(norms: str) -> None:
+    sample = torch.randn(4, 3, 64, 64, generator=torch.manual_seed(1))
+    network = published_network("u2netp", norms, sample).eval()  # type: ignore[arg-type]
+    frozen = published_network("u2netp", "freeze", sample).eval()
+    with torch.inference_mode():
+        maps = [torch.sigmoid(each(sample)[0]) for each in (network, frozen)]
+
+    assert float((maps[0] - maps[1]).abs().max()) < 1e-4
+
+
+@pytest.mark.usefixtures("at_the_root")
+def test_re_estimated_normalisations_keep_to_the_batch_and_frozen_ones_do_not() -> None:
+    """On the pictures that they were measured on, normalising by the batch changes nothing either."""
+    sample = torch.randn(6, 3, 64, 64, generator=torch.manual_seed(1))
+    network = published_network("u2netp", "re-estimate", sample)
+    with torch.inference_mode():
+        still = network.eval()(sample)[0]
+        learning = network.train()(sample)[0]
+    frozen = published_network("u2netp", "freeze", sample).train()
+    hold_norms(frozen)
+    norms = [layer for layer in frozen.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+
+    assert float((torch.sigmoid(still) - torch.sigmoid(learning)).abs().max()) < 0.02
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
+
+
+@pytest.mark.usefixtures("at_the_root")
+def test_fine_tuning_lowers_the_error_on_held_out_pictures(data: Path, tmp_path: Path) -> None:
+    recipe = read_recipe("u2netp", table="finetune").model_copy(
+        update={"size_px": 64, "epochs": 3, "held_out": 3, "batch": 2, "learning_rate": 1e-4, "patience": 0}
+    )
+    progress = train(recipe, Orders(data, tmp_path / "run"), console=QUIET)
+    maes = [row["mae"] for row in progress.curves]
+
+    assert maes[-1] < maes[0]
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
+    run = read_run(trained / "last.safetensors")
+    with pytest.raises(CheckpointInvalid):
+        read_run(tmp_path / "missing")
+
+    assert run.recipe.architecture == "unetpp_l2"
+    assert run.versions["torch"] == torch.__version__
+    assert os.sep not in run.data
+
+
+def test_noise_is_no_subject(trained: Path) -> None:
+    """The network has learned discs, not to answer everything with one."""
+    network, _ = trained_network(trained / "best.safetensors")
+    speckle = torch.from_numpy(noise((64, 64, 3))).permute(2, 0, 1)[None].float() / 255
+    with torch.inference_mode():
+        answer = torch.sigmoid(network((speckle - 0.45) / 0.22)[0])
+
+    assert float(answer.mean()) < 0.9
