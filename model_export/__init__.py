@@ -13,6 +13,21 @@ The journey of one model, in the order of the files:
                         by ``exact``
 ======================  ==============================================================
 
+Of training one:
+
+======================  ==============================================================
+``recipe``              a TOML file says how
+``datasets``            a folder becomes arrays, decoded once, and splits
+``transforms``          batches are flipped, moved, bent and recoloured
+``losses``              logits and masks become one number, a function a paper
+``finetune``            the published network becomes one that can go on learning
+``train``               all of these become weights; ``curves`` draws how
+``checkpoint``          a run is kept, and goes on
+``trained``             a checkpoint becomes a model to serve
+``series``              many recipes become many runs, on a borrowed GPU
+``cost``                a network becomes its parameters and multiplications
+======================  ==============================================================
+
 And of judging one:
 
 ======================  ==============================================================
@@ -20,7 +35,7 @@ And of judging one:
 ``answers``             the service answers them, as it would a client
 ``judge_saliency``,     answers and truths become the figures of the papers, by
 ``judge_matting``       ``metrics`` and ``matting_metrics``
-``evaluate``            the figures become a table
+``evaluate``            the figures become a table, and by ``report`` a page
 ======================  ==============================================================
 
 This room is the only home of torch. Of the service it knows ``app.weights``,

@@ -14,6 +14,7 @@ from app.errors import CutoutError, ModelUnavailable
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
 from model_export.learning import declare_training, run_training, table_of_architectures
+from model_export.series import declare_series, run_series
 
 FAILED = 1
 INTERRUPTED = 130
@@ -75,6 +76,10 @@ def _train(asked: argparse.Namespace) -> None:
     print(run_training(asked))
 
 
+def _series(asked: argparse.Namespace) -> None:
+    print("\n".join(run_series(asked)))
+
+
 def _architectures(asked: argparse.Namespace) -> None:
     print("\n".join(table_of_architectures(asked.size)))
 
@@ -120,6 +125,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "train": _train,
     "architectures": _architectures,
+    "series": _series,
 }
 
 
@@ -140,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
             _declare_trained(sub)
     purpose = "train a network on pictures and masks, or fine-tune the published one"
     declare_training(commands.add_parser("train", help=purpose, description=purpose))
+    purpose = "train several recipes side by side, judge them and keep what travels"
+    declare_series(commands.add_parser("series", help=purpose, description=purpose))
     purpose = "list the networks with their sizes and costs"
     sub = commands.add_parser("architectures", help=purpose, description=purpose)
     sub.add_argument("--size", type=int, default=320, help="side of the picture in pixels (320)")

@@ -74,7 +74,7 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     """
     console = console or Console(stderr=True)
     # Config.
-    device = _device(orders.device)
+    device = device_of(orders.device)
     if orders.threads:
         torch.set_num_threads(orders.threads)
     torch.use_deterministic_algorithms(mode=device.type == "cpu")
@@ -356,7 +356,12 @@ def _generator(seed: int, number: int, *, kind: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 2 + kind) * 1_000_003 + number)
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        TrainingFailed: CUDA is asked for and not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

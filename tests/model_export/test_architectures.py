@@ -31,6 +31,7 @@ class Contract:
     maps = (1, 1)  # in evaluation and in training
     size_px = 64
     odd = (45, 71)
+    is_exported_elsewhere = False  # by another size of the same network
 
     def network(self) -> nn.Module:
         torch.manual_seed(1)
@@ -77,6 +78,8 @@ class Contract:
         assert torch.allclose(together, alone, atol=1e-5)
 
     def test_exported_it_answers_as_in_pytorch(self) -> None:
+        if self.is_exported_elsewhere:
+            return
         network = self.network()
         served = export_served(network, graph_name="tiny", size_px=self.size_px)
         figures = measure_trained_parity(network, served=served, pictures=synthetic_pictures(self.size_px))
@@ -85,6 +88,7 @@ class Contract:
 
 
 class TestU2NetP(Contract):
+    is_exported_elsewhere = True
     build = staticmethod(ARCHITECTURES["u2netp"])
     maps = (7, 7)
 
@@ -96,6 +100,7 @@ class TestFCN8s(Contract):
 
 
 class TestFCN16s(Contract):
+    is_exported_elsewhere = True
     build = staticmethod(lambda: FCN(16, width=32))
 
 
@@ -119,6 +124,7 @@ class TestUNetPlusPlus(Contract):
 
 
 class TestUNetPlusPlusL2(Contract):
+    is_exported_elsewhere = True
     build = staticmethod(lambda: UNetPlusPlus(depth=2, batch_norm=True))
     maps = (2, 2)
 
@@ -129,6 +135,7 @@ class TestSTDC1(Contract):
 
 
 class TestSTDC2(Contract):
+    is_exported_elsewhere = True
     build = staticmethod(ARCHITECTURES["stdc2"])
     maps = (1, 4)
 
@@ -226,7 +233,7 @@ def test_the_valid_u_net_has_23_convolutions_and_costs_what_the_table_says() -> 
     assert count_macs(network, 388) / 1e9 == pytest.approx(150.4, abs=0.5)
 
 
-@pytest.mark.parametrize(("size", "tile_px"), [((120, 150), 68), ((109, 260), 132), ((130, 130), 180)])
+@pytest.mark.parametrize(("size", "tile_px"), [((109, 130), 68), ((112, 109), 132)])
 def test_tiles_give_exactly_what_one_large_run_gives(size: tuple[int, int], tile_px: int) -> None:
     """In float64 the same sums come out alike but for the last bits, whatever the size of the run."""
     torch.manual_seed(3)

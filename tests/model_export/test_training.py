@@ -111,7 +111,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_the_unbroken_one(data: P
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has learned its eight pictures."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    changes = {"architecture": "unetpp_l2", "loss": "bce_dice", "learning_rate": 3e-3, "epochs": 60}
+    changes = {"architecture": "unetpp_l2", "loss": "bce_dice", "learning_rate": 3e-3, "epochs": 40}
     recipe = small(**changes, sizes_px=[], augmentation={"flip_horizontally": True})
     train(recipe, Orders(data, out), console=QUIET)
     return out
@@ -128,7 +128,7 @@ def test_a_run_leaves_curves_splits_and_a_picture(trained: Path) -> None:
     rows = list(csv.DictReader((trained / "curves.csv").open()))
     learned, held_out = ((trained / f"{n}.txt").read_text().split() for n in ("learned", "held_out"))
 
-    assert [int(row["epoch"]) for row in rows] == list(range(1, 61))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 41))
     assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
     assert sorted((*learned, *held_out)) == [str(number) for number in range(10)]
     assert Image.open(trained / "curves.png").width == 1200
@@ -323,3 +323,23 @@ def test_noise_is_no_subject(trained: Path) -> None:
         answer = torch.sigmoid(network((speckle - 0.45) / 0.22)[0])
 
     assert float(answer.mean()) < 0.9
+
+
+def test_a_series_trains_side_by_side_judges_and_keeps_half_the_bytes(data: Path, tmp_path: Path) -> None:
+    for name, network in (("one", "unetpp_l1"), ("two", "unetpp_l2")):
+        (tmp_path / f"{name}.toml").write_text(
+            f"[ours]\narchitecture = '{network}'\nloss = 'bce_dice'\nsize_px = 32\nbatch = 4\nepochs = 2\n"
+            "held_out = 2\n"
+        )
+    recipes = [str(tmp_path / f"{name}.toml") for name in ("one", "two")]
+    asked = ["--data", str(data), "--judge", str(data), "--out", str(tmp_path / "runs"), "--at-once", "2"]
+    assert main(["series", *recipes, *asked]) == 0
+    table = (tmp_path / "runs" / "summary.md").read_text()
+    half, whole = (tmp_path / "runs" / "two" / f"{name}.safetensors" for name in ("half", "best"))
+    network, run = trained_network(half)
+
+    assert [line.split("|")[2].strip() for line in table.splitlines()[2:]] == ["2", "2"]
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    assert run.recipe.architecture == "unetpp_l2"
+    assert next(network.parameters()).dtype == torch.float32
+    assert main(["series", str(tmp_path / "none.toml"), *asked]) == 1

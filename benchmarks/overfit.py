@@ -1,0 +1,117 @@
+"""Overfit: can every architecture learn eight pictures by heart, and is it then served as it was trained?
+
+    .venv-export/bin/python -m benchmarks.overfit --data DIR [--size 96] [--epochs 150] [NAME ...]
+
+A network that cannot is broken, whatever its papers say. The pictures are those of a folder in a layout of
+``model_export/samples.py``, the first eight by name; they are judged by the papers' maxF. Afterwards each is
+exported and answers as a mask and as a cutout through the service's own journey. Minutes a network on a CPU.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from app.options import CutoutOptions, MaskOptions
+from benchmarks.report import Figure, print_figures, print_machine
+from model_export.answers import open_journey
+from model_export.checkpoint import read_run
+from model_export.recipe import Recipe, parse_recipe
+from model_export.samples import find_samples
+from model_export.train import BEST, Orders, train
+from model_export.trained import export_trained
+
+PICTURES = 8
+AT_LEAST, PARITY = 0.97, 1e-4
+LOSS_OF = {"u2net": "deep_supervised_bce", "u2netp": "deep_supervised_bce", "stdc1": "stdc", "stdc2": "stdc"}
+RATE_OF = {"unet": 3e-4, "unet_bn": 1e-3, "fcn8s_bn": 3e-4, "unet_valid": 3e-4}
+NAMES = ("u2netp", "u2net", "fcn8s_bn", "unet_bn", "unet_valid", "unetpp_bn", "stdc1", "stdc2")
+SMALLEST_PX = {"unet_valid": 112}
+
+
+def main() -> None:
+    """Print how well each network knows its pictures."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=150)
+    asked = parser.parse_args()
+    print_machine()
+    figures = []
+    for name in asked.names:
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = recipe_of(name, max(asked.size, SMALLEST_PX.get(name, 0)), asked.epochs)
+            figures += learn_by_heart(recipe, twice(asked.data, Path(folder)), Path(folder))
+        print(name, *(f"{figure.value:.6g}" for figure in figures[-2:]), flush=True)
+    print_figures(figures)
+
+
+def recipe_of(name: str, size_px: int, epochs: int) -> Recipe:
+    """Return a recipe that learns a few pictures fast."""
+    members = {
+        "architecture": name,
+        "loss": LOSS_OF.get(name, "bce_dice"),
+        "optimizer": "adamw",
+        "learning_rate": RATE_OF.get(name, 1e-3),
+        "largest_gradient": 1.0,
+        "schedule": "cosine",
+        "warm_up_steps": 10,
+        "size_px": size_px,
+        "batch": PICTURES,
+        "epochs": epochs,
+        "precision": "bfloat16",
+    }
+    return parse_recipe(members, said_by="benchmarks/overfit.py")
+
+
+def twice(data: Path, folder: Path) -> Path:
+    """Lay the pictures out to be learned, and again to be judged by."""
+    for name in ("T-Image", "T-Mask"):
+        (folder / name).mkdir()
+    for sample in find_samples(data).samples[:PICTURES]:
+        for role in ("learned", "judged"):
+            (folder / "T-Image" / f"{role}-{sample.picture.name}").symlink_to(sample.picture.resolve())
+            (folder / "T-Mask" / f"{role}-{sample.truth.name}").symlink_to(sample.truth.resolve())
+    for role in ("learned", "judged"):
+        stems = [path.stem for path in sorted((folder / "T-Image").glob(f"{role}-*"))]
+        (folder / f"{role}.txt").write_text("\n".join(stems))
+    return folder
+
+
+def learn_by_heart(recipe: Recipe, data: Path, folder: Path) -> list[Figure]:
+    """Train, export and serve one network."""
+    orders = Orders(data, folder / "run", learned=folder / "learned.txt", held_out=folder / "judged.txt")
+    train(recipe, orders, console=Console(quiet=True))
+    best = read_run(folder / "run" / BEST).progress
+    models = folder / "models"
+    manifest = export_trained(
+        "by-heart",
+        folder / "run" / BEST,
+        models,
+        authors="nobody",
+        license_name="none",
+        show_progress=False,
+    )
+    upload = next((data / "T-Image").iterdir()).read_bytes()
+    with open_journey("by-heart", models) as journey:
+        answers = [journey.answer(upload, options) for options in (MaskOptions(), CutoutOptions())]
+    if not all(answer.grey.any() for answer in answers):
+        raise SystemExit(f"{recipe.architecture} answers nothing")
+    parity = manifest.quality["parity_served_float32_max_abs"]
+    return [
+        Figure(
+            f"{recipe.architecture}, maxF",
+            max(row["max_f"] for row in best.curves),
+            AT_LEAST,
+            "",
+            is_floor=True,
+        ),
+        Figure(f"{recipe.architecture}, served from PyTorch", parity, PARITY),
+    ]
+
+
+if __name__ == "__main__":
+    main()
