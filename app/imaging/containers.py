@@ -80,7 +80,7 @@ def last_marker(upload: bytes, position: int) -> int:
             continue
         length = int.from_bytes(upload[position : position + 2], "big")
         if len(upload) < position + max(length, 2):
-            return marker if len(upload) >= position + 2 else 0
+            return marker if len(upload) >= position + 2 or marker < LEAST_MARKER else 0
         position += max(length, 2)
     return 0
 

@@ -168,6 +168,7 @@ def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
         ("JPEG", jpeg(PICTURE)[:20] + b"\xff\x90\xff\xff" + jpeg(PICTURE)[20:]),  # the same, cut off
         ("JPEG", frame()[:-6] + b"\xff\x90\xff\xff"),
         ("JPEG", frame()[:-6] + b"\xff\xf8\0\x10\xff\3\xff\xff"),  # a reserved marker is not a segment
+        ("JPEG", frame()[:-6] + b"\xff\xf8\0\x10\xff\3"),
         ("JPEG", frame(bits=12)),
         ("JPEG", frame(components=2)),
         ("JPEG", b"\xff\xd8\xff\xdb\x00\x05\x00\x01\x02" + jpeg(PICTURE)[2:]),  # half a quantization table

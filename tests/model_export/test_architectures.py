@@ -79,7 +79,7 @@ class Contract:
 
     def test_exported_it_answers_as_in_pytorch(self) -> None:
         if self.is_exported_elsewhere:
-            return
+            pytest.skip("another size of the same network is exported")
         network = self.network()
         served = export_served(network, graph_name="tiny", size_px=self.size_px)
         figures = measure_trained_parity(network, served=served, pictures=synthetic_pictures(self.size_px))
