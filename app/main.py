@@ -33,7 +33,7 @@ from app.pipeline import Pipeline
 from app.reading import Read
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
-from app.web import docs, health, routes
+from app.web import docs, health, oip, routes
 from app.web.cors import cors_rules
 from app.web.dialects import routes as dialects
 from app.web.dialects.routes import RENDERERS
@@ -108,6 +108,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(docs.router)
     app.include_router(dialects.router)
+    app.include_router(oip.router)
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(TimeGate, service=service)
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))

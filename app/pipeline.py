@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
-from app.arrays import NetworkInput
+from app.arrays import NetworkInput, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.cache import Cache
@@ -28,11 +28,11 @@ from app.engine.deadline import Deadline
 from app.engine.forecast import Forecast, retry_after_s
 from app.engine.memory import solved_pixels
 from app.engine.models import Models
-from app.engine.planning import Inferred
+from app.engine.planning import Inferred, Ticket
 from app.engine.quota import Allowance
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
-from app.errors import NoForeground, Overloaded
+from app.errors import InvalidOption, NoForeground, Overloaded
 from app.imaging.closed_form import MOST_PX
 from app.imaging.refine import choose_crop
 from app.imaging.saliency import is_empty, stretch
@@ -124,6 +124,50 @@ class Pipeline:
                 way_in = replace(way_in, backdrop=backdrop, mask=await self._admit_beside(beside.mask, job))
             return await self._relayed(self._carry_cutout(way_in, options, job), way_in, job)
 
+    async def infer(self, model: str, pictures: NetworkInput, job: Job) -> SaliencyMap:
+        """Run the network on (N, S, S, 3) uint8 as it is; the raw saliency is (N, S, S) float32.
+
+        Raises:
+            CutoutError: Any leaf that the steps name; InvalidOption where S is not the network's.
+        """
+        async with self._deadline(job):
+            pixels = pictures.shape[0] * pictures.shape[1] * pictures.shape[2]
+            with job.steps.step("admit"):
+                job.permit.hold_pixels(pixels)
+                if job.allowance is not None:
+                    job.allowance.spend_pixels(pixels)
+            await self._load(model, job)
+            try:
+                return await relayed(self._infer_each(model, pictures, job))
+            except asyncio.CancelledError:
+                job.permit.release()
+                raise
+
+    async def _infer_each(self, model: str, pictures: NetworkInput, job: Job) -> SaliencyMap:
+        with self.models.lease(model) as session, self.forecast.on_its_way(len(pictures)):
+            if session is None:
+                raise Overloaded("models in memory")
+            side = session.manifest.input_size_px
+            if pictures.shape[1:3] != (side, side):
+                raise InvalidOption("shape", f"[N, {side}, {side}, 3]")
+            job.steps.current = "batch"
+            tickets: list[Ticket] = []
+            maps: list[SaliencyMap] = []
+            try:
+                tickets.extend(
+                    self._batcher.submit(model, picture, deadline_s=job.deadline_s) for picture in pictures
+                )
+                for ticket in tickets:
+                    give_up = partial(self._batcher.abandon, ticket)
+                    inferred = await Leg(ticket.future, give_up, can_be_left=True)
+                    maps.append(inferred.saliency)
+                job.steps.add("batch", inferred.waited_s)  # of the last, which waited longest
+                job.steps.add("infer", inferred.ran_s)
+            finally:
+                for ticket in tickets[len(maps) :]:
+                    self._batcher.abandon(ticket)
+        return np.stack(maps)
+
     def recall(self, etag: str) -> Answer | None:
         """Return the answer of this entity tag, if it is remembered."""
         answer = self._cache.get(etag)
@@ -159,10 +203,13 @@ class Pipeline:
             job.permit.hold_pixels(min(pixels + _pixels_beside(pixels, options), self._limit_px))
             if job.allowance is not None:
                 job.allowance.spend_pixels(pixels)
+        await self._load(name, job)
+        return WayIn(upload, header, name)
+
+    async def _load(self, name: str, job: Job) -> None:
         if name not in self.models.sessions:
             with job.steps.step("load"):
                 await self._loading.run(self.models.load, name)
-        return WayIn(upload, header, name)
 
     async def _admit_beside(self, upload: bytes | None, job: Job) -> tuple[bytes, Header] | None:
         if upload is None:

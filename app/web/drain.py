@@ -22,7 +22,7 @@ from app.errors import NotReady
 from app.web.problems import ProblemWall, Renderers
 
 # A probe answers for itself in every phase: /livez stays green, /readyz turns red.
-PROBES = frozenset({"/livez", "/readyz", "/startupz"})
+PROBES = frozenset({"/livez", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"})
 
 
 class Phase(Enum):

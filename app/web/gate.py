@@ -28,13 +28,18 @@ class TimeGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and (scope["method"], scope["path"]) in CARRYING:
+        if scope["type"] == "http" and _carries(scope["method"], scope["path"]):
             journal = journal_of(scope)
             allowed_s = allowed_seconds(Headers(scope=scope), self._service.settings.limits.deadline_s)
             journal.deadline_s = journal.started_s + allowed_s
             in_flight_px = self._service.admission.pixels
             self._service.ready_pipeline().check_time(journal.deadline_s, pixels_in_flight=in_flight_px)
         await self._app(scope, receive, send)
+
+
+def _carries(method: str, path: str) -> bool:
+    is_inference = method == "POST" and path.startswith("/v2/models/") and path.endswith("/infer")
+    return is_inference or (method, path) in CARRYING
 
 
 def allowed_seconds(headers: Headers, longest_s: float) -> float:

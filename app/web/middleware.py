@@ -11,6 +11,7 @@ from app.engine.quota import WINDOW_S, Allowance
 from app.telemetry import StepTimes, Telemetry
 from app.web.journal import Journal, request_id_from, traceparent_from
 
+INFER = "/v2/models/{}/infer"
 ENDPOINTS = (
     "/v1/mask",
     "/v1/cutout",
@@ -21,13 +22,17 @@ ENDPOINTS = (
     "/v1.0/alpha-channel",
     "/v1.0/alpha-channel-base64",
     "/api/remove",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    INFER,
     "/livez",
     "/readyz",
     "/startupz",
     "/openapi.json",
     "/docs",
 )
-QUIET = frozenset({"/livez", "/readyz", "/startupz"})
+QUIET = frozenset({"/livez", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"})
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -36,6 +41,13 @@ SAFE = {
 }
 """An answer is a picture or text for a program: opened in a browser it may load, run and frame nothing."""
 log = structlog.get_logger("cutout.web")
+
+
+def endpoint_of(path: str) -> str:
+    """Return the name under which a path is counted: there are few, whatever is asked for."""
+    if path in ENDPOINTS:
+        return path
+    return INFER if path.startswith("/v2/models/") and path.endswith("/infer") else "other"
 
 
 def rate_limits(allowance: Allowance) -> dict[str, str]:
@@ -64,7 +76,7 @@ class RequestJournal:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        endpoint = scope["path"] if scope["path"] in ENDPOINTS else "other"
+        endpoint = endpoint_of(scope["path"])
         self._telemetry.received.labels(endpoint).inc()
         sent = Headers(scope=scope)
         request_id = request_id_from(sent.get("x-request-id"))

@@ -5,6 +5,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.web import oip
 from app.web.carry import Query, Wanted, carry
 from app.web.dialects import rembg, removebg, removebg_answers, withoutbg
 from app.web.dialects.removebg import Call
@@ -21,6 +22,7 @@ RENDERERS: Renderers = {
     "/v1.0/": removebg_answers.render_error,
     "/v1.0/alpha-channel": withoutbg.render_error,
     "/api/remove": rembg.render_error,
+    "/v2": oip.render_error,
 }
 
 

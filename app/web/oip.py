@@ -1,0 +1,216 @@
+"""OIP: the raw tensor by the Open Inference Protocol, version 2, for clients of KServe and Triton.
+
+What goes in is what the served graph takes (``network_input``, uint8 (N, S, S, 3) RGB), what comes out is its
+raw ``saliency``, float32 (N, S, S). The pictures of a request join those of others in the same batches, under
+the same budgets and deadlines. Tensors come as JSON numbers or behind the JSON as raw bytes, as Triton's
+binary extension has it; sampling, stretching and matting stay with the caller.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+from numpy.typing import NDArray
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app import __version__
+from app.arrays import NetworkInput
+from app.engine.manifest import Manifest
+from app.errors import InvalidOption, MalformedRequest
+from app.pipeline import Job
+from app.web.departure import unless_departed
+from app.web.forms import read_json
+from app.web.health import livez, readyz
+from app.web.journal import journal_of
+from app.web.pieces import PiecewiseResponse
+from app.web.receive import read_body
+from app.web.service import service_of
+
+INPUT, OUTPUT = "network_input", "saliency"
+HEAD = "Inference-Header-Content-Length"
+PLATFORM = "onnxruntime_onnx"
+VERSION = "1"
+router = APIRouter(prefix="/v2", include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One inference request: the caller's name for it, the pictures (N, S, S, 3), and how to answer."""
+
+    id: str | None
+    pictures: NDArray[np.uint8]
+    in_binary: bool
+
+
+@router.get("")
+async def server() -> JSONResponse:
+    """Name the server and what of the protocol's extensions it knows."""
+    return JSONResponse({"name": "cutout", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+
+@router.get("/health/live")
+async def live(request: Request) -> JSONResponse:
+    """Say that the process answers."""
+    await livez(request)
+    return JSONResponse({"live": True})
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> JSONResponse:
+    """Say that requests are welcome."""
+    await readyz(request)
+    return JSONResponse({"ready": True})
+
+
+@router.get("/models/{name}")
+@router.get("/models/{name}/versions/1")
+async def model(request: Request, name: str) -> JSONResponse:
+    """Describe the tensors of a model in memory."""
+    manifest = _manifest(request, name)
+    side = manifest.input_size_px
+    return JSONResponse(
+        {
+            "name": name,
+            "versions": [VERSION],
+            "platform": PLATFORM,
+            "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]}],
+            "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, side, side]}],
+        }
+    )
+
+
+@router.get("/models/{name}/ready")
+@router.get("/models/{name}/versions/1/ready")
+async def model_ready(request: Request, name: str) -> JSONResponse:
+    """Say that a model is in memory."""
+    await readyz(request)
+    _manifest(request, name)
+    return JSONResponse({"name": name, "ready": True})
+
+
+@router.post("/models/{name}/infer")
+@router.post("/models/{name}/versions/1/infer")
+async def infer(request: Request, name: str) -> Response:
+    """Run the network on what was sent."""
+    service = service_of(request)
+    pipeline = service.ready_pipeline()
+    journal, limits = journal_of(request.scope), service.settings.limits
+    with service.admission.enter() as permit:
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
+        with journal.steps.step("receive"):
+            body = await read_body(
+                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+            )
+            journal.upload_bytes = len(body)
+            asked = await run_in_threadpool(understand, body, request.headers.get(HEAD))
+            del body
+        journal.model = pipeline.models.choose(name)
+        saliency = await unless_departed(request, pipeline.infer(journal.model, asked.pictures, job))
+    return await run_in_threadpool(answer, journal.model, asked, saliency)
+
+
+def understand(body: bytes, head: str | None) -> Asked:
+    """Read an inference request.
+
+    Args:
+        body: JSON, and behind it the raw bytes of the tensor if it comes in binary.
+        head: The header that says how long the JSON is; all of the body if None.
+
+    Raises:
+        MalformedRequest: It is not an inference request.
+        InvalidOption: Its tensor is not the one that a network takes.
+    """
+    if head is not None and not (head.isascii() and head.isdigit() and int(head[:12]) <= len(body)):
+        raise MalformedRequest(f"{HEAD} is not a length within the body.")
+    length = len(body) if head is None else int(head)
+    document = read_json(body[:length])
+    inputs, outputs = document.get("inputs"), document.get("outputs", [])
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise MalformedRequest(f'"inputs" is a list of one tensor, "{INPUT}".')
+    if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
+        raise MalformedRequest('"outputs" is a list of tensors.')
+    if any(each.get("name") != OUTPUT for each in outputs):
+        raise InvalidOption("outputs", OUTPUT)
+    return Asked(
+        id=str(document["id"])[:256] if "id" in document else None,
+        pictures=_tensor(inputs[0], body[length:]),
+        in_binary=_wants_binary(document, outputs),
+    )
+
+
+def answer(model_name: str, asked: Asked, saliency: NDArray[np.float32]) -> Response:
+    """Write an inference response."""
+    tensor: dict[str, object] = {"name": OUTPUT, "datatype": "FP32", "shape": list(saliency.shape)}
+    document: dict[str, object] = {"model_name": model_name, "model_version": VERSION, "outputs": [tensor]}
+    if asked.id is not None:
+        document["id"] = asked.id
+    if not asked.in_binary:
+        tensor["data"] = saliency.ravel().tolist()
+        return JSONResponse(document)
+    raw = saliency.astype("<f4", copy=False).tobytes()
+    tensor["parameters"] = {"binary_data_size": len(raw)}
+    head = json.dumps(document, separators=(",", ":")).encode()
+    return PiecewiseResponse(
+        head + raw, media_type="application/octet-stream", headers={HEAD: str(len(head))}
+    )
+
+
+def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
+    """Tell an error as the protocol does: ``{"error": …}``."""
+    text = "Internal server error." if problem.status_code == 500 else str(error)
+    kept = ("retry-after", "connection", "www-authenticate")
+    headers = {name: problem.headers[name] for name in kept if name in problem.headers}
+    status = problem.status_code
+    if isinstance(error, InvalidOption):
+        status = 404 if error.name == "model" else 400
+    return JSONResponse({"error": text}, status, headers=headers)
+
+
+def _manifest(request: Request, name: str) -> Manifest:
+    models = service_of(request).ready_pipeline().models
+    found = {manifest.name: manifest for manifest, _ in models.manifests()}
+    if name not in found:
+        raise InvalidOption("model", ", ".join(sorted(found)))
+    return found[name]
+
+
+def _tensor(described: dict[str, object], raw: bytes) -> NetworkInput:
+    shape, parameters = described.get("shape"), described.get("parameters", {})
+    if described.get("name") != INPUT or described.get("datatype") != "UINT8":
+        raise InvalidOption("inputs", f"{INPUT}, UINT8")
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(side) is int for side in shape):
+        raise InvalidOption("shape", "[N, S, S, 3]")
+    count, height, width, channels = shape
+    if not (0 < count <= 1024 and 0 < height == width <= 8192 and channels == 3):
+        raise InvalidOption("shape", "[N, S, S, 3]")
+    if isinstance(parameters, dict) and "binary_data_size" in parameters:
+        if parameters["binary_data_size"] != len(raw):
+            raise MalformedRequest("binary_data_size is not how many bytes there are.")
+        flat = np.frombuffer(raw, np.uint8)
+    else:
+        flat = _numbers(described.get("data"))
+    if flat.size != count * height * width * channels:
+        raise MalformedRequest("The data are not as many as the shape says.")
+    return flat.reshape(shape)
+
+
+def _numbers(data: object) -> NDArray[np.uint8]:
+    try:
+        numbers = np.asarray(data).ravel()
+    except ValueError as error:
+        raise MalformedRequest('"data" is not a tensor.') from error
+    if numbers.dtype.kind not in "iu" or numbers.size == 0 or numbers.min() < 0 or numbers.max() > 255:
+        raise MalformedRequest('"data" are not whole numbers from 0 to 255.')
+    return numbers.astype(np.uint8)
+
+
+def _wants_binary(document: dict[str, object], outputs: list[dict[str, object]]) -> bool:
+    whole = document.get("parameters")
+    of_all = whole.get("binary_data_output", False) if isinstance(whole, dict) else False
+    of_one = outputs[0].get("parameters") if outputs else None
+    wanted = of_one.get("binary_data", of_all) if isinstance(of_one, dict) else of_all
+    return wanted is True

@@ -1,0 +1,149 @@
+"""The Open Inference Protocol, by its own words and byte by byte."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.imaging.prepare import prepare
+from app.imaging.saliency import stretch, to_grey
+from tests.pictures import opened, photo, png
+from tests.web.conftest import Live
+
+PICTURE = photo(200, 260)
+TENSOR = prepare(PICTURE, 320)[None]
+URL = "/v2/models/u2netp/infer"
+
+
+def asked(tensor: NDArray[np.uint8], **more: object) -> dict[str, object]:
+    described = {"name": "network_input", "datatype": "UINT8", "shape": list(tensor.shape)}
+    return {"inputs": [{**described, "data": tensor.ravel().tolist()}], **more}
+
+
+def post(live: Live, document: object, raw: bytes = b"", **headers: str) -> httpx.Response:
+    head = json.dumps(document).encode()
+    if raw:
+        headers["Inference-Header-Content-Length"] = str(len(head))
+    return live.client.post(URL, content=head + raw, headers=headers)
+
+
+def in_binary(tensor: NDArray[np.uint8]) -> tuple[dict[str, object], bytes]:
+    described = {"name": "network_input", "datatype": "UINT8", "shape": list(tensor.shape)}
+    described["parameters"] = {"binary_data_size": tensor.size}
+    outputs = [{"name": "saliency", "parameters": {"binary_data": True}}]
+    return {"id": "one", "inputs": [described], "outputs": outputs}, tensor.tobytes()
+
+
+def saliency_of(answer: httpx.Response) -> NDArray[np.float32]:
+    length = int(answer.headers["inference-header-content-length"])
+    document = json.loads(answer.content[:length])
+    (output,) = document["outputs"]
+    assert output["parameters"]["binary_data_size"] == len(answer.content) - length
+    return np.frombuffer(answer.content[length:], np.float32).reshape(output["shape"])
+
+
+def test_the_saliency_is_that_of_the_mask(live: Live) -> None:
+    mask = live.client.post("/v1/mask", content=png(PICTURE), params={"size": "network"}).content
+    answer = post(live, asked(TENSOR, id="mine"))
+    document = answer.json()
+    (output,) = document["outputs"]
+    saliency = np.asarray(output["data"], np.float32).reshape(output["shape"])
+
+    assert (document["id"], document["model_name"], output["datatype"]) == ("mine", "u2netp", "FP32")
+    assert saliency.shape == (1, 320, 320)
+    assert np.array_equal(to_grey(stretch(saliency[0])), opened(mask))
+
+
+def test_binary_tensors_give_the_same_bits(live: Live) -> None:
+    batch = np.concatenate([TENSOR, TENSOR[:, ::-1], TENSOR])
+    together = saliency_of(post(live, *in_binary(batch)))
+    (output,) = post(live, asked(TENSOR)).json()["outputs"]
+
+    assert together.shape == (3, 320, 320)
+    assert np.abs(together[0].ravel() - np.asarray(output["data"], np.float32)).max() <= 1e-5
+    assert np.abs(together[0] - together[2]).max() <= 1e-5
+    assert np.abs(together[0] - together[1]).max() > 0.01
+
+
+def test_the_pictures_of_a_request_join_those_of_others(live: Live) -> None:
+    samples = [s for f in live.service.telemetry.registry.collect() for s in f.samples]
+    before = sum(s.value for s in samples if s.name == "cutout_batch_size_sum")
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: post(live, *in_binary(np.repeat(TENSOR, 2, 0))), range(3)))
+    samples = [s for f in live.service.telemetry.registry.collect() for s in f.samples]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum(s.value for s in samples if s.name == "cutout_batch_size_sum") == before + 6
+
+
+def test_server_and_model_describe_themselves(live: Live) -> None:
+    server, model = (live.client.get(path).json() for path in ("/v2", "/v2/models/u2netp"))
+    health = [live.client.get(f"/v2/{path}").status_code for path in ("health/live", "health/ready")]
+    ready = [
+        live.client.get(f"/v2/models/{name}/ready").status_code for name in ("u2netp", "u2netp/versions/1")
+    ]
+
+    assert (server["name"], server["extensions"]) == ("cutout", ["binary_tensor_data"])
+    assert model["inputs"] == [{"name": "network_input", "datatype": "UINT8", "shape": [-1, 320, 320, 3]}]
+    assert model["outputs"] == [{"name": "saliency", "datatype": "FP32", "shape": [-1, 320, 320]}]
+    assert health + ready == [200] * 4
+
+
+@pytest.mark.parametrize(
+    ("document", "status"),
+    [
+        ({}, 400),
+        ([], 400),
+        ({"inputs": []}, 400),
+        ({"inputs": [7]}, 400),
+        ({"inputs": [{"name": "x", "datatype": "UINT8", "shape": [1, 320, 320, 3]}]}, 400),
+        (asked(TENSOR[:, :64, :64]), 400),
+        (asked(TENSOR[:, :64]), 400),
+        ({**asked(TENSOR), "outputs": [{"name": "x"}]}, 400),
+        ({**asked(TENSOR), "outputs": 7}, 400),
+        *(
+            (
+                {
+                    "inputs": [
+                        {"name": "network_input", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": d}
+                    ]
+                },
+                400,
+            )
+            for d in (None, "x", [256] * 12, [-1] * 12, [1.5] * 12, [1] * 11, [[1], [1, 2]], [True] * 12)
+        ),
+        *(
+            ({"inputs": [{"name": "network_input", "datatype": "UINT8", "shape": shape, "data": [1]}]}, 400)
+            for shape in (None, [], [1, 2, 3], [0, 320, 320, 3], [-1, 320, 320, 3], [1, 2, 2, True])
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_as_the_protocol_does(live: Live, document: object, status: int) -> None:
+    answer = post(live, document)
+
+    assert answer.status_code == status
+    assert isinstance(answer.json()["error"], str)
+
+
+def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
+    document, raw = in_binary(TENSOR)
+    lengths = [
+        live.client.post(
+            URL,
+            content=json.dumps(document).encode() + raw,
+            headers={"Inference-Header-Content-Length": text},
+        )
+        for text in ("x", "-1", str(10**9))
+    ]
+    short = post(live, document, raw[:-1])
+    unknown = [live.client.get("/v2/models/none"), live.client.post("/v2/models/none/infer", json={})]
+    unknown.append(
+        live.client.post("/v2/models/none/infer", content=json.dumps(asked(TENSOR[:, :2, :2])).encode())
+    )
+
+    assert {answer.status_code for answer in (*lengths, short)} == {400}
+    assert [answer.status_code for answer in unknown] == [404, 400, 404]
+    assert all("error" in answer.json() for answer in unknown)
