@@ -56,4 +56,4 @@ class Saturation:
         first, last = self._samples[0], self._samples[-1]
         refused = last.refused - first.refused
         accepted = max(1.0, last.accepted - first.accepted)
-        return max(self.utilisation().values()) * (1 + refused / accepted)
+        return max(self.utilisation().values(), default=0.0) * (1 + refused / accepted)

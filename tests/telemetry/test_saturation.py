@@ -14,6 +14,15 @@ def test_the_busiest_step_decides() -> None:
     assert saturation.ratio() == pytest.approx(0.7)
 
 
+def test_before_there_are_steps_nothing_is_busy() -> None:
+    """While models are loaded the service is scraped already, and samples itself."""
+    saturation = Saturation({})
+    for at_s in (0.0, 1.0):
+        saturation.add(Sample(at_s, {}, accepted=0, refused=0))
+
+    assert saturation.ratio() == 0
+
+
 def test_demand_that_is_refused_counts() -> None:
     saturation = Saturation({"infer": 1})
     saturation.add(Sample(0.0, {"infer": 0.0}, accepted=0, refused=0))

@@ -1,0 +1,215 @@
+"""The Kustomize overlays: rendered by kubectl, held against four versions' schemas and our policy."""
+
+import math
+import shutil
+import subprocess
+from collections import deque
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import numpy as np
+import pytest
+import yaml
+
+from app.engine.memory import BYTES_PER_PIXEL
+from app.settings import Settings
+from tests.deploy.promql import metrics_of
+from tests.deploy.test_monitoring import exposed
+
+FOLDER = Path(__file__).parents[2] / "deploy/kubernetes/overlays"
+OVERLAYS = ("cpu", "gpu", "keda", "monitoring")
+VERSIONS = ("1.34", "1.35", "1.36", "1.37")
+WARM_BYTES = 900 * 2**20  # u2net in memory and warm, and the process around it
+
+
+@cache
+def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl on this machine")
+    text = subprocess.run(
+        ["kubectl", "kustomize", str(FOLDER / overlay)], capture_output=True, text=True, check=True
+    ).stdout
+    return tuple(yaml.safe_load_all(text))
+
+
+def one(overlay: str, kind: str) -> dict[str, Any]:
+    (found,) = (document for document in rendered(overlay) if document["kind"] == kind)
+    return found
+
+
+def container(overlay: str) -> dict[str, Any]:
+    (found,) = one(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def environment(overlay: str) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container(overlay)["env"] if "value" in each}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_object_keeps_to_the_schema(overlay: str, version: str) -> None:
+    checked = 0
+    for document in rendered(overlay):
+        if "." not in document["apiVersion"].split("/")[0] or "k8s.io" in document["apiVersion"]:
+            kubernetes_validate.validate(document, version, strict=True)
+            checked += 1
+    assert checked or overlay == "monitoring"
+
+
+def test_a_misspelt_member_would_be_noticed() -> None:
+    broken = {**one("cpu", "Service"), "spce": {}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+def test_every_variable_is_a_setting(overlay: str) -> None:
+    for name in (each["name"] for each in container(overlay)["env"]):
+        kind: Any = Settings
+        for part in name.removeprefix("CUTOUT_").lower().split("__"):
+            assert part in kind.model_fields, name
+            kind = kind.model_fields[part].annotation
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+def test_probes_ask_paths_that_there_are_and_a_pod_has_time_to_leave(overlay: str) -> None:
+    probes = {
+        name: container(overlay)[f"{name}Probe"]["httpGet"]["path"]
+        for name in ("startup", "readiness", "liveness")
+    }
+    pod = one(overlay, "Deployment")["spec"]["template"]["spec"]
+    delay, timeout = (
+        float(environment(overlay)[f"CUTOUT_LIFECYCLE__DRAIN_{name}_S"]) for name in ("DELAY", "TIMEOUT")
+    )
+
+    assert probes == {"startup": "/startupz", "readiness": "/readyz", "liveness": "/livez"}
+    assert pod["terminationGracePeriodSeconds"] >= delay + timeout + 5
+    readiness = container(overlay)["readinessProbe"]
+    assert readiness["periodSeconds"] * readiness["failureThreshold"] <= delay + 1
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+def test_memory_is_what_the_process_and_its_budget_need(overlay: str) -> None:
+    resources = container(overlay)["resources"]
+    limit = int(resources["limits"]["memory"].removesuffix("Gi")) * 2**30
+    budget = int(environment(overlay)["CUTOUT_MEMORY_BUDGET"])
+
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+    assert WARM_BYTES + budget + Settings().limits.in_flight_bytes <= limit
+    assert budget / BYTES_PER_PIXEL > 20e6
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+def test_nothing_runs_as_root_or_may_write_or_call_out(overlay: str) -> None:
+    pod = one(overlay, "Deployment")["spec"]["template"]["spec"]
+    context = container(overlay)["securityContext"]
+    policy = one(overlay, "NetworkPolicy")["spec"]
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert policy["egress"] == []
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+def test_selectors_find_the_pods_and_ports_have_names_that_there_are(overlay: str) -> None:
+    labels = one(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    names = {port["name"] for port in container(overlay)["ports"]}
+    selectors = [
+        one(overlay, "Service")["spec"]["selector"],
+        one(overlay, "Deployment")["spec"]["selector"]["matchLabels"],
+        one(overlay, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        one(overlay, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+    ]
+
+    assert all(selector and selector.items() <= labels.items() for selector in selectors)
+    assert {port["targetPort"] for port in one(overlay, "Service")["spec"]["ports"]} <= names
+
+
+def test_on_a_gpu_the_cpu_is_no_way_out() -> None:
+    assert environment("gpu")["CUTOUT_DEVICE"] == "cuda"
+    assert container("gpu")["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_the_monitor_finds_the_service() -> None:
+    monitor = one("monitoring", "ServiceMonitor")["spec"]
+    service = one("cpu", "Service")
+
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert {e["port"] for e in monitor["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
+
+
+def test_keda_asks_for_a_metric_that_there_is_and_owns_the_number() -> None:
+    scaled = one("keda", "ScaledObject")["spec"]
+    (trigger,) = scaled["triggers"]
+
+    assert metrics_of(trigger["metadata"]["query"]) <= exposed()
+    assert scaled["scaleTargetRef"]["name"] == one("keda", "Deployment")["metadata"]["name"]
+    assert "replicas" not in one("keda", "Deployment")["spec"]
+    assert scaled["minReplicaCount"] >= 1
+
+
+class Autoscaler:
+    """The horizontal autoscaler's algorithm, with a manifest's numbers; a tick is a polling interval."""
+
+    TOLERANCE = 0.1
+
+    def __init__(self, scaled: dict[str, Any]) -> None:
+        self._target = float(scaled["triggers"][0]["metadata"]["threshold"])
+        self._bounds = scaled["minReplicaCount"], scaled["maxReplicaCount"]
+        behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+        self._up, self._down = behavior["scaleUp"], behavior["scaleDown"]
+        self._tick_s = scaled["pollingInterval"]
+        self._wanted: deque[tuple[float, int]] = deque()
+        self._history: deque[tuple[float, int]] = deque()
+
+    def decide(self, now_s: float, replicas: int, total: float) -> int:
+        """Return how many there are to be, given the sum of the metric over all."""
+        ratio = total / replicas / self._target
+        wanted = replicas if abs(ratio - 1) <= self.TOLERANCE else math.ceil(total / self._target)
+        wanted = min(max(wanted, self._bounds[0]), self._bounds[1])
+        self._history.append((now_s, replicas))
+        self._wanted.append((now_s, wanted))
+        if wanted > replicas:
+            return min(wanted, max(self._limit(policy, now_s, 1) for policy in self._up["policies"]))
+        window = self._down["stabilizationWindowSeconds"]
+        steady = max(count for at, count in self._wanted if now_s - at <= window)
+        return max(min(steady, replicas), max(self._limit(p, now_s, -1) for p in self._down["policies"]))
+
+    def _limit(self, policy: dict[str, Any], now_s: float, sign: int) -> int:
+        before = next(n for at, n in self._history if now_s - at <= policy["periodSeconds"])
+        step = before * policy["value"] / 100 if policy["type"] == "Percent" else policy["value"]
+        return math.ceil(before + sign * step)
+
+
+def saturation(demand: float, ready: int) -> float:
+    """What each server reports: the part of the time that it works, times (1 + refused / accepted)."""
+    each = demand / ready
+    return min(each, 1.0) * (1 + max(0.0, each - 1))
+
+
+def test_a_fourfold_step_makes_four_of_one_and_they_stay() -> None:
+    """For thirty minutes of a demand that wavers by 8 %; a server takes 20 s to be ready."""
+    scaled = one("keda", "ScaledObject")["spec"]
+    autoscaler, chance = Autoscaler(scaled), np.random.default_rng(0)
+    replicas, ready_at, counts = 1, [0.0], []
+    for tick in range(30 * 60 // scaled["pollingInterval"]):
+        now_s = tick * scaled["pollingInterval"]
+        demand = (0.65 if now_s < 120 else 2.6) * float(chance.uniform(0.92, 1.08))
+        ready = max(1, sum(at <= now_s for at in ready_at))
+        total = ready * saturation(demand, ready)
+        wanted = autoscaler.decide(now_s, replicas, total)
+        ready_at = ready_at[:wanted] + [now_s + 20] * max(0, wanted - replicas)
+        replicas = wanted
+        counts.append((now_s, replicas))
+
+    assert {count for now_s, count in counts if now_s < 120} == {1}
+    assert max(count for now_s, count in counts if now_s <= 180) >= 4
+    settled = [count for now_s, count in counts if now_s > 180 + 300]
+    assert set(settled) == {4}

@@ -1,0 +1,105 @@
+"""Rules, alerts and the dashboard: every metric in them is one that the service really has."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.engine.admission import Admission, Budget
+from app.telemetry import Telemetry
+from app.web.problems import KINDS
+from tests.deploy.promql import metrics_of
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "docker/prometheus/rules.yml"
+OTHERS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"}
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def panels() -> Iterator[dict[str, Any]]:
+    text = (ROOT / "docker/grafana/dashboards/cutout.json").read_text(encoding="utf-8")
+    yield from json.loads(text)["panels"]
+
+
+def queries() -> list[str]:
+    return [
+        target["expr"].replace("$instance", ".*") for panel in panels() for target in panel.get("targets", ())
+    ]
+
+
+def exposed() -> set[str]:
+    """Return every series that /metrics can have, and what the rules record."""
+    names: set[str] = set(OTHERS) | {rule["record"] for rule in rules() if "record" in rule}
+    telemetry = Telemetry()
+    telemetry.watch_admission(Admission(Budget(1, 1, 1)))
+    telemetry.watch_lifecycle(lambda: False, restarts={})
+    for family in telemetry.registry.collect():
+        endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+        names |= {family.name + ending for ending in endings.get(family.type, ("",))}
+    return names
+
+
+@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *queries()])
+def test_every_metric_is_one_that_the_service_has(expression: str) -> None:
+    found = metrics_of(expression)
+
+    assert found
+    assert found <= exposed()
+
+
+def test_an_unknown_metric_would_be_noticed() -> None:
+    assert metrics_of("sum(rate(cutout_none_total[5m])) / on() max(x) > 3") == {"cutout_none_total", "x"}
+
+
+def test_every_outcome_in_a_rule_is_one_that_there_is() -> None:
+    slugs = {kind.slug for kind in KINDS}
+    for rule in rules():
+        for listed in re.findall(r'outcome=~"([^"]+)"', rule["expr"]):
+            assert set(listed.split("|")) <= slugs
+
+
+def test_every_alert_says_what_it_means_and_where_to_read_on() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {f"docs/runbook.md#{heading.lower().replace(' ', '-')}" for heading in headings}
+    alerts = [rule for rule in rules() if "alert" in rule]
+
+    assert len(alerts) >= 8
+    for alert in alerts:
+        assert alert["labels"]["severity"] in ("page", "ticket")
+        assert alert["annotations"]["summary"]
+        assert alert["annotations"]["runbook"] in anchors
+
+
+def test_the_operator_has_the_same_rules() -> None:
+    copy = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/monitoring/rules.yaml").read_text())
+
+    assert copy["spec"]["groups"] == yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+
+
+def test_panels_lie_beside_each_other_and_explain_themselves() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        cells = {(place["x"] + dx, place["y"] + dy) for dx in range(place["w"]) for dy in range(place["h"])}
+        assert not cells & taken
+        assert all(0 <= x < 24 for x, _ in cells)
+        taken |= cells
+        assert panel["type"] == "row" or panel["description"]
+    assert len({panel["id"] for panel in panels()}) == len(list(panels()))
+
+
+def test_compose_mounts_what_is_tested() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    for name in ("prometheus", "grafana"):
+        assert services[name]["profiles"] == ["monitoring"]
+        for mount in services[name]["volumes"]:
+            source = mount.split(":")[0]
+            assert not source.startswith("./") or (ROOT / source).exists(), mount

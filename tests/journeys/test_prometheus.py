@@ -1,0 +1,121 @@
+"""A real Prometheus scrapes the running service by our rules, and answers every query of the dashboard."""
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.deploy.test_monitoring import queries, rules
+from tests.journeys.conftest import ROOT, Server
+
+pytestmark = [pytest.mark.journey, pytest.mark.slow]
+PICTURE = (ROOT / "docs/images/astronaut.jpg").read_bytes()
+NEVER_HERE = re.compile(
+    r"outcome=~|requested=\"cuda\"|cancelled|wasted|connections_closed|restarts|CPUExecution|estimated"
+)
+"""Of queries that are rightly empty where nothing goes wrong."""
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of prometheus and promtool: this machine's, or Debian's, unpacked and not installed."""
+    found = shutil.which("prometheus")
+    if found is not None:
+        return Path(found).parent
+    folder = tmp_path_factory.mktemp("prometheus")
+    for command in (["apt-get", "download", "prometheus"], ["sh", "-c", "dpkg -x prometheus_*.deb ."]):
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        except FileNotFoundError:
+            pytest.skip("there is no Prometheus, and no apt-get to fetch it")
+        if done.returncode != 0:
+            pytest.skip(f"there is no Prometheus, and Debian's is out of reach: {done.stderr[-200:]}")
+    return folder / "usr/bin"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A Prometheus that has scraped a server which has answered a few requests."""
+    metrics_port, port = free_port(), free_port()
+    url = serve("--model", "u2netp", CUTOUT_WEB__METRICS_PORT=str(metrics_port)).url
+    text = (ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    text = text.replace("cutout:9000", f"127.0.0.1:{metrics_port}").replace("5s", "1s").replace("15s", "1s")
+    (tmp_path / "prometheus.yml").write_text(text)
+    shutil.copy(ROOT / "docker/prometheus/rules.yml", tmp_path)
+    process = subprocess.Popen(
+        [
+            programs / "prometheus",
+            *("--config.file=prometheus.yml", "--storage.tsdb.path=data"),
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as client:
+            for _ in range(4):
+                assert httpx.post(f"{url}/v1/cutout", content=PICTURE, timeout=120).status_code == 200
+                assert httpx.post(f"{url}/v1/mask", content=b"junk", timeout=120).status_code == 415
+                time.sleep(1.2)
+            wait_for(client, 'up{job="cutout"} == 1')
+            wait_for(client, 'rate(cutout_requests_total{outcome="ok"}[5m]) > 0')
+            wait_for(client, "cutout:step_utilisation:rate1m")
+            yield client
+    finally:
+        process.kill()
+        process.wait()
+
+
+def found(client: httpx.Client, query: str) -> list[object]:
+    answer = client.get("/query", params={"query": query}).json()
+    assert answer["status"] == "success", (query, answer)
+    return list(answer["data"]["result"])
+
+
+def wait_for(client: httpx.Client, query: str) -> None:
+    until_s = time.monotonic() + 60
+    while time.monotonic() < until_s:
+        try:
+            if found(client, query):
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError(query)
+
+
+def test_a_real_prometheus_scrapes_answers_the_dashboard_and_sees_no_alert(prometheus: httpx.Client) -> None:
+    empty = [query for query in queries() if not found(prometheus, query)]
+
+    assert [query for query in empty if not NEVER_HERE.search(query)] == []
+    groups = prometheus.get("/rules").json()["data"]["groups"]
+    loaded = [rule for group in groups for rule in group["rules"]]
+
+    assert len(loaded) == len(rules())
+    assert {rule["health"] for rule in loaded} <= {"ok", "unknown"}
+    assert [rule["name"] for rule in loaded if rule["type"] == "alerting" and rule["state"] == "firing"] == []
+
+
+def test_promtool_takes_the_rules(programs: Path) -> None:
+    folder = ROOT / "docker/prometheus"
+    checked = subprocess.run(
+        [programs / "promtool", "check", "config", "prometheus.yml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(rules())} rules found" in checked.stdout
