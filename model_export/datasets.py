@@ -69,7 +69,7 @@ class _Entry:
     teacher: Callable[[], bytes] | None = None
 
 
-def load_dataset(folder: Path, size_px: int, *, track: Callable[..., Iterable[object]] = iter) -> Dataset:
+def decode_dataset(folder: Path, size_px: int, *, track: Callable[..., Iterable[object]] = iter) -> Dataset:
     """Decode a whole set.
 
     Args:

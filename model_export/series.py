@@ -72,7 +72,7 @@ def summary(out: Path, names: Sequence[str], judge_by: Path | None, device: str)
         SeriesFailed: There is none.
     """
     from model_export.checkpoint import trained_network, write_half
-    from model_export.datasets import load_dataset
+    from model_export.datasets import decode_dataset
     from model_export.train import BEST, device_of, judge
 
     lines = [
@@ -87,7 +87,7 @@ def summary(out: Path, names: Sequence[str], judge_by: Path | None, device: str)
         figures = [row["mae"], row["max_f"]]
         if judge_by is not None:
             where = device_of(device)
-            others = load_dataset(judge_by, run.recipe.size_px)
+            others = decode_dataset(judge_by, run.recipe.size_px)
             figures += judge(network.to(where), others, run.recipe, where)
         shown = " | ".join([*(f"{figure:.4f}" for figure in figures), *["–"] * (4 - len(figures))])
         lines.append(f"| {name} | {run.progress.epoch} | {run.progress.seconds / 60:.1f} | {shown} |")

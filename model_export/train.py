@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import Progress, Run, read_run, restore, write_checkpoint
 from model_export.curves import plot_curves
-from model_export.datasets import Dataset, load_dataset, read_split, split, write_split
+from model_export.datasets import Dataset, decode_dataset, read_split, split, write_split
 from model_export.errors import CommandFailed
 from model_export.finetune import hold_norms, published_network
 from model_export.losses import LOSSES, distilled
@@ -84,7 +84,7 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     orders.out.mkdir(parents=True, exist_ok=True)
 
     # Data.
-    whole = load_dataset(
+    whole = decode_dataset(
         orders.data,
         recipe.size_px,
         track=lambda entries: track(entries, "decoding", console=console),

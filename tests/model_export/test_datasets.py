@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_export.datasets import load_dataset, read_split, split, write_split
+from model_export.datasets import decode_dataset, read_split, split, write_split
 from model_export.samples import SamplesInvalid
 from tests.pictures import disc_alpha, photo
 
@@ -52,7 +52,7 @@ def archived(folder: Path, *, teacher: tuple[str, ...] = ("p0", "p1")) -> Path:
 
 
 def test_pictures_and_masks_are_squeezed_to_the_square(tmp_path: Path) -> None:
-    found = load_dataset(written(tmp_path), 32)
+    found = decode_dataset(written(tmp_path), 32)
 
     assert found.names == ("p0", "p1", "p2")
     assert (found.pictures.shape, found.masks.shape) == ((3, 32, 32, 3), (3, 32, 32))
@@ -61,7 +61,7 @@ def test_pictures_and_masks_are_squeezed_to_the_square(tmp_path: Path) -> None:
 
 
 def test_archives_are_read_with_their_teacher(tmp_path: Path) -> None:
-    found = load_dataset(archived(tmp_path), 32)
+    found = decode_dataset(archived(tmp_path), 32)
 
     assert found.teacher is not None
     assert found.teacher.shape == (2, 16, 16)
@@ -70,7 +70,7 @@ def test_archives_are_read_with_their_teacher(tmp_path: Path) -> None:
 
 
 def test_a_part_has_the_named_pictures_in_their_order(tmp_path: Path) -> None:
-    found = load_dataset(written(tmp_path), 32)
+    found = decode_dataset(written(tmp_path), 32)
     part = found.part(("p2", "p0"))
 
     assert np.array_equal(part.pictures, found.pictures[[2, 0]])
@@ -101,33 +101,33 @@ def test_a_split_that_names_nothing_or_something_twice_is_refused(tmp_path: Path
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     (written(tmp_path) / "T-Mask" / "p1.png").unlink()
     with pytest.raises(SamplesInvalid, match="p1"):
-        load_dataset(tmp_path, 32)
+        decode_dataset(tmp_path, 32)
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     mask(61, 80).save(written(tmp_path) / "T-Mask" / "p0.png")
     with pytest.raises(SamplesInvalid, match="p0: the picture is 80 × 60 px, its mask 80 × 61"):
-        load_dataset(tmp_path, 32)
+        decode_dataset(tmp_path, 32)
 
 
 def test_an_empty_mask_is_named(tmp_path: Path) -> None:
     Image.new("L", (82, 60)).save(written(tmp_path) / "T-Mask" / "p2.png")
     with pytest.raises(SamplesInvalid, match="p2: the mask is empty"):
-        load_dataset(tmp_path, 32)
+        decode_dataset(tmp_path, 32)
 
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     (written(tmp_path) / "T-Image" / "p2.png").write_bytes(b"junk")
     with pytest.raises(SamplesInvalid, match="p2 cannot be read"):
-        load_dataset(tmp_path, 32)
+        decode_dataset(tmp_path, 32)
 
 
 def test_archives_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SamplesInvalid, match="teacher"):
-        load_dataset(archived(tmp_path, teacher=("p0",)), 32)
+        decode_dataset(archived(tmp_path, teacher=("p0",)), 32)
     (tmp_path / "masks.zip").write_bytes(b"junk")
     with pytest.raises(SamplesInvalid, match="no"):
-        load_dataset(tmp_path, 32)
+        decode_dataset(tmp_path, 32)
 
 
 def test_alpha_mattes_are_not_masks(tmp_path: Path) -> None:
@@ -135,4 +135,4 @@ def test_alpha_mattes_are_not_masks(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         mask(20, 20).save(tmp_path / name / "p.png")
     with pytest.raises(SamplesInvalid, match="mattes"):
-        load_dataset(tmp_path, 32)
+        decode_dataset(tmp_path, 32)
