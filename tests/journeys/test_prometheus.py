@@ -51,7 +51,7 @@ def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> 
     metrics_port, port = free_port(), free_port()
     url = serve("--model", "u2netp", CUTOUT_WEB__METRICS_PORT=str(metrics_port)).url
     text = (ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8")
-    text = text.replace("cutout:9000", f"127.0.0.1:{metrics_port}").replace("5s", "1s").replace("15s", "1s")
+    text = text.replace("cutout:9000", f"127.0.0.1:{metrics_port}").replace("15s", "1s").replace("5s", "1s")
     (tmp_path / "prometheus.yml").write_text(text)
     shutil.copy(ROOT / "docker/prometheus/rules.yml", tmp_path)
     process = subprocess.Popen(
@@ -65,13 +65,15 @@ def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> 
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as client:
-            for _ in range(4):
+            wait_for(client, 'up{job="cutout"} == 1')
+            until_s = time.monotonic() + 120
+            # A rate takes two scrapes between which something happened.
+            while time.monotonic() < until_s and not found(client, "cutout:requests:rate5m > 0"):
                 assert httpx.post(f"{url}/v1/cutout", content=PICTURE, timeout=120).status_code == 200
                 assert httpx.post(f"{url}/v1/mask", content=b"junk", timeout=120).status_code == 415
-                time.sleep(1.2)
-            wait_for(client, 'up{job="cutout"} == 1')
-            wait_for(client, 'rate(cutout_requests_total{outcome="ok"}[5m]) > 0')
-            wait_for(client, "cutout:step_utilisation:rate1m")
+                time.sleep(0.5)
+            wait_for(client, 'cutout:requests:rate5m{outcome="ok"} > 0')
+            wait_for(client, "cutout:step_utilisation:rate1m > 0")
             yield client
     finally:
         process.kill()

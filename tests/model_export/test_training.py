@@ -342,4 +342,3 @@ def test_a_series_trains_side_by_side_judges_and_keeps_half_the_bytes(data: Path
     assert half.stat().st_size < 0.6 * whole.stat().st_size
     assert run.recipe.architecture == "unetpp_l2"
     assert next(network.parameters()).dtype == torch.float32
-    assert main(["series", str(tmp_path / "none.toml"), *asked]) == 1
