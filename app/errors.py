@@ -33,6 +33,8 @@ CutoutError
 
 Text is for people, attributes are for machines. The HTTP status of each leaf stands in one
 table, in ``app/web/problems.py``; a test walks this tree against it.
+
+Longer than other modules, because the tree is to be read in one place; no leaf holds any logic.
 """
 
 from collections.abc import Sequence

@@ -73,23 +73,7 @@ def create_app(
             for probes.
     """
     clock = SystemClock()
-    lifecycle = settings.lifecycle
-    drain = Drain(clock, delay_s=lifecycle.drain_delay_s, timeout_s=lifecycle.drain_timeout_s)
-    access = settings.access
-    rates = Rates(access.requests_per_minute, access.megapixels_per_minute)
-    service = Service(
-        settings,
-        Telemetry(requested_device=settings.device),
-        Admission(budget_of(settings)),
-        clock,
-        drain,
-        KeyRing(access.keys_file, access.key_hashes, rates),
-        Replays(MOST_REPLAYS),
-        _remote_pictures(settings, clock),
-    )
-    service.telemetry.watch_admission(service.admission)
-    service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts or {})
-
+    service = _service(settings, clock, restarts or {})
     app = FastAPI(
         title="Cutout",
         version=__version__,
@@ -113,11 +97,31 @@ def create_app(
     app.add_middleware(TimeGate, service=service)
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
     app.add_middleware(ProblemWall, renderers=RENDERERS)
-    app.add_middleware(DrainGate, drain=drain, renderers=RENDERERS)
+    app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS)
     if settings.web.cors_origins is not None:
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
     return app
+
+
+def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]) -> Service:
+    """Put together what the routes share."""
+    lifecycle, access = settings.lifecycle, settings.access
+    drain = Drain(clock, delay_s=lifecycle.drain_delay_s, timeout_s=lifecycle.drain_timeout_s)
+    rates = Rates(access.requests_per_minute, access.megapixels_per_minute)
+    service = Service(
+        settings,
+        Telemetry(requested_device=settings.device),
+        Admission(budget_of(settings)),
+        clock,
+        drain,
+        KeyRing(access.keys_file, access.key_hashes, rates),
+        Replays(MOST_REPLAYS),
+        _remote_pictures(settings, clock),
+    )
+    service.telemetry.watch_admission(service.admission)
+    service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts)
+    return service
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@
 Every random choice is drawn from the recipe's seed and the number of the step or of the epoch, and from
 nothing else. So a run that is killed and resumed ends, on a CPU with as many threads, with the very weights
 of the unbroken one: it goes on from the last whole epoch.
+
+Longer than other modules, because the whole course of a training is to be read in one place.
 """
 
 import copy
