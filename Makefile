@@ -12,13 +12,14 @@ PEERS      := .venv-peers
 # A CPU build of torch is enough to convert a file and spares gigabytes of CUDA libraries. It is
 # taken from here where it can be had; else the default index decides.
 TORCH           := torch==2.13.0
+UPGRADE         ?= --upgrade
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # ONNX Runtime reports to its maker by default; app/engine/runtime.py keeps it from that, this the peers.
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench bench-load peers export clean
+.PHONY: help setup serve test check format lock bench bench-load peers export clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,14 @@ check: $(VENV)/.dev ## Lint, types, import walls, known weaknesses
 format: $(VENV)/.dev ## Put the code into its one shape
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(VENV)/.dev ## Pin what the images install, with hashes, to what is newest and fits (UPGRADE= keeps what is pinned)
+	$(LOCK) $(UPGRADE) pyproject.toml docker/locks/cpu.in --no-emit-package onnxruntime-gpu --output-file docker/locks/cpu.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra cuda --output-file docker/locks/cuda.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra openvino --no-emit-package onnxruntime --no-emit-package onnxruntime-gpu --output-file docker/locks/openvino.txt
+	$(LOCK) $(UPGRADE) model_export/requirements.txt docker/locks/torch.in --no-emit-package torch --output-file docker/locks/export.txt
+	$(LOCK) $(UPGRADE) docker/locks/build.in --output-file docker/locks/build.txt
 
 bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, matting, batching and the whole journey
 	$(VENV)/bin/python -m benchmarks.encode

@@ -1,10 +1,12 @@
 """A small replayer of Dockerfiles: the steps of every stage, in a clean directory, without an engine.
 
 It understands what our Dockerfile uses (FROM, ARG, ENV, WORKDIR, COPY, RUN, USER, HEALTHCHECK,
-ENTRYPOINT) and refuses anything else. Absolute paths of the image (``/opt``, ``/srv``, ``/build``) land
-below the directory; the base image is a Python that is already here.
+ENTRYPOINT) and refuses anything else. Like the engine it carries out the stages that its target needs and no
+other. Absolute paths of the image (``/opt``, ``/srv``, ``/build``) land below the directory; the base
+image is a Python that is already here.
 """
 
+import copy
 import json
 import os
 import re
@@ -35,27 +37,37 @@ class Stage:
 
 
 class Replay:
-    """Carries out a Dockerfile below ``root``; files come from ``context``."""
+    """Carries out a Dockerfile's ``target`` below ``root``; files come from the Dockerfile's own folder."""
 
-    def __init__(self, dockerfile: Path, *, root: Path, python: Path, arguments: dict[str, str]) -> None:
+    def __init__(
+        self, dockerfile: Path, target: str, *, root: Path, python: Path, arguments: dict[str, str]
+    ) -> None:
         self.context = dockerfile.parent
         self._root = root
         self._python = python
         self._given = arguments
         self.stages: dict[str, Stage] = {}
         self.skipped: list[str] = []
-        for line in _instructions(dockerfile.read_text(encoding="utf-8")):
-            self._carry_out(*line.split(maxsplit=1))
+        recipes = stages_of(dockerfile)
+        needed = closure(recipes, target)
+        for name in (name for name in recipes if name in needed):
+            self._begin(name, recipes[name].base)
+            for verb, rest in recipes[name].steps:
+                self._carry_out(verb, rest)
+
+    def _begin(self, name: str, base: str) -> None:
+        """Begin a stage where ``base`` ended, or with nothing but a Python."""
+        root = self._root / name
+        if base in self.stages:
+            shutil.copytree(self.stages[base].root, root, symlinks=True)
+            self.stage = copy.deepcopy(self.stages[base])
+            self.stage.root = root
+        else:
+            self.stage = Stage(root)
+            self._prepare_base(self.stage)
+        self.stages[name] = self.stage
 
     def _carry_out(self, verb: str, rest: str) -> None:
-        if verb == "FROM":
-            name = rest.split(" AS ")[1]
-            self.stage = Stage(self._root / name)
-            self.stages[name] = self.stage
-            self._prepare_base(self.stage)
-            return
-        if not self.stages:  # ARG before the first FROM names the base image
-            return
         {
             "ARG": self._arg,
             "ENV": self._env,
@@ -122,7 +134,7 @@ class Replay:
 
     def mapped(self, text: str) -> str:
         """Return ``text`` with the image's paths turned into those on this machine."""
-        pattern = rf"(?<![\w.]){'|'.join(f'(?:{root})' for root in ROOTS)}(?=/|\b)"
+        pattern = rf"(?<![\w.])(?:{'|'.join(ROOTS)})(?=/|\b)"
         return re.sub(pattern, lambda match: f"{self.stage.root}{match.group()}", text)
 
     def process_environment(self, stage: Stage) -> dict[str, str]:
@@ -137,7 +149,35 @@ class Replay:
         return {**kept, "HOME": str(stage.root), **said, "PATH": path}
 
 
-def _instructions(text: str) -> list[str]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
-    return joined.splitlines()
+@dataclass
+class Recipe:
+    """A stage as it is written."""
+
+    base: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+
+def stages_of(dockerfile: Path) -> dict[str, Recipe]:
+    """Return the stages of a Dockerfile by name, in its order."""
+    lines = dockerfile.read_text(encoding="utf-8").splitlines()
+    kept = "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    found: dict[str, Recipe] = {}
+    for line in re.sub(r"\\\n\s*", " ", kept).splitlines():
+        verb, rest = line.split(maxsplit=1)
+        if verb == "FROM":
+            base, name = rest.split(" AS ")
+            found[name] = Recipe(base)
+        elif found:  # ARG before the first FROM names the base image
+            list(found.values())[-1].steps.append((verb, rest))
+    return found
+
+
+def closure(recipes: dict[str, Recipe], target: str) -> set[str]:
+    """Return the stages that ``target`` builds on or copies from, itself included."""
+    recipe = recipes[target]
+    sources = {recipe.base} | {
+        rest.split()[0].removeprefix("--from=")
+        for verb, rest in recipe.steps
+        if verb == "COPY" and rest.startswith("--from=")
+    }
+    return {target}.union(*(closure(recipes, name) for name in sources if name in recipes))

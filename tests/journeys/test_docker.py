@@ -1,21 +1,23 @@
 """The images, without an engine: the Dockerfile's own steps in a clean directory, then its entry."""
 
+import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
-from tests.journeys.conftest import ROOT
+from tests.deploy.test_images import canonical, pins
+from tests.journeys.conftest import ROOT, free_port
 from tests.journeys.dockerfile import Replay
 from tests.pictures import jpeg, photo
 
@@ -25,15 +27,16 @@ NOBODY = 65534
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Replay]:
-    """The Dockerfile carried out, with the small model and without the CUDA libraries."""
+    """The image for CPUs, with the small model."""
     root = Path(tempfile.mkdtemp(prefix="cutout-image-"))
     root.chmod(0o755)
     try:
         yield Replay(
             ROOT / "Dockerfile",
+            "cpu",
             root=root,
             python=_python_for_everybody(),
-            arguments={"MODELS": "u2netp", "EXTRAS": ""},
+            arguments={"MODELS": "u2netp"},
         )
     finally:
         shutil.rmtree(root)
@@ -56,15 +59,9 @@ def _as_nobody() -> dict[str, int]:
     return {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_the_built_service_answers_as_an_unprivileged_user_and_stops_with_0(image: Replay) -> None:
-    runtime = image.stages["runtime"]
-    port = _free_port()
+    runtime = image.stages["cpu"]
+    port = free_port()
     environment = {
         **image.process_environment(runtime),
         "CUTOUT_MODELS": "u2netp",
@@ -90,7 +87,7 @@ def test_the_built_service_answers_as_an_unprivileged_user_and_stops_with_0(imag
 
 def _wait_until_healthy(image: Replay, environment: dict[str, str]) -> None:
     """Wait until the image's own health check succeeds."""
-    runtime = image.stages["runtime"]
+    runtime = image.stages["cpu"]
     give_up_at_s = time.monotonic() + 180
     while True:
         check = subprocess.run(
@@ -102,27 +99,44 @@ def _wait_until_healthy(image: Replay, environment: dict[str, str]) -> None:
         time.sleep(0.2)
 
 
-def test_the_image_has_neither_torch_nor_the_export(image: Replay) -> None:
-    runtime = image.stages["runtime"]
-    packages = {path.name for path in runtime.here("/opt/cutout/lib").glob("python*/site-packages/*")}
+def test_the_image_has_neither_torch_nor_the_export_nor_what_installs(image: Replay) -> None:
+    packages = set(installed(image))
 
-    assert {"app", "onnxruntime"} <= packages
-    assert not {"torch", "onnx", "model_export"} & packages
+    assert {"cutout-server", "onnxruntime"} <= packages
+    assert not {"torch", "onnx", "onnxruntime-gpu", "pip", "hatchling"} & packages
+
+
+def test_everything_installed_is_what_is_pinned_and_what_the_image_lists(image: Replay) -> None:
+    here = installed(image)
+    pinned = {name: version for name, version in pins("cpu").items() if name in here}
+    listed = json.loads(image.stages["cpu"].here("/opt/cutout/sbom.json").read_text(encoding="utf-8"))
+
+    assert {name: version for name, version in here.items() if name != "cutout-server"} == pinned
+    assert {canonical(each["name"]): each["version"] for each in listed["components"]} == here
+    assert listed["bomFormat"] == "CycloneDX"
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused(image: Replay, tmp_path: Path) -> None:
+    lock = (ROOT / "docker/locks/build.txt").read_text(encoding="utf-8")
+    (six,) = re.findall(r"^six==[^\n]+\n(?:    --hash=\S+.*\n?)+", lock, re.MULTILINE)
+    (tmp_path / "six.txt").write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", six))
+    pip = image.stages["wheel"].here("/opt/build/bin/pip")
+    command = [pip, "install", "--target", tmp_path / "t", "--require-hashes", "-r", tmp_path / "six.txt"]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+
+
+def installed(image: Replay) -> dict[str, str]:
+    """Return the packages of the image and their versions."""
+    (folder,) = image.stages["cpu"].here("/opt/cutout/lib").glob("python*/site-packages")
+    return {canonical(each.name): each.version for each in distributions(path=[str(folder)])}
 
 
 def test_the_image_does_not_run_as_root_and_starts_by_exec(image: Replay) -> None:
-    runtime = image.stages["runtime"]
+    runtime = image.stages["cpu"]
 
-    assert runtime.user == "cutout"
-    assert [f"useradd --system --uid 10001 --no-create-home {runtime.user}"] == image.skipped
+    assert runtime.user == "10001"
+    assert [f"useradd --system --uid {runtime.user} --no-create-home cutout"] == image.skipped
     assert runtime.entrypoint == ["cutout", "serve"]
-
-
-def test_compose_reserves_a_gpu_and_refuses_a_silent_cpu() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    (device,) = services["cutout"]["deploy"]["resources"]["reservations"]["devices"]
-
-    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-    assert services["cutout"]["environment"]["CUTOUT_DEVICE"] == "cuda"
-    assert services["cutout-cpu"]["profiles"] == ["cpu"]
-    assert "profiles" not in services["cutout"]

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,8 @@ import httpx
 import pytest
 
 from tests.deploy.test_monitoring import queries, rules
-from tests.journeys.conftest import ROOT, Server
+from tests.journeys.conftest import ROOT, Server, free_port
+from tests.journeys.debian import debian_program
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 PICTURE = (ROOT / "docs/images/astronaut.jpg").read_bytes()
@@ -24,25 +24,8 @@ NEVER_HERE = re.compile(
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of prometheus and promtool: this machine's, or Debian's, unpacked and not installed."""
-    found = shutil.which("prometheus")
-    if found is not None:
-        return Path(found).parent
-    folder = tmp_path_factory.mktemp("prometheus")
-    for command in (["apt-get", "download", "prometheus"], ["sh", "-c", "dpkg -x prometheus_*.deb ."]):
-        try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        except FileNotFoundError:
-            pytest.skip("there is no Prometheus, and no apt-get to fetch it")
-        if done.returncode != 0:
-            pytest.skip(f"there is no Prometheus, and Debian's is out of reach: {done.stderr[-200:]}")
-    return folder / "usr/bin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """The folder of prometheus and promtool."""
+    return debian_program("prometheus", tmp_path_factory.mktemp("prometheus")).parent
 
 
 @pytest.fixture

@@ -1,19 +1,19 @@
 """The redirect kit with a real Caddy, where there is one: a client that cannot be told another host name."""
 
 import os
-import shutil
-import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
-from tests.journeys.conftest import ROOT, Server
+from tests.journeys.conftest import ROOT, Server, free_port
+from tests.journeys.debian import debian_program
 from tests.pictures import opened
 
 pytestmark = pytest.mark.journey
@@ -21,40 +21,61 @@ NAME = "api.remove.bg"
 PICTURE = ROOT / "docs/images/astronaut.jpg"
 
 
-def test_caddy_stands_in_for_the_name(serve: Callable[..., Server], tmp_path: Path) -> None:
-    caddy = shutil.which("caddy")
-    if caddy is None:
-        pytest.skip("there is no caddy on this machine")
-    upstream = serve("--model", "u2netp").url.removeprefix("http://")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folders = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+@pytest.fixture(scope="module")
+def caddy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return debian_program("caddy", tmp_path_factory.mktemp("caddy"))
+
+
+@pytest.fixture
+def upstream(serve: Callable[..., Server]) -> str:
+    return serve("--model", "u2netp").url.removeprefix("http://")
+
+
+@contextmanager
+def running(caddy: Path, folder: Path, file: str, **variables: str) -> Iterator[Path]:
+    """Run a Caddy by a file of ours; yield where the authority that it signs by will lie."""
     process = subprocess.Popen(
-        [caddy, "run", "--adapter", "caddyfile", "--config", str(ROOT / "docker/redirect/Caddyfile")],
-        env={**os.environ, **folders, "REDIRECTED_NAME": f"{NAME}:{port}", "UPSTREAM": upstream},
+        [caddy, "run", "--adapter", "caddyfile", "--config", str(ROOT / file)],
+        env={**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), **variables},
         stderr=subprocess.DEVNULL,
     )
     try:
-        authority = tmp_path / "caddy/pki/authorities/local/root.crt"
-        answer = _ask(port, authority)
+        yield folder / "caddy/pki/authorities/local/root.crt"
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_caddy_stands_in_for_the_name(caddy: Path, upstream: str, tmp_path: Path) -> None:
+    names = {"REDIRECTED_NAME": f"{NAME}:{(port := free_port())}", "UPSTREAM": upstream}
+    with running(caddy, tmp_path, "docker/redirect/Caddyfile", **names) as authority:
+        answer = _ask(NAME, port, authority)
 
     assert answer.status_code == 200
     assert opened(answer.content).shape == (500, 500, 4)
 
 
-def test_the_kit_of_compose_mounts_the_file_that_is_tested() -> None:
+def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
+    caddy: Path, upstream: str, tmp_path: Path
+) -> None:
+    names = {"DOMAIN": f"localhost:{(port := free_port())}", "UPSTREAM": upstream}
+    with running(caddy, tmp_path, "docker/proxy/Caddyfile", **names) as authority:
+        answer = _ask("localhost", port, authority)
+
+    assert answer.status_code == 200
+    assert opened(answer.content).shape == (500, 500, 4)
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
+
+
+@pytest.mark.parametrize(("service", "profile"), [("redirect", "redirect"), ("proxy", "tls")])
+def test_compose_mounts_the_files_that_are_tested(service: str, profile: str) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    mounts = services["redirect"]["volumes"]
 
-    assert "./docker/redirect/Caddyfile:/etc/caddy/Caddyfile:ro" in mounts
-    assert services["redirect"]["profiles"] == ["redirect"]
+    assert f"./docker/{service}/Caddyfile:/etc/caddy/Caddyfile:ro" in services[service]["volumes"]
+    assert services[service]["profiles"] == [profile]
 
 
-def _ask(port: int, authority: Path) -> httpx.Response:
+def _ask(name: str, port: int, authority: Path) -> httpx.Response:
     """Send a picture to the name as if it led here; wait until the proxy has its certificate."""
     until_s = time.monotonic() + 60
     while True:
@@ -64,8 +85,8 @@ def _ask(port: int, authority: Path) -> httpx.Response:
                 return client.post(
                     f"https://127.0.0.1:{port}/v1.0/removebg",
                     files={"image_file": PICTURE.read_bytes()},
-                    headers={"Host": f"{NAME}:{port}"},
-                    extensions={"sni_hostname": NAME},
+                    headers={"Host": f"{name}:{port}"},
+                    extensions={"sni_hostname": name},
                 )
         except (httpx.TransportError, OSError):
             assert time.monotonic() < until_s
