@@ -4,11 +4,14 @@ PYTHON ?= python3
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 MODEL  ?= u2net
+# Without keys, whoever reaches HOST may use `make ray`; on this machine's own address that is this machine.
+OPEN   ?= $(if $(filter 127.0.0.1,$(HOST)),true,false)
 
 MODELS_DIR := models
 VENV       := .venv
 EXPORT     := .venv-export
 PEERS      := .venv-peers
+RAY        := .venv-ray
 # A CPU build of torch is enough to convert a file and spares gigabytes of CUDA libraries. It is
 # taken from here where it can be had; else the default index decides.
 TORCH           := torch==2.13.0
@@ -19,7 +22,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock bench bench-load peers export clean
+.PHONY: help setup serve test check format lock bench bench-load peers export ray clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +32,10 @@ setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with
 serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
-test: $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
-	$(VENV)/bin/python -m pytest -m "not torch" $(PYTEST_ARGS)
+test: $(VENV)/.dev $(EXPORT)/.evaluate $(RAY)/.ready $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
+	$(VENV)/bin/python -m pytest -m "not torch and not ray" $(PYTEST_ARGS)
 	$(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS)
+	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import walls, known weaknesses
 	$(VENV)/bin/ruff check .
@@ -66,13 +70,16 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, resta
 	$(VENV)/bin/python -m benchmarks.drain --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.memory --model $(MODEL)
 
+ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine alone
+	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster
+
 peers: $(PEERS)/.ready ## Install what benchmarks compare us with: rembg and PyMatting
 
 export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graph
 	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
 
 clean: ## Remove environments and caches, but no model
-	rm -rf $(VENV) $(EXPORT) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
 	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR)
@@ -95,6 +102,11 @@ $(EXPORT)/.ready: pyproject.toml
 	$(EXPORT)/bin/python -m pip install --quiet --no-deps --retries 1 --index-url $(TORCH_CPU_INDEX) $(TORCH) \
 	  || echo "The index of CPU builds is out of reach; taking the default build of $(TORCH)."
 	$(EXPORT)/bin/python -m pip install --quiet $(TORCH) --requirement model_export/requirements.txt
+	@touch $@
+
+$(RAY)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]' 'pytest>=8.4'
 	@touch $@
 
 $(PEERS)/.ready:

@@ -61,6 +61,7 @@ def create_app(
     *,
     on_settled: Callable[[Service], None] = lambda _: None,
     restarts: Mapping[str, int] | None = None,
+    opens_when_warm: bool = False,
 ) -> FastAPI:
     """Build the service.
 
@@ -68,9 +69,9 @@ def create_app(
         settings: Read once, here.
         on_settled: Called in the event loop when models are warm, or cannot be loaded
             (then ``Service.failure`` says why).
-        restarts: How many workers this one comes after, by why they were replaced. A replacement opens
-            the door when it is warm, since requests already wait for it; the first one opens it at once,
-            for probes.
+        restarts: How many workers this one comes after, by why they were replaced.
+        opens_when_warm: Whether requests wait at the door until models are warm, as they do for a worker that
+            replaces another; otherwise it is open at once, for probes.
     """
     clock = SystemClock()
     service = _service(settings, clock, restarts or {})
@@ -78,7 +79,7 @@ def create_app(
         title="Cutout",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lambda _: _lifespan(service, on_settled, is_replacement=bool(restarts)),
+        lifespan=lambda _: _lifespan(service, on_settled, opens_when_warm=opens_when_warm),
         openapi_url=None,  # served by app/web/health.py
         docs_url=None,
         redoc_url=None,
@@ -126,9 +127,9 @@ def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]
 
 @asynccontextmanager
 async def _lifespan(
-    service: Service, on_settled: Callable[[Service], None], *, is_replacement: bool
+    service: Service, on_settled: Callable[[Service], None], *, opens_when_warm: bool
 ) -> AsyncIterator[None]:
-    """Load beside the open door, or before it for a replacement; end the threads when the door is shut."""
+    """Load beside the open door, or before it; end the threads when the door is shut."""
     loading = asyncio.create_task(_load(service, on_settled))
     beside = (
         asyncio.create_task(watch_lag(service.telemetry.lag, service.clock)),
@@ -136,7 +137,7 @@ async def _lifespan(
         asyncio.create_task(_sample(service)),
         asyncio.create_task(_watch_keys(service.keys)),
     )
-    if is_replacement:
+    if opens_when_warm:
         await loading
     try:
         yield

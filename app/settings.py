@@ -149,6 +149,11 @@ class Access(BaseModel):
     )
     megapixels_per_minute: float | None = Field(None, gt=0, description="Megapixels a minute of such a key.")
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the operator said who may come in: whoever has a key, or everybody."""
+        return self.open or self.keys_file is not None or bool(self.key_hashes)
+
 
 class Remote(BaseModel):
     """Pictures that are fetched by their URL."""

@@ -62,8 +62,8 @@ def _settings(
 
 def _check_exposure(settings: Settings) -> None:
     """Refuse to let in everybody who can reach the machine, unless the operator says so."""
-    access, host = settings.access, settings.web.host
-    if host.is_loopback or access.open or access.keys_file is not None or access.key_hashes:
+    host = settings.web.host
+    if host.is_loopback or settings.access.is_decided:
         return
     raise ValueError(
         f"on {host} anybody could use this server. Make a key (cutout keys new NAME) and name its file in "

@@ -63,12 +63,13 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         typer.echo(_banner(service, listener, metrics_url))
 
     restarts = {} if inherited is None else inherited.restarts
-    service_app = create_app(settings, on_settled=on_settled, restarts=restarts)
+    # Requests already wait for one that takes another's place.
+    service_app = create_app(
+        settings, on_settled=on_settled, restarts=restarts, opens_when_warm=bool(restarts)
+    )
     service: Service = service_app.state.service
     metrics_url = _serve_metrics(service)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    hold_little_memory()
-    step_forward()
+    tune_process()
     door = open_door(service)
     config = uvicorn.Config(
         service_app,
@@ -91,6 +92,13 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
     signal.signal(signal.SIGINT, server.handle_exit)
     server.run(sockets=[listener])
     return service.pipeline is not None
+
+
+def tune_process() -> None:
+    """Make this a process that serves: its event loop is let in early, and memory is given back."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    hold_little_memory()
+    step_forward()
 
 
 def open_door(service: Service) -> Door:

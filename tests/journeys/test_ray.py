@@ -1,0 +1,147 @@
+"""The service on Ray Serve: three nodes on this machine, the same answers, and one node that dies."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+import yaml
+
+pytest.importorskip("ray", reason="runs in the environment that has Ray (make test)")
+
+from ray.serve.schema import ServeDeploySchema
+
+from app.cli.cluster import Cluster, Server, build_app, cutout, http_options, variables_of
+from app.settings import read_settings
+from benchmarks.client import Shot
+from benchmarks.ray_cluster import LONGEST_S, RayCluster, kill_under_load
+from benchmarks.server import Server as DirectServer
+from tests.journeys.conftest import ROOT, free_port
+from tests.pictures import jpeg, photo
+
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.ray]
+PICTURE = (ROOT / "docs/images/astronaut.jpg").read_bytes()
+NODES = 3
+JOURNEYS = {
+    "mask": httpx.Request("POST", "http://x/v1/mask", content=PICTURE),
+    "cutout": httpx.Request("POST", "http://x/v1/cutout?background=blur", content=PICTURE),
+    "in pieces": httpx.Request("POST", "http://x/v1/cutout", content=iter([PICTURE[:7], PICTURE[7:]])),
+    "remove.bg": httpx.Request("POST", "http://x/v1.0/removebg", files={"image_file": PICTURE}),
+    "rembg": httpx.Request("POST", "http://x/api/remove", files={"file": PICTURE}),
+    "both": httpx.Request("POST", "http://x/v1/cutout?results=mask,cutout", content=PICTURE),
+    "models": httpx.Request("GET", "http://x/v1/models"),
+    "contract": httpx.Request("GET", "http://x/openapi.json"),
+    "no picture": httpx.Request("POST", "http://x/v1/mask", content=b"nothing"),
+    "no such option": httpx.Request("POST", "http://x/v1/cutout?scale=blue", content=PICTURE),
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    settings = {"CUTOUT_MODELS_DIR": str(ROOT / "models"), "CUTOUT_MODELS": "u2netp"}
+    with RayCluster(NODES, free_port(), settings) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def direct() -> Iterator[DirectServer]:
+    with DirectServer("u2netp", ROOT / "models", {"CUTOUT_ENGINE__THREADS": "1"}) as server:
+        yield server
+
+
+def answer_of(request: httpx.Request, server: DirectServer | RayCluster) -> httpx.Response:
+    content = request.read()
+    headers = {name: text for name, text in request.headers.items() if name.startswith("content-type")}
+    url = request.url.copy_with(host=server.host, port=server.port)
+    return httpx.request(request.method, url, content=content, headers=headers, timeout=LONGEST_S)
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+def test_answers_are_those_of_a_server_without_ray(
+    cluster: RayCluster, direct: DirectServer, journey: str
+) -> None:
+    through, plain = answer_of(JOURNEYS[journey], cluster), answer_of(JOURNEYS[journey], direct)
+
+    assert through.status_code == plain.status_code
+    assert len(through.headers.get_list("x-request-id")) == 1
+    for name in ("etag", "x-cutout-model", "x-cutout-verdict", "x-cutout-warnings"):
+        assert through.headers.get(name) == plain.headers.get(name)
+    assert without_chance(through) == without_chance(plain)
+
+
+def without_chance(answer: httpx.Response) -> bytes:
+    """Return the body without the request's id, which Ray draws in its own form, and a form's boundary."""
+    drawn = [answer.headers["x-request-id"]]
+    if answer.headers["content-type"].startswith("multipart"):
+        drawn.append(answer.headers["content-type"].partition("boundary=")[2].strip('"'))
+    body = answer.content
+    for text in drawn:
+        body = body.replace(text.encode(), b"")
+    return body
+
+
+def test_a_node_that_dies_takes_with_it_what_it_was_working_on_and_nothing_else(cluster: RayCluster) -> None:
+    shot = Shot("/v1/mask", jpeg(photo(240, 320)))
+    loss = asyncio.run(kill_under_load(cluster, shot, seconds=15))
+    after = answer_of(JOURNEYS["mask"], cluster)
+
+    assert any(r.intended_s > loss.killed_s for r in loss.results)
+    assert loss.failed == loss.failed_in_flight
+    assert loss.longest_s < LONGEST_S
+    assert after.status_code == 200
+
+
+def test_nobody_is_let_in_before_somebody_says_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUTOUT_ACCESS__OPEN", raising=False)
+
+    with pytest.raises(ValueError, match="who may use this cluster"):
+        build_app()
+
+
+def test_a_replica_whose_executor_hangs_is_unwell() -> None:
+    server = Server()
+    server.app = SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(pipeline=None)))  # type: ignore[assignment]
+    server.check_health()
+    server.app.state.service.pipeline = SimpleNamespace(is_overdue=lambda: False)
+    server.check_health()
+    server.app.state.service.pipeline = SimpleNamespace(is_overdue=lambda: True)
+
+    with pytest.raises(RuntimeError, match="hang"):
+        server.check_health()
+
+
+def test_replicas_read_the_settings_of_whoever_deploys_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUTOUT_MODELS_DIR", "here")
+    monkeypatch.setenv("CUTOUT_ACCESS__KEYS_FILE", "keys.toml")
+
+    variables = variables_of(read_settings())
+    assert variables["CUTOUT_MODELS_DIR"] == str(tmp_path / "here")
+    assert variables["CUTOUT_ACCESS__KEYS_FILE"] == str(tmp_path / "keys.toml")
+    assert variables["CUTOUT_WEB__METRICS_PORT"] == "none"
+
+
+def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain() -> None:
+    deployment = cutout(Cluster())._bound_deployment
+    limits, lifecycle = read_settings().limits, read_settings().lifecycle
+
+    assert deployment.max_ongoing_requests == deployment.max_queued_requests == limits.in_flight_requests
+    assert deployment._deployment_config.graceful_shutdown_timeout_s > lifecycle.drain_timeout_s
+
+
+def test_the_file_for_several_machines_is_one_that_ray_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = yaml.safe_load((ROOT / "deploy/ray/serve.yaml").read_text(encoding="utf-8"))
+    (application,) = ServeDeploySchema.model_validate(text).applications
+    for name, value in application.runtime_env["env_vars"].items():
+        monkeypatch.setenv(name, value)
+    settings = read_settings()
+
+    assert settings.device == "cuda"
+    assert settings.access.is_decided
+    assert application.import_path == f"{cutout.__module__}:{cutout.__name__}"
+    assert Cluster.model_validate(application.args).gpus == 1
+    assert text["http_options"]["request_timeout_s"] >= http_options(settings).request_timeout_s
