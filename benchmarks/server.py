@@ -53,7 +53,7 @@ class Server:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         cutout = str(Path(sys.executable).with_name("cutout"))
         arguments = ("--host", "127.0.0.1", "--port", "0", "--model", model)
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             command or (cutout, "serve", *arguments),
             env={**os.environ, **chosen},
             cwd=ROOT,
@@ -83,11 +83,11 @@ class Server:
     @property
     def pid(self) -> int:
         """The process that serves."""
-        return self._process.pid
+        return self.process.pid
 
     def is_alive(self) -> bool:
         """Tell whether the process runs."""
-        return self._process.poll() is None
+        return self.process.poll() is None
 
     def metrics(self) -> dict[str, float]:
         """Return every sample of the metrics page, labels in the key as on the page."""
@@ -124,8 +124,8 @@ class Server:
         return "\n".join(self.log.read().decode(errors="replace").splitlines()[-lines:])
 
     def _gather(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             self._said.put(line)
         self._said.put("")
 
@@ -139,12 +139,12 @@ class Server:
         raise SystemExit(f"The server did not start:\n{self.log_tail()}")
 
     def _stop(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(45)
+            self.process.wait(45)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
 
 
 def machine_busy_s() -> float:

@@ -1,0 +1,41 @@
+"""A small cluster under load, every server replaced: nobody notices, unless servers leave too early."""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rolling import Rollout, add_arguments, roll
+from tests.deploy.test_kubernetes import environment
+from tests.networks import hanging_model
+
+pytestmark = [pytest.mark.journey, pytest.mark.slow]
+NEWS_TAKE_S = 2.0
+
+
+def rollout(models_dir: Path, *more: str) -> Rollout:
+    hanging_model(models_dir, "bright")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = ["--model", "bright", "--models-dir", str(models_dir), "--servers", "2", "--rounds", "1"]
+    return asyncio.run(roll(parser.parse_args([*arguments, "--delay", str(NEWS_TAKE_S), *more])))
+
+
+def test_nothing_is_lost_or_refused_while_every_server_is_replaced(tmp_path: Path) -> None:
+    done = rollout(tmp_path)
+
+    assert done.exit_codes == [0, 0]
+    assert len(done.results) > 20
+    assert (done.lost, done.refused, done.killed) == (0, 0, 0)
+
+
+def test_a_server_that_leaves_before_the_news_have_arrived_would_be_noticed(tmp_path: Path) -> None:
+    done = rollout(tmp_path, "--drain-delay", "0")
+
+    assert done.lost + done.refused > 0
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+def test_the_manifests_give_the_news_ten_seconds(overlay: str) -> None:
+    assert float(environment(overlay)["CUTOUT_LIFECYCLE__DRAIN_DELAY_S"]) >= 10
