@@ -6,8 +6,8 @@ A cluster in miniature, with the rules of Kubernetes: a new server takes part on
 to leave gets SIGTERM, and the proxy goes on sending to it until the news of that has arrived, which takes any
 time between nothing and ``--delay``, for which a server that leaves serves on
 (``CUTOUT_LIFECYCLE__DRAIN_DELAY_S``); at the end of its grace period it is killed. The proxy sends each
-request to the next server, over kept connections, and never a second time. A request is lost if its connection
-fails, and refused if its answer is not 200.
+request to the next server, over kept connections, and never a second time. A request is lost if its
+connection fails, and refused if its answer is not 200.
 """
 
 import argparse
