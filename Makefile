@@ -97,11 +97,13 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.ready
 
-$(EXPORT)/.ready: pyproject.toml
+# Pinned as in the images, so that the same weights become the same file.
+$(EXPORT)/.ready: docker/locks/export.txt
 	$(PYTHON) -m venv $(EXPORT)
 	$(EXPORT)/bin/python -m pip install --quiet --no-deps --retries 1 --index-url $(TORCH_CPU_INDEX) $(TORCH) \
 	  || echo "The index of CPU builds is out of reach; taking the default build of $(TORCH)."
-	$(EXPORT)/bin/python -m pip install --quiet $(TORCH) --requirement model_export/requirements.txt
+	$(EXPORT)/bin/python -m pip install --quiet $(TORCH)
+	$(EXPORT)/bin/python -m pip install --quiet --require-hashes --requirement docker/locks/export.txt
 	@touch $@
 
 $(RAY)/.ready: pyproject.toml

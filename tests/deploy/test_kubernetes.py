@@ -1,5 +1,6 @@
 """The Kustomize overlays: rendered by kubectl, held against four versions' schemas and our policy."""
 
+import hashlib
 import math
 import shutil
 import subprocess
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 import yaml
 
+from app.engine.manifest import read_manifest
 from app.engine.memory import BYTES_PER_PIXEL
 from app.settings import Settings
 from tests.deploy.promql import metrics_of
 from tests.deploy.test_monitoring import exposed
 
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes/overlays"
-OVERLAYS = ("cpu", "gpu", "keda", "monitoring")
+OVERLAYS = ("cpu", "gpu", "keda", "volume", "monitoring")
+SERVING = OVERLAYS[:-1]
 VERSIONS = ("1.34", "1.35", "1.36", "1.37")
 WARM_BYTES = 900 * 2**20  # u2net in memory and warm, and the process around it
 
@@ -65,7 +68,7 @@ def test_a_misspelt_member_would_be_noticed() -> None:
         kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", SERVING)
 def test_every_variable_is_a_setting(overlay: str) -> None:
     for name in (each["name"] for each in container(overlay)["env"]):
         kind: Any = Settings
@@ -74,7 +77,7 @@ def test_every_variable_is_a_setting(overlay: str) -> None:
             kind = kind.model_fields[part].annotation
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", SERVING)
 def test_probes_ask_paths_that_there_are_and_a_pod_has_time_to_leave(overlay: str) -> None:
     probes = {
         name: container(overlay)[f"{name}Probe"]["httpGet"]["path"]
@@ -91,7 +94,7 @@ def test_probes_ask_paths_that_there_are_and_a_pod_has_time_to_leave(overlay: st
     assert readiness["periodSeconds"] * readiness["failureThreshold"] <= delay + 1
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", SERVING)
 def test_memory_is_what_the_process_and_its_budget_need(overlay: str) -> None:
     resources = container(overlay)["resources"]
     limit = int(resources["limits"]["memory"].removesuffix("Gi")) * 2**30
@@ -102,7 +105,7 @@ def test_memory_is_what_the_process_and_its_budget_need(overlay: str) -> None:
     assert budget / BYTES_PER_PIXEL > 20e6
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", SERVING)
 def test_nothing_runs_as_root_or_may_write_or_call_out(overlay: str) -> None:
     pod = one(overlay, "Deployment")["spec"]["template"]["spec"]
     context = container(overlay)["securityContext"]
@@ -117,7 +120,7 @@ def test_nothing_runs_as_root_or_may_write_or_call_out(overlay: str) -> None:
     assert policy["egress"] == []
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", SERVING)
 def test_selectors_find_the_pods_and_ports_have_names_that_there_are(overlay: str) -> None:
     labels = one(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"]
     names = {port["name"] for port in container(overlay)["ports"]}
@@ -153,6 +156,33 @@ def test_keda_asks_for_a_metric_that_there_is_and_owns_the_number() -> None:
     assert scaled["scaleTargetRef"]["name"] == one("keda", "Deployment")["metadata"]["name"]
     assert "replicas" not in one("keda", "Deployment")["spec"]
     assert scaled["minReplicaCount"] >= 1
+
+
+def test_models_on_a_volume_are_compared_with_what_is_expected(models_dir: Path, tmp_path: Path) -> None:
+    spec = one("volume", "Deployment")["spec"]["template"]["spec"]
+    (verify,) = spec["initContainers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in verify["volumeMounts"]}
+    expected = one("volume", "ConfigMap")["data"]["SHA256SUMS"]
+    (tmp_path / "SHA256SUMS").write_text(expected.replace("u2net/", "u2netp/"))
+    shutil.copytree(models_dir / "u2netp", tmp_path / "models/u2netp")
+    graph = tmp_path / "models/u2netp/model.onnx"
+    command = [word.replace(mounts["models-expected"], str(tmp_path)) for word in verify["command"]]
+
+    assert verify["image"] == container("volume")["image"] == "cutout:cpu"
+    assert verify["workingDir"] == mounts["models"] == "/srv/cutout/models"
+    assert subprocess.run(command, cwd=tmp_path / "models", capture_output=True).returncode != 0
+    (tmp_path / "SHA256SUMS").write_text(
+        f"{hashlib.sha256(graph.read_bytes()).hexdigest()}  u2netp/model.onnx\n"
+    )
+    assert subprocess.run(command, cwd=tmp_path / "models", capture_output=True).returncode == 0
+    graph.write_bytes(graph.read_bytes()[:-1])
+    assert subprocess.run(command, cwd=tmp_path / "models", capture_output=True).returncode != 0
+
+
+def test_what_is_expected_on_the_volume_is_what_the_export_writes(models_dir: Path) -> None:
+    expected = one("volume", "ConfigMap")["data"]["SHA256SUMS"].split()
+
+    assert expected == [read_manifest(models_dir / "u2net").sha256, "u2net/model.onnx"]
 
 
 class Autoscaler:

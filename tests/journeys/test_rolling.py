@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rolling import Rollout, add_arguments, roll
-from tests.deploy.test_kubernetes import environment
+from tests.deploy.test_kubernetes import SERVING, environment
 from tests.networks import hanging_model
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
@@ -36,6 +36,6 @@ def test_a_server_that_leaves_before_the_news_have_arrived_would_be_noticed(tmp_
     assert done.lost + done.refused > 0
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "keda"])
+@pytest.mark.parametrize("overlay", SERVING)
 def test_the_manifests_give_the_news_ten_seconds(overlay: str) -> None:
     assert float(environment(overlay)["CUTOUT_LIFECYCLE__DRAIN_DELAY_S"]) >= 10
