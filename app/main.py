@@ -17,7 +17,8 @@ from app.engine.batching import Batcher
 from app.engine.cache import Cache
 from app.engine.cells import Cells
 from app.engine.clock import SystemClock
-from app.engine.device import probe, usable_cores
+from app.engine.device import CUDA, probe, usable_cores
+from app.engine.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.loading import Loader
 from app.engine.memory import DEFAULT_SHARE, give_back_freed_memory, machine_memory_bytes, pixels_within
 from app.engine.models import Models
@@ -220,7 +221,18 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         "finish": pools.finish,
     }
     telemetry.watch_steps(steps, cores=usable_cores())
+    if models.provider == CUDA:
+        _watch_gpu(telemetry)
     return pipeline
+
+
+def _watch_gpu(telemetry: Telemetry) -> None:
+    try:
+        memory = open_gpu_memory()
+    except GpuUnreadable as error:
+        log.warning("the GPU's memory is not watched", reason=str(error))
+        return
+    telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
 
 
 def _reader(settings: Settings, limit_px: int, clock: SystemClock) -> Read:

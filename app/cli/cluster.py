@@ -24,6 +24,7 @@ from app.cli.worker import tune_process
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings, read_settings
+from app.web.health import check_alive
 from app.web.service import Service
 
 LONGER_S = 5.0
@@ -55,11 +56,9 @@ class Server:
         """Raise where ``/livez`` would be red; Ray then replaces the replica.
 
         Raises:
-            RuntimeError: The executor seems to hang.
+            NotReady: The executor seems to hang.
         """
-        pipeline = self.app.state.service.pipeline
-        if pipeline is not None and pipeline.is_overdue():
-            raise RuntimeError("The executor seems to hang.")
+        check_alive(self.app.state.service)
 
 
 def build_app() -> FastAPI:

@@ -153,6 +153,17 @@ class Telemetry:
             self._workers.labels(name).set(step.threads)
             self._depth.labels(name).set_function(partial(getattr, step, "waiting"))
 
+    def watch_gpu(self, *, used_bytes: Callable[[], float], total_bytes: Callable[[], float]) -> None:
+        """Export the memory of the GPU on which networks run."""
+        memory = Gauge(
+            "cutout_gpu_memory_bytes",
+            "Memory of the GPU, in use by anybody.",
+            ["kind"],
+            registry=self.registry,
+        )
+        memory.labels("used").set_function(used_bytes)
+        memory.labels("total").set_function(total_bytes)
+
     def sample(self, *, now_s: float, cpu_s: float) -> None:
         """Bring up to date what is counted elsewhere; ``cpu_s`` is processor time of the process."""
         busy_s = {name: step.busy_s() for name, step in self._steps.items()}

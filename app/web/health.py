@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.errors import NotReady
 from app.web.problems import describe_problem
-from app.web.service import service_of
+from app.web.service import Service, service_of
 
 router = APIRouter()
 
@@ -14,10 +14,18 @@ router = APIRouter()
 @router.get("/livez")
 async def livez(request: Request) -> JSONResponse:
     """Say that the process answers and its executor moves; a failure means: restart it."""
-    pipeline = service_of(request).pipeline
-    if pipeline is not None and pipeline.is_overdue():
-        raise NotReady("The executor seems to hang; if it stays so, this process had better be replaced.")
+    check_alive(service_of(request))
     return JSONResponse({"status": "alive"})
+
+
+def check_alive(service: Service) -> None:
+    """Return if the executor moves.
+
+    Raises:
+        NotReady: It seems to hang.
+    """
+    if service.pipeline is not None and service.pipeline.is_overdue():
+        raise NotReady("The executor seems to hang; if it stays so, this process had better be replaced.")
 
 
 @router.get("/startupz")

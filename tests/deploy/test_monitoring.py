@@ -41,6 +41,7 @@ def exposed() -> set[str]:
     telemetry = Telemetry()
     telemetry.watch_admission(Admission(Budget(1, 1, 1)))
     telemetry.watch_lifecycle(lambda: False, restarts={})
+    telemetry.watch_gpu(used_bytes=lambda: 1.0, total_bytes=lambda: 2.0)
     for family in telemetry.registry.collect():
         endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
         names |= {family.name + ending for ending in endings.get(family.type, ("",))}

@@ -17,7 +17,7 @@ from tests.journeys.debian import debian_program
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 PICTURE = (ROOT / "docs/images/astronaut.jpg").read_bytes()
 NEVER_HERE = re.compile(
-    r"outcome=~|requested=\"cuda\"|cancelled|wasted|connections_closed|restarts|CPUExecution|estimated"
+    r"outcome=~|requested=\"cuda\"|cancelled|wasted|connections_closed|restarts|gpu_memory|CPUExecution|estimated"
 )
 """Of queries that are rightly empty where nothing goes wrong."""
 

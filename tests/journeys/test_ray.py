@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -13,6 +12,7 @@ pytest.importorskip("ray", reason="runs in the environment that has Ray (make te
 
 from ray.serve.schema import ServeDeploySchema
 
+import app.cli.cluster
 from app.cli.cluster import Cluster, Server, build_app, cutout, http_options, variables_of
 from app.settings import read_settings
 from benchmarks.client import Shot
@@ -100,16 +100,14 @@ def test_nobody_is_let_in_before_somebody_says_who_may(monkeypatch: pytest.Monke
         build_app()
 
 
-def test_a_replica_whose_executor_hangs_is_unwell() -> None:
-    server = Server()
-    server.app = SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(pipeline=None)))  # type: ignore[assignment]
+def test_a_replica_asks_what_livez_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
+    server, asked = Server(), []
+    server.app = build_app()
+    monkeypatch.setattr(app.cli.cluster, "check_alive", asked.append)
     server.check_health()
-    server.app.state.service.pipeline = SimpleNamespace(is_overdue=lambda: False)
-    server.check_health()
-    server.app.state.service.pipeline = SimpleNamespace(is_overdue=lambda: True)
 
-    with pytest.raises(RuntimeError, match="hang"):
-        server.check_health()
+    assert asked == [server.app.state.service]
 
 
 def test_replicas_read_the_settings_of_whoever_deploys_them(

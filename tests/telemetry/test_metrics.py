@@ -101,3 +101,12 @@ def test_a_run_is_counted_when_it_begins_and_timed_when_it_ends() -> None:
     assert value(telemetry, "cutout_batch_dispatch_total", model="u2netp", reason="full") == 1
     assert value(telemetry, "cutout_batch_slots_padded_total", model="u2netp") == 1
     assert value(telemetry, "cutout_batch_size_sum", model="u2netp", bucket="4") == 3
+
+
+def test_the_memory_of_a_gpu_is_read_anew_for_whoever_looks() -> None:
+    telemetry, used = Telemetry(), [1.0]
+    telemetry.watch_gpu(used_bytes=lambda: used[0], total_bytes=lambda: 8.0)
+    used[0] = 3.0
+
+    assert value(telemetry, "cutout_gpu_memory_bytes", kind="used") == 3.0
+    assert value(telemetry, "cutout_gpu_memory_bytes", kind="total") == 8.0

@@ -14,6 +14,7 @@ def test_every_metric_is_on_the_page_with_its_type_labels_and_meaning() -> None:
     telemetry = Telemetry()
     telemetry.watch_admission(Admission(Budget(1, 1, 1)))
     telemetry.watch_lifecycle(lambda: False, restarts={})
+    telemetry.watch_gpu(used_bytes=lambda: 1.0, total_bytes=lambda: 2.0)
     here = {
         name: (metric._type, ", ".join(metric._labelnames), metric._documentation)
         for metric in telemetry.registry._collector_to_names
