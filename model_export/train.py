@@ -207,7 +207,7 @@ class Steps:
         how, generator = recipe.augmentation.augmentation(), _generator(recipe.seed, step, kind=1)
         pictures, masks = augment(pictures, masks, how, generator, size=(size_px, size_px))
         truth, *teacher = masks
-        return Batch(_normalised(pictures), truth, teacher[0] if teacher else None)
+        return Batch(normalised(pictures), truth, teacher[0] if teacher else None)
 
 
 def size_in(recipe: Recipe, epoch: int) -> int:
@@ -237,7 +237,7 @@ def judge(network: nn.Module, held_out: Dataset, recipe: Recipe, device: torch.d
         part = slice(start, start + recipe.batch)
         pictures = torch.from_numpy(held_out.pictures[part]).to(device).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode(), _precision(recipe, device):
-            logits = network(_normalised(pictures))[0]
+            logits = network(normalised(pictures))[0]
         maps = torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()
         for saliency, mask in zip(maps, held_out.masks[part] > 0, strict=True):
             errors.append(mean_absolute_error(saliency, mask))
@@ -268,7 +268,7 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
     if recipe.teacher_trust and learned.teacher is None:
         raise TrainingFailed("The recipe trusts a teacher, but the data hold no teacher.zip.")
     if recipe.weights == "published":
-        sample = _normalised(torch.from_numpy(learned.pictures[:64]).permute(0, 3, 1, 2).float() / 255)
+        sample = normalised(torch.from_numpy(learned.pictures[:64]).permute(0, 3, 1, 2).float() / 255)
         return published_network(recipe.architecture, recipe.norms, sample)
     network = ARCHITECTURES[recipe.architecture]()
     if recipe.initialise == "xavier":
@@ -343,7 +343,7 @@ def _follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> 
                 kept.copy_(latest)
 
 
-def _normalised(pictures: Tensor) -> Tensor:
+def normalised(pictures: Tensor) -> Tensor:
     """Normalise (N, 3, S, S) of 0 to 1 as the served graph does."""
     mean, std = (torch.tensor(triple).to(pictures) for triple in (IMAGENET_MEAN, IMAGENET_STD))
     normalised = normalise(255 * pictures.permute(0, 2, 3, 1), mean, std)
