@@ -21,11 +21,11 @@ from rich.console import Console
 from torch import nn
 
 from app.engine.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, WeightsOrigin, write_manifest
-from app.weights.fetch import WEIGHTS_FOLDER, PublishedWeights, fetch_weights, published
+from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, published
 from model_export.architectures import ARCHITECTURES
 from model_export.card import CARD_FILE, write_card
 from model_export.cost import count_parameters
-from model_export.parity import Parity, measure_parity
+from model_export.parity import measure_parity
 from model_export.pictures import synthetic_pictures
 from model_export.port import port
 from model_export.served import ServedGraph
@@ -74,7 +74,17 @@ def export(
         pictures = synthetic_pictures(INPUT_SIZE_PX)[:3]  # black rounds nothing
         parity = measure_parity(network, served=model_bytes, published=weights_path, pictures=pictures)
         parity.require()
-    manifest = _manifest(weights, network, model_bytes, parity)
+    manifest = describe(
+        network,
+        model_bytes,
+        name=name,
+        architecture=name,
+        size_px=INPUT_SIZE_PX,
+        weights=WeightsOrigin(
+            source=weights.url, sha256=weights.sha256, license=weights.license, authors=weights.authors
+        ),
+        quality=parity.quality(),
+    )
     put_in_place(manifest, model_bytes, models_dir)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
     return manifest
@@ -110,21 +120,29 @@ def export_served(network: nn.Module, *, graph_name: str, size_px: int = INPUT_S
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _manifest(weights: PublishedWeights, network: nn.Module, model_bytes: bytes, parity: Parity) -> Manifest:
+def describe(
+    network: nn.Module,
+    model_bytes: bytes,
+    *,
+    name: str,
+    architecture: str,
+    size_px: int,
+    weights: WeightsOrigin,
+    quality: dict[str, float],
+) -> Manifest:
+    """Return the manifest of an exported network."""
     return Manifest(
-        name=weights.name,
-        architecture=weights.name,
+        name=name,
+        architecture=architecture,
         sha256=hashlib.sha256(model_bytes).hexdigest(),
         size_bytes=len(model_bytes),
         opset=OPSET,
-        input_size_px=INPUT_SIZE_PX,
+        input_size_px=size_px,
         output=OUTPUT_MEANING,
         precision="float32",
         parameters=count_parameters(network),
-        weights=WeightsOrigin(
-            source=weights.url, sha256=weights.sha256, license=weights.license, authors=weights.authors
-        ),
-        quality=parity.quality(),
+        weights=weights,
+        quality=quality,
     )
 
 

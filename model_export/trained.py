@@ -10,9 +10,8 @@ from app.engine.manifest import Manifest, WeightsOrigin
 from app.weights.fetch import PUBLISHED
 from model_export.architectures.unetpp import UNetPlusPlus
 from model_export.checkpoint import trained_network
-from model_export.cost import count_parameters
 from model_export.errors import CommandFailed
-from model_export.export import OPSET, OUTPUT_MEANING, export_served, put_in_place, step
+from model_export.export import describe, export_served, put_in_place, step
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
 
@@ -66,16 +65,12 @@ def export_trained(
             network, served=model_bytes, pictures=synthetic_pictures(size_px)[:3]
         )
     judged = run.progress.curves[run.progress.best_epoch - 1]
-    manifest = Manifest(
+    manifest = describe(
+        network,
+        model_bytes,
         name=name,
         architecture=run.recipe.architecture + ("" if depth is None else f", pruned to L{depth}"),
-        sha256=hashlib.sha256(model_bytes).hexdigest(),
-        size_bytes=len(model_bytes),
-        opset=OPSET,
-        input_size_px=size_px,
-        output=OUTPUT_MEANING,
-        precision="float32",
-        parameters=count_parameters(network),
+        size_px=size_px,
         weights=WeightsOrigin(
             source=f"trained on {run.data}: {len(run.learned)} pictures, {run.progress.epoch} epochs",
             sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
