@@ -20,7 +20,7 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.cli.worker import tune_process
+from app.cli.worker import serve_metrics, tune_process
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings, read_settings
@@ -66,18 +66,25 @@ def build_app() -> FastAPI:
 
     Raises:
         ValueError: Nobody said who may come in.
+        OSError: There is a port for metrics, and it is taken.
     """
+    settings = _decided_settings()
+    configure_logs(settings.log_format)
+    tune_process()
+    app = create_app(settings, on_settled=_fail_without_model, opens_when_warm=True)
+    app.add_middleware(ForTheProxy)
+    serve_metrics(app.state.service)
+    return app
+
+
+def _decided_settings() -> Settings:
     settings = read_settings()
     if not settings.access.is_decided:
         raise ValueError(
             "who may use this cluster? Name a file of keys in CUTOUT_ACCESS__KEYS_FILE, or insist on "
             "everybody with CUTOUT_ACCESS__OPEN=true"
         )
-    configure_logs(settings.log_format)
-    tune_process()
-    app = create_app(settings, on_settled=_fail_without_model, opens_when_warm=True)
-    app.add_middleware(ForTheProxy)
-    return app
+    return settings
 
 
 class ForTheProxy:
@@ -109,8 +116,12 @@ def _fail_without_model(service: Service) -> None:
 
 
 def cutout(cluster: Cluster) -> Any:
-    """Return the application for ``serve.run``; replicas get this process's ``CUTOUT_*`` variables."""
-    settings = read_settings()
+    """Return the application for ``serve.run``; replicas get this process's ``CUTOUT_*`` variables.
+
+    Raises:
+        ValueError: Nobody said who may come in.
+    """
+    settings = _decided_settings()
     most = settings.limits.in_flight_requests
     lifecycle = settings.lifecycle
     deployment = serve.deployment(

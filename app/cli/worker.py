@@ -68,7 +68,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         settings, on_settled=on_settled, restarts=restarts, opens_when_warm=bool(restarts)
     )
     service: Service = service_app.state.service
-    metrics_url = _serve_metrics(service)
+    metrics_url = serve_metrics(service)
     tune_process()
     door = open_door(service)
     config = uvicorn.Config(
@@ -211,7 +211,7 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-def _serve_metrics(service: Service) -> str | None:
+def serve_metrics(service: Service) -> str | None:
     """Serve the metrics page on its own port for as long as the process lives, and return its URL."""
     host, port = str(service.settings.web.metrics_host), service.settings.web.metrics_port
     if port is None:

@@ -98,16 +98,20 @@ def test_nobody_is_let_in_before_somebody_says_who_may(monkeypatch: pytest.Monke
 
     with pytest.raises(ValueError, match="who may use this cluster"):
         build_app()
+    with pytest.raises(ValueError, match="who may use this cluster"):
+        cutout(Cluster())
 
 
-def test_a_replica_asks_what_livez_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_asks_what_livez_asks_and_has_a_page_of_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
+    monkeypatch.setenv("CUTOUT_WEB__METRICS_PORT", str(port := free_port()))
     server, asked = Server(), []
     server.app = build_app()
     monkeypatch.setattr(app.cli.cluster, "check_alive", asked.append)
     server.check_health()
 
     assert asked == [server.app.state.service]
+    assert "cutout_build_info" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
 def test_replicas_read_the_settings_of_whoever_deploys_them(
@@ -123,7 +127,8 @@ def test_replicas_read_the_settings_of_whoever_deploys_them(
     assert variables["CUTOUT_WEB__METRICS_PORT"] == "none"
 
 
-def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain() -> None:
+def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
     deployment = cutout(Cluster())._bound_deployment
     limits, lifecycle = read_settings().limits, read_settings().lifecycle
 
