@@ -1,4 +1,5 @@
 import base64
+import itertools
 import json
 
 import httpx
@@ -86,6 +87,7 @@ def cut_off() -> tuple[str, bytes]:
         ("application/json", b'{"a": ' + b"9" * 6000 + b"}"),
         ("application/json", b'"\xff\xfe'),
     ],
+    ids=itertools.count(),  # boundaries are drawn by chance, and names of tests must not be
 )
 def test_an_envelope_that_cannot_be_read_is_malformed(content_type: str, body: bytes) -> None:
     with pytest.raises(MalformedRequest):
