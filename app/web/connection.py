@@ -13,6 +13,7 @@ have read it the other way (request smuggling): lone CR or LF, folded lines, two
 Rule 3: nobody keeps more than a share of the connections. An IPv6 client owns a /64.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -38,6 +39,8 @@ HEAD_BYTES = 16 * 1024
 REST_S = 5.0
 """Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
 SWEEP_S = 0.2
+LINGER_S, LINGER_BYTES = 1.0, 2**20
+"""For how long, and how much of it, the rest of a body is taken and dropped after the last answer."""
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
@@ -88,7 +91,8 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin to count, or turn away whoever has enough connections."""
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, self._still_sends)
+        super().connection_made(self._lingering)  # type: ignore[arg-type] # used like the one it stands for
         door = self._door
         door.connections.add(self)
         self._owner = owner_of(self.client[0]) if self.client else ""
@@ -108,6 +112,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Look at a head before it is read, and at the time after that."""
+        if self._lingering.drops(data):
+            return
         if self.conn.their_state is h11.IDLE and self._refuses(self.conn.trailing_data[0] + data):
             return
         super().data_received(data)
@@ -153,6 +159,10 @@ class Connection(H11Protocol):
     @staticmethod
     def _has_passed(since_s: float | None, now_s: float, timeout_s: float) -> bool:
         return since_s is not None and now_s - since_s > timeout_s
+
+    def _still_sends(self) -> bool:
+        """Tell whether a body is under way, and not one that waits to be asked for."""
+        return self.conn.their_state is h11.SEND_BODY and not self.conn.they_are_waiting_for_100_continue
 
     def _watch_head(self) -> None:
         """Count the time for a head while one is awaited and uvicorn's own timer for idling does not run."""
@@ -202,6 +212,46 @@ class Connection(H11Protocol):
     def _abort(self, reason: str) -> None:
         self._door.on_closed(reason)
         self.transport.abort()
+
+
+class LingeringTransport:
+    """A transport that is closed in two steps while its client still sends.
+
+    Closing a socket on bytes that nobody has read makes the operating system reset the connection, and an
+    answer that the client has not read yet is lost. So the sending half is closed first, and for a short
+    while what comes is dropped, unseen by anybody.
+    """
+
+    def __init__(self, transport: Any, still_sends: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._still_sends = still_sends
+        self._left_bytes: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self._left_bytes is not None or bool(self._transport.is_closing())
+
+    def close(self) -> None:
+        """Close at once, or after the client has heard why; a second time is at once."""
+        if self.is_closing() or not self._still_sends():
+            self._transport.close()
+            return
+        self._left_bytes = LINGER_BYTES
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+    def drops(self, data: bytes) -> bool:
+        """Drop what came after the end, and tell whether it did; too much of it is the end."""
+        if self._left_bytes is None:
+            return False
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            self._transport.close()
+        return True
 
 
 def owner_of(address: str) -> str:

@@ -1,6 +1,7 @@
 """Keys and quotas over HTTP: the service as it is served, with a file of keys."""
 
 import hashlib
+import http.client
 import io
 import json
 import re
@@ -154,3 +155,53 @@ def test_the_log_has_the_name_of_a_key_and_never_the_key(
 
     assert [line.get("key_name") for line in lines] == ["free", None]
     assert secret not in stream.getvalue()
+
+
+@pytest.mark.parametrize("size_bytes", [100_000, 700_000])
+def test_a_client_that_sends_all_before_it_listens_still_hears_that_its_key_is_wrong(
+    keyed: Live, size_bytes: int
+) -> None:
+    """As Python's own client does, which looks for an answer only after the last byte."""
+    for _ in range(5):
+        connection = http.client.HTTPConnection("127.0.0.1", keyed.port, timeout=60)
+        connection.connect()
+        connection.putrequest("POST", "/v1/cutout")
+        connection.putheader("X-Api-Key", "wrong")
+        connection.putheader("Content-Length", str(size_bytes))
+        connection.endheaders()
+        for _ in range(size_bytes // 50_000):
+            time.sleep(0.02)  # the answer is under way by then
+            connection.send(bytes(50_000))
+        assert connection.getresponse().status == 401
+        connection.close()
+
+
+def send_until_refused(peer: socket.socket, piece: bytes, *, most: int, pause_s: float) -> int:
+    """Send a piece again and again, and return how often that went well."""
+    for count in range(most):
+        try:
+            peer.sendall(piece)
+        except OSError:
+            return count
+        time.sleep(pause_s)
+    return most
+
+
+def test_what_a_client_without_a_key_sends_on_and_on_is_not_taken(keyed: Live) -> None:
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=60) as peer:
+        peer.sendall(b"POST /v1/cutout HTTP/1.1\r\nHost: here\r\nContent-Length: 60000000\r\n\r\n")
+        sent = send_until_refused(peer, bytes(100_000), most=600, pause_s=0)
+
+    assert sent < 200  # most of it in the buffers of the system
+
+
+def test_a_client_that_was_refused_and_goes_on_slowly_is_not_waited_for(keyed: Live) -> None:
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=60) as peer:
+        peer.sendall(b"POST /v1/cutout HTTP/1.1\r\nHost: here\r\nContent-Length: 60000\r\n\r\n")
+        answer = b""
+        while piece := peer.recv(65536):
+            answer += piece
+        sent = send_until_refused(peer, b"x", most=300, pause_s=0.1)
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert sent < 300
