@@ -16,8 +16,9 @@ RAY        := .venv-ray
 # taken from here where it can be had; else the default index decides.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# Processes that run tests side by side; each may start servers of its own.
+# Processes that run tests side by side, but for those that start servers, which have the machine to themselves.
 JOBS   ?= 2
+SERVED := tests/cli tests/journeys tests/web
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # ONNX Runtime reports to its maker by default; app/engine/runtime.py keeps it from that, this the peers.
@@ -35,7 +36,8 @@ serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
 test: $(VENV)/.dev $(EXPORT)/.evaluate $(RAY)/.ready $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
-	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not ray" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" tests $(addprefix --ignore=,$(SERVED)) $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -m "not ray" $(SERVED) $(PYTEST_ARGS)
 	$(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS)
 	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
 

@@ -30,7 +30,7 @@ def configure_logs(log_format: Literal["auto", "json", "text"]) -> None:
     last = [structlog.processors.format_exc_info] if is_json else []
     structlog.configure(
         processors=[*shared, *last, render],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # what it is when the line is written
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=False,
     )
