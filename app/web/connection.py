@@ -109,6 +109,7 @@ class Connection(H11Protocol):
         if self._door.per_address[self._owner] <= 0:
             del self._door.per_address[self._owner]
         super().connection_lost(exc)
+        self._lingering.forget_who_sends()
 
     def data_received(self, data: bytes) -> None:
         """Look at a head before it is read, and at the time after that."""
@@ -243,6 +244,10 @@ class LingeringTransport:
         self._transport.write_eof()
         self._transport.resume_reading()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+    def forget_who_sends(self) -> None:
+        """Let go of the connection, which else would hold itself, and wait for the garbage collector."""
+        self._still_sends = lambda: False
 
     def drops(self, data: bytes) -> bool:
         """Drop what came after the end, and tell whether it did; too much of it is the end."""

@@ -1,12 +1,15 @@
 """What a socket may cost, on real sockets, before a small application that says what it saw."""
 
+import gc
 import socket
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import uvicorn
@@ -330,3 +333,42 @@ def test_an_address_has_its_share_of_connections(enter: Callable[..., Entrance])
 )
 def test_whom_an_address_belongs_to(address: str, owner: str) -> None:
     assert owner_of(address) == owner
+
+
+def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector() -> None:
+    """Memory would grow between its visits, which the worker makes rare."""
+    made: list[weakref.ref[connection.Connection]] = []
+    door = Door(SystemClock(), 5, 5, None, lambda _: None)
+
+    def connect(**of_uvicorn: Any) -> connection.Connection:
+        protocol = door.connect(**of_uvicorn)
+        made.append(weakref.ref(protocol))
+        return protocol
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"connection", b"close"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = uvicorn.Server(uvicorn.Config(refuse, port=0, http=connect, lifespan="off", log_config=None))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with socket.create_connection(server.servers[0].sockets[0].getsockname(), timeout=20) as client:
+                client.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\nabc")
+                assert client.recv(4096).startswith(b"HTTP/1.1 401 ")
+        give_up_at_s = time.monotonic() + 20
+        while any(each() is not None for each in made) and time.monotonic() < give_up_at_s:
+            time.sleep(0.05)
+        alive = sum(each() is not None for each in made)
+    finally:
+        gc.enable()
+        server.should_exit = True
+        thread.join(20)
+
+    assert (alive, len(made)) == (0, 5)
