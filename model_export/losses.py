@@ -96,12 +96,29 @@ def stdc(logits: Logits, truth: Tensor) -> Tensor:
         logits: Of the map, the context at 1/8 and at 1/16, and the details; in evaluation the map alone.
         truth: (N, 1, H, W) in [0, 1].
     """
+    return _with_details(ohem_bce, logits, truth)
+
+
+def stdc_dice(logits: Logits, truth: Tensor) -> Tensor:
+    """Return the same sum with Dice beside OHEM for the map and both context heads.
+
+    For saliency maps, which are used as they are: OHEM alone lets a pixel rest whose class has 0.7, and the map
+    stays grey.
+    """
+    return _with_details(_ohem_and_dice, logits, truth)
+
+
+def _with_details(of_map: Callable[[Tensor, Tensor], Tensor], logits: Logits, truth: Tensor) -> Tensor:
     if len(logits) == 1:
-        return ohem_bce(logits[0], truth)
+        return of_map(logits[0], truth)
     *maps, details = logits
     target = detail_target(truth)
-    losses = [ohem_bce(each, truth) for each in maps]
+    losses = [of_map(each, truth) for each in maps]
     return torch.stack((*losses, _bce(details, target), dice(details, target))).sum()
+
+
+def _ohem_and_dice(logits: Tensor, truth: Tensor) -> Tensor:
+    return ohem_bce(logits, truth) + dice(logits, truth)
 
 
 def ohem_bce(logits: Tensor, truth: Tensor) -> Tensor:
@@ -172,5 +189,6 @@ LOSSES: Mapping[str, Loss] = {
     "border_weighted_bce": border_weighted_bce,
     "bce_dice": bce_dice,
     "stdc": stdc,
+    "stdc_dice": stdc_dice,
     "summed_cross_entropy": summed_cross_entropy,
 }

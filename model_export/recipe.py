@@ -47,7 +47,7 @@ class Recipe(_Table):
 
     architecture: str
     loss: Literal[
-        "deep_supervised_bce", "border_weighted_bce", "bce_dice", "stdc", "summed_cross_entropy"
+        "deep_supervised_bce", "border_weighted_bce", "bce_dice", "stdc", "stdc_dice", "summed_cross_entropy"
     ] = Field(description="One of those in losses.py.")
     teacher_trust: float = Field(0.0, ge=0, le=1, description="The teacher's share of the loss.")
     weights: Literal["fresh", "published"] = Field("fresh", description="What the network begins with.")

@@ -132,6 +132,18 @@ def test_stdc_s_loss_is_the_sum_of_its_five_parts() -> None:
     assert float(losses.stdc(logits[:1], truth)) == pytest.approx(float(ohem_bce(logits[0], truth)))
 
 
+def test_the_second_stdc_loss_adds_dice_of_the_three_maps() -> None:
+    logits, truth = example()
+    more = [float(dice(each, truth)) for each in logits[:3]]
+
+    assert float(losses.stdc_dice(logits, truth)) == pytest.approx(
+        float(losses.stdc(logits, truth)) + sum(more), rel=1e-5
+    )
+    assert float(losses.stdc_dice(logits[:1], truth)) == pytest.approx(
+        float(ohem_bce(logits[0], truth)) + more[0], rel=1e-5
+    )
+
+
 def naive_distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Distance of each pixel to the nearest of a mask."""
     points = np.argwhere(mask)
@@ -182,7 +194,7 @@ def test_a_pupil_is_asked_for_the_teacher_s_map_as_far_as_it_is_trusted() -> Non
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_what_is_right_costs_less_than_what_is_wrong(loss: losses.Loss) -> None:
     _, truth = example()
-    target = detail_target(truth) if loss is losses.stdc else truth
+    target = detail_target(truth) if loss in (losses.stdc, losses.stdc_dice) else truth
     right, wrong = ([sign * 8 * (2 * truth - 1)] * 3 for sign in (1, -1))
     details = 8 * (2 * target - 1)
 

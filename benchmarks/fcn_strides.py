@@ -1,0 +1,68 @@
+"""FCN strides: how well could scores 8, 16 or 32 pixels apart show eight pictures, whatever was learned?
+
+    .venv-export/bin/python -m benchmarks.fcn_strides --data DIR [--sizes 96 160 224 320 512]
+
+FCN enlarges its last scores by fixed bilinear kernels. Here those scores are free numbers, fitted to the masks
+directly, without a network: no FCN of that stride gets further on pictures of that size, so this is what
+``benchmarks.overfit`` can ask of one. The pictures are the first eight of a folder, judged by the papers' maxF.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.report import print_machine, print_table
+from model_export.architectures.fcn import FINAL_CROP_PX, Bilinear
+from model_export.losses import bce_dice
+from model_export.metrics import max_f_of_means, precision_and_recall
+from model_export.samples import find_samples, read_grey
+
+PICTURES, STEPS, RATE = 8, 300, 0.5
+
+
+def main() -> None:
+    """Print the best maxF by size and stride."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=(96, 160, 224, 320, 512))
+    asked = parser.parse_args()
+    print_machine()
+    strides = sorted(FINAL_CROP_PX)
+    rows = []
+    for size_px in asked.sizes:
+        truth = masks_of(asked.data, size_px)
+        rows.append((str(size_px), *(f"{best_max_f(truth, stride):.3f}" for stride in strides)))
+    print_table(("pixels", *(f"FCN-{stride}s" for stride in strides)), rows)
+
+
+def masks_of(data: Path, size_px: int) -> Tensor:
+    """Return the masks, (8, 1, S, S) float32 of 0 and 1."""
+    samples = find_samples(data).samples[:PICTURES]
+    whole = [torch.from_numpy(read_grey(sample.truth) / 255.0).float()[None, None] for sample in samples]
+    squeezed = [torch.nn.functional.interpolate(each, size=(size_px, size_px), mode="area") for each in whole]
+    return (torch.cat(squeezed) >= 0.5).float()
+
+
+def best_max_f(truth: Tensor, stride: int) -> float:
+    """Fit scores to masks, and return the papers' maxF of the maps that they become."""
+    size_px, crop = truth.shape[-1], FINAL_CROP_PX[stride]
+    side = -(-(size_px + crop) // stride) + 1
+    enlarge = Bilinear(1, stride)
+    scores = torch.zeros(len(truth), 1, side, side, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=RATE)
+    for _ in range(STEPS):
+        logits = enlarge(scores)[:, :, crop : crop + size_px, crop : crop + size_px]
+        loss = bce_dice([logits], truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    maps = torch.sigmoid(logits.detach()).squeeze(1).numpy()
+    masks = truth.squeeze(1).numpy() > 0
+    return max_f_of_means([precision_and_recall(each, mask) for each, mask in zip(maps, masks, strict=True)])
+
+
+if __name__ == "__main__":
+    main()
