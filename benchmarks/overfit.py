@@ -26,7 +26,7 @@ PICTURES = 8
 AT_LEAST, PARITY = 0.97, 1e-4
 LOSS_OF = {"u2net": "deep_supervised_bce", "u2netp": "deep_supervised_bce", "stdc1": "stdc", "stdc2": "stdc"}
 RATE_OF = {"unet": 3e-4, "unet_bn": 1e-3, "fcn8s_bn": 3e-4, "unet_valid": 3e-4}
-NAMES = ("u2netp", "u2net", "fcn8s_bn", "unet_bn", "unet_valid", "unetpp_bn", "stdc1", "stdc2")
+NAMES = ("u2netp", "u2net", "fcn8s_bn", "unet_bn", "unet", "unet_valid", "unetpp_bn", "stdc1", "stdc2")
 # A valid U-Net shrinks to nothing below; the scores of an FCN are too coarse (benchmarks/fcn_strides.py).
 SMALLEST_PX = {"unet_valid": 112, "fcn8s_bn": 224}
 MOST_EPOCHS = {"fcn8s_bn": 100}
