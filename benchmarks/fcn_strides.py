@@ -2,9 +2,10 @@
 
     .venv-export/bin/python -m benchmarks.fcn_strides --data DIR [--sizes 96 160 224 320 512]
 
-FCN enlarges its last scores by fixed bilinear kernels. Here those scores are free numbers, fitted to the masks
-directly, without a network: no FCN of that stride gets further on pictures of that size, so this is what
-``benchmarks.overfit`` can ask of one. The pictures are the first eight of a folder, judged by the papers' maxF.
+FCN enlarges its last scores by fixed bilinear kernels. Here those scores are free numbers, fitted to the
+masks directly, without a network: about the most that an FCN of that stride can do on pictures of that size,
+and so what ``benchmarks.overfit`` can ask of one. The pictures are the first eight of a folder, judged by the
+papers' maxF.
 """
 
 import argparse

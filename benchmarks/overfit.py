@@ -4,7 +4,8 @@
 
 A network that cannot is broken, whatever its papers say. The pictures are those of a folder in a layout of
 ``model_export/samples.py``, the first eight by name; they are judged by the papers' maxF. Afterwards each is
-exported and answers as a mask and as a cutout through the service's own journey. Minutes a network on a CPU; FCN-8s twenty.
+exported and answers as a mask and as a cutout through the service's own journey. Minutes a network on a CPU;
+FCN-8s takes twenty.
 """
 
 import argparse

@@ -102,8 +102,8 @@ def stdc(logits: Logits, truth: Tensor) -> Tensor:
 def stdc_dice(logits: Logits, truth: Tensor) -> Tensor:
     """Return the same sum with Dice beside OHEM for the map and both context heads.
 
-    For saliency maps, which are used as they are: OHEM alone lets a pixel rest whose class has 0.7, and the map
-    stays grey.
+    For saliency maps, which are used as they are: OHEM alone lets a pixel rest whose class has 0.7, and the
+    map stays grey.
     """
     return _with_details(_ohem_and_dice, logits, truth)
 
