@@ -12,6 +12,7 @@ from tests.networks import hanging_model
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 NEWS_TAKE_S = 2.0
+LOAD = 0.3  # a server that starts beside the others must not make them refuse for want of a core
 
 
 def rollout(models_dir: Path, *more: str) -> Rollout:
@@ -19,7 +20,8 @@ def rollout(models_dir: Path, *more: str) -> Rollout:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     arguments = ["--model", "bright", "--models-dir", str(models_dir), "--servers", "2", "--rounds", "1"]
-    return asyncio.run(roll(parser.parse_args([*arguments, "--delay", str(NEWS_TAKE_S), *more])))
+    arguments += ["--load", str(LOAD), "--delay", str(NEWS_TAKE_S)]
+    return asyncio.run(roll(parser.parse_args([*arguments, *more])))
 
 
 def test_nothing_is_lost_or_refused_while_every_server_is_replaced(tmp_path: Path) -> None:
