@@ -27,10 +27,21 @@ PICTURES = 8
 AT_LEAST, PARITY = 0.97, 1e-4
 LOSS_OF = {"u2net": "deep_supervised_bce", "u2netp": "deep_supervised_bce", "stdc1": "stdc", "stdc2": "stdc"}
 RATE_OF = {"unet": 3e-4, "unet_bn": 1e-3, "fcn8s_bn": 3e-4, "unet_valid": 3e-4}
-NAMES = ("u2netp", "u2net", "fcn8s_bn", "unet_bn", "unet", "unet_valid", "unetpp_bn", "stdc1", "stdc2")
+NAMES = (
+    "u2netp",
+    "u2net",
+    "fcn8s_bn",
+    "unet_bn",
+    "unet",
+    "unet_valid",
+    "unetpp_bn",
+    "unetpp",
+    "stdc1",
+    "stdc2",
+)
 # A valid U-Net shrinks to nothing below; the scores of an FCN are too coarse (benchmarks/fcn_strides.py).
 SMALLEST_PX = {"unet_valid": 112, "fcn8s_bn": 224}
-MOST_EPOCHS = {"fcn8s_bn": 100}
+EPOCHS, EPOCHS_OF = 150, {"fcn8s_bn": 100, "unetpp": 300}
 
 
 def main() -> None:
@@ -40,14 +51,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument("--epochs", type=int, help="150, if a network does not need others")
     asked = parser.parse_args()
     print_machine()
     figures = []
     for name in asked.names:
         with tempfile.TemporaryDirectory() as folder:
             size_px = max(asked.size, SMALLEST_PX.get(name, 0))
-            recipe = recipe_of(name, size_px, min(asked.epochs, MOST_EPOCHS.get(name, asked.epochs)))
+            recipe = recipe_of(name, size_px, asked.epochs or EPOCHS_OF.get(name, EPOCHS))
             figures += learn_by_heart(recipe, twice(asked.data, Path(folder)), Path(folder))
         print(name, *(f"{figure.value:.6g}" for figure in figures[-2:]), flush=True)
     print_figures(figures)
