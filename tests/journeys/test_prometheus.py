@@ -64,7 +64,7 @@ def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> 
 
 
 def found(client: httpx.Client, query: str) -> list[object]:
-    answer = client.get("/query", params={"query": query}).json()
+    answer = client.get("/query", params={"query": query}).raise_for_status().json()
     assert answer["status"] == "success", (query, answer)
     return list(answer["data"]["result"])
 
@@ -75,7 +75,7 @@ def wait_for(client: httpx.Client, query: str) -> None:
         try:
             if found(client, query):
                 return
-        except httpx.TransportError:
+        except httpx.HTTPError:  # it does not listen yet, or says 503 for as long as it starts
             pass
         time.sleep(0.3)
     raise AssertionError(query)
