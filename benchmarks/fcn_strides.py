@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.overfit import twice
+from benchmarks.overfit import laid_out
 from benchmarks.report import print_machine, print_table
 from model_export.architectures.fcn import FINAL_CROP_PX, Bilinear
 from model_export.datasets import decode_dataset, read_split
@@ -44,7 +44,7 @@ def main() -> None:
 def masks_of(data: Path, size_px: int) -> Tensor:
     """Return the masks that ``benchmarks.overfit`` judges by, (8, 1, S, S) float32 of 0 and 1."""
     with tempfile.TemporaryDirectory() as name:
-        folder = twice(data, Path(name))
+        folder = laid_out(data, Path(name))
         judged = decode_dataset(folder, size_px).part(read_split(folder / "judged.txt"))
     return torch.from_numpy(judged.masks > 0).unsqueeze(1).float()
 

@@ -54,7 +54,7 @@ class Recipe(_Table):
     norms: Literal["train", "freeze", "re-estimate"] = Field(
         "train", description="What becomes of normalisations that published weights have folded away."
     )
-    initialise: Literal["default", "xavier"] = Field("default", description="Of fresh convolutions.")
+    initialise: Literal["default", "xavier", "he"] = Field("default", description="Of fresh convolutions.")
     size_px: int = Field(320, ge=32, le=2048)
     sizes_px: tuple[int, ...] = Field(
         (),

@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from model_export.curves import plot_curves
 from model_export.datasets import Dataset, decode_dataset, read_split, split, write_split
 from model_export.errors import CommandFailed
 from model_export.finetune import hold_norms, published_network
+from model_export.heap import keep_freed_memory
 from model_export.losses import LOSSES, distilled
 from model_export.metrics import max_f_of_means, mean_absolute_error, precision_and_recall
 from model_export.recipe import Recipe
@@ -42,6 +44,11 @@ LEARNED_SPLIT, HELD_OUT_SPLIT = "learned.txt", "held_out.txt"
 HEADS = ("head", "heads", "fuse", "training_heads", "score", "score_pool3", "score_pool4", "sides")
 WARM_UP_FROM = 1e-3
 POLY_POWER = 0.9
+INITIALISE = {
+    "xavier": nn.init.xavier_uniform_,
+    # He et al. 2015, arXiv:1502.01852: what lets VGG begin to learn without normalisation.
+    "he": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+}
 
 
 class TrainingFailed(CommandFailed):
@@ -80,6 +87,8 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     if orders.threads:
         torch.set_num_threads(orders.threads)
     torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     last = orders.out / LAST
     if last.exists() and not orders.resume:
         raise TrainingFailed(f"{orders.out} holds a run already; resume it, or name another folder.")
@@ -271,10 +280,10 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
         sample = normalised(torch.from_numpy(learned.pictures[:64]).permute(0, 3, 1, 2).float() / 255)
         return published_network(recipe.architecture, recipe.norms, sample)
     network = ARCHITECTURES[recipe.architecture]()
-    if recipe.initialise == "xavier":
+    if recipe.initialise != "default":
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d):
-                nn.init.xavier_uniform_(layer.weight)
+                INITIALISE[recipe.initialise](layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
     return network

@@ -12,6 +12,7 @@ import pytest
 NEEDS_NO_TORCH = {
     "test_card.py",
     "test_evaluate.py",
+    "test_heap.py",
     "test_judge_matting.py",
     "test_matting_metrics.py",
     "test_metrics.py",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
@@ -252,6 +254,36 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert rates[55] == pytest.approx(0.5**0.9)
     cosine = small(warm_up_steps=0, learning_rate=1.0, schedule="cosine")
     assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("initialise", "variance"),
+    [("he", lambda sees, _: 2 / sees), ("xavier", lambda sees, feeds: 2 / (sees + feeds))],
+)
+def test_convolutions_begin_as_the_recipe_says(
+    data: Path, tmp_path: Path, initialise: str, variance: Callable[[int, int], float]
+) -> None:
+    hardly = small(
+        architecture="unetpp_l2",
+        initialise=initialise,
+        loss="bce_dice",
+        learning_rate=1e-12,
+        epochs=1,
+        ema=0,
+        size_px=32,
+        sizes_px=[],
+    )
+    train(hardly, Orders(data, tmp_path / "run"), console=QUIET)
+    network, _ = trained_network(tmp_path / "run" / "last.safetensors")
+
+    layers = [
+        each for each in network.modules() if isinstance(each, nn.Conv2d) and each.weight.numel() > 9_000
+    ]
+    assert len(layers) > 5
+    for layer in layers:
+        feeds, sees, *kernel = layer.weight.shape
+        expected = variance(sees * math.prod(kernel), feeds * math.prod(kernel))
+        assert float(layer.weight.detach().var()) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_sizes_each_have_a_part_of_the_epochs() -> None:
