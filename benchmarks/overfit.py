@@ -46,7 +46,7 @@ FIRST_PX = (96,)
 """At which sizes a network begins that needs more than twice as much in the end, an equal part each."""
 # More steps for the same time, where nothing is normalised over the batch.
 BATCH_OF = {"fcn8s": 2, "fcn16s": 2, "fcn32s": 2}
-ROUNDS, ROUNDS_OF = 300, {"unetpp_l1": 600, "fcn8s": 120, "fcn16s": 150, "fcn32s": 150}
+ROUNDS, ROUNDS_OF = 300, {"unetpp_l1": 600, "fcn8s": 120, "fcn16s": 240, "fcn32s": 240}
 
 
 def main() -> None:
