@@ -5,7 +5,7 @@
 A network that cannot is broken, whatever its papers say. The pictures are those of a folder in a layout of
 ``model_export/samples.py``, the first eight by name; they are judged by the papers' maxF. Afterwards each is
 exported and answers as a mask and as a cutout through the service's own journey. Minutes a network on a CPU,
-but for FCN, which takes half an hour and more.
+but for FCN, which takes from ten up to an hour.
 """
 
 import argparse
@@ -42,8 +42,8 @@ WITHOUT_NORM = (
 )
 # A valid U-Net shrinks to nothing below; the scores of an FCN are too coarse (benchmarks/fcn_strides.py).
 SMALLEST_PX = {"unet_valid": 112, "fcn8s": 224, "fcn8s_bn": 224, "fcn16s": 320, "fcn32s": 512}
-FIRST_PX = (96,)
-"""At which sizes a network begins that needs more than twice as much in the end, an equal part each."""
+FIRST_PX = 96
+"""At which size a network learns for half its rounds, if it needs more than twice as much in the end."""
 # More steps for the same time, where nothing is normalised over the batch.
 BATCH_OF = {"fcn8s": 2, "fcn16s": 2, "fcn32s": 2}
 ROUNDS, ROUNDS_OF = 300, {"unetpp_l1": 600, "fcn8s": 120, "fcn16s": 240, "fcn32s": 240}
@@ -81,7 +81,7 @@ def recipe_of(name: str, size_px: int, rounds: int) -> Recipe:
         "warm_up_steps": 10,
         "initialise": "he" if name in WITHOUT_NORM else "default",
         "size_px": size_px,
-        "sizes_px": [first for first in FIRST_PX if 2 * first < size_px],
+        "sizes_px": [FIRST_PX] if 2 * FIRST_PX < size_px else [],
         "batch": BATCH_OF.get(name, PICTURES),
         "epochs": max(1, rounds // SHOWN),
         "precision": "bfloat16",

@@ -83,12 +83,7 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     """
     console = console or Console(stderr=True)
     # Config.
-    device = device_of(orders.device)
-    if orders.threads:
-        torch.set_num_threads(orders.threads)
-    torch.use_deterministic_algorithms(mode=device.type == "cpu")
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = _settled(orders)
     last = orders.out / LAST
     if last.exists() and not orders.resume:
         raise TrainingFailed(f"{orders.out} holds a run already; resume it, or name another folder.")
@@ -131,6 +126,17 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
         told = f"epoch {run.progress.epoch}/{recipe.epochs}: loss {loss:.4f}, MAE {mae:.4f}, maxF {max_f:.4f}"
         console.print(f"{told} (best)" if is_best else told)
     return run.progress
+
+
+def _settled(orders: Orders) -> torch.device:
+    """Settle what holds for the whole process: device, threads, determinism and what becomes of memory."""
+    device = device_of(orders.device)
+    if orders.threads:
+        torch.set_num_threads(orders.threads)
+    torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def _learn(

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-SIZE_BYTES, ROUNDS, PAGE_BYTES = 64 << 20, 20, 4096
+SIZE_BYTES, ROUNDS = 64 << 20, 20
 PROGRAM = f"""
 import resource
 import numpy as np
