@@ -81,7 +81,7 @@ def recipe_of(name: str, size_px: int, rounds: int) -> Recipe:
         "warm_up_steps": 10,
         "initialise": "he" if name in WITHOUT_NORM else "default",
         "size_px": size_px,
-        "sizes_px": [FIRST_PX] if 2 * FIRST_PX < size_px else [],
+        "sizes_px": [FIRST_PX] if size_px > 2 * FIRST_PX else [],
         "batch": BATCH_OF.get(name, PICTURES),
         "epochs": max(1, rounds // SHOWN),
         "precision": "bfloat16",
