@@ -1,11 +1,11 @@
 """FCN strides: how well could scores 8, 16 or 32 pixels apart show eight pictures, whatever was learned?
 
-    .venv-export/bin/python -m benchmarks.fcn_strides --data DIR [--sizes 96 160 224 320 512]
+    .venv-export/bin/python -m benchmarks.fcn_strides --data DIR [--sizes 96 160 224 320 512] [--spread]
 
 FCN enlarges its last scores by fixed bilinear kernels. Here those scores are free numbers, fitted to the
 masks directly, without a network: about the most that an FCN of that stride can do on pictures of that size,
-and so what ``benchmarks.overfit`` can ask of one. The pictures are the first eight of a folder, judged by the
-papers' maxF.
+and so what ``benchmarks.overfit`` can ask of one. The pictures are the first eight of a folder, or eight
+spread evenly over it, judged by the papers' maxF.
 """
 
 import argparse
@@ -31,20 +31,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=(96, 160, 224, 320, 512))
+    parser.add_argument("--spread", action="store_true", help="eight pictures from all over the folder")
     asked = parser.parse_args()
     print_machine()
     strides = sorted(FINAL_CROP_PX)
     rows = []
     for size_px in asked.sizes:
-        truth = masks_of(asked.data, size_px)
+        truth = masks_of(asked.data, size_px, is_spread=asked.spread)
         rows.append((str(size_px), *(f"{best_max_f(truth, stride):.3f}" for stride in strides)))
     print_table(("pixels", *(f"FCN-{stride}s" for stride in strides)), rows)
 
 
-def masks_of(data: Path, size_px: int) -> Tensor:
+def masks_of(data: Path, size_px: int, *, is_spread: bool) -> Tensor:
     """Return the masks that ``benchmarks.overfit`` judges by, (8, 1, S, S) float32 of 0 and 1."""
     with tempfile.TemporaryDirectory() as name:
-        folder = laid_out(data, Path(name))
+        folder = laid_out(data, Path(name), is_spread=is_spread)
         judged = decode_dataset(folder, size_px).part(read_split(folder / "judged.txt"))
     return torch.from_numpy(judged.masks > 0).unsqueeze(1).float()
 

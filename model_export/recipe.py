@@ -73,7 +73,9 @@ class Recipe(_Table):
     ema: float = Field(0.0, ge=0, lt=1, description="Decay of the moving average of weights; 0 keeps none.")
     patience: int = Field(0, ge=0, description="Epochs without a better MAE before the end; 0 waits for all.")
     held_out: int = Field(100, ge=1, description="Pictures to judge by, if no split says which.")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "fastest"] = Field(
+        "float32", description="What to multiply in; fastest is whichever of both is faster on the machine."
+    )
     compile: bool = Field(default=False, description="Let torch compile the network; on a GPU alone.")
     seed: int = 2020
     augmentation: Moves = Moves()

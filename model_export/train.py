@@ -35,6 +35,7 @@ from model_export.finetune import hold_norms, published_network
 from model_export.heap import keep_freed_memory
 from model_export.losses import LOSSES, distilled
 from model_export.metrics import max_f_of_means, mean_absolute_error, precision_and_recall
+from model_export.precision import fastest_precision
 from model_export.recipe import Recipe
 from model_export.served import IMAGENET_MEAN, IMAGENET_STD, normalise
 from model_export.transforms import augment
@@ -96,6 +97,8 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
         track=lambda entries: track(entries, "decoding", console=console),
     )
     run = read_run(last) if last.exists() else _begun(recipe, orders, whole)
+    if recipe.precision == "fastest":
+        recipe = recipe.model_copy(update={"precision": run.recipe.precision})
     if run.recipe != recipe:
         raise TrainingFailed(f"{last} was trained by another recipe.")
     learned, held_out = whole.part(run.learned), whole.part(run.held_out)
@@ -104,6 +107,10 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     # Model.
     torch.manual_seed(recipe.seed)
     network = _network(recipe, learned).to(device, memory_format=torch.channels_last)
+    if recipe.precision == "fastest":
+        fastest = fastest_precision(network, size_in(recipe, 0), device)
+        recipe = run.recipe = recipe.model_copy(update={"precision": fastest})
+        console.print(f"{fastest} is the faster precision here")
     average = copy.deepcopy(network).eval() if recipe.ema else None
     optimizer = _optimizer(network, recipe)
     if last.exists():
@@ -311,9 +318,9 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         for (decays, is_head), parameters in groups.items()
     ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(described, lr=recipe.learning_rate, momentum=recipe.momentum)
+        return torch.optim.SGD(described, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(described, lr=recipe.learning_rate)
+    return kind(described, lr=recipe.learning_rate, fused=True)
 
 
 def _step(

@@ -7,7 +7,11 @@ be imported, so that each is skipped as a whole, with the reason, before it is.
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from tests.pictures import disc_alpha, photo
 
 NEEDS_NO_TORCH = {
     "test_card.py",
@@ -45,4 +49,20 @@ def weights_folder() -> Path:
     folder = Path(__file__).resolve().parents[2] / "models" / "weights"
     if not (folder / "u2netp.onnx").is_file():
         pytest.fail("models/weights/u2netp.onnx is missing: run the tests by `make test`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of a disc in front of clouds."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("T-Image", "T-Mask"):
+        (folder / name).mkdir()
+    for number in range(10):
+        alpha = disc_alpha(64, 64, centre=(0.35 + 0.03 * number, 0.65 - 0.03 * number))[..., None]
+        mixed = alpha * (40, 190, 60 + 15 * number) + (1 - alpha) * photo(64, 64, number)
+        Image.fromarray(mixed.astype(np.uint8)).save(folder / "T-Image" / f"{number}.png")
+        Image.fromarray(((alpha[..., 0] >= 0.5) * 255).astype(np.uint8)).save(
+            folder / "T-Mask" / f"{number}.png"
+        )
     return folder

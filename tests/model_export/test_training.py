@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -25,55 +24,15 @@ from model_export.answers import open_journey
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import CheckpointInvalid, read_run, trained_network
 from model_export.finetune import hold_norms, published_network
-from model_export.recipe import Recipe, RecipeInvalid, parse_recipe, read_recipe
+from model_export.recipe import RecipeInvalid, read_recipe
 from model_export.recipes import RECIPES
 from model_export.samples import SamplesInvalid
 from model_export.train import Orders, TrainingFailed, learning_rate, size_in, train
+from tests.model_export.runs import QUIET, same, small
 from tests.pictures import disc_alpha, noise, photo
 
 pytestmark = pytest.mark.torch
 ROOT = Path(__file__).resolve().parents[2]
-QUIET = Console(quiet=True)
-SMALL: dict[str, object] = {
-    "architecture": "stdc1",
-    "loss": "stdc",
-    "optimizer": "adamw",
-    "learning_rate": 2e-3,
-    "schedule": "cosine",
-    "warm_up_steps": 2,
-    "size_px": 64,
-    "sizes_px": [32],
-    "batch": 4,
-    "epochs": 4,
-    "ema": 0.9,
-    "held_out": 2,
-    "augmentation": {"flip_horizontally": True, "scale": [0.8, 1.4], "elastic_px": 2, "colour": 0.2},
-}
-
-
-def small(**changes: object) -> Recipe:
-    return parse_recipe({**SMALL, **changes}, said_by="the test")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of a disc in front of clouds."""
-    folder = tmp_path_factory.mktemp("data")
-    for name in ("T-Image", "T-Mask"):
-        (folder / name).mkdir()
-    for number in range(10):
-        alpha = disc_alpha(64, 64, centre=(0.35 + 0.03 * number, 0.65 - 0.03 * number))[..., None]
-        mixed = alpha * (40, 190, 60 + 15 * number) + (1 - alpha) * photo(64, 64, number)
-        Image.fromarray(mixed.astype(np.uint8)).save(folder / "T-Image" / f"{number}.png")
-        Image.fromarray(((alpha[..., 0] >= 0.5) * 255).astype(np.uint8)).save(
-            folder / "T-Mask" / f"{number}.png"
-        )
-    return folder
-
-
-def same(one: Path, other: Path) -> bool:
-    first, second = load_file(one), load_file(other)
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:

@@ -1,0 +1,37 @@
+"""What tests of training share: a recipe learned in seconds, and when two checkpoints are the same."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from model_export.recipe import Recipe, parse_recipe
+
+QUIET = Console(quiet=True)
+SMALL: dict[str, object] = {
+    "architecture": "stdc1",
+    "loss": "stdc",
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "warm_up_steps": 2,
+    "size_px": 64,
+    "sizes_px": [32],
+    "batch": 4,
+    "epochs": 4,
+    "ema": 0.9,
+    "held_out": 2,
+    "augmentation": {"flip_horizontally": True, "scale": [0.8, 1.4], "elastic_px": 2, "colour": 0.2},
+}
+
+
+def small(**changes: object) -> Recipe:
+    """Return the recipe with some of its members changed."""
+    return parse_recipe({**SMALL, **changes}, said_by="the test")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Tell whether two checkpoints hold the same tensors, to the bit."""
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
