@@ -318,9 +318,9 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         for (decays, is_head), parameters in groups.items()
     ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(described, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+        return torch.optim.SGD(described, lr=recipe.learning_rate, momentum=recipe.momentum)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(described, lr=recipe.learning_rate, fused=True)
+    return kind(described, lr=recipe.learning_rate)
 
 
 def _step(
