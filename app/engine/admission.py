@@ -133,7 +133,7 @@ class Permit:
         return let_go
 
     def release(self) -> None:
-        """End the request's own part; everything goes back with the last ``keep``. A second call does nothing."""
+        """End the request's own part; what is held goes back with the last ``keep``. May be called again."""
         if not self._is_released:
             self._is_released = True
             self._leave()
