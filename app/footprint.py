@@ -35,7 +35,8 @@ PICTURE_BYTES = 4
 MASK_BYTES = 8
 """A caller's mask, and what it is resized through."""
 MATTE_BYTES = 16
-COMPOSE_BYTES = 32
+COMPOSE_BYTES, LAY_OUT_BYTES = 8, 32
+"""What joining colours and alpha takes, and what moving, shadowing or laying it over something does."""
 SOLVED_BYTES = 240
 """What ``matting=hq`` takes for each pixel it solves, where all of them are in the soft band."""
 
@@ -105,7 +106,7 @@ def footprint(
         kept + _decoding(backdrop),
         with_backdrop + _decoding(mask),
         with_all + _matting(source_px, options, has_mask=mask is not None),
-        with_all + COMPOSE_BYTES * max(source_px, canvas_px) if isinstance(options, CutoutOptions) else 0,
+        with_all + _composing(max(source_px, canvas_px), options, has_backdrop=backdrop is not None),
         _encoding(source_px, canvas_px, options),
     )
     excess_px = max(0, canvas_px - source_px)
@@ -140,6 +141,14 @@ def _matting(source_px: int, options: MaskOptions | CutoutOptions, *, has_mask: 
     fine = _FINE_GRID_BYTES * min(source_px, _FINEST_GRID_PX) if has_mask or options.refine != "none" else 0
     solved = SOLVED_BYTES * min(source_px, MOST_PX) if options.matting == "hq" else 0
     return MATTE_BYTES * source_px + max(_GRID_BYTES * min(source_px, _GRID_PX) + fine, solved)
+
+
+def _composing(largest_px: int, options: MaskOptions | CutoutOptions, *, has_backdrop: bool) -> int:
+    if isinstance(options, MaskOptions):
+        return 0
+    is_plain = options.background == "transparent" and options.shadow == "none" and not has_backdrop
+    is_laid_out = options.layout.moves or options.region is not None or not is_plain
+    return (LAY_OUT_BYTES if is_laid_out else COMPOSE_BYTES) * largest_px
 
 
 def _encoding(source_px: int, canvas_px: int, options: MaskOptions | CutoutOptions) -> int:
