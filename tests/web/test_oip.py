@@ -1,6 +1,7 @@
 """The Open Inference Protocol, by its own words and byte by byte."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -147,3 +148,34 @@ def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
     assert {answer.status_code for answer in (*lengths, short)} == {400}
     assert [answer.status_code for answer in unknown] == [404, 400, 404]
     assert all("error" in answer.json() for answer in unknown)
+
+
+def test_requests_of_many_pictures_take_turns_with_others(live: Live) -> None:
+    """While two run sixty pictures each, no more of them are ahead of an arrival than can run at once."""
+    document, raw = in_binary(np.repeat(TENSOR, 60, axis=0))
+    upload = png(PICTURE)
+    with ThreadPoolExecutor(2) as clients:
+        long_ones = [clients.submit(post, live, document, raw) for _ in range(2)]
+        forecast = live.service.pipeline.forecast
+        ahead = []
+        while not forecast.turns_of_others(60):
+            time.sleep(0.001)
+        for _ in range(4):
+            mask = live.client.post("/v1/mask", content=upload, params={"size": "network"})
+            ahead.append(forecast.ahead)
+            assert mask.status_code == 200
+        are_done = [each.done() for each in long_ones]
+        answers = [each.result() for each in long_ones]
+
+    assert [False, False] == are_done
+    assert max(ahead) <= 2
+    assert [200, 200] == [answer.status_code for answer in answers]
+
+
+def test_many_pictures_that_cannot_all_be_run_in_time_are_refused_at_once(live: Live) -> None:
+    document, raw = in_binary(np.repeat(TENSOR, 60, axis=0))
+    answer = post(live, document, raw, **{"X-Request-Timeout-Ms": "700"})
+
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (live.service.admission.requests, live.service.admission.memory_bytes) == (0, 0)
