@@ -2,6 +2,7 @@ import pytest
 
 from app.errors import InvalidOption, UnknownOption
 from app.options import CutoutOptions, MaskOptions, accepted_values, parse_options
+from benchmarks.options import not_measured
 
 
 def test_defaults_of_a_mask_are_those_of_the_published_map() -> None:
