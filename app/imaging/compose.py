@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb
+from app.imaging.progress import Check, no_check
 
 _ROWS_AT_ONCE = 16  # keeps the wide temporaries of a strip in the processor's cache
 
 
-def assemble_cutout(foreground: Rgb, alpha: Grey) -> Cutout:
+def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) -> Cutout:
     """Join colours and opacity to a straight-alpha cutout.
 
     The colours are zeroed where alpha is 0, so that nothing of what was removed can be recovered from the
@@ -20,6 +21,7 @@ def assemble_cutout(foreground: Rgb, alpha: Grey) -> Cutout:
     _check_same_size(foreground, alpha)
     cutout = np.empty((*alpha.shape, 4), dtype=np.uint8)
     for top in range(0, alpha.shape[0], _ROWS_AT_ONCE):
+        check()
         strip = cutout[top : top + _ROWS_AT_ONCE]
         opacity = alpha[top : top + _ROWS_AT_ONCE]
         cv2.cvtColor(foreground[top : top + _ROWS_AT_ONCE], cv2.COLOR_RGB2RGBA, strip)
@@ -28,15 +30,17 @@ def assemble_cutout(foreground: Rgb, alpha: Grey) -> Cutout:
     return cutout
 
 
-def over_colour(cutout: Cutout, colour: tuple[int, int, int]) -> Rgb:
+def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = no_check) -> Rgb:
     """Lay a cutout over one colour, in sRGB as browsers do; rounds to nearest.
 
     Args:
         cutout: Straight alpha.
         colour: (red, green, blue), each 0 to 255.
+        check: Asked for each strip.
     """
     rgb = np.empty((*cutout.shape[:2], 3), dtype=np.uint8)
     for top in range(0, cutout.shape[0], _ROWS_AT_ONCE):
+        check()
         strip = cutout[top : top + _ROWS_AT_ONCE]
         alpha = strip[:, :, 3].astype(np.uint16)
         for channel in range(3):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.imaging.bundle import encode_bundle
 from app.imaging.png import encode_png
+from app.imaging.progress import Check, no_check
 
 FORMATS: Mapping[str, str] = {
     "png": "image/png",
@@ -26,34 +27,52 @@ FORMATS: Mapping[str, str] = {
     "zip": "application/zip",
 }
 
+MAX_SIDE_PX: Mapping[str, int] = {
+    "png": 2**31 - 1,  # its header's numbers
+    "webp": 16_383,  # libwebp's 14 bits
+    "jpeg": 65_500,  # libjpeg's own, below the 16 bits of a frame
+    "avif": 65_536,  # AV1's 16 bits, less one
+    "zip": 65_500,  # its JPEG
+}
+"""The longest side that each encoder takes."""
+
 _LOSSLESS_QUALITY = 100  # asking WebP for its best means asking for the pixels themselves
 _WEBP_METHOD = 2  # half the time of libwebp's default 4, a few per cent larger
 _AVIF_SPEED = 9  # half the time of 8, a tenth larger; Pillow's default 6 takes five times as long
 
 
-def encode(pixels: NDArray[np.uint8], *, format: str, quality: int) -> bytes:  # noqa: A002
+def encode(
+    pixels: NDArray[np.uint8],
+    *,
+    format: str,  # noqa: A002
+    quality: int,
+    check: Check = no_check,
+) -> bytes:
     """Encode 8-bit pixels without any metadata.
 
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha.
         format: A key of ``FORMATS``. A ZIP holds the colours of an RGBA picture and its alpha.
         quality: 1 to 100. PNG takes no notice of it; WebP is lossless at 100, AVIF within 3 of 255.
+        check: Asked for each strip, where the encoder is ours.
 
     Raises:
-        ValueError: The format has no name in ``FORMATS``, or does not fit the pixels: JPEG has no alpha (lay
-            the cutout over a background first), and a ZIP needs one.
+        ValueError: The format has no name in ``FORMATS``, or does not fit the pixels: a side is longer than
+            ``MAX_SIDE_PX``, JPEG has no alpha (lay the cutout over a background first), and a ZIP needs one.
     """
+    if format not in FORMATS:
+        raise ValueError(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
+    if max(pixels.shape[:2]) > MAX_SIDE_PX[format]:
+        raise ValueError(f"{format} has sides of up to {MAX_SIDE_PX[format]} px, not {pixels.shape[:2]}")
     if format == "png":
-        return encode_png(pixels)
+        return encode_png(pixels, check=check)
     if format == "webp":
         return _encode_webp(pixels, quality)
     if format == "jpeg":
         return _encode_jpeg(pixels, quality)
     if format == "avif":
         return _encode_avif(pixels, quality)
-    if format == "zip":
-        return encode_bundle(pixels, quality)
-    raise ValueError(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
+    return encode_bundle(pixels, quality, check=check)
 
 
 def _encode_webp(pixels: NDArray[np.uint8], quality: int) -> bytes:

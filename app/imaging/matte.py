@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Rgb, RgbFloat, SaliencyMap
 from app.imaging.guided import fit_colour_model
+from app.imaging.progress import Check, no_check
 from app.imaging.saliency import resize_saliency
 from app.imaging.tiles import Tile, enlarge_tile, extent, shrink, tiles_of
 
@@ -45,7 +46,12 @@ _Coefficients = NDArray[np.float32]
 
 
 def refine_alpha(
-    rgb: Rgb, saliency: SaliencyMap, *, radius: float = _RADIUS, epsilon: float = _EPSILON
+    rgb: Rgb,
+    saliency: SaliencyMap,
+    *,
+    radius: float = _RADIUS,
+    epsilon: float = _EPSILON,
+    check: Check = no_check,
 ) -> AlphaMatte:
     """Move the edges of a saliency map onto those of its picture, inside the map's soft band.
 
@@ -55,6 +61,7 @@ def refine_alpha(
         radius: Of the filter's square windows, in pixels of the map; of one smaller than a U²-Net's, in
             320ths of the picture's longer side.
         epsilon: Colour variance below which a window counts as flat, colours in [0, 1].
+        check: Asked between the steps, and for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
@@ -63,15 +70,24 @@ def refine_alpha(
     map_side_px = min(_FINEST_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
     scale = max(1, round(max(height, width) / map_side_px))
     map_px = max(height, width) / scale / map_side_px
+    check()
     alpha = resize_saliency(saliency, height, width)
+    check()
     target = shrink(alpha, scale).astype(np.float32, copy=False)
     guide = _blurred(shrink(rgb, scale), height / scale / map_side_px, width / scale / map_side_px)
+    check()
     coefficients = _coefficients(guide, target, radius_px=max(1, round(radius * map_px)), epsilon=epsilon)
-    return _applied(alpha, rgb, coefficients, scale=scale)
+    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
 
 
 def carry_alpha(
-    rgb: Rgb, saliency: SaliencyMap, coarse_rgb: Rgb, coarse_alpha: AlphaMatte, *, scale: int
+    rgb: Rgb,
+    saliency: SaliencyMap,
+    coarse_rgb: Rgb,
+    coarse_alpha: AlphaMatte,
+    *,
+    scale: int,
+    check: Check = no_check,
 ) -> AlphaMatte:
     """Carry a matte of the shrunk picture to full resolution, by the picture's own edges.
 
@@ -81,19 +97,25 @@ def carry_alpha(
         coarse_rgb: ``rgb`` shrunk by ``scale``.
         coarse_alpha: The matte of ``coarse_rgb``, as sharp as that is.
         scale: A whole number.
+        check: Asked for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
     guide = coarse_rgb.astype(np.float32) / np.float32(255)
     coefficients = _coefficients(guide, coarse_alpha, radius_px=_CARRYING_PX, epsilon=_CARRYING_EPSILON)
-    return _applied(resize_saliency(saliency, *rgb.shape[:2]), rgb, coefficients, scale=scale)
+    check()
+    alpha = resize_saliency(saliency, *rgb.shape[:2])
+    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
 
 
-def _applied(alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int) -> AlphaMatte:
+def _applied(
+    alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int, check: Check
+) -> AlphaMatte:
     """Refine an enlarged map in its own place, tile by tile."""
     height, width = alpha.shape
     for tile in tiles_of(height, width, multiple_px=scale):
+        check()
         alpha[tile] = _refined(alpha[tile], rgb[tile], coefficients, tile=tile, scale=scale)
     return alpha
 

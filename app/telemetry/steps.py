@@ -1,6 +1,6 @@
 """Steps: how long each step of one request took."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.engine.clock import Clock
@@ -9,13 +9,15 @@ from app.engine.clock import Clock
 class StepTimes:
     """How long each step of one request took, in seconds, in the order they ended.
 
-    ``current`` is the last step that was begun: where a request stands, or where it ended.
+    ``current`` is the last step that was begun: where a request stands, or where it ended. ``check`` is asked
+    when a step begins and within long ones; what it raises ends the work.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.seconds: dict[str, float] = {}
         self.current = "receive"
+        self.check: Callable[[], None] = nothing
 
     def now_s(self) -> float:
         """Return the instant on the clock that the steps are timed by."""
@@ -25,6 +27,7 @@ class StepTimes:
     def step(self, name: str) -> Iterator[None]:
         """Time the block as step ``name``."""
         self.current = name
+        self.check()
         started_s = self._clock.now_s()
         try:
             yield
@@ -38,3 +41,7 @@ class StepTimes:
     def server_timing(self) -> str:
         """Return the value of the ``Server-Timing`` header, durations in milliseconds."""
         return ", ".join(f"{name};dur={duration * 1e3:.2f}" for name, duration in self.seconds.items())
+
+
+def nothing() -> None:
+    """Let a request go on."""
