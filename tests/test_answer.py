@@ -170,8 +170,8 @@ def test_composing_takes_at_most_32_bytes_a_pixel(
 ) -> None:
     """Of the picture or the canvas, whichever is larger, on top of what it is given."""
     options = CutoutOptions.model_validate({"matting": "none", **asked})
-    large = photo(1200, 1600)
-    saliency = disc_alpha(1200, 1600, softness=0.1) if has_large_mask else MAP
+    large = photo(900, 1200)
+    saliency = disc_alpha(900, 1200, softness=0.1) if has_large_mask else MAP
     behind = None if backdrop is None else photo(*backdrop)
     seen = Seen(
         Picture(large, None, ()),
@@ -183,7 +183,7 @@ def test_composing_takes_at_most_32_bytes_a_pixel(
         backdrop=behind,
     )
     drawn = compose_cutout(seen, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S)
-    pixels = max(1200 * 1600, drawn.pixels.shape[0] * drawn.pixels.shape[1])
+    pixels = max(900 * 1200, drawn.pixels.shape[0] * drawn.pixels.shape[1])
     del drawn
     peak = peak_bytes(lambda: compose_cutout(seen, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S))
 

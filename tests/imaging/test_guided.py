@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from app.imaging.guided import fit_colour_model
+from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha, noise, photo
 
 
@@ -29,6 +31,26 @@ def test_a_grey_picture_gives_finite_models() -> None:
 
     assert np.isfinite(actual).all()
     assert np.abs(actual).max() < 1e3
+
+
+@pytest.mark.parametrize(("size", "radius_px"), [((700, 900), 3), ((6000, 40), 9), ((400, 2000), 5)])
+def test_strips_of_the_model_are_those_of_the_whole(size: tuple[int, int], radius_px: int) -> None:
+    """Against the same filter over a picture that is turned, so that its strips lie elsewhere."""
+    guide, target = photo(*size).astype(np.float32) / 255, disc_alpha(*size, softness=0.2)
+    model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=1e-4)
+    turned = fit_colour_model(guide[::-1].copy(), target[::-1].copy(), radius_px=radius_px, epsilon=1e-4)[
+        ::-1
+    ]
+    beside = fit_colour_model(
+        np.swapaxes(guide, 0, 1).copy(), target.T.copy(), radius_px=radius_px, epsilon=1e-4
+    )
+
+    assert_allclose(model, turned, rtol=1e-4, atol=1e-5)
+    assert_allclose(model, np.swapaxes(beside, 0, 1), rtol=1e-4, atol=1e-5)
+    assert (
+        peak_bytes(lambda: fit_colour_model(guide, target, radius_px=radius_px, epsilon=1e-4))
+        <= 16 * target.size + 44 * 2**20
+    )
 
 
 def _naive(
