@@ -11,7 +11,7 @@ from app.arrays import Cutout, Grey, Rgb
 from app.imaging.blur import blur
 from app.imaging.layout import Placement, Rectangle
 from app.imaging.progress import Check, no_check
-from app.imaging.resample import enlarged_rows, rows_for, scaled_rows, strips_of
+from app.imaging.resample import SHARING_ROWS, enlarged_rows, rows_for, scaled_rows, strips_of
 
 SUBJECT_FROM = 8
 """Alpha from which a pixel belongs to the subject's box: residue of a few steps would spoil a crop."""
@@ -62,7 +62,7 @@ def _resize_into(resized: Cutout, cutout: Cutout, check: Check) -> None:
     new_rows, width = resized.shape[:2]
     old_rows = cutout.shape[0]
     row_values = 4 * max(width, cutout.shape[1] * -(-old_rows // new_rows))
-    for new in strips_of(new_rows, row_values):
+    for new in strips_of(new_rows, row_values, rows_at_least=SHARING_ROWS):
         check()
         old = rows_for(new, old_rows=old_rows, new_rows=new_rows)
         weighed = _weighed(cutout[old])

@@ -5,8 +5,7 @@ import numpy as np
 
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb
 from app.imaging.progress import Check, no_check
-
-_ROWS_AT_ONCE = 16  # keeps the wide temporaries of a strip in the processor's cache
+from app.imaging.resample import strips_of
 
 
 def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) -> Cutout:
@@ -20,11 +19,10 @@ def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) ->
     """
     _check_same_size(foreground, alpha)
     cutout = np.empty((*alpha.shape, 4), dtype=np.uint8)
-    for top in range(0, alpha.shape[0], _ROWS_AT_ONCE):
+    for rows in strips_of(*alpha.shape):
         check()
-        strip = cutout[top : top + _ROWS_AT_ONCE]
-        opacity = alpha[top : top + _ROWS_AT_ONCE]
-        cv2.cvtColor(foreground[top : top + _ROWS_AT_ONCE], cv2.COLOR_RGB2RGBA, strip)
+        strip, opacity = cutout[rows], alpha[rows]
+        cv2.cvtColor(foreground[rows], cv2.COLOR_RGB2RGBA, strip)
         cv2.insertChannel(opacity, strip, 3)
         strip.view(np.uint32)[:, :, 0] *= opacity > 0
     return cutout
@@ -39,16 +37,16 @@ def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = 
         check: Asked for each strip.
     """
     rgb = np.empty((*cutout.shape[:2], 3), dtype=np.uint8)
-    for top in range(0, cutout.shape[0], _ROWS_AT_ONCE):
+    for rows in strips_of(*cutout.shape[:2]):
         check()
-        strip = cutout[top : top + _ROWS_AT_ONCE]
+        strip = cutout[rows]
         alpha = strip[:, :, 3].astype(np.uint16)
         for channel in range(3):
             mixed = strip[:, :, channel] * alpha
             mixed += (255 - alpha) * np.uint16(colour[channel])
             mixed += 128
             mixed += mixed >> 8  # (x + 128 + (x + 128) / 256) / 256 is x / 255, rounded; all fits 16 bits
-            rgb[top : top + _ROWS_AT_ONCE, :, channel] = mixed >> 8
+            rgb[rows, :, channel] = mixed >> 8
     return rgb
 
 

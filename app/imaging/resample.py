@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 
 from app.imaging.progress import Check, no_check
 
-STRIP_VALUES = 1 << 18
-"""Of a strip: a megabyte of floats."""
+STRIP_VALUES = 1 << 15
+"""Of a strip: an eighth of a megabyte of floats."""
+SHARING_ROWS = 4
+"""At least, where neighbouring strips share a row or two."""
 
 _Float = NDArray[np.float32]
 _Positions = NDArray[np.float64]
 
-_STRIP_ROWS_AT_LEAST = 8  # neighbouring strips share a row or two
 
-
-def strips_of(height: int, row_values: int, *, values: int = STRIP_VALUES) -> Iterator[slice]:
+def strips_of(
+    height: int, row_values: int, *, values: int = STRIP_VALUES, rows_at_least: int = 1
+) -> Iterator[slice]:
     """Cut rows of so many values each into strips whose temporaries stay in the processor's cache."""
-    rows = max(_STRIP_ROWS_AT_LEAST, values // max(1, row_values))
+    rows = max(rows_at_least, values // max(1, row_values))
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
 

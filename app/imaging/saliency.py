@@ -12,8 +12,6 @@ from app.imaging.resample import strips_of
 # (docs/verdict.md).
 EMPTY_BELOW = 0.5
 
-_ROWS_AT_ONCE = 16  # keeps the float copy of a strip in the processor's cache
-
 
 def is_empty(raw: SaliencyMap) -> bool:
     """Tell whether the network saw no subject at all, by the raw maximum.
@@ -79,9 +77,8 @@ def enlarge_to_grey(saliency: SaliencyMap, height: int, width: int, *, check: Ch
     positions = np.clip(centres - np.float32(0.5), 0, rows - 1)
     above = positions.astype(np.intp)
     below, share = np.minimum(above + 1, rows - 1), (positions - above)[:, None]
-    for top in range(0, height, _ROWS_AT_ONCE):
+    for strip in strips_of(height, width):
         check()
-        strip = slice(top, top + _ROWS_AT_ONCE)
         upper, lower = wide[above[strip]], wide[below[strip]]
         grey[strip] = to_grey(upper + share[strip] * (lower - upper))
     return grey
