@@ -9,6 +9,7 @@ from app.arrays import Grey, Rgb, SaliencyMap
 from app.errors import MaskDoesNotFit
 from app.imaging.decode import Picture
 from app.imaging.layout import Corners, Rectangle, region_of, shrunk_size
+from app.imaging.progress import Check, no_check
 from app.imaging.resample import strips_of
 from app.imaging.saliency import resize_saliency
 
@@ -52,7 +53,7 @@ def frame_picture(picture: Picture, *, most_px: int | None, corners: Corners | N
     return replace(picture, rgb=np.ascontiguousarray(picture.rgb[part]), own_alpha=own_alpha), frame
 
 
-def mask_of(sent: Picture, picture: Picture) -> SaliencyMap:
+def mask_of(sent: Picture, picture: Picture, *, check: Check = no_check) -> SaliencyMap:
     """Take a caller's own mask or trimap for a saliency map: its brightness, where it is not transparent.
 
     It may be smaller or larger than the picture, but has its shape to within a pixel. One that is larger is
@@ -67,6 +68,7 @@ def mask_of(sent: Picture, picture: Picture) -> SaliencyMap:
         raise MaskDoesNotFit((own_height, own_width), (height, width))
     saliency = np.empty((own_height, own_width), np.float32)
     for strip in strips_of(own_height, own_width):
+        check()
         grey = np.asarray(cv2.cvtColor(sent.rgb[strip], cv2.COLOR_RGB2GRAY), np.float32)
         np.divide(grey, np.float32(255), out=saliency[strip])
         if sent.own_alpha is not None:
