@@ -31,6 +31,8 @@ from app.imaging.foreground import estimate_foreground
 from app.imaging.frame import Frame
 from app.imaging.layout import Placement, Rectangle, check_canvas, place
 from app.imaging.matte import refine_alpha
+from app.imaging.png import encode_png
+from app.imaging.progress import Check
 from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_grey
 from app.imaging.verdict import SUBJECT_FROM, Verdict, judge
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
@@ -38,7 +40,6 @@ from app.telemetry import StepTimes
 
 HQ_CUT_SHORT = "hq_cut_short"
 WHITE = (255, 255, 255)
-TimeLeft = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,21 @@ class Drawn:
     mask: Grey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What long work asks: whether it is still wanted, by raising, and whether ``hq`` may go on."""
+
+    check: Check
+    is_time_left: Callable[[], bool]
+
+
 def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes, *, hq_budget_s: float) -> Answer:
     """Turn saliency into an encoded mask; ``hq`` may take ``hq_budget_s``."""
     with steps.step("matte"):
-        cleaned = _cleaned(seen, options, level=options.threshold or SUBJECT_FROM)
-        grey, is_complete = _grey_mask(cleaned, options, _time_left(steps, hq_budget_s))
-        drawn = Drawn(grey, _facts(cleaned, options, is_complete=is_complete))
+        cleaned = _cleaned(seen, options, level=options.threshold or SUBJECT_FROM, check=steps.check)
+        asks = _asks(steps, hq_budget_s)
+        grey, is_complete = _grey_mask(cleaned, options, asks)
+        drawn = Drawn(grey, _facts(cleaned, options, is_complete=is_complete, check=steps.check))
     return finish(drawn, options, steps)
 
 
@@ -123,59 +133,66 @@ def compose_cutout(
         FormatExceeded: It has a longer side than its format can hold.
     """
     with steps.step("matte"):
-        cleaned = _cleaned(seen, options, level=SUBJECT_FROM)
-        foreground, alpha, is_complete = _matted(cleaned, options, _time_left(steps, hq_budget_s))
-        facts = _facts(cleaned, options, is_complete=is_complete)
+        cleaned = _cleaned(seen, options, level=SUBJECT_FROM, check=steps.check)
+        asks = _asks(steps, hq_budget_s)
+        foreground, alpha, is_complete = _matted(cleaned, options, asks)
+        facts = _facts(cleaned, options, is_complete=is_complete, check=steps.check)
         wants_mask = options.results == MASK_AND_CUTOUT
-        mask = _grey_mask(cleaned, MaskOptions(), lambda: True)[0] if wants_mask else None
+        mask = _grey_mask(cleaned, MaskOptions(), asks)[0] if wants_mask else None
     with steps.step("compose"):
         if options.threshold is not None:
             alpha = np.where(alpha >= 255 * options.threshold, np.uint8(255), np.uint8(0))
-        composed = assemble_cutout(foreground, alpha)
+        composed = assemble_cutout(foreground, alpha, check=steps.check)
         del foreground, alpha
-        return replace(_laid_out(composed, seen, options, facts, limits), mask=mask)
+        return replace(_laid_out(composed, seen, options, facts, limits, steps.check), mask=mask)
 
 
 def _laid_out(
-    cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts, limits: PictureLimits
+    cutout: Cutout,
+    seen: Seen,
+    options: CutoutOptions,
+    facts: Facts,
+    limits: PictureLimits,
+    check: Check,
 ) -> Drawn:
     """Put the subject where it is wanted, with what is wanted behind it."""
     if seen.frame is not None and not seen.frame.is_whole:
         region = seen.frame.region
         whole = Rectangle(0, 0, region.width, region.height)
-        cutout = arrange(cutout, Placement(seen.frame.height, seen.frame.width, whole, region))
+        cutout = arrange(cutout, Placement(seen.frame.height, seen.frame.width, whole, region), check=check)
     if options.locates or options.layout.moves or options.shadow != "none":
         box = subject_box(cutout[:, :, 3])
         height, width = cutout.shape[:2]
         placement = place(height, width, box, options.layout)
         check_canvas(placement, limit_px=limits.pixels, limit_side_px=limits.side_px)
         check_side(placement.height, placement.width, format=options.format)
-        cutout = arrange(cutout, placement)
+        cutout = arrange(cutout, placement, check=check)
         if box is not None:
             box = placement.target if options.layout.moves else box
             facts = replace(facts, subject=box)
             if options.shadow == "drop":
-                cutout = drop_shadow(cutout, box, opacity=options.shadow_opacity / 100)
+                cutout = drop_shadow(cutout, box, opacity=options.shadow_opacity / 100, check=check)
     if options.channels == "alpha":
         return Drawn(np.ascontiguousarray(cutout[:, :, 3]), facts)
-    return Drawn(_over_background(cutout, seen, options), facts)
+    return Drawn(_over_background(cutout, seen, options, check), facts)
 
 
-def _over_background(cutout: Cutout, seen: Seen, options: CutoutOptions) -> Cutout | Rgb:
+def _over_background(cutout: Cutout, seen: Seen, options: CutoutOptions, check: Check) -> Cutout | Rgb:
     height, width = cutout.shape[:2]
     colour = options.background_rgba
     behind: Rgb
     if seen.backdrop is not None:
-        behind = cover(seen.backdrop, height, width)
+        behind = cover(seen.backdrop, height, width, check=check)
     elif options.background == "blur":
-        behind = cover(blur_backdrop(seen.picture.rgb), height, width)
+        behind = blur_backdrop(seen.picture.rgb, check=check)
     elif colour is None:
         return cutout
     elif colour[3] == 255 and options.channels == "auto":
-        return over_colour(cutout, colour[:3])
+        return over_colour(cutout, colour[:3], check=check)
     else:
-        return lay_over(cutout, np.array(colour, np.uint8))
-    return lay_over(cutout, behind) if options.channels == "rgba" else opaque(lay_over(cutout, behind))
+        return lay_over(cutout, np.array(colour, np.uint8), check=check)
+    over = lay_over(cutout, behind, check=check)
+    return over if options.channels == "rgba" else opaque(over)
 
 
 def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Answer:
@@ -184,9 +201,9 @@ def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes)
         pixels = drawn.pixels
         chosen = _format_for(pixels) if options.format == "auto" else options.format
         if chosen == "jpeg" and pixels.ndim == 3 and pixels.shape[2] == 4:
-            pixels = opaque(pixels) if is_opaque(pixels) else over_colour(pixels, WHITE)
-        encoded = encode(pixels, format=chosen, quality=options.quality)
-        mask = None if drawn.mask is None else encode(drawn.mask, format="png", quality=options.quality)
+            pixels = opaque(pixels) if is_opaque(pixels) else over_colour(pixels, WHITE, check=steps.check)
+        encoded = encode(pixels, format=chosen, quality=options.quality, check=steps.check)
+        mask = None if drawn.mask is None else encode_png(drawn.mask, check=steps.check)
     height_px, width_px = drawn.pixels.shape[:2]
     return Answer(encoded, FORMATS[chosen], width_px, height_px, drawn.facts, mask)
 
@@ -197,18 +214,23 @@ def _format_for(pixels: Cutout | Rgb | Grey) -> str:
     return "png" if shines_through or pixels.ndim == 2 else "jpeg"
 
 
-def _cleaned(seen: Seen, options: MaskOptions | CutoutOptions, *, level: float) -> Seen:
+def _cleaned(seen: Seen, options: MaskOptions | CutoutOptions, *, level: float, check: Check) -> Seen:
     if options.clean == 0 or seen.is_empty:
         return seen
-    return replace(seen, saliency=clean_map(seen.saliency, area=options.clean, level=level))
+    return replace(seen, saliency=clean_map(seen.saliency, area=options.clean, level=level, check=check))
 
 
-def _time_left(steps: StepTimes, budget_s: float) -> TimeLeft:
+def _asks(steps: StepTimes, budget_s: float) -> Asks:
     until_s = steps.now_s() + budget_s
-    return lambda: steps.now_s() < until_s
+
+    def is_time_left() -> bool:
+        steps.check()
+        return steps.now_s() < until_s
+
+    return Asks(steps.check, is_time_left)
 
 
-def _grey_mask(seen: Seen, options: MaskOptions, is_time_left: TimeLeft) -> tuple[Grey, bool]:
+def _grey_mask(seen: Seen, options: MaskOptions, asks: Asks) -> tuple[Grey, bool]:
     """Return the mask, and whether its matting had time to end."""
     if options.size == "network":
         solved = Solved(seen.saliency, is_complete=True)
@@ -216,33 +238,33 @@ def _grey_mask(seen: Seen, options: MaskOptions, is_time_left: TimeLeft) -> tupl
     elif options.matting == "none" and options.threshold is None and seen.picture.own_alpha is None:
         return publish(seen.saliency, *seen.picture.rgb.shape[:2]), True
     else:
-        solved = _alpha_at_source_size(seen, options.matting, is_time_left)
+        solved = _alpha_at_source_size(seen, options.matting, asks)
         alpha = _with_own_alpha(seen, solved.alpha)
     if options.threshold is not None:
         return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0)), solved.is_complete
-    return to_grey(alpha), solved.is_complete
+    return to_grey(alpha, check=asks.check), solved.is_complete
 
 
-def _matted(seen: Seen, options: CutoutOptions, is_time_left: TimeLeft) -> tuple[Rgb, Grey, bool]:
+def _matted(seen: Seen, options: CutoutOptions, asks: Asks) -> tuple[Rgb, Grey, bool]:
     """Return the subject's colours, its 8-bit alpha, and whether its matting had time to end."""
     rgb, own_alpha = seen.picture.rgb, seen.picture.own_alpha
     if seen.is_empty or (options.matting == "none" and own_alpha is None):
-        return rgb, enlarge_to_grey(seen.saliency, *rgb.shape[:2]), True
-    solved = _alpha_at_source_size(seen, options.matting, is_time_left)
-    alpha = to_grey(_with_own_alpha(seen, solved.alpha))
+        return rgb, enlarge_to_grey(seen.saliency, *rgb.shape[:2], check=asks.check), True
+    solved = _alpha_at_source_size(seen, options.matting, asks)
+    alpha = to_grey(_with_own_alpha(seen, solved.alpha), check=asks.check)
     if options.matting == "none":
         return rgb, alpha, True
-    return estimate_foreground(rgb, solved.alpha), alpha, solved.is_complete
+    return estimate_foreground(rgb, solved.alpha, check=asks.check), alpha, solved.is_complete
 
 
-def _alpha_at_source_size(seen: Seen, matting: str, is_time_left: TimeLeft) -> Solved:
+def _alpha_at_source_size(seen: Seen, matting: str, asks: Asks) -> Solved:
     """Return the network's alpha at the picture's size."""
     rgb = seen.picture.rgb
     if matting == "none" or seen.is_empty:
         return Solved(resize_saliency(seen.saliency, *rgb.shape[:2]), is_complete=True)
     if matting == "hq":
-        return solve_alpha(rgb, seen.saliency, is_time_left=is_time_left)
-    return Solved(refine_alpha(rgb, seen.saliency), is_complete=True)
+        return solve_alpha(rgb, seen.saliency, is_time_left=asks.is_time_left, check=asks.check)
+    return Solved(refine_alpha(rgb, seen.saliency, check=asks.check), is_complete=True)
 
 
 def _with_own_alpha(seen: Seen, alpha: AlphaMatte) -> AlphaMatte:
@@ -251,14 +273,14 @@ def _with_own_alpha(seen: Seen, alpha: AlphaMatte) -> AlphaMatte:
     return alpha if own_alpha is None else combine_alpha(alpha, own_alpha)
 
 
-def _facts(seen: Seen, options: MaskOptions | CutoutOptions, *, is_complete: bool) -> Facts:
+def _facts(seen: Seen, options: MaskOptions | CutoutOptions, *, is_complete: bool, check: Check) -> Facts:
     height, width = seen.picture.rgb.shape[:2]
     return Facts(
         model=seen.manifest.name,
         provider=seen.provider,
         matting="none" if seen.is_empty else options.matting,
         refine="crop" if seen.is_refined else "none",
-        verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty),
+        verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty, check=check),
         warnings=seen.picture.warnings + (() if is_complete else (HQ_CUT_SHORT,)),
         etag=seen.etag,
     )

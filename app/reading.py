@@ -100,7 +100,7 @@ def read_picture(
         if way_in.backdrop is not None:
             backdrop = read(*way_in.backdrop).rgb
         if way_in.mask is not None:
-            mask = mask_of(read(*way_in.mask), picture)
+            mask = mask_of(read(*way_in.mask), picture, check=steps.check)
     with steps.step("prepare"):
         if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
             picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
 from app.arrays import SaliencyMap
+from app.footprint import PictureLimits
 from app.imaging.closed_form import solve_alpha
 from app.imaging.decode import Picture
 from app.imaging.matte import refine_alpha
@@ -12,8 +13,10 @@ from app.imaging.saliency import to_grey
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock, SimulatedSource
+from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha, opened, photo
 
+LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 RGB = photo(60, 80)
 MAP = disc_alpha(32, 32, softness=0.4)
 MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
@@ -90,10 +93,117 @@ def answered(
     if kind == "mask":
         return finish_mask(seen, MaskOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
     options = CutoutOptions.model_validate(asked)
-    return finish(compose_cutout(seen, options, steps, hq_budget_s=hq_budget_s), options, steps)
+    return finish(
+        compose_cutout(seen, options, steps, hq_budget_s=hq_budget_s, limits=LIMITS), options, steps
+    )
 
 
 def alpha_of(answer: Answer) -> NDArray[np.uint8]:
     """Return the mask, or a cutout's alpha."""
     pixels = opened(answer.encoded)
     return pixels if pixels.ndim == 2 else pixels[:, :, 3]
+
+
+class NoLongerWantedError(Exception):
+    """What ends the work."""
+
+
+COSTLY = [
+    ("mask", {"matting": "none"}, 1),
+    ("mask", {"matting": "fast"}, 12),
+    ("mask", {"matting": "hq"}, 20),
+    ("mask", {"clean": 0.01}, 30),
+    ("cutout", {"matting": "fast"}, 25),
+    ("cutout", {"matting": "none", "background": "blur"}, 15),
+    ("cutout", {"matting": "none", "background": "#ff880080"}, 12),
+    ("cutout", {"matting": "none", "background": "#ff8800"}, 12),
+    ("cutout", {"matting": "none", "shadow": "drop", "crop": True, "margin": "20%"}, 12),
+    ("cutout", {"matting": "none", "scale": "90%", "channels": "alpha"}, 12),
+    ("cutout", {"matting": "none", "format": "zip"}, 10),
+]
+
+
+@pytest.mark.parametrize(("which", "asked", "least"), COSTLY)
+def test_long_work_is_asked_often_whether_it_is_still_wanted(
+    which: str, asked: dict[str, object], least: int
+) -> None:
+    """Counted, on a picture of half a megapixel: the more there is to do, the more often."""
+    calls: list[str] = []
+    steps = StepTimes(ManualClock())
+    steps.check = lambda: calls.append(steps.current)
+    finished(which, asked, steps)
+
+    assert len(calls) >= least
+    assert set(calls) == ({"matte", "encode"} if which == "mask" else {"matte", "compose", "encode"})
+
+
+@pytest.mark.parametrize(("which", "asked", "least"), COSTLY)
+def test_whatever_is_no_longer_wanted_ends_where_it_is(
+    which: str, asked: dict[str, object], least: int
+) -> None:
+    for allowed in range(0, least, 3):
+        steps, left = StepTimes(ManualClock()), [allowed]
+
+        def end(left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise NoLongerWantedError
+
+        steps.check = end
+        with pytest.raises(NoLongerWantedError):
+            finished(which, asked, steps)
+        assert left == [-1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "backdrop"),
+    [
+        ({}, None),
+        ({"matting": "fast"}, None),
+        ({"matting": "fast", "background": "blur"}, None),
+        ({"crop": True, "margin": "50%", "shadow": "drop", "channels": "rgba"}, (100, 30)),
+        ({"scale": "100%", "shadow": "drop"}, (1, 900)),
+        ({"scale": "30%", "background": "#ff880080"}, None),
+        ({"position": "0% 100%", "shadow": "drop", "clean": 0.001}, (20, 20)),
+        ({"results": "mask,cutout", "threshold": 0.5, "shadow": "drop"}, (900, 1200)),
+    ],
+)
+@pytest.mark.parametrize("has_large_mask", [False, True])
+def test_composing_takes_at_most_32_bytes_a_pixel(
+    asked: dict[str, object], backdrop: tuple[int, int] | None, *, has_large_mask: bool
+) -> None:
+    """Of the picture or the canvas, whichever is larger, on top of what it is given."""
+    options = CutoutOptions.model_validate({"matting": "none", **asked})
+    large = photo(900, 1200)
+    saliency = disc_alpha(900, 1200, softness=0.1) if has_large_mask else MAP
+    behind = None if backdrop is None else photo(*backdrop)
+    seen = Seen(
+        Picture(large, None, ()),
+        saliency,
+        is_empty=False,
+        manifest=MANIFEST,
+        provider="",
+        etag="",
+        backdrop=behind,
+    )
+    drawn = compose_cutout(seen, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S, limits=LIMITS)
+    pixels = max(900 * 1200, drawn.pixels.shape[0] * drawn.pixels.shape[1])
+    del drawn
+    peak = peak_bytes(
+        lambda: compose_cutout(seen, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S, limits=LIMITS)
+    )
+
+    fitting_bytes = 32 * 2**20 if options.matting == "fast" else 0  # a strip of the guided filter
+
+    assert peak <= 32 * pixels + 16 * 2**20 + fitting_bytes
+
+
+def finished(which: str, asked: dict[str, object], steps: StepTimes) -> Answer:
+    """Carry half a megapixel through the steps after the network."""
+    size = (150, 200) if asked.get("matting") == "hq" else (600, 800)
+    picture = Picture(photo(*size), None, ())
+    seen = Seen(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    if which == "mask":
+        return finish_mask(seen, MaskOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)
+    options = CutoutOptions.model_validate(asked)
+    return finish(compose_cutout(seen, options, steps, hq_budget_s=ENOUGH_S, limits=LIMITS), options, steps)

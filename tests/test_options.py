@@ -2,6 +2,7 @@ import pytest
 
 from app.errors import InvalidOption, UnknownOption
 from app.options import CutoutOptions, MaskOptions, accepted_values, parse_options
+from benchmarks.options import not_measured
 
 
 def test_defaults_of_a_mask_are_those_of_the_published_map() -> None:
@@ -149,3 +150,8 @@ def test_what_has_a_type_has_the_option_s(name: str, value: object, is_accepted:
         return
     with pytest.raises(InvalidOption):
         parse_options(MaskOptions, {name: value}, typed={name})
+
+
+def test_the_benchmark_of_options_leaves_none_out() -> None:
+    """A field that nobody measures would cost what nobody knows."""
+    assert not_measured() == []

@@ -20,6 +20,7 @@ from PIL import Image
 from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
 from app.engine.cache import Cache
 from app.engine.clock import SystemClock
+from app.footprint import PictureLimits, footprint
 from app.imaging.decode import decode
 from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
@@ -29,6 +30,7 @@ from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks
 from tests.pictures import disc_alpha, opened
 
+LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
 HQ_BUDGET_S = 60.0
 MAP = disc_alpha(32, 32, softness=0.3)
@@ -94,7 +96,9 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 def cutout(path: Path, options: CutoutOptions) -> Answer:
     """Carry a file through all steps after the network."""
     steps, shown = StepTimes(SystemClock()), seen(path)
-    return finish(compose_cutout(shown, options, steps, hq_budget_s=HQ_BUDGET_S), options, steps)
+    return finish(
+        compose_cutout(shown, options, steps, hq_budget_s=HQ_BUDGET_S, limits=LIMITS), options, steps
+    )
 
 
 @functools.cache
@@ -102,12 +106,14 @@ def seen(path: Path) -> Seen:
     """Decode an upload as the service does, and see a disc in it."""
     upload = path.read_bytes()
     steps = StepTimes(SystemClock())
+    header = sniff(upload)
     read = read_picture(
-        WayIn(upload, sniff(upload), MANIFEST.name),
+        WayIn(upload, header, MANIFEST.name, footprint(header, CutoutOptions(), limit_px=LIMITS.pixels)),
         MANIFEST,
         CutoutOptions(),
         steps,
         known=frozenset(),
+        owner="",
         read=decode,
         cache=Cache(0),
     )

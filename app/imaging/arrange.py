@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.arrays import Cutout, Grey, Rgb
+from app.imaging.blur import blur
 from app.imaging.layout import Placement, Rectangle
+from app.imaging.progress import Check, no_check
+from app.imaging.resample import SHARING_ROWS, enlarged_rows, rows_for, scaled_rows, strips_of
 
 SUBJECT_FROM = 8
 """Alpha from which a pixel belongs to the subject's box: residue of a few steps would spoil a crop."""
@@ -16,6 +19,8 @@ _SHADOW_BLUR, _SHADOW_DROP = 0.025, 0.03
 """Of the subject's height: how soft a shadow is, and how far down it falls."""
 _BACKDROP_BLUR = 0.03
 """Of the picture's longer side."""
+
+_Float = NDArray[np.float32]
 
 
 def subject_box(alpha: Grey) -> Rectangle | None:
@@ -27,7 +32,7 @@ def subject_box(alpha: Grey) -> Rectangle | None:
     return Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
-def arrange(cutout: Cutout, placement: Placement) -> Cutout:
+def arrange(cutout: Cutout, placement: Placement, *, check: Check = no_check) -> Cutout:
     """Move and scale a part of a cutout to where it belongs; all around it is transparent.
 
     Scaling weighs colours by alpha, so that none bleeds in from what does not show.
@@ -36,84 +41,139 @@ def arrange(cutout: Cutout, placement: Placement) -> Cutout:
     part = cutout[source.top : source.bottom, source.left : source.right]
     if (placement.height, placement.width) == cutout.shape[:2] == part.shape[:2]:
         return cutout
-    if (target.height, target.width) != part.shape[:2]:
-        part = resize_cutout(part, target.height, target.width)
     canvas = np.zeros((placement.height, placement.width, 4), np.uint8)
-    canvas[target.top : target.bottom, target.left : target.right] = part
+    place = canvas[target.top : target.bottom, target.left : target.right]
+    if place.shape == part.shape:
+        place[:] = part
+    else:
+        _resize_into(place, part, check)
     return canvas
 
 
-def resize_cutout(cutout: Cutout, height: int, width: int) -> Cutout:
+def resize_cutout(cutout: Cutout, height: int, width: int, *, check: Check = no_check) -> Cutout:
     """Scale a straight-alpha picture; colours are averaged as much as they show. Rounds to nearest."""
-    shrinks = height * width < cutout.shape[0] * cutout.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    alpha = cutout[:, :, 3:].astype(np.float32) / 255
-    weighed = np.concatenate([cutout[:, :, :3] * alpha, alpha], axis=2)
-    scaled = np.asarray(cv2.resize(weighed, (width, height), interpolation=how), np.float32)
-    opacity = np.clip(scaled[:, :, 3:], 0, 1)
-    colours = np.divide(scaled[:, :, :3], opacity, out=np.zeros_like(scaled[:, :, :3]), where=opacity > 0)
-    result = np.concatenate([colours, opacity * 255], axis=2)
-    rounded: Cutout = np.clip(np.rint(result), 0, 255).astype(np.uint8)
-    rounded[rounded[:, :, 3] == 0] = 0
+    resized = np.empty((height, width, 4), np.uint8)
+    _resize_into(resized, cutout, check)
+    return resized
+
+
+def _resize_into(resized: Cutout, cutout: Cutout, check: Check) -> None:
+    """Scale a straight-alpha picture to the size of an array and write it there, strip by strip."""
+    new_rows, width = resized.shape[:2]
+    old_rows = cutout.shape[0]
+    row_values = 4 * max(width, cutout.shape[1] * -(-old_rows // new_rows))
+    for new in strips_of(new_rows, row_values, rows_at_least=SHARING_ROWS):
+        check()
+        old = rows_for(new, old_rows=old_rows, new_rows=new_rows)
+        weighed = _weighed(cutout[old])
+        scaled = scaled_rows(weighed, new, old=old, old_rows=old_rows, new_rows=new_rows, width=width)
+        resized[new] = _unweighed(scaled)
+
+
+def _weighed(strip: Cutout) -> _Float:
+    """Multiply colours by alpha, which becomes 0 to 1: what may be averaged."""
+    alpha = _to_float(strip[:, :, 3])
+    planes = [np.asarray(strip[:, :, channel] * alpha, np.float32) for channel in range(3)]
+    return np.asarray(cv2.merge([*planes, alpha]), np.float32)
+
+
+def _unweighed(scaled: _Float) -> Cutout:
+    """Divide colours by alpha again, and round."""
+    *colours, alpha = (np.asarray(plane, np.float32) for plane in cv2.split(scaled))
+    np.clip(alpha, 0, 1, out=alpha)
+    return _rounded(colours, alpha)
+
+
+def _rounded(weighed: list[_Float], alpha: _Float) -> Cutout:
+    """Divide weighed colours, in their own place, by an alpha of 0 to 1, and round; 0 where nothing shows."""
+    shows = alpha > 0
+    for colour in weighed:
+        np.divide(colour, alpha, out=colour, where=shows)
+        np.minimum(colour, 255, out=colour)
+    planes = [np.rint(plane).astype(np.uint8) for plane in (*weighed, alpha * np.float32(255))]
+    rounded: Cutout = np.asarray(cv2.merge(planes), np.uint8)
+    rounded.view(np.uint32)[:, :, 0] *= planes[3] > 0
     return rounded
 
 
-def lay_over(cutout: Cutout, behind: NDArray[np.uint8]) -> Cutout:
+def _to_float(alpha: NDArray[np.uint8]) -> _Float:
+    return np.asarray(alpha / np.float32(255), np.float32)
+
+
+def lay_over(cutout: Cutout, behind: NDArray[np.uint8], *, check: Check = no_check) -> Cutout:
     """Lay a cutout over a picture of the same size, or over one colour.
 
     Args:
         cutout: Straight alpha.
         behind: (H, W, 4) or (4,) with straight alpha, or (H, W, 3) or (3,) opaque.
+        check: Asked for each strip.
 
     Returns:
         Straight alpha: ``a = f + b (1 - f)``, and colours ``(F f + B b (1 - f)) / a``, rounded to nearest.
     """
     result = np.empty_like(cutout)
-    rows = max(1, 262_144 // cutout.shape[1])
-    for top in range(0, cutout.shape[0], rows):
-        strip = cutout[top : top + rows].astype(np.float32)
-        below = (behind if behind.ndim == 1 else behind[top : top + rows]).astype(np.float32)
-        front = strip[:, :, 3:] / 255
-        back = (below[..., 3:] / 255 if below.shape[-1] == 4 else 1.0) * (1 - front)
-        alpha = front + back
-        mixed = strip[:, :, :3] * front + below[..., :3] * back
-        colours = np.divide(mixed, alpha, out=np.zeros_like(mixed), where=alpha > 0)
-        piece = np.concatenate([colours, alpha * 255], axis=2)
-        result[top : top + rows] = np.clip(np.rint(piece), 0, 255).astype(np.uint8)
-    result[result[:, :, 3] == 0] = 0
+    for strip in strips_of(cutout.shape[0], 4 * cutout.shape[1]):
+        check()
+        result[strip] = _over(cutout[strip], behind if behind.ndim == 1 else behind[strip])
     return result
 
 
-def drop_shadow(cutout: Cutout, box: Rectangle, *, opacity: float) -> Cutout:
+def _over(cutout: Cutout, behind: NDArray[np.uint8]) -> Cutout:
+    """Lay a strip over another one, or over a colour."""
+    front = _to_float(cutout[:, :, 3])
+    back = np.float32(1) - front
+    if behind.shape[-1] == 4:
+        back *= _to_float(behind[..., 3])
+    mixed = [np.asarray(cutout[:, :, channel] * front, np.float32) for channel in range(3)]
+    for channel, colour in enumerate(mixed):
+        colour += behind[..., channel] * back
+    return _rounded(mixed, front + back)
+
+
+def drop_shadow(cutout: Cutout, box: Rectangle, *, opacity: float, check: Check = no_check) -> Cutout:
     """Put a soft black shadow beneath a subject, a little further down; ``box`` is the subject's."""
-    blur, drop = _SHADOW_BLUR * box.height, round(_SHADOW_DROP * box.height)
+    drop = round(_SHADOW_DROP * box.height)
     fallen = np.zeros_like(cutout[:, :, 3])
     fallen[drop:] = cutout[: cutout.shape[0] - drop, :, 3]
-    soft = np.asarray(cv2.GaussianBlur(fallen, (0, 0), max(0.5, blur)), np.float32)
-    shadow = np.zeros_like(cutout)
-    shadow[:, :, 3] = np.rint(soft * opacity).astype(np.uint8)
-    return lay_over(cutout, shadow)
+    soft = blur(fallen, max(0.5, _SHADOW_BLUR * box.height), check=check)
+    del fallen
+    result = np.empty_like(cutout)
+    for strip in strips_of(cutout.shape[0], 4 * cutout.shape[1]):
+        check()
+        shadow = np.zeros_like(cutout[strip])
+        shadow[:, :, 3] = np.rint(soft[strip] * np.float32(opacity))
+        result[strip] = _over(cutout[strip], shadow)
+    return result
 
 
-def cover(picture: Rgb, height: int, width: int) -> Rgb:
-    """Scale a picture so that it covers a canvas, and cut off what is beyond, the same at both sides."""
+def cover(picture: Rgb, height: int, width: int, *, check: Check = no_check) -> Rgb:
+    """Scale a picture so that it covers a canvas, and cut off what is beyond, the same at both sides.
+
+    What is cut off is never made: only as much of an enlarged picture is there as shows.
+    """
     own_height, own_width = picture.shape[:2]
     if (own_height, own_width) == (height, width):
         return picture
     grown = max(height / own_height, width / own_width)
     new_height, new_width = max(height, round(own_height * grown)), max(width, round(own_width * grown))
-    how = cv2.INTER_AREA if grown < 1 else cv2.INTER_LINEAR
-    scaled = np.asarray(cv2.resize(picture, (new_width, new_height), interpolation=how), np.uint8)
     top, left = (new_height - height) // 2, (new_width - width) // 2
-    return np.ascontiguousarray(scaled[top : top + height, left : left + width])
+    if grown < 1:
+        check()
+        scaled = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(scaled[top : top + height, left : left + width], np.uint8)
+    if new_width == width:
+        return enlarged_rows(picture, new_height, slice(top, top + height), width=width, check=check)
+    turned = _transposed(picture)
+    return _transposed(enlarged_rows(turned, new_width, slice(left, left + width), width=height, check=check))
 
 
-def blur_backdrop(picture: Rgb) -> Rgb:
-    """Blur a picture until it is no more than a mood; at a quarter of its size, which nobody sees."""
-    height, width = picture.shape[:2]
-    small = cv2.resize(picture, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), max(0.5, _BACKDROP_BLUR * max(height, width) / 4))
-    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+def blur_backdrop(picture: Rgb, *, check: Check = no_check) -> Rgb:
+    """Blur a picture until it is no more than a mood."""
+    return blur(picture, max(0.5, _BACKDROP_BLUR * max(picture.shape[:2])), check=check)
+
+
+def _transposed(picture: Rgb) -> Rgb:
+    return np.asarray(cv2.transpose(picture), np.uint8)
 
 
 def opaque(cutout: Cutout) -> Rgb:

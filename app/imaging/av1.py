@@ -8,6 +8,7 @@ numbers are those of the AV1 Bitstream & Decoding Process Specification.
 from collections.abc import Iterator
 
 from app.errors import CorruptPicture, PictureTooComplex
+from app.imaging.bits import Bits
 
 _SEQUENCE_HEADER = 1  # obu_type, 6.2.2
 _MAX_UNITS = 4096  # a still picture has three to a few hundred
@@ -57,7 +58,7 @@ def _leb128(coded: bytes, position: int) -> tuple[int, int]:
 
 def _frame_size(header: bytes) -> tuple[int, int]:
     """Read max_frame_width and max_frame_height of a sequence header (5.5.1)."""
-    bits = _Bits(header)
+    bits = Bits(header, _BROKEN)
     bits.take(4)  # seq_profile, still_picture
     if bits.take(1):  # reduced_still_picture_header
         bits.take(5)  # seq_level_idx
@@ -67,7 +68,7 @@ def _frame_size(header: bytes) -> tuple[int, int]:
     return bits.take(width_bits) + 1, bits.take(height_bits) + 1
 
 
-def _skip_operating_points(bits: "_Bits") -> None:
+def _skip_operating_points(bits: Bits) -> None:
     delay_bits = None
     if bits.take(1):  # timing_info_present_flag
         bits.take(64)  # num_units_in_display_tick, time_scale
@@ -85,26 +86,3 @@ def _skip_operating_points(bits: "_Bits") -> None:
             bits.take(2 * delay_bits + 1)
         if has_display_delay and bits.take(1):
             bits.take(4)
-
-
-class _Bits:
-    """The bits of a header, the highest of each byte first."""
-
-    def __init__(self, header: bytes) -> None:
-        self._number = int.from_bytes(header[:256], "big")  # the fields above need 150 bytes at most
-        self._left = 8 * len(header[:256])
-
-    def take(self, count: int) -> int:
-        """Read an unsigned number of so many bits."""
-        self._left -= count
-        if self._left < 0:
-            raise CorruptPicture(_BROKEN)
-        return self._number >> self._left & ((1 << count) - 1)
-
-    def skip_uvlc(self) -> None:
-        """Skip a number of variable length (4.10.3): as many zeros as there are bits after the one."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        if zeros < 32:
-            self.take(zeros)

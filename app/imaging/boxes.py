@@ -7,7 +7,7 @@ its bytes lie. Every list is walked once, and is short: nobody's picture has tho
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import CorruptPicture, PictureTooComplex
 from app.imaging.containers import Part
@@ -21,6 +21,7 @@ _TOO_LONG = "The picture file's lists are longer than any camera's. Save it anew
 _FULL_BOX_BYTES = 4  # version and flags
 _MAX_BOXES = 4096  # in one box; no decoder takes a picture of more than a thousand items
 _MAX_LIST_BYTES = 262_144
+_MOST_OVERLAP = 2  # parts of a file that are read, in lengths of the file
 # EXIF orientations by imir (0: top and bottom change places, 1: left and right), which comes after irot,
 # and then by irot's quarter turns to the left.
 _ORIENTATIONS: Mapping[int | None, tuple[int, int, int, int]] = {
@@ -45,10 +46,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """The items of a file, and which of them is the picture to show."""
+    """The items of a file, which of them is the picture to show, and what refers to what.
+
+    ``references`` has the numbers that each item refers to, by kind: ``dimg`` from a picture to its parts,
+    ``auxl`` from what belongs to a picture, such as its alpha.
+    """
 
     items: Mapping[int, Item]
     main: int
+    references: Mapping[tuple[bytes, int], tuple[int, ...]] = field(default_factory=dict)
 
 
 def brands(upload: bytes) -> frozenset[bytes]:
@@ -74,11 +80,14 @@ def read_boxes(upload: bytes) -> Boxes:
         items = _read_items(upload, parts)
         if main not in items:
             raise CorruptPicture(_BROKEN)
-        if sum(end - start for item in items.values() for start, end in item.extents) > len(upload):
+        # Items may share all of their bytes, as writers do it with equal tiles, and are then read once.
+        places = {item.extents for item in items.values()}
+        if sum(end - start for place in places for start, end in place) > _MOST_OVERLAP * len(upload):
             raise PictureTooComplex("The picture file's parts lie on top of each other. Save it anew.")
+        references = _references(upload, parts[b"iref"]) if b"iref" in parts else {}
     except (StopIteration, LookupError, struct.error) as error:
         raise CorruptPicture(_BROKEN) from error
-    return Boxes(items, main)
+    return Boxes(items, main, references)
 
 
 def coded_data(upload: bytes, item: Item) -> bytes:
@@ -183,14 +192,28 @@ def _locations(upload: bytes, parts: Mapping[bytes, Part]) -> dict[int, tuple[tu
     return found
 
 
-class _Fields:
-    """The numbers in a full box, one after the other; there are never more than its bytes."""
+def _references(upload: bytes, iref: Part) -> dict[tuple[bytes, int], tuple[int, ...]]:
+    """Read which items refer to which, by kind."""
+    number_bytes = 2 if _Fields(upload, iref).version == 0 else 4
+    found: dict[tuple[bytes, int], list[int]] = {}
+    for box in _boxes(upload, iref.start + _FULL_BOX_BYTES, iref.end):
+        fields = _Fields(upload, box, start=0)
+        referred = found.setdefault((box.name, fields.take(number_bytes)), [])
+        referred.extend(fields.take(number_bytes) for _ in range(fields.take(2)))
+    return {key: tuple(referred) for key, referred in found.items()}
 
-    def __init__(self, upload: bytes, box: Part) -> None:
+
+class _Fields:
+    """The numbers in a box, one after the other; there are never more than its bytes.
+
+    Those of a full box begin behind its version and flags, which is where ``start`` is.
+    """
+
+    def __init__(self, upload: bytes, box: Part, *, start: int = _FULL_BOX_BYTES) -> None:
         if box.end - box.start > _MAX_LIST_BYTES:
             raise PictureTooComplex(_TOO_LONG)
         self._content = upload[box.start : box.end]
-        self._at = _FULL_BOX_BYTES
+        self._at = start
         self._empty_left = _MAX_LIST_BYTES
         self.version = self._content[0]
         self.flags = self._content[3]

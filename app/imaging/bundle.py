@@ -19,6 +19,7 @@ from PIL import Image
 
 from app.arrays import Cutout, Mask, Rgb
 from app.imaging.png import encode_png
+from app.imaging.progress import Check, no_check
 
 COLOUR_NAME, ALPHA_NAME = "color.jpg", "alpha.png"
 
@@ -28,12 +29,13 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # where a ZIP's time begins
 _UNIX, _READABLE = 3, 0o644 << 16
 
 
-def encode_bundle(cutout: Cutout, quality: int) -> bytes:
+def encode_bundle(cutout: Cutout, quality: int, *, check: Check = no_check) -> bytes:
     """Encode a cutout as a ZIP of exactly two entries, ``color.jpg`` (RGB) and ``alpha.png`` (8-bit grey).
 
     Args:
         cutout: Straight alpha, colours 0 where it is 0.
         quality: Of the JPEG, 1 to 100; alpha is exact.
+        check: Asked between the steps, and for each strip of alpha.
 
     Raises:
         ValueError: There is no alpha to put beside the colours.
@@ -41,11 +43,11 @@ def encode_bundle(cutout: Cutout, quality: int) -> bytes:
     if cutout.ndim != 3 or cutout.shape[2] != 4:
         raise ValueError(f"a ZIP holds the colours and the alpha of an (H, W, 4), not of {cutout.shape}")
     colours = io.BytesIO()
-    Image.fromarray(_continued(cutout)).save(colours, "JPEG", quality=quality, subsampling="4:4:4")
+    Image.fromarray(_continued(cutout, check)).save(colours, "JPEG", quality=quality, subsampling="4:4:4")
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(COLOUR_NAME), colours.getbuffer())
-        archive.writestr(_entry(ALPHA_NAME), encode_png(np.ascontiguousarray(cutout[:, :, 3])))
+        archive.writestr(_entry(ALPHA_NAME), encode_png(np.ascontiguousarray(cutout[:, :, 3]), check=check))
     return bundle.getvalue()
 
 
@@ -56,13 +58,14 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _continued(cutout: Cutout) -> Rgb:
+def _continued(cutout: Cutout, check: Check = no_check) -> Rgb:
     """Return the colours, continued under alpha 0 to the end of each block that holds something else."""
     height, width = cutout.shape[:2]
     colours: Rgb = np.ascontiguousarray(cutout[:, :, :3])
     blocks = np.argwhere(_is_mixed(cutout[:, :, 3] > 0))
     within = np.arange(_BLOCK_PX)
     for first in range(0, len(blocks), _BLOCKS_AT_ONCE):
+        check()
         corners = _BLOCK_PX * blocks[first : first + _BLOCKS_AT_ONCE, :, None]
         rows = np.minimum(corners[:, 0] + within, height - 1)[:, :, None]
         columns = np.minimum(corners[:, 1] + within, width - 1)[:, None, :]

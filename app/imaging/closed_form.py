@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from app.arrays import AlphaMatte, Mask, Rgb, SaliencyMap
 from app.imaging.laplacian import matting_laplacian
 from app.imaging.matte import SURE_BACKGROUND, SURE_FOREGROUND, carry_alpha, refine_alpha
+from app.imaging.progress import Check, no_check
 from app.imaging.saliency import resize_saliency
 from app.imaging.tiles import shrink
 
@@ -42,13 +43,16 @@ class Solved:
     is_complete: bool
 
 
-def solve_alpha(rgb: Rgb, saliency: SaliencyMap, *, is_time_left: Callable[[], bool]) -> Solved:
+def solve_alpha(
+    rgb: Rgb, saliency: SaliencyMap, *, is_time_left: Callable[[], bool], check: Check = no_check
+) -> Solved:
     """Solve the soft band of a saliency map by the colours of its picture.
 
     Args:
         rgb: Upright picture, (H, W, 3).
         saliency: Stretched map in [0, 1] of any size; it is stretched over the whole picture.
         is_time_left: Asked before each step; when it says no, what was reached so far is used.
+        check: Asked in the steps before and after solving, whose end is never cut short.
 
     Returns:
         A matte that is exactly 0 or 1 outside the soft band. Where there is no band, or no room for a
@@ -56,14 +60,14 @@ def solve_alpha(rgb: Rgb, saliency: SaliencyMap, *, is_time_left: Callable[[], b
     """
     scale = _scale(*rgb.shape[:2])
     coarse_rgb = shrink(rgb, scale)
-    guess = refine_alpha(coarse_rgb, saliency)
+    guess = refine_alpha(coarse_rgb, saliency, check=check)
     coarse_map = resize_saliency(saliency, *guess.shape)
     wanted = (coarse_map >= SURE_BACKGROUND) & (coarse_map <= SURE_FOREGROUND)
     if not wanted.any() or min(guess.shape) < _SMALLEST_PX:
-        return Solved(refine_alpha(rgb, saliency), is_complete=True)
+        return Solved(refine_alpha(rgb, saliency, check=check), is_complete=True)
     alpha, is_complete = _solved(coarse_rgb, guess, wanted, is_time_left)
     if scale > 1:
-        alpha = carry_alpha(rgb, saliency, coarse_rgb, alpha, scale=scale)
+        alpha = carry_alpha(rgb, saliency, coarse_rgb, alpha, scale=scale, check=check)
     return Solved(alpha, is_complete)
 
 

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb
+from app.imaging.progress import Check, no_check
+from app.imaging.resample import strips_of
 
-_ROWS_AT_ONCE = 16  # keeps the wide temporaries of a strip in the processor's cache
 
-
-def assemble_cutout(foreground: Rgb, alpha: Grey) -> Cutout:
+def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) -> Cutout:
     """Join colours and opacity to a straight-alpha cutout.
 
     The colours are zeroed where alpha is 0, so that nothing of what was removed can be recovered from the
@@ -19,32 +19,34 @@ def assemble_cutout(foreground: Rgb, alpha: Grey) -> Cutout:
     """
     _check_same_size(foreground, alpha)
     cutout = np.empty((*alpha.shape, 4), dtype=np.uint8)
-    for top in range(0, alpha.shape[0], _ROWS_AT_ONCE):
-        strip = cutout[top : top + _ROWS_AT_ONCE]
-        opacity = alpha[top : top + _ROWS_AT_ONCE]
-        cv2.cvtColor(foreground[top : top + _ROWS_AT_ONCE], cv2.COLOR_RGB2RGBA, strip)
+    for rows in strips_of(*alpha.shape):
+        check()
+        strip, opacity = cutout[rows], alpha[rows]
+        cv2.cvtColor(foreground[rows], cv2.COLOR_RGB2RGBA, strip)
         cv2.insertChannel(opacity, strip, 3)
         strip.view(np.uint32)[:, :, 0] *= opacity > 0
     return cutout
 
 
-def over_colour(cutout: Cutout, colour: tuple[int, int, int]) -> Rgb:
+def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = no_check) -> Rgb:
     """Lay a cutout over one colour, in sRGB as browsers do; rounds to nearest.
 
     Args:
         cutout: Straight alpha.
         colour: (red, green, blue), each 0 to 255.
+        check: Asked for each strip.
     """
     rgb = np.empty((*cutout.shape[:2], 3), dtype=np.uint8)
-    for top in range(0, cutout.shape[0], _ROWS_AT_ONCE):
-        strip = cutout[top : top + _ROWS_AT_ONCE]
+    for rows in strips_of(*cutout.shape[:2]):
+        check()
+        strip = cutout[rows]
         alpha = strip[:, :, 3].astype(np.uint16)
         for channel in range(3):
             mixed = strip[:, :, channel] * alpha
             mixed += (255 - alpha) * np.uint16(colour[channel])
             mixed += 128
             mixed += mixed >> 8  # (x + 128 + (x + 128) / 256) / 256 is x / 255, rounded; all fits 16 bits
-            rgb[top : top + _ROWS_AT_ONCE, :, channel] = mixed >> 8
+            rgb[rows, :, channel] = mixed >> 8
     return rgb
 
 

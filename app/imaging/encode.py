@@ -18,6 +18,7 @@ from PIL import Image
 from app.errors import FormatExceeded
 from app.imaging.bundle import encode_bundle
 from app.imaging.png import encode_png
+from app.imaging.progress import Check, no_check
 
 FORMATS: Mapping[str, str] = {
     "png": "image/png",
@@ -28,14 +29,13 @@ FORMATS: Mapping[str, str] = {
 }
 
 MAX_SIDE_PX: Mapping[str, int] = {
-    "png": 2**31 - 1,
-    "webp": 16_383,
-    "jpeg": 65_535,
-    "avif": 65_535,
-    "zip": 65_535,
-    "auto": 65_535,
+    "png": 2**31 - 1,  # its header's numbers
+    "webp": 16_383,  # libwebp's 14 bits
+    "jpeg": 65_500,  # libjpeg's own, below the 16 bits of a frame
+    "avif": 65_536,  # AV1's 16 bits, less one
+    "zip": 65_500,  # its JPEG
 }
-"""The longest side that each format, or its encoder, can hold."""
+"""The longest side that each encoder takes."""
 
 _LOSSLESS_QUALITY = 100  # asking WebP for its best means asking for the pixels themselves
 _WEBP_METHOD = 2  # half the time of libwebp's default 4, a few per cent larger
@@ -43,38 +43,48 @@ _AVIF_SPEED = 9  # half the time of 8, a tenth larger; Pillow's default 6 takes 
 
 
 def check_side(height: int, width: int, *, format: str) -> None:  # noqa: A002
-    """Refuse a size that a format cannot hold.
+    """Refuse a size that a format cannot hold; ``auto`` has to do with the lesser of PNG and JPEG.
 
     Raises:
         FormatExceeded: A side is longer than ``MAX_SIDE_PX`` of the format.
     """
-    if max(height, width) > MAX_SIDE_PX[format]:
-        raise FormatExceeded(format, max(height, width), MAX_SIDE_PX[format])
+    limit_px = MAX_SIDE_PX["jpeg" if format == "auto" else format]
+    if max(height, width) > limit_px:
+        raise FormatExceeded(format, max(height, width), limit_px)
 
 
-def encode(pixels: NDArray[np.uint8], *, format: str, quality: int) -> bytes:  # noqa: A002
+def encode(
+    pixels: NDArray[np.uint8],
+    *,
+    format: str,  # noqa: A002
+    quality: int,
+    check: Check = no_check,
+) -> bytes:
     """Encode 8-bit pixels without any metadata.
 
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha.
         format: A key of ``FORMATS``. A ZIP holds the colours of an RGBA picture and its alpha.
         quality: 1 to 100. PNG takes no notice of it; WebP is lossless at 100, AVIF within 3 of 255.
+        check: Asked for each strip, where the encoder is ours.
 
     Raises:
         ValueError: The format has no name in ``FORMATS``, or does not fit the pixels: JPEG has no alpha (lay
             the cutout over a background first), and a ZIP needs one.
+        FormatExceeded: A side is longer than ``MAX_SIDE_PX``.
     """
+    if format not in FORMATS:
+        raise ValueError(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
+    check_side(*pixels.shape[:2], format=format)
     if format == "png":
-        return encode_png(pixels)
+        return encode_png(pixels, check=check)
     if format == "webp":
         return _encode_webp(pixels, quality)
     if format == "jpeg":
         return _encode_jpeg(pixels, quality)
     if format == "avif":
         return _encode_avif(pixels, quality)
-    if format == "zip":
-        return encode_bundle(pixels, quality)
-    raise ValueError(f"there is no format {format!r}; there are {', '.join(FORMATS)}")
+    return encode_bundle(pixels, quality, check=check)
 
 
 def _encode_webp(pixels: NDArray[np.uint8], quality: int) -> bytes:

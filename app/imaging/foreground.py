@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Rgb
+from app.imaging.progress import Check, no_check
 from app.imaging.tiles import enlarge_tile, extent, shrink, tiles_of
 
 _COARSE_SIDE_PX = 512  # about an eighth of a 12-megapixel picture's longer side
@@ -30,7 +31,7 @@ _UNMIXED = ((0, 0), (1, 1))  # extents of tiles that are all background or all s
 _Float = NDArray[np.float32]
 
 
-def estimate_foreground(rgb: Rgb, alpha: AlphaMatte) -> Rgb:
+def estimate_foreground(rgb: Rgb, alpha: AlphaMatte, *, check: Check = no_check) -> Rgb:
     """Estimate the subject's own colours where alpha is neither 0 nor 1; elsewhere they are ``rgb``.
 
     Kept in 8 bits: three floats a pixel would be 600 MB at 50 megapixels, for colours that are written
@@ -39,6 +40,7 @@ def estimate_foreground(rgb: Rgb, alpha: AlphaMatte) -> Rgb:
     Args:
         rgb: Upright picture, (H, W, 3).
         alpha: (H, W) in [0, 1].
+        check: Asked for each tile.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -50,9 +52,11 @@ def estimate_foreground(rgb: Rgb, alpha: AlphaMatte) -> Rgb:
         raise ValueError(f"sizes differ: {rgb.shape[:2]} and {alpha.shape}")
     height, width = alpha.shape
     scale = max(1, round(max(height, width) / _COARSE_SIDE_PX))
+    check()
     pair = _coarse_pair(shrink(rgb, scale).astype(np.float32), shrink(alpha, scale))
     foreground = rgb.copy()
     for tile in tiles_of(height, width, multiple_px=scale):
+        check()
         if extent(alpha[tile]) not in _UNMIXED:
             unmixed = _unmixed(rgb[tile], alpha[tile], enlarge_tile(pair, tile, scale))
             is_mixed = (alpha[tile] > 0) & (alpha[tile] < 1)

@@ -9,6 +9,9 @@ from app.arrays import Grey, Rgb, SaliencyMap
 from app.errors import MaskDoesNotFit
 from app.imaging.decode import Picture
 from app.imaging.layout import Corners, Rectangle, region_of, shrunk_size
+from app.imaging.progress import Check, no_check
+from app.imaging.resample import strips_of
+from app.imaging.saliency import resize_saliency
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,11 @@ def frame_picture(picture: Picture, *, most_px: int | None, corners: Corners | N
     return replace(picture, rgb=np.ascontiguousarray(picture.rgb[part]), own_alpha=own_alpha), frame
 
 
-def mask_of(sent: Picture, picture: Picture) -> SaliencyMap:
+def mask_of(sent: Picture, picture: Picture, *, check: Check = no_check) -> SaliencyMap:
     """Take a caller's own mask or trimap for a saliency map: its brightness, where it is not transparent.
 
-    It may be smaller or larger than the picture, but has its shape to within a pixel.
+    It may be smaller or larger than the picture, but has its shape to within a pixel. One that is larger is
+    averaged down to the picture's size: more of it would show nowhere.
 
     Raises:
         MaskDoesNotFit: It has another shape.
@@ -62,10 +66,16 @@ def mask_of(sent: Picture, picture: Picture) -> SaliencyMap:
     own_height, own_width = sent.rgb.shape[:2]
     if abs(own_width * height / width - own_height) > 1 + own_height / height:
         raise MaskDoesNotFit((own_height, own_width), (height, width))
-    grey: SaliencyMap = np.asarray(cv2.cvtColor(sent.rgb, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
-    if sent.own_alpha is not None:
-        grey *= sent.own_alpha.astype(np.float32) / np.float32(255)
-    return grey
+    saliency = np.empty((own_height, own_width), np.float32)
+    for strip in strips_of(own_height, own_width):
+        check()
+        grey = np.asarray(cv2.cvtColor(sent.rgb[strip], cv2.COLOR_RGB2GRAY), np.float32)
+        np.divide(grey, np.float32(255), out=saliency[strip])
+        if sent.own_alpha is not None:
+            saliency[strip] *= sent.own_alpha[strip].astype(np.float32) / np.float32(255)
+    if own_height * own_width <= height * width:
+        return saliency
+    return resize_saliency(saliency, min(height, own_height), min(width, own_width))
 
 
 def _shrunk(pixels: Rgb | Grey, height: int, width: int) -> Rgb | Grey:

@@ -1,35 +1,37 @@
-"""Guided: the colour guided filter's local linear models, fitted by box filters.
-
-The fit takes some 260 bytes a pixel in double precision, so a large grid is fitted in bands of rows that
-overlap by as much as the filters reach.
-"""
-
-from collections.abc import Iterator
+"""Guided: the colour guided filter's local linear models, fitted by box filters."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.arrays import RgbFloat, SaliencyMap
+from app.imaging.progress import Check, no_check
+from app.imaging.resample import strips_of
 
 _Float64 = NDArray[np.float64]
+_AT_ONCE_PX = 1 << 17  # more than a network's map has in a picture of 4:3
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of the symmetric 3 × 3 covariance
-_BAND_PX = 262_144  # fitted at once: a map of 480 × 480 is one band
 
 
 def fit_colour_model(
-    guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float
+    guide: RgbFloat,
+    target: SaliencyMap,
+    *,
+    radius_px: int,
+    epsilon: float,
+    check: Check = no_check,
 ) -> NDArray[np.float32]:
     """Fit ``target = slopes · guide + offset`` in each window, and average the models over the windows.
 
     Works in double precision: the determinant of a grey window's covariance is some epsilon² large, and
-    is lost in single precision.
+    is lost in single precision. Twenty-five planes of it are 200 bytes a pixel, so it goes by strips.
 
     Args:
         guide: (h, w, 3) in [0, 1].
         target: (h, w) in [0, 1], same size: the map to be explained.
         radius_px: Of the square windows, which are mirrored at the borders.
         epsilon: Regularisation, a colour variance.
+        check: Asked for each strip.
 
     Returns:
         (h, w, 4): slopes for red, green and blue, and the offset.
@@ -38,21 +40,19 @@ def fit_colour_model(
         He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, equations 19 to 21.
     """
     height, width = target.shape
-    models = np.empty((height, width, 4), dtype=np.float32)
-    reach_px = 2 * radius_px  # windows over windows
-    for rows in _bands(height, width):
-        top, bottom = max(0, rows.start - reach_px), min(height, rows.stop + reach_px)
-        fitted = _fit(guide[top:bottom], target[top:bottom], side_px=2 * radius_px + 1, epsilon=epsilon)
-        models[rows] = fitted[rows.start - top : rows.stop - top]
-    return models
+    reach_px = 2 * radius_px  # of a window, and of the windows whose models are averaged
+    model = np.empty((height, width, 4), np.float32)
+    for rows in strips_of(height, width, values=max(_AT_ONCE_PX, 4 * reach_px * width)):
+        check()
+        above, below = max(0, rows.start - reach_px), min(height, rows.stop + reach_px)
+        strip = _fitted(guide[above:below], target[above:below], radius_px, epsilon)
+        model[rows] = strip[rows.start - above : rows.stop - above]
+    return model
 
 
-def _bands(height: int, width: int) -> Iterator[slice]:
-    step = max(1, _BAND_PX // width)
-    return (slice(top, min(top + step, height)) for top in range(0, height, step))
-
-
-def _fit(guide: RgbFloat, target: SaliencyMap, *, side_px: int, epsilon: float) -> NDArray[np.float32]:
+def _fitted(guide: RgbFloat, target: SaliencyMap, radius_px: int, epsilon: float) -> NDArray[np.float32]:
+    """Fit the models of a strip; those within two windows of an edge that is no border see too little."""
+    side_px = 2 * radius_px + 1
 
     def mean(values: _Float64) -> _Float64:
         blurred = cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REFLECT)

@@ -52,14 +52,19 @@ def read_profile(encoded: bytes) -> Profile:
     size, count = struct.unpack_from(">I124xI", encoded)
     if space not in ("GRAY", "RGB", "CMYK") or size > len(encoded) or count > _MAX_TAGS:
         raise UnusableProfileError
-    tags = {}
+    tags: dict[bytes, bytes] = {}
+    parts: dict[tuple[int, int], bytes] = {}  # curves and tables are often shared: once in memory, too
     for at in range(132, 132 + 12 * count, 12):
         if at + 12 > size:
             raise UnusableProfileError
         name, start, length = struct.unpack_from(">4sII", encoded, at)
         if start + length > size:
             raise UnusableProfileError
-        tags[name] = encoded[start : start + length]
+        if (start, length) not in parts:
+            parts[start, length] = encoded[start : start + length]
+            if sum(map(len, parts.values())) > 2 * len(encoded):
+                raise UnusableProfileError  # parts that lie on top of each other
+        tags[name] = parts[start, length]
     return Profile(encoded, space, tags)
 
 

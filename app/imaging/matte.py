@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Rgb, RgbFloat, SaliencyMap
 from app.imaging.guided import fit_colour_model
+from app.imaging.progress import Check, no_check
 from app.imaging.saliency import resize_saliency
 from app.imaging.tiles import Tile, enlarge_tile, extent, shrink, tiles_of
 
@@ -41,11 +42,16 @@ _EPSILON = 2e-4  # colour variance, colours in [0, 1]: that of a noisy photo
 _CARRYING_PX = 2  # radius of the windows that carry a matte: it is sharp, so they may be small
 _CARRYING_EPSILON = 1e-5
 
-_Coefficients = NDArray[np.float32]
+_Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def refine_alpha(
-    rgb: Rgb, saliency: SaliencyMap, *, radius: float = _RADIUS, epsilon: float = _EPSILON
+    rgb: Rgb,
+    saliency: SaliencyMap,
+    *,
+    radius: float = _RADIUS,
+    epsilon: float = _EPSILON,
+    check: Check = no_check,
 ) -> AlphaMatte:
     """Move the edges of a saliency map onto those of its picture, inside the map's soft band.
 
@@ -55,6 +61,7 @@ def refine_alpha(
         radius: Of the filter's square windows, in pixels of the map; of one smaller than a U²-Net's, in
             320ths of the picture's longer side.
         epsilon: Colour variance below which a window counts as flat, colours in [0, 1].
+        check: Asked between the steps, and for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
@@ -63,15 +70,26 @@ def refine_alpha(
     map_side_px = min(_FINEST_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
     scale = max(1, round(max(height, width) / map_side_px))
     map_px = max(height, width) / scale / map_side_px
+    check()
     alpha = resize_saliency(saliency, height, width)
+    check()
     target = shrink(alpha, scale).astype(np.float32, copy=False)
     guide = _blurred(shrink(rgb, scale), height / scale / map_side_px, width / scale / map_side_px)
-    coefficients = _coefficients(guide, target, radius_px=max(1, round(radius * map_px)), epsilon=epsilon)
-    return _applied(alpha, rgb, coefficients, scale=scale)
+    check()
+    radius_px = max(1, round(radius * map_px))
+    coefficients = _coefficients(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
+    del guide
+    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
 
 
 def carry_alpha(
-    rgb: Rgb, saliency: SaliencyMap, coarse_rgb: Rgb, coarse_alpha: AlphaMatte, *, scale: int
+    rgb: Rgb,
+    saliency: SaliencyMap,
+    coarse_rgb: Rgb,
+    coarse_alpha: AlphaMatte,
+    *,
+    scale: int,
+    check: Check = no_check,
 ) -> AlphaMatte:
     """Carry a matte of the shrunk picture to full resolution, by the picture's own edges.
 
@@ -81,19 +99,28 @@ def carry_alpha(
         coarse_rgb: ``rgb`` shrunk by ``scale``.
         coarse_alpha: The matte of ``coarse_rgb``, as sharp as that is.
         scale: A whole number.
+        check: Asked for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
     guide = coarse_rgb.astype(np.float32) / np.float32(255)
-    coefficients = _coefficients(guide, coarse_alpha, radius_px=_CARRYING_PX, epsilon=_CARRYING_EPSILON)
-    return _applied(resize_saliency(saliency, *rgb.shape[:2]), rgb, coefficients, scale=scale)
+    coefficients = _coefficients(
+        guide, coarse_alpha, radius_px=_CARRYING_PX, epsilon=_CARRYING_EPSILON, check=check
+    )
+    del guide
+    check()
+    alpha = resize_saliency(saliency, *rgb.shape[:2])
+    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
 
 
-def _applied(alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int) -> AlphaMatte:
+def _applied(
+    alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int, check: Check
+) -> AlphaMatte:
     """Refine an enlarged map in its own place, tile by tile."""
     height, width = alpha.shape
     for tile in tiles_of(height, width, multiple_px=scale):
+        check()
         alpha[tile] = _refined(alpha[tile], rgb[tile], coefficients, tile=tile, scale=scale)
     return alpha
 
@@ -106,17 +133,19 @@ def _blurred(rgb: Rgb, map_px_down: float, map_px_right: float) -> RgbFloat:
     return np.asarray(blurred, dtype=np.float32)
 
 
-def _coefficients(guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float) -> _Coefficients:
+def _coefficients(
+    guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float, check: Check
+) -> _Coefficients:
     """Fit the colour model for 8-bit colours, and add what the map has nearby: its lowest and highest.
 
     Returns:
-        (h, w, 6): three slopes, offset, lowest, highest.
+        (h, w, 4), three slopes and the offset, and (h, w, 2), lowest and highest.
     """
-    model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=epsilon)
+    model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
     model[:, :, :3] /= 255
     window = np.ones((2 * radius_px + 1, 2 * radius_px + 1), dtype=np.uint8)
-    lowest, highest = cv2.erode(target, window), cv2.dilate(target, window)
-    return np.dstack([model, lowest, highest]).astype(np.float32, copy=False)
+    nearby = cv2.merge([cv2.erode(target, window), cv2.dilate(target, window)])
+    return model, np.asarray(nearby, np.float32)
 
 
 def _refined(
@@ -128,7 +157,9 @@ def _refined(
         return np.full_like(alpha, lowest_here > SURE_FOREGROUND)
     is_soft = (alpha >= SURE_BACKGROUND) & (alpha <= SURE_FOREGROUND)
     sure = (alpha > SURE_FOREGROUND).astype(np.float32)
-    red, green, blue, offset, lowest, highest = cv2.split(enlarge_tile(coefficients, tile, scale))
+    model, nearby = (enlarge_tile(grid, tile, scale) for grid in coefficients)
+    red, green, blue, offset = cv2.split(model)
+    lowest, highest = cv2.split(nearby)
     refined = red * rgb[:, :, 0]
     refined += green * rgb[:, :, 1]
     refined += blue * rgb[:, :, 2]

@@ -15,6 +15,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from app.imaging.progress import Check, no_check
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels: grey, truecolour, truecolour with alpha
 _PERCEPTUAL = b"\x00"  # rendering intent of the sRGB chunk
@@ -26,11 +28,12 @@ _BANDS_AT_LEAST = 8
 _BANDS_BETWEEN = 24  # at most: of a large picture a 24th is tried, so that three trials cost an eighth
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: NDArray[np.uint8], *, check: Check = no_check) -> bytes:
     """Encode 8-bit pixels as PNG: no metadata, not interlaced; colours are declared to be sRGB.
 
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha.
+        check: Asked for each strip.
 
     Raises:
         ValueError: The array has another shape or type, or no pixels.
@@ -45,30 +48,32 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
     if channels > 1:
         parts += _chunk(b"sRGB", _PERCEPTUAL)
-    for deflated in _deflated(pixels.reshape(height, width * channels), channels):
+    for deflated in _deflated(pixels.reshape(height, width * channels), channels, check):
         parts += _chunk(b"IDAT", deflated)
     return b"".join([*parts, *_chunk(b"IEND", b"")])
 
 
-def _deflated(rows: NDArray[np.uint8], channels: int) -> Iterator[bytes]:
+def _deflated(rows: NDArray[np.uint8], channels: int, check: Check) -> Iterator[bytes]:
     """Yield one zlib stream over the filtered rows, in pieces."""
-    kind = _best_filter(rows, channels)
+    kind = _best_filter(rows, channels, check)
     compressor = isal_zlib.compressobj(_DEFLATE_LEVEL)
     strip_rows = max(1, _STRIP_BYTES // rows.shape[1])
     for top in range(0, len(rows), strip_rows):
+        check()
         piece = compressor.compress(_filtered(rows, slice(top, top + strip_rows), channels, kind))
         if piece:
             yield piece
     yield compressor.flush()
 
 
-def _best_filter(rows: NDArray[np.uint8], channels: int) -> int:
+def _best_filter(rows: NDArray[np.uint8], channels: int, check: Check) -> int:
     """Return the type of the filter that makes a sample of the rows smallest."""
     bands = -(-len(rows) // _BAND_ROWS)
     step = _BAND_ROWS * min(_BANDS_BETWEEN, -(-bands // _BANDS_AT_LEAST))
     sample = [slice(top, top + _BAND_ROWS) for top in range(0, len(rows), step)]
 
     def size_bytes(kind: int) -> int:
+        check()
         compressor = isal_zlib.compressobj(_DEFLATE_LEVEL)
         pieces = [compressor.compress(_filtered(rows, band, channels, kind)) for band in sample]
         return sum(map(len, pieces)) + len(compressor.flush())

@@ -76,9 +76,10 @@ def _inflated(upload: bytes) -> Iterator[int]:
     for chunk in png_chunks(upload):
         if chunk.name != b"IDAT":
             continue
-        data, size = upload[chunk.start : chunk.end], _PIECE_BYTES
-        # A piece as long as it may be can have more behind it, though its input is used up.
-        while not inflating.eof and (data or size == _PIECE_BYTES):
-            size = len(inflating.decompress(data, _PIECE_BYTES))
-            yield size
-            data = inflating.unconsumed_tail
+        for start in range(chunk.start, chunk.end, _PIECE_BYTES):  # what is left of each piece is copied
+            data, size = upload[start : min(start + _PIECE_BYTES, chunk.end)], _PIECE_BYTES
+            # A piece as long as it may be can have more behind it, though its input is used up.
+            while not inflating.eof and (data or size == _PIECE_BYTES):
+                size = len(inflating.decompress(data, _PIECE_BYTES))
+                yield size
+                data = inflating.unconsumed_tail

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 
 from app.arrays import AlphaMatte, Grey, SaliencyMap
+from app.imaging.progress import Check, no_check
+from app.imaging.resample import strips_of
 
 # Of 500 pictures with a subject (ECSSD, DUTS) none had a raw maximum below 0.9; of their parts without it,
 # which hold other things, half stay below this, as do three in four of flat colours, gradients and blobs
 # (docs/verdict.md).
 EMPTY_BELOW = 0.5
-
-_ROWS_AT_ONCE = 16  # keeps the float copy of a strip in the processor's cache
 
 
 def is_empty(raw: SaliencyMap) -> bool:
@@ -42,7 +42,9 @@ def publish(saliency: SaliencyMap, height: int, width: int) -> Grey:
     Returns:
         (height, width) uint8.
     """
-    floored = (saliency * np.float32(255)).astype(np.uint8)
+    floored = np.empty(saliency.shape, dtype=np.uint8)
+    for strip in strips_of(saliency.shape[0], saliency.shape[1]):
+        floored[strip] = saliency[strip] * np.float32(255)
     return np.asarray(_resize(floored, height, width), dtype=np.uint8)
 
 
@@ -51,13 +53,17 @@ def resize_saliency(saliency: SaliencyMap, height: int, width: int) -> SaliencyM
     return np.asarray(_resize(saliency, height, width), dtype=np.float32)
 
 
-def to_grey(saliency: SaliencyMap | AlphaMatte) -> Grey:
+def to_grey(saliency: SaliencyMap | AlphaMatte, *, check: Check = no_check) -> Grey:
     """Convert values in [0, 1] to 8 bits: times 255, round half to even, then clip."""
-    not_negative = np.maximum(saliency, np.float32(0))
-    return np.asarray(cv2.convertScaleAbs(not_negative, alpha=255), dtype=np.uint8)
+    grey = np.empty(saliency.shape, dtype=np.uint8)
+    for strip in strips_of(saliency.shape[0], saliency.shape[1]):
+        check()
+        not_negative = np.maximum(saliency[strip], np.float32(0))
+        cv2.convertScaleAbs(not_negative, grey[strip], alpha=255)
+    return grey
 
 
-def enlarge_to_grey(saliency: SaliencyMap, height: int, width: int) -> Grey:
+def enlarge_to_grey(saliency: SaliencyMap, height: int, width: int, *, check: Check = no_check) -> Grey:
     """Resize a map and convert it to 8 bits, strip by strip, without a picture's size in float between.
 
     Returns:
@@ -71,8 +77,8 @@ def enlarge_to_grey(saliency: SaliencyMap, height: int, width: int) -> Grey:
     positions = np.clip(centres - np.float32(0.5), 0, rows - 1)
     above = positions.astype(np.intp)
     below, share = np.minimum(above + 1, rows - 1), (positions - above)[:, None]
-    for top in range(0, height, _ROWS_AT_ONCE):
-        strip = slice(top, top + _ROWS_AT_ONCE)
+    for strip in strips_of(height, width):
+        check()
         upper, lower = wide[above[strip]], wide[below[strip]]
         grey[strip] = to_grey(upper + share[strip] * (lower - upper))
     return grey

@@ -12,10 +12,14 @@ from app.imaging.containers import Part, png_chunks
 MAX_TEXT_BYTES = 1024 * 1024
 """Of all compressed comments of a file together, inflated."""
 _PIECE_BYTES = 64 * 1024
+_MOST_RATIO = 1032  # of deflate: what so many bytes may have been inflated to before they broke off
+_LEAST_BYTES = 64  # what any comment counts as: setting out to inflate it is work too
 
 
 def check_texts(upload: bytes) -> None:
-    """Refuse a PNG whose compressed comments are longer than ``MAX_TEXT_BYTES``; broken ones count too.
+    """Refuse a PNG whose compressed comments are longer than ``MAX_TEXT_BYTES``.
+
+    One that breaks off counts as what may have been inflated of it until then.
 
     Raises:
         PictureTooComplex: They are, or there are more than ``MAX_PARTS`` chunks.
@@ -24,7 +28,12 @@ def check_texts(upload: bytes) -> None:
     for chunk in png_chunks(upload):
         deflated = _deflated(upload, chunk)
         if deflated:
-            left = _measured(deflated, left)
+            left -= max(_LEAST_BYTES, _measured(deflated, left))
+            if left < 0:
+                raise PictureTooComplex(
+                    f"The PNG file's compressed comments are longer than {MAX_TEXT_BYTES} bytes. "
+                    "Save it without them."
+                )
 
 
 def _deflated(upload: bytes, chunk: Part) -> bytes:
@@ -38,20 +47,19 @@ def _deflated(upload: bytes, chunk: Part) -> bytes:
     return rest.split(b"\x00", 2)[-1] if is_compressed else b""  # the language, and the keyword in it
 
 
-def _measured(deflated: bytes, left: int) -> int:
-    """Inflate a text piece by piece, and return how many bytes others may still have."""
-    inflating, size = zlib.decompressobj(), _PIECE_BYTES
-    # A piece as long as it may be can have more behind it, though its input is used up.
-    while not inflating.eof and (deflated or size == _PIECE_BYTES):
-        try:
-            size = len(inflating.decompress(deflated, _PIECE_BYTES))
-        except zlib.error:
-            return left
-        left -= size
-        if left < 0:
-            raise PictureTooComplex(
-                f"The PNG file's compressed comments are longer than {MAX_TEXT_BYTES} bytes. "
-                "Save it without them."
-            )
-        deflated = inflating.unconsumed_tail
-    return left
+def _measured(deflated: bytes, most: int) -> int:
+    """Return how many bytes a text inflates to; beyond ``most``, any number that is more."""
+    inflating, total = zlib.decompressobj(), 0
+    for start in range(0, len(deflated), _PIECE_BYTES):  # in pieces, as what is left of each is copied
+        waiting, size = deflated[start : start + _PIECE_BYTES], _PIECE_BYTES
+        # A piece as long as it may be can have more behind it, though its input is used up.
+        while not inflating.eof and total <= most and (waiting or size == _PIECE_BYTES):
+            try:
+                size = len(inflating.decompress(waiting, _PIECE_BYTES))
+            except zlib.error:
+                return total + min(_PIECE_BYTES, _MOST_RATIO * len(waiting))
+            total += size
+            waiting = inflating.unconsumed_tail
+        if inflating.eof or total > most:
+            break
+    return total

@@ -6,15 +6,11 @@ from contextlib import contextmanager
 from app.engine.clock import Clock
 
 
-def nothing() -> None:
-    """Check nothing."""
-
-
 class StepTimes:
     """How long each step of one request took, in seconds, in the order they ended.
 
-    ``current`` is the last step that was begun: where a request stands, or where it ended. ``check`` is
-    called as each step begins, and may be called within it; it raises where the step would be in vain.
+    ``current`` is the last step that was begun: where a request stands, or where it ended. ``check`` is asked
+    when a step begins and within long ones; what it raises ends the work.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -30,8 +26,8 @@ class StepTimes:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time the block as step ``name``."""
-        self.check()
         self.current = name
+        self.check()
         started_s = self._clock.now_s()
         try:
             yield
@@ -45,3 +41,7 @@ class StepTimes:
     def server_timing(self) -> str:
         """Return the value of the ``Server-Timing`` header, durations in milliseconds."""
         return ", ".join(f"{name};dur={duration * 1e3:.2f}" for name, duration in self.seconds.items())
+
+
+def nothing() -> None:
+    """Let a request go on."""

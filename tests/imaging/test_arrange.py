@@ -1,5 +1,6 @@
 """Pixels of a layout, against plain loops over floats."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,10 @@ from app.imaging.arrange import (
     subject_box,
 )
 from app.imaging.layout import Layout, Length, Placement, Rectangle, place
+from tests.peaks import peak_bytes
 from tests.pictures import noise, photo
+
+SLACK_BYTES = 12 * 2**20  # strips, which do not grow with the picture
 
 
 def cutout_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -155,3 +159,116 @@ def test_what_is_opaque_is_told_so() -> None:
 
     cutout[1, 1, 3] = 254
     assert not is_opaque(cutout)
+
+
+def covered_slowly(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale the whole picture and cut it afterwards."""
+    own_height, own_width = picture.shape[:2]
+    grown = max(height / own_height, width / own_width)
+    new_height, new_width = max(height, round(own_height * grown)), max(width, round(own_width * grown))
+    how = cv2.INTER_AREA if grown < 1 else cv2.INTER_LINEAR
+    whole = cv2.resize(picture, (new_width, new_height), interpolation=how)
+    top, left = (new_height - height) // 2, (new_width - width) // 2
+    return np.asarray(whole[top : top + height, left : left + width], np.uint8)
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 120), st.integers(1, 120)),
+    st.integers(0, 99),
+)
+@settings(max_examples=150, deadline=None)
+def test_cutting_before_scaling_shows_the_same(
+    own: tuple[int, int], canvas: tuple[int, int], seed: int
+) -> None:
+    picture = noise((*own, 3), seed)
+    difference = cover(picture, *canvas).astype(int) - covered_slowly(picture, *canvas)
+
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("own", "canvas"),
+    [
+        ((100, 1), (1, 2000)),
+        ((1, 100), (2000, 1)),
+        ((1, 16_384), (16_384, 1)),
+        ((1, 16_384), (1000, 1000)),
+        ((2, 3), (1200, 900)),
+        ((1500, 2000), (100, 100)),
+        ((1500, 2000), (1, 1600)),
+        ((900, 1200), (1200, 1100)),
+    ],
+)
+def test_no_background_takes_more_than_itself_and_the_canvas(
+    own: tuple[int, int], canvas: tuple[int, int]
+) -> None:
+    picture = noise((*own, 3))
+    pixels = max(own[0] * own[1], canvas[0] * canvas[1])
+
+    assert peak_bytes(lambda: cover(picture, *canvas)) <= 16 * pixels + SLACK_BYTES
+
+
+def resized_at_once(cutout: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float64]:
+    """Scale colours weighed by alpha, all in double precision."""
+    alpha = cutout[:, :, 3:] / 255
+    weighed = np.concatenate([cutout[:, :, :3] * alpha, alpha], axis=2)
+    how = cv2.INTER_AREA if height * width < alpha.size else cv2.INTER_LINEAR
+    scaled = cv2.resize(weighed, (width, height), interpolation=how)
+    opacity = scaled[:, :, 3:]
+    colours = np.divide(scaled[:, :, :3], opacity, out=np.zeros_like(scaled[:, :, :3]), where=opacity > 1e-9)
+    return np.concatenate([colours, 255 * opacity], axis=2)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0.1, 4), st.integers(0, 99))
+@settings(max_examples=120, deadline=None)
+def test_strips_of_a_scaled_cutout_are_those_of_the_whole(
+    height: int, width: int, grown: float, seed: int
+) -> None:
+    cutout = cutout_of(height, width, seed)
+    size = max(1, int(height * grown + 0.5)), max(1, int(width * grown + 0.5))
+    actual, expected = resize_cutout(cutout, *size), resized_at_once(cutout, *size)
+    shows = actual[:, :, 3] > 0
+
+    assert np.abs(actual[:, :, 3] - expected[:, :, 3]).max() <= 0.51
+    assert not shows.any() or np.abs(actual[shows] - expected[shows]).max() <= 0.6
+    assert not actual[~shows].any()
+
+
+@pytest.mark.parametrize("grown", [0.3, 0.83, 1.0, 1.9])
+def test_composing_takes_few_bytes_a_pixel(grown: float) -> None:
+    """Crop with margins, scale, shadow and a picture behind, on top of the cutout and that picture."""
+    cutout = np.full((900, 1300, 4), 255, np.uint8)
+    cutout[:40] = 0
+    behind = noise((50, 900, 3))
+    target = Rectangle(20, 30, 20 + int(1200 * grown), 30 + int(840 * grown))
+    placement = Placement(target.bottom + 60, target.right + 50, Rectangle(10, 40, 1210, 880), target)
+
+    def compose() -> object:
+        placed = arrange(cutout, placement)
+        shadowed = drop_shadow(placed, target, opacity=0.5)
+        return lay_over(shadowed, cover(behind, *shadowed.shape[:2]))
+
+    pixels = max(cutout.shape[0] * cutout.shape[1], placement.height * placement.width)
+
+    assert peak_bytes(compose) <= 24 * pixels + SLACK_BYTES
+
+
+@pytest.mark.parametrize("longest", [(900, 1200), (16_384, 30), (30, 16_384), (1, 2000), (1, 1)])
+def test_every_step_asks_whether_it_is_still_wanted(longest: tuple[int, int]) -> None:
+    cutout = np.full((*longest, 4), 200, np.uint8)
+    box = Rectangle(0, 0, longest[1], longest[0])
+
+    def end() -> None:
+        raise StopIteration
+
+    calls = [
+        lambda: resize_cutout(cutout, longest[0] + 1, longest[1] + 1, check=end),
+        lambda: lay_over(cutout, np.array((1, 2, 3), np.uint8), check=end),
+        lambda: drop_shadow(cutout, box, opacity=0.5, check=end),
+        lambda: cover(photo(3, 5), *longest, check=end),
+        lambda: blur_backdrop(np.ascontiguousarray(cutout[:, :, :3]), check=end),
+    ]
+    for call in calls:
+        with pytest.raises(StopIteration):
+            call()

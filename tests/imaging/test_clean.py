@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 
 from app.arrays import Mask, SaliencyMap
 from app.imaging.clean import clean_map
+from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha
 
 
@@ -111,3 +112,55 @@ def test_no_part_below_the_area_is_left_and_every_other_is_untouched(
         again = clean_map(cleaned, area=area, level=level)
         assert_array_equal(without_specks, again >= np.float32(level))
     assert (np.float32, dirty.shape) == (cleaned.dtype, cleaned.shape)
+
+
+@given(seed=st.integers(0, 10_000), area=st.floats(0.001, 0.1), block_px=st.sampled_from([2, 4, 8]))
+@settings(max_examples=40, deadline=None)
+def test_a_large_map_of_whole_blocks_is_cleaned_as_the_small_one(
+    seed: int, area: float, block_px: int
+) -> None:
+    small = blotches(seed)
+    large = np.kron(small, np.ones((block_px, block_px), np.float32))
+    expected = np.kron(clean_map(small, area=area), np.ones((block_px, block_px)))
+
+    difference = np.abs(clean_map(large, area=area, most_px=small.size) - expected)
+
+    assert difference.max() < 0.5 / 16  # below the faintest level nothing is seen
+    assert np.mean(difference > 1e-6) < 0.05
+
+
+@given(st.integers(0, 10_000), st.booleans(), st.integers(2, 5))
+@settings(max_examples=40, deadline=None)
+def test_specks_and_holes_of_a_large_map_go_with_their_rims(seed: int, is_hole: bool, block_px: int) -> None:
+    """Wherever they lie among the blocks; and what is large stays to the bit."""
+    rng = np.random.default_rng(seed)
+    dirty = np.zeros((163, 211), np.float32)
+    dirty[20:120, 100:200] = rng.uniform(0.98, 1, (100, 100))
+    kept = dirty.copy()
+    top, left = (50, 130) if is_hole else (40, 10)
+    top, left = top + int(rng.integers(0, 20)), left + int(rng.integers(0, 20))
+    down, right = (int(rng.integers(4 * block_px // 2, 13)) for _ in range(2))
+    dirty[top : top + down, left : left + right] = 0 if is_hole else 1
+    cleaned = clean_map(dirty, area=0.012, most_px=dirty.size // block_px**2)
+    near = np.zeros(dirty.shape, bool)
+    near[max(0, top - 14) : top + down + 14, max(0, left - 14) : left + right + 14] = True
+
+    assert_array_equal(kept[~near], cleaned[~near])
+    assert not is_hole or cleaned[20:120, 100:200].min() > 0.9
+    assert is_hole or cleaned[near].max() == 0
+
+
+@pytest.mark.parametrize("height", [100, 700])
+def test_cleaning_takes_no_more_than_a_few_bytes_a_pixel(height: int) -> None:
+    saliency = np.tile(blotches(3, side=60), (height // 60 + 1, 40))[:height].copy()
+
+    assert (
+        peak_bytes(lambda: clean_map(saliency, area=0.01, most_px=60_000)) <= 12 * saliency.size + 6 * 2**20
+    )
+
+
+def test_each_level_is_asked_for() -> None:
+    asked: list[int] = []
+    clean_map(with_speck_and_hole(), area=0.002, check=lambda: asked.append(1))
+
+    assert len(asked) == 32

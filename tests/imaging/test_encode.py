@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from app.errors import FormatExceeded
 from app.imaging.compose import assemble_cutout
-from app.imaging.encode import FORMATS, encode
+from app.imaging.encode import FORMATS, MAX_SIDE_PX, encode
 from app.imaging.saliency import to_grey
 from tests.imaging.containers import isobmff_boxes
 from tests.pictures import disc_alpha, noise, opened, photo
@@ -119,3 +120,40 @@ def test_a_zip_needs_alpha(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8
 def test_an_unknown_format_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'gif'"):
         encode(CUTOUT, format="gif", quality=90)
+
+
+def test_every_format_has_a_longest_side() -> None:
+    assert set(MAX_SIDE_PX) == set(FORMATS)
+
+
+@pytest.mark.parametrize("is_high", [False, True])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", ["webp", "jpeg", "avif", "zip"])
+def test_the_longest_side_is_the_encoders_own(name: str, channels: int, *, is_high: bool) -> None:
+    """One pixel more, and the encoder itself would refuse: so we do, before it is asked."""
+    if (name == "jpeg" and channels == 4) or (name == "zip" and channels < 4):
+        return
+    for side, is_refused in ((MAX_SIDE_PX[name], False), (MAX_SIDE_PX[name] + 1, True)):
+        shape = (side, 1) if is_high else (1, side)
+        pixels = np.zeros(shape if channels == 1 else (*shape, channels), np.uint8)
+        if is_refused:
+            with pytest.raises(FormatExceeded):
+                encode(pixels, format=name, quality=80)
+            with pytest.raises((ValueError, OSError, RuntimeError)):
+                bare(pixels, name)
+        else:
+            assert encode(pixels, format=name, quality=80)
+
+
+def test_a_png_has_sides_of_31_bits() -> None:
+    pixels = np.broadcast_to(np.uint8(0), (1, MAX_SIDE_PX["png"] + 1))
+    with pytest.raises(FormatExceeded):
+        encode(pixels, format="png", quality=80)
+
+
+def bare(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], name: str) -> None:
+    """Encode by Pillow alone."""
+    kind = {"zip": "JPEG"}.get(name, name.upper())
+    Image.fromarray(np.ascontiguousarray(pixels[..., :3]) if name == "zip" else pixels).save(
+        io.BytesIO(), kind
+    )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from app.imaging.icc import UnusableProfileError, read_curve, read_matrix, read_profile
+from tests.peaks import peak_bytes
 from tests.profiles import (
     ADOBE_RGB,
     D50_XYZ,
@@ -165,3 +166,25 @@ def test_no_mutation_raises_anything_else(at: int, junk: bytes, is_grey: bool) -
 
     assert np.isfinite(curve).all()
     assert np.isfinite(matrix).all()
+
+
+def test_tags_that_lie_on_top_of_each_other_take_no_memory() -> None:
+    """A hundred tags of a profile may share a curve, but not be parts of each other a hundred times."""
+    size, count = 400_000, 100
+    header = bytearray(bytes(132))
+    struct.pack_into(">I124xI", header, 0, size, count)
+    header[12:16], header[16:20], header[36:40] = b"mntr", b"RGB ", b"acsp"
+    shared, nested = (
+        b"".join(struct.pack(">4sII", b"t%03d" % n, 2000 + step * n, size - 4000) for n in range(count))
+        for step in (0, 1)
+    )
+    one = read_profile((bytes(header) + shared).ljust(size, b"\x00"))
+
+    assert len(one.tags) == count
+    assert len({id(tag) for tag in one.tags.values()}) == 1
+
+    def read_nested() -> None:
+        with pytest.raises(UnusableProfileError):
+            read_profile((bytes(header) + nested).ljust(size, b"\x00"))
+
+    assert peak_bytes(read_nested) <= 5 * size + 2**20

@@ -1,4 +1,6 @@
 import struct
+import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -52,3 +54,26 @@ def test_animations_have_an_end(frames: int, is_refused: bool) -> None:
             sniff(upload)
         return
     assert sniff(upload).width_px == 8
+
+
+@pytest.mark.parametrize("make", [text, international_text])
+@pytest.mark.parametrize("broken_at", [0.02, 0.5, -4, -1])
+def test_comments_that_break_off_count_as_what_was_inflated(
+    make: Callable[[int], tuple[bytes, bytes]], broken_at: float
+) -> None:
+    name, payload = make(MAX_TEXT_BYTES)
+    start = payload.index(b"\x78\xda")
+    at = len(payload) + broken_at if broken_at < 0 else start + broken_at * (len(payload) - start)
+    broken = payload[: int(at)] + b"\xff" * (len(payload) - int(at))
+    few, many = [(name, broken)], [(name, broken)] * 60
+
+    assert decode(png_of(8, 8, *few, rows(8, 8)), sniff(png_of(8, 8, *few, rows(8, 8)))) is not None
+    with pytest.raises(PictureTooComplex):
+        check_texts(png_of(8, 8, *many, rows(8, 8)))
+
+
+def test_setting_out_to_inflate_counts_too() -> None:
+    for payload in (b"a\x00\x00x", b"a\x00\x00" + zlib.compress(b"")[:4], b"a\x00\x00" + zlib.compress(b"")):
+        check_texts(png_of(8, 8, *[(b"zTXt", payload)] * 100, rows(8, 8)))
+        with pytest.raises(PictureTooComplex):
+            check_texts(png_of(8, 8, *[(b"zTXt", payload)] * 20_000, rows(8, 8)))

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.imaging.verdict import Verdict, judge
+from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha
 
 
@@ -72,3 +73,13 @@ def test_the_box_lies_in_the_picture_and_holds_every_visible_cell(
         assert right >= (x + 1) * width / side - 1e-6
         assert top <= y * height / side
         assert bottom >= (y + 1) * height / side - 1e-6
+
+
+def test_a_large_mask_is_judged_in_parts_as_in_one() -> None:
+    mask = disc_alpha(1500, 2000, softness=0.2)
+    doubt = 1 - np.abs(2 * mask.astype(float) - 1)
+    judged = judge(mask, 1500, 2000)
+
+    assert judged.uncertainty == pytest.approx((mask * doubt).sum() / mask.astype(float).sum(), rel=1e-5)
+    assert judged.coverage == np.mean(mask >= 0.5)
+    assert peak_bytes(lambda: judge(mask, 1500, 2000)) <= 2 * mask.size + 20 * 2**20
