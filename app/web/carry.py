@@ -17,6 +17,7 @@ from app.errors import FetchingDisabled, MalformedRequest
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline import Beside, Job
 from app.web.departure import unless_departed
+from app.web.forms import FORMS, kind_of, read_query
 from app.web.journal import journal_of
 from app.web.receive import read_body
 from app.web.service import Service, service_of
@@ -111,8 +112,8 @@ def _fingerprint(wanted: Wanted) -> str:
 async def _understood(request: Request, body: bytes, understand: Understand) -> Wanted:
     """Understand a request; in a thread where a body has to be taken apart."""
     content_type = request.headers.get("content-type", "")
-    query = request.query_params.multi_items()
-    if content_type.startswith(("multipart/", "application/json", "application/x-www-form-urlencoded")):
+    query = read_query(request.scope["query_string"])
+    if body and kind_of(content_type)[0] in FORMS:
         return await run_in_threadpool(understand, content_type, body, query)
     return understand(content_type, body, query)
 
