@@ -31,6 +31,7 @@ from app.web.journal import request_id_from
 from app.web.problems import (
     HEAD_TOO_LARGE,
     HEAD_TOO_SLOW,
+    HTTP_VERSION,
     MALFORMED,
     TOO_MANY_CONNECTIONS,
     ProblemKind,
@@ -44,6 +45,7 @@ REST_S = 5.0
 SWEEP_S = 0.2
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
+_VERSION = re.compile(rb"[^\r]* HTTP/([0-9]+(?:\.[0-9]+)?)(?:\r|\Z)")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
@@ -229,6 +231,10 @@ class Connection(H11Protocol):
         tells_twice = end and _LENGTH.search(head) and _CODING.search(head)
         if _AMBIGUOUS.search(head) or tells_twice:
             self.send_400_response("")
+            return True
+        version = _VERSION.match(head) if end else None
+        if version and version[1] not in (b"1.0", b"1.1"):
+            self._refuse(HTTP_VERSION, "The request names a version of HTTP that is neither 1.0 nor 1.1.")
             return True
         return False
 
