@@ -26,7 +26,6 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.engine.clock import Clock
-from app.web.chunks import ChunkCounter, slice_end
 from app.web.journal import request_id_from
 from app.web.problems import (
     HEAD_TOO_LARGE,
@@ -37,6 +36,7 @@ from app.web.problems import (
     ProblemKind,
     problem,
 )
+from app.web.strict_http import StrictConnection, is_ambiguous, slice_end
 from app.web.transport import LingeringTransport
 
 HEAD_BYTES = 16 * 1024
@@ -44,10 +44,7 @@ REST_S = 5.0
 """Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
 SWEEP_S = 0.2
 
-_AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _VERSION = re.compile(rb"[^\r]* HTTP/([0-9]+(?:\.[0-9]+)?)(?:\r|\Z)")
-_LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
-_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -86,7 +83,7 @@ class Connection(H11Protocol):
 
     def __init__(self, door: Door, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
-        self.conn = ChunkCounter(h11.SERVER)
+        self.conn = StrictConnection(h11.SERVER)
         self._unread = bytearray()
         self._reads_on = False
         self._door = door
@@ -228,8 +225,7 @@ class Connection(H11Protocol):
             limit = f"{HEAD_BYTES // 1024} KiB"
             self._refuse(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
             return True
-        tells_twice = end and _LENGTH.search(head) and _CODING.search(head)
-        if _AMBIGUOUS.search(head) or tells_twice:
+        if is_ambiguous(head, is_whole=bool(end)):
             self.send_400_response("")
             return True
         version = _VERSION.match(head) if end else None

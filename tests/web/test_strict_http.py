@@ -8,7 +8,7 @@ from contextlib import suppress
 import h11
 import pytest
 
-from app.web.chunks import MANY_CHUNKS, MEAN_CHUNK_BYTES, SLICE_LINES, ChunkCounter, slice_end
+from app.web.strict_http import MANY_CHUNKS, MEAN_CHUNK_BYTES, SLICE_LINES, StrictConnection, slice_end
 from tests.web.test_connection import GET, Entrance, all_of, enter, one_answer
 
 __all__ = ["enter"]
@@ -143,7 +143,7 @@ def test_a_slice_has_few_lines_and_ends_behind_one(received: bytes) -> None:
 
 
 def test_a_chunk_that_comes_in_parts_is_one() -> None:
-    counter = ChunkCounter(h11.SERVER)
+    counter = StrictConnection(h11.SERVER)
     counter.receive_data(HEAD + b"\r\n1388\r\n")
     events = [counter.next_event()]
     for _ in range(5000):
@@ -151,3 +151,18 @@ def test_a_chunk_that_comes_in_parts_is_one() -> None:
         events.append(counter.next_event())
 
     assert sum(isinstance(event, h11.Data) for event in events) == 5000
+
+
+@pytest.mark.parametrize("body", [chunked(40, 5) + END, chunked(1, 5) + END])
+def test_a_head_behind_a_body_that_nobody_reads_is_looked_at_too(
+    enter: Callable[..., Entrance], body: bytes
+) -> None:
+    here = enter(head_s=20)
+    client = here.connect()
+    client.sendall(HEAD.replace(b"/read", b"/ignore") + b"\r\n")
+    one_answer(client)
+    client.sendall(body + HEAD + b"Content-Length: 5\r\n\r\n" + END)
+    received = all_of(client)
+
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert here.asked == ["/ignore"]
