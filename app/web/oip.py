@@ -138,7 +138,7 @@ def understand(body: bytes, head: str | None) -> Asked:
     if any(each.get("name") != OUTPUT for each in outputs):
         raise InvalidOption("outputs", OUTPUT)
     return Asked(
-        id=str(document["id"])[:256] if "id" in document else None,
+        id=_name_of(document),
         pictures=_tensor(inputs[0], memoryview(body)[length:]),
         in_binary=_wants_binary(document, outputs),
     )
@@ -198,6 +198,14 @@ def _tensor(described: dict[str, object], raw: memoryview) -> NetworkInput:
     if not isinstance(text, NumberText):
         raise MalformedRequest('"data" is not a tensor.')
     return read_numbers(text.raw, (count, height, width, channels))
+
+
+def _name_of(document: dict[str, object]) -> str | None:
+    """Return the caller's name for the request, which is a text or a number."""
+    name = document.get("id")
+    if name is not None and not isinstance(name, str | int | float):
+        raise MalformedRequest('"id" is not a text.')
+    return None if name is None else str(name)[:256]
 
 
 def _wants_binary(document: dict[str, object], outputs: list[dict[str, object]]) -> bool:
