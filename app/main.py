@@ -49,6 +49,7 @@ from app.web.openapi import completed
 from app.web.problems import ProblemWall, on_framework_error
 from app.web.remote import RemotePictures, Rules, SystemResolver
 from app.web.service import Service
+from app.web.text_gate import TextGate
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
@@ -98,6 +99,7 @@ def create_app(
     app.include_router(oip.router)
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(TimeGate, service=service)
+    app.add_middleware(TextGate)
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
     app.add_middleware(ProblemWall, renderers=RENDERERS)
     app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS)
@@ -167,7 +169,9 @@ def _remote_pictures(settings: Settings, clock: SystemClock) -> RemotePictures |
     remote = settings.remote
     if not remote.enabled:
         return None
-    rules = Rules(connect_s=remote.connect_timeout_s, total_s=remote.timeout_s)
+    rules = Rules(
+        connect_s=remote.connect_timeout_s, total_s=remote.timeout_s, most_in_flight=remote.in_flight
+    )
     return RemotePictures(clock, rules=rules, resolve=SystemResolver())
 
 

@@ -169,6 +169,7 @@ class Remote(BaseModel):
     timeout_s: float = Field(
         10.0, gt=0, le=600, description="Time until its picture has to be here, in seconds."
     )
+    in_flight: int = Field(16, ge=1, le=10_000, description="Pictures being fetched at a time.")
 
 
 class Lifecycle(BaseModel):

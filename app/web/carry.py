@@ -17,6 +17,7 @@ from app.errors import FetchingDisabled, MalformedRequest
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline import Beside, Job
 from app.web.departure import unless_departed
+from app.web.forms import FORMS, kind_of, read_query
 from app.web.journal import journal_of
 from app.web.receive import read_body
 from app.web.service import Service, service_of
@@ -117,8 +118,8 @@ async def _understood(request: Request, body: bytes, understand: Understand, job
     Its parts are copies, for which as many bytes are held until the body itself is gone.
     """
     content_type = request.headers.get("content-type", "")
-    query = request.query_params.multi_items()
-    if len(body) <= UNDERSTOOD_AT_ONCE_BYTES:
+    query = read_query(request.scope["query_string"])
+    if len(body) <= UNDERSTOOD_AT_ONCE_BYTES or kind_of(content_type)[0] not in FORMS:
         return understand(content_type, body, query)
     with job.permit.holding_bytes(len(body)):
         return await service_of(request).ready_pipeline().aside(job, understand, content_type, body, query)

@@ -10,10 +10,11 @@ Rule 1: deadlines are looked at five times a second for all connections together
 connection costs no timers and is closed at most a fifth of a second late.
 Rule 2: a request head that two readers could read differently is refused, for the one in front of us may
 have read it the other way (request smuggling): lone CR or LF, folded lines, two ways to tell the body's end.
-Rule 3: nobody keeps more than a share of the connections. An IPv6 client owns a /64.
+Rule 3: what came is read in slices with few lines each, and the event loop serves others in between: a chunk
+of a body may be one byte, and each costs as much work as a large one.
+Rule 4: nobody keeps more than a share of the connections. An IPv6 client owns a /64.
 """
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -29,22 +30,21 @@ from app.web.journal import request_id_from
 from app.web.problems import (
     HEAD_TOO_LARGE,
     HEAD_TOO_SLOW,
+    HTTP_VERSION,
     MALFORMED,
     TOO_MANY_CONNECTIONS,
     ProblemKind,
     problem,
 )
+from app.web.strict_http import StrictConnection, is_ambiguous, slice_end
+from app.web.transport import LingeringTransport
 
 HEAD_BYTES = 16 * 1024
 REST_S = 5.0
 """Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
 SWEEP_S = 0.2
-LINGER_S, LINGER_BYTES = 1.0, 2**20
-"""For how long, and how much of it, the rest of a body is taken and dropped after the last answer."""
 
-_AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
-_LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
-_CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+_VERSION = re.compile(rb"[^\r]* HTTP/([0-9]+(?:\.[0-9]+)?)(?:\r|\Z)")
 
 
 @dataclass(slots=True)
@@ -83,6 +83,9 @@ class Connection(H11Protocol):
 
     def __init__(self, door: Door, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
+        self.conn = StrictConnection(h11.SERVER)
+        self._unread = bytearray()
+        self._reads_on = False
         self._door = door
         self._owner = ""
         self._head_since_s: float | None = None
@@ -112,9 +115,48 @@ class Connection(H11Protocol):
         self._lingering.forget_who_sends()
 
     def data_received(self, data: bytes) -> None:
-        """Look at a head before it is read, and at the time after that."""
+        """Read what came, or let it wait behind what is being read."""
         if self._lingering.drops(data):
             return
+        if self._unread:
+            self._unread += data
+            return
+        stop = slice_end(data)
+        if stop < len(data):
+            self._unread += data[stop:]
+            self._read_soon()
+        self._read(data[:stop])
+
+    def _read_soon(self) -> None:
+        """Let others go first, then read on; nothing more is taken from the socket meanwhile."""
+        self._lingering.hold_reading(is_held=True)
+        if not self._reads_on:
+            self._reads_on = True
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Read the next slice, unless it has to wait for an answer or is of no use any more."""
+        self._reads_on = False
+        if self._lingering.is_closing() or not self._unread:
+            self._unread.clear()
+            return
+        if self.conn.their_state is h11.DONE:
+            return  # ``on_response_complete`` goes on
+        stop = slice_end(self._unread)
+        piece = bytes(self._unread[:stop])
+        del self._unread[:stop]
+        if self.conn.their_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+            self._unread.clear()  # nothing may come behind the last request
+            piece = b""
+        if self._unread:
+            self._read_soon()
+        else:
+            self._lingering.hold_reading(is_held=False)
+        if piece:
+            self._read(piece)
+
+    def _read(self, data: bytes) -> None:
+        """Look at a head before it is read, and at the time after that."""
         if self.conn.their_state is h11.IDLE and self._refuses(self.conn.trailing_data[0] + data):
             return
         super().data_received(data)
@@ -126,8 +168,11 @@ class Connection(H11Protocol):
         self._rest_since_s = self._door.clock.now_s() if sends_still else None
         if not sends_still and self._refuses(self.conn.trailing_data[0]):
             return
+        waited = self.conn.their_state is h11.DONE
         super().on_response_complete()
         self._watch_head()
+        if waited and self._unread and not self._lingering.is_closing():
+            self._read_soon()
 
     def pause_writing(self) -> None:
         """Begin to wait for a reader."""
@@ -180,9 +225,12 @@ class Connection(H11Protocol):
             limit = f"{HEAD_BYTES // 1024} KiB"
             self._refuse(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
             return True
-        tells_twice = end and _LENGTH.search(head) and _CODING.search(head)
-        if _AMBIGUOUS.search(head) or tells_twice:
+        if is_ambiguous(head, is_whole=bool(end)):
             self.send_400_response("")
+            return True
+        version = _VERSION.match(head) if end else None
+        if version and version[1] not in (b"1.0", b"1.1"):
+            self._refuse(HTTP_VERSION, "The request names a version of HTTP that is neither 1.0 nor 1.1.")
             return True
         return False
 
@@ -213,50 +261,6 @@ class Connection(H11Protocol):
     def _abort(self, reason: str) -> None:
         self._door.on_closed(reason)
         self.transport.abort()
-
-
-class LingeringTransport:
-    """A transport that is closed in two steps while its client still sends.
-
-    Closing a socket on bytes that nobody has read makes the operating system reset the connection, and an
-    answer that the client has not read yet is lost. So the sending half is closed first, and for a short
-    while what comes is dropped, unseen by anybody.
-    """
-
-    def __init__(self, transport: Any, still_sends: Callable[[], bool]) -> None:
-        self._transport = transport
-        self._still_sends = still_sends
-        self._left_bytes: int | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        """Whether nothing more is to be sent."""
-        return self._left_bytes is not None or bool(self._transport.is_closing())
-
-    def close(self) -> None:
-        """Close at once, or after the client has heard why; a second time is at once."""
-        if self.is_closing() or not self._still_sends():
-            self._transport.close()
-            return
-        self._left_bytes = LINGER_BYTES
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
-
-    def forget_who_sends(self) -> None:
-        """Let go of the connection, which else would hold itself, and wait for the garbage collector."""
-        self._still_sends = lambda: False
-
-    def drops(self, data: bytes) -> bool:
-        """Drop what came after the end, and tell whether it did; too much of it is the end."""
-        if self._left_bytes is None:
-            return False
-        self._left_bytes -= len(data)
-        if self._left_bytes < 0:
-            self._transport.close()
-        return True
 
 
 def owner_of(address: str) -> str:

@@ -4,15 +4,13 @@ The picture comes as the raw body, as a multipart file, as base64 in JSON, or is
 come as query, form or JSON fields with the same names. Nothing here touches the disk or the network.
 """
 
-import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from python_multipart.multipart import parse_options_header
-
 from app.errors import MalformedRequest
-from app.web.forms import read_json, read_multipart
+from app.web.forms import JSON, MULTIPART, kind_of, read_multipart
+from app.web.json_body import read_json
+from app.web.texts import LongText, decode_base64, plain_slices, read_text
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
@@ -64,22 +62,26 @@ def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str
     Raises:
         MalformedRequest: The envelope cannot be read, or holds no picture.
     """
-    kind, parameters = parse_options_header(content_type)
+    kind, boundary = kind_of(content_type)
     envelope = Envelope()
     for name, value in query:
         envelope.add_option(name, value)
     of_query, envelope.options = envelope.options, {}
-    if kind == b"multipart/form-data":
-        _open_multipart(parameters.get(b"boundary"), body, envelope)
-    elif kind == b"application/json":
+    if kind == MULTIPART:
+        _open_multipart(boundary, body, envelope)
+    elif kind == JSON:
         _open_json(body, envelope)
     elif body or URL_FIELD not in of_query:
         envelope.upload = body
     envelope.options = of_query | envelope.options
     _name_picture(envelope)
-    if any(isinstance(value, str) and len(value) > MAX_FIELD_BYTES for value in envelope.options.values()):
+    if any(_is_too_long(value) for value in envelope.options.values()):
         raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
     return envelope
+
+
+def _is_too_long(value: object) -> bool:
+    return isinstance(value, LongText) or (isinstance(value, str) and len(value) > MAX_FIELD_BYTES)
 
 
 def _name_picture(envelope: Envelope) -> None:
@@ -104,37 +106,29 @@ def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> 
         elif part.is_file and part.name == MASK_FIELD and envelope.mask is None:
             envelope.mask = part.value
         else:
-            envelope.add_option(part.name, part.value.decode("utf-8", "replace"))
+            is_short = len(part.value) <= MAX_FIELD_BYTES
+            text = (
+                read_text(part.value, "An option")
+                if is_short
+                else LongText(memoryview(part.value), plain_slices)
+            )
+            envelope.add_option(part.name, text)
 
 
 def _open_json(body: bytes, envelope: Envelope) -> None:
     members = read_json(body)
-    picture = members.pop("image", None)
-    if picture is not None:
-        if not isinstance(picture, str):
-            raise MalformedRequest('"image" is not a base64 text or data URL.')
-        envelope.upload = decode_base64(picture)
-    mask = members.pop(MASK_FIELD, None)
-    if mask is not None:
-        if not isinstance(mask, str):
-            raise MalformedRequest('"mask" is not a base64 text or data URL.')
-        envelope.mask = decode_base64(mask)
+    envelope.upload = _picture_of(members, "image")
+    envelope.mask = _picture_of(members, MASK_FIELD)
     for name, value in members.items():
         envelope.add_option(name, value)
     envelope.typed = frozenset(members)
 
 
-def decode_base64(text: str) -> bytes:
-    """Decode base64 with or without white space, or a data URL of it.
-
-    Raises:
-        MalformedRequest: It is neither.
-    """
-    if text.startswith("data:"):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise MalformedRequest("The data URL is not base64.")
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MalformedRequest("The text is not base64.") from error
+def _picture_of(members: dict[str, object], name: str) -> bytes | None:
+    """Take a picture in base64 out of the members, if there is one of that name."""
+    text = members.pop(name, None)
+    if text is None:
+        return None
+    if not isinstance(text, str | LongText):
+        raise MalformedRequest(f'"{name}" is not a base64 text or data URL.')
+    return decode_base64(text)

@@ -3,22 +3,33 @@
 Nothing here touches the disk, and nothing knows what the names mean.
 """
 
-import json
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from app.errors import MalformedRequest
+from app.web.json_body import read_json
+from app.web.texts import LongText, read_text
+from app.web.urlencoded import MAX_FIELDS, read_urlencoded
 
-MAX_FIELDS = 64
+MULTIPART, JSON, URLENCODED = (
+    b"multipart/form-data",
+    b"application/json",
+    b"application/x-www-form-urlencoded",
+)
+FORMS = frozenset({MULTIPART, JSON, URLENCODED})
+MOST_TYPE_CHARACTERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One named part: a text, a number or a truth value, or the bytes of a part of a multipart body."""
+    """One named part: a text, a number or a truth value, or the bytes of a part of a multipart body.
+
+    A text that may be a picture in base64 is a ``LongText``.
+    """
 
     name: str
     value: object
@@ -31,14 +42,56 @@ def read_form(content_type: str, body: bytes) -> tuple[list[Part], bool]:
     Raises:
         MalformedRequest: It cannot be read, or is of another kind.
     """
-    kind, parameters = parse_options_header(content_type)
-    if kind == b"multipart/form-data":
-        return list(read_multipart(parameters.get(b"boundary"), body)), False
-    if kind == b"application/json":
+    kind, boundary = kind_of(content_type)
+    if kind == MULTIPART:
+        return list(read_multipart(boundary, body)), False
+    if kind == JSON:
         return [Part(name, value) for name, value in read_json(body).items()], True
-    if kind == b"application/x-www-form-urlencoded" or not body:
+    if kind == URLENCODED or not body:
         return [Part(name, value) for name, value in read_urlencoded(body)], False
     raise MalformedRequest("Send a multipart form, a urlencoded form or JSON.")
+
+
+def kind_of(content_type: str) -> tuple[bytes, bytes | None]:
+    """Return the media type of a body in small letters, and the boundary of its parts if one is named.
+
+    Raises:
+        MalformedRequest: The header is longer than any type.
+    """
+    if len(content_type) > MOST_TYPE_CHARACTERS:
+        raise MalformedRequest(f"The Content-Type is longer than {MOST_TYPE_CHARACTERS} characters.")
+    kind, parameters = parse_options_header(content_type)
+    return kind, parameters.get(b"boundary")
+
+
+def read_query(query: bytes) -> list[tuple[str, str]]:
+    """Read the query of a request's line.
+
+    Raises:
+        MalformedRequest: It is none, or has more than ``MAX_FIELDS`` fields.
+    """
+    fields = read_urlencoded(query, "The query")
+    return [(name, value) for name, value in fields if isinstance(value, str)]  # a line is never that long
+
+
+def text_of(part: Part) -> str | None:
+    """Return the text of a part, also that of a number; ``None`` for a part that is empty.
+
+    Raises:
+        MalformedRequest: It has none, or one that is not Unicode or too long to mean anything.
+    """
+    value = part.value
+    if isinstance(value, bytes):
+        return read_text(value, "A text of the form")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    if value is None:
+        return None
+    if isinstance(value, LongText):
+        raise MalformedRequest("A text of the request is too long for its place.")
+    raise MalformedRequest(f"The value of {part.name} is neither a text nor a number.")
 
 
 def read_multipart(boundary: bytes | None, body: bytes) -> Iterator[Part]:
@@ -55,14 +108,14 @@ def read_multipart(boundary: bytes | None, body: bytes) -> Iterator[Part]:
     def take(name: bytes | None, value: bytes, *, is_file: bool) -> None:
         if len(parts) >= MAX_FIELDS:
             raise MalformedRequest(f"There are more than {MAX_FIELDS} parts.")
-        parts.append(Part((name or b"").decode("utf-8", "replace"), value, is_file=is_file))
+        parts.append(Part(read_text(name or b"", "The name of a part"), value, is_file=is_file))
 
     def on_field(part: Field) -> None:
         take(part.field_name, part.value or b"", is_file=False)
 
     def on_file(part: File) -> None:
-        part.file_object.seek(0)
-        take(part.field_name, part.file_object.read(), is_file=True)
+        assert isinstance(part.file_object, io.BytesIO)  # noqa: S101 - never to disk
+        take(part.field_name, part.file_object.getvalue(), is_file=True)
 
     limits = {
         "MAX_FIELD_SIZE": len(body) + 1,
@@ -79,43 +132,3 @@ def read_multipart(boundary: bytes | None, body: bytes) -> Iterator[Part]:
     if not ends:
         raise MalformedRequest("The multipart body ends before its last boundary.")
     yield from parts
-
-
-def read_json(body: bytes) -> dict[str, object]:
-    """Read a JSON object whose names are unique.
-
-    Raises:
-        MalformedRequest: The body is none.
-    """
-    try:
-        members = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest("The body is not JSON.") from error
-    if not isinstance(members, dict):
-        raise MalformedRequest("The JSON body is not an object.")
-    return members
-
-
-def read_urlencoded(body: bytes) -> list[tuple[str, str]]:
-    """Read a urlencoded form.
-
-    Raises:
-        MalformedRequest: It is none, or has more than ``MAX_FIELDS`` fields.
-    """
-    try:
-        return parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
-        )
-    except ValueError as error:
-        raise MalformedRequest("The urlencoded body cannot be read.") from error
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a name is given twice")
-    return members
-
-
-def _no_number(constant: str) -> object:
-    raise ValueError(f"{constant} is not JSON")

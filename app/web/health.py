@@ -1,6 +1,7 @@
 """Health: three questions an orchestrator asks, each with its own answer."""
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -60,7 +61,8 @@ async def contract(request: Request) -> Response:
     """Return the OpenAPI document; it is made once, not for each who asks."""
     state = request.app.state
     if not hasattr(state, "contract"):
-        state.contract = JSONResponse(request.app.openapi()).body
+        document = await run_in_threadpool(request.app.openapi)
+        state.contract = JSONResponse(document).body
     return Response(state.contract, media_type="application/json")
 
 

@@ -24,12 +24,14 @@ from app.engine.manifest import Manifest
 from app.errors import InvalidOption, MalformedRequest
 from app.pipeline import Job
 from app.web.departure import unless_departed
-from app.web.forms import read_json
 from app.web.health import livez, readyz
 from app.web.journal import journal_of
-from app.web.pieces import PiecewiseResponse
+from app.web.json_body import NumberText, read_json
+from app.web.pieces import Numbers, PiecewiseResponse, json_response
 from app.web.receive import read_body
 from app.web.service import service_of
+from app.web.tensor_text import read_numbers
+from app.web.texts import whole_number
 
 INPUT, OUTPUT = "network_input", "saliency"
 HEAD = "Inference-Header-Content-Length"
@@ -128,10 +130,10 @@ def understand(body: bytes, head: str | None) -> Asked:
         MalformedRequest: It is not an inference request.
         InvalidOption: Its tensor is not the one that a network takes.
     """
-    if head is not None and not (head.isascii() and head.isdigit() and int(head[:12]) <= len(body)):
+    length = len(body) if head is None else whole_number(head, most=len(body))
+    if length is None:
         raise MalformedRequest(f"{HEAD} is not a length within the body.")
-    length = len(body) if head is None else int(head)
-    document = read_json(body[:length])
+    document = read_json(body, end=length, numbers="data")
     inputs, outputs = document.get("inputs"), document.get("outputs", [])
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise MalformedRequest(f'"inputs" is a list of one tensor, "{INPUT}".')
@@ -140,8 +142,8 @@ def understand(body: bytes, head: str | None) -> Asked:
     if any(each.get("name") != OUTPUT for each in outputs):
         raise InvalidOption("outputs", OUTPUT)
     return Asked(
-        id=str(document["id"])[:256] if "id" in document else None,
-        pictures=_tensor(inputs[0], body[length:]),
+        id=_name_of(document),
+        pictures=_tensor(inputs[0], memoryview(body)[length:]),
         in_binary=_wants_binary(document, outputs),
     )
 
@@ -153,14 +155,13 @@ def answer(model_name: str, asked: Asked, saliency: NDArray[np.float32]) -> Resp
     if asked.id is not None:
         document["id"] = asked.id
     if not asked.in_binary:
-        tensor["data"] = saliency.ravel().tolist()
-        return JSONResponse(document)
+        tensor["data"] = Numbers(saliency)
+        return json_response(document)
     raw = saliency.astype("<f4", copy=False).tobytes()
     tensor["parameters"] = {"binary_data_size": len(raw)}
     head = json.dumps(document, separators=(",", ":")).encode()
-    return PiecewiseResponse(
-        head + raw, media_type="application/octet-stream", headers={HEAD: str(len(head))}
-    )
+    headers = {HEAD: str(len(head))}
+    return PiecewiseResponse(head, raw, media_type="application/octet-stream", headers=headers)
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
@@ -182,7 +183,7 @@ def _manifest(request: Request, name: str) -> Manifest:
     return found[name]
 
 
-def _tensor(described: dict[str, object], raw: bytes) -> NetworkInput:
+def _tensor(described: dict[str, object], raw: memoryview) -> NetworkInput:
     shape, parameters = described.get("shape"), described.get("parameters", {})
     if described.get("name") != INPUT or described.get("datatype") != "UINT8":
         raise InvalidOption("inputs", f"{INPUT}, UINT8")
@@ -194,22 +195,21 @@ def _tensor(described: dict[str, object], raw: bytes) -> NetworkInput:
     if isinstance(parameters, dict) and "binary_data_size" in parameters:
         if parameters["binary_data_size"] != len(raw):
             raise MalformedRequest("binary_data_size is not how many bytes there are.")
-        flat = np.frombuffer(raw, np.uint8)
-    else:
-        flat = _numbers(described.get("data"))
-    if flat.size != count * height * width * channels:
-        raise MalformedRequest("The data are not as many as the shape says.")
-    return flat.reshape(shape)
+        if len(raw) != count * height * width * channels:
+            raise MalformedRequest("The data are not as many as the shape says.")
+        return np.frombuffer(raw, np.uint8).reshape(shape)
+    text = described.get("data")
+    if not isinstance(text, NumberText):
+        raise MalformedRequest('"data" is not a tensor.')
+    return read_numbers(text.raw, (count, height, width, channels))
 
 
-def _numbers(data: object) -> NDArray[np.uint8]:
-    try:
-        numbers = np.asarray(data).ravel()
-    except ValueError as error:
-        raise MalformedRequest('"data" is not a tensor.') from error
-    if numbers.dtype.kind not in "iu" or numbers.size == 0 or numbers.min() < 0 or numbers.max() > 255:
-        raise MalformedRequest('"data" are not whole numbers from 0 to 255.')
-    return numbers.astype(np.uint8)
+def _name_of(document: dict[str, object]) -> str | None:
+    """Return the caller's name for the request, which is a text or a number."""
+    name = document.get("id")
+    if name is not None and not isinstance(name, str | int | float):
+        raise MalformedRequest('"id" is not a text.')
+    return None if name is None else str(name)[:256]
 
 
 def _wants_binary(document: dict[str, object], outputs: list[dict[str, object]]) -> bool:

@@ -71,12 +71,14 @@ NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "This method is not allowed here")
 HEAD_TOO_SLOW = ProblemKind(408, "headers-too-slow", "The headers took too long")
 HEAD_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers have too many bytes")
+HTTP_VERSION = ProblemKind(505, "http-version", "This version of HTTP is not spoken here")
 TOO_MANY_CONNECTIONS = ProblemKind(429, "too-many-connections", "This address has too many connections")
 INTERNAL = ProblemKind(500, "internal-error", "Something broke on our side")
 MALFORMED = PROBLEMS[errors.MalformedRequest]
 KINDS = (
     *PROBLEMS.values(),
     *(NOT_FOUND, METHOD_NOT_ALLOWED, HEAD_TOO_SLOW, HEAD_TOO_LARGE, TOO_MANY_CONNECTIONS, INTERNAL),
+    HTTP_VERSION,
 )
 
 

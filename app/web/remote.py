@@ -7,7 +7,8 @@ Rule 1: a host is resolved once, every address of it has to be public, and it is
 connected to. A name that answers otherwise the next time is never asked the next time.
 Rule 2: a redirect is a URL like any other; it goes through the same door.
 Rule 3: forbidden, refused and unknown hosts give the same answer after the same time.
-Rule 4: nothing of one fetch is left for the next: no cookies, no connections, no proxies, no credentials.
+Rule 4: fetches have places of their own, fewer than requests have, so hosts that never answer take no others.
+Rule 5: nothing of one fetch is left for the next: no cookies, no connections, no proxies, no credentials.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ import httpx
 
 from app.engine.admission import Permit
 from app.engine.clock import Clock
-from app.errors import PictureNotFetched, SourceTimedOut, UploadTooLarge, UrlNotAllowed
+from app.errors import Overloaded, PictureNotFetched, SourceTimedOut, UploadTooLarge, UrlNotAllowed
 from app.web.addresses import Address, is_public, parse_address
 
 PORTS = {"http": 80, "https": 443}
@@ -63,6 +64,7 @@ class Rules:
         ports: The one port of each scheme.
         is_allowed: Whether an address may be connected to.
         tls: What to trust; ``None`` is what httpx trusts.
+        most_in_flight: How many pictures may be fetched at a time.
     """
 
     connect_s: float = 3.0
@@ -70,6 +72,7 @@ class Rules:
     ports: tuple[tuple[str, int], ...] = tuple(PORTS.items())
     is_allowed: Callable[[Address], bool] = is_public
     tls: ssl.SSLContext | None = None
+    most_in_flight: int = 16
 
 
 class RemotePictures:
@@ -79,6 +82,7 @@ class RemotePictures:
         self._clock = clock
         self._rules = rules
         self._resolve = resolve
+        self.in_flight = 0
         self._transport = httpx.AsyncHTTPTransport(
             verify=True if rules.tls is None else rules.tls,
             trust_env=False,
@@ -93,14 +97,20 @@ class RemotePictures:
             PictureNotFetched: The host was reached, and gave no picture.
             SourceTimedOut: It was reached, and did not finish in time.
             UploadTooLarge: It gives more than ``limit_bytes``.
-            Overloaded: The uploads of all requests together are over their budget.
+            Overloaded: As many pictures are being fetched as may be, or the uploads of all requests together
+                are over their budget.
         """
+        if self.in_flight >= self._rules.most_in_flight:
+            raise Overloaded("pictures being fetched")
         allowed_s = min(self._rules.total_s, deadline_s - self._clock.now_s())
+        self.in_flight += 1
         try:
             async with asyncio.timeout(allowed_s):
                 return await self._follow(url, permit, limit_bytes)
         except TimeoutError as error:
             raise SourceTimedOut(allowed_s) from error
+        finally:
+            self.in_flight -= 1
 
     async def _follow(self, url: str, permit: Permit, limit_bytes: int) -> bytes:
         for _ in range(1 + MOST_REDIRECTS):
@@ -113,13 +123,13 @@ class RemotePictures:
 
     def _checked(self, url: str) -> httpx.URL:
         """Return a URL that is made of nothing but a scheme, a host and a path; parse it only here."""
-        ports = dict(self._rules.ports)
         try:
             target = httpx.URL(url if len(url) <= MOST_URL_CHARACTERS else "")
-        except httpx.InvalidURL as error:
+            host, port, is_plain = target.host, target.port, not target.userinfo
+        except (httpx.InvalidURL, ValueError) as error:  # of a host's name, which is read only when asked for
             raise UrlNotAllowed("not a URL") from error
-        port = ports.get(target.scheme)
-        if port is None or not target.host or target.userinfo or target.port not in (None, port):
+        own_port = dict(self._rules.ports).get(target.scheme)
+        if own_port is None or not host or not is_plain or port not in (None, own_port):
             raise UrlNotAllowed("scheme, port or credentials")
         return target
 
@@ -208,5 +218,5 @@ async def _read(response: httpx.Response, permit: Permit, limit_bytes: int) -> b
 def _joined(base: httpx.URL, location: str) -> str:
     try:
         return str(base.join(location))
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise UrlNotAllowed("not a URL") from error

@@ -1,6 +1,5 @@
 """Routes: ``/v1``, from request to answer."""
 
-import base64
 import re
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +18,7 @@ from app.web.carry import Query, Source, Wanted, carry
 from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
 from app.web.journal import journal_of
 from app.web.openapi import SECURITY, describe_endpoint
-from app.web.pieces import PiecewiseResponse
+from app.web.pieces import Base64, PiecewiseResponse, json_response
 from app.web.service import service_of
 
 router = APIRouter()
@@ -126,7 +125,7 @@ def _response(request: Request, answer: Answer) -> Response:
     weak = "W/" if HQ_CUT_SHORT in answer.facts.warnings else ""
     if wants_json(request.headers.get("accept", "*/*")):
         headers["ETag"] = f'{weak}"{answer.facts.etag}{JSON_TAG}"'
-        return JSONResponse(_as_json(request, answer), headers=headers)
+        return json_response(_as_json(request, answer), headers=headers)
     headers["ETag"] = f'{weak}"{answer.facts.etag}"'
     if answer.mask is not None:
         return _both(answer, answer.mask, headers)
@@ -137,18 +136,15 @@ def _both(answer: Answer, mask: bytes, headers: dict[str, str]) -> Response:
     """Answer the cutout and the mask as a form, which a browser reads with ``response.formData()``."""
     boundary = f"cutout-{answer.facts.etag}"
     parts = (("cutout", answer.encoded, answer.media_type), ("mask", mask, FORMATS["png"]))
-    body = b"".join(
-        (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
-            f'filename="{name}.{media_type.rpartition("/")[2]}"\r\nContent-Type: {media_type}\r\n\r\n'
-        ).encode()
-        + encoded
-        + b"\r\n"
-        for name, encoded, media_type in parts
-    )
+    contents: list[bytes] = []
+    for name, encoded, media_type in parts:
+        file_name = f"{name}.{media_type.rpartition('/')[2]}"
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file_name}"\r\n'
+        contents += [f"{head}Content-Type: {media_type}\r\n\r\n".encode(), encoded, b"\r\n"]
+    contents.append(f"--{boundary}--\r\n".encode())
     headers["Content-Disposition"] = "inline"
     media_type = f"multipart/form-data; boundary={boundary}"
-    return PiecewiseResponse(body + f"--{boundary}--\r\n".encode(), media_type=media_type, headers=headers)
+    return PiecewiseResponse(*contents, media_type=media_type, headers=headers)
 
 
 def _file_name(request: Request, answer: Answer) -> str:
@@ -169,10 +165,10 @@ def wants_json(accept: str) -> bool:
 
 def _as_json(request: Request, answer: Answer) -> dict[str, object]:
     steps = journal_of(request.scope).steps.seconds
-    mask = {} if answer.mask is None else {"mask": base64.b64encode(answer.mask).decode("ascii")}
+    mask = {} if answer.mask is None else {"mask": Base64(answer.mask)}
     return {
         **mask,
-        "image": base64.b64encode(answer.encoded).decode("ascii"),
+        "image": Base64(answer.encoded),
         "media_type": answer.media_type,
         "width_px": answer.width_px,
         "height_px": answer.height_px,

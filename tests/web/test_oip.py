@@ -105,6 +105,8 @@ def test_server_and_model_describe_themselves(live: Live) -> None:
         (asked(TENSOR[:, :64]), 400),
         ({**asked(TENSOR), "outputs": [{"name": "x"}]}, 400),
         ({**asked(TENSOR), "outputs": 7}, 400),
+        ({**asked(TENSOR), "id": ["x"]}, 400),
+        ({**asked(TENSOR), "id": "x" * 70_000}, 400),
         *(
             (
                 {
@@ -114,7 +116,19 @@ def test_server_and_model_describe_themselves(live: Live) -> None:
                 },
                 400,
             )
-            for d in (None, "x", [256] * 12, [-1] * 12, [1.5] * 12, [1] * 11, [[1], [1, 2]], [True] * 12)
+            for d in (
+                None,
+                "x",
+                ["x"] * 12,
+                ["x" * 8000] * 12,
+                [[[[]]]],
+                [256] * 12,
+                [-1] * 12,
+                [1.5] * 12,
+                [1] * 11,
+                [[1], [1, 2]],
+                [True] * 12,
+            )
         ),
         *(
             ({"inputs": [{"name": "network_input", "datatype": "UINT8", "shape": shape, "data": [1]}]}, 400)
@@ -137,7 +151,7 @@ def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
             content=json.dumps(document).encode() + raw,
             headers={"Inference-Header-Content-Length": text},
         )
-        for text in ("x", "-1", str(10**9))
+        for text in ("x", "-1", str(10**9), "0" * 5000, "9" * 5000)
     ]
     short = post(live, document, raw[:-1])
     unknown = [live.client.get("/v2/models/none"), live.client.post("/v2/models/none/infer", json={})]
@@ -188,3 +202,14 @@ def test_many_pictures_that_cannot_all_be_run_in_time_are_refused_at_once(live: 
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
     assert (live.service.admission.requests, live.service.admission.memory_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("indent", [None, 0])
+def test_nested_numbers_are_the_flat_ones(live: Live, indent: int | None) -> None:
+    nested = asked(TENSOR)
+    nested["inputs"][0]["data"] = TENSOR.tolist()  # type: ignore[index] # a list of one dictionary
+    (flat,) = post(live, asked(TENSOR)).json()["outputs"]
+    answer = live.client.post(URL, content=json.dumps(nested, indent=indent).encode())
+
+    assert answer.status_code == 200
+    assert np.abs(np.subtract(answer.json()["outputs"][0]["data"], flat["data"])).max() <= 1e-5

@@ -1,11 +1,14 @@
 import asyncio
+import base64
+import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from app.web.pieces import PIECE_BYTES, PiecewiseResponse
+from app.web.pieces import PIECE_BYTES, Base64, Numbers, PiecewiseResponse, json_response
 
 
 def sent_by(response: PiecewiseResponse) -> list[Message]:
@@ -37,3 +40,42 @@ def test_there_are_no_more_pieces_than_needed(length: int) -> None:
     _, *pieces = sent_by(PiecewiseResponse(bytes(length)))
 
     assert len(pieces) == -(-length // PIECE_BYTES)
+
+
+@given(st.binary(max_size=50), st.integers(0, 3), st.text(max_size=5))
+def test_a_document_with_large_members_is_the_json_of_it(start: bytes, times: int, text: str) -> None:
+    content = start + bytes(times * PIECE_BYTES)
+    document = {"a": text, "b": {"c": Base64(content), "d": [1.5, None]}, "e": Base64(b"xy")}
+    begin, *pieces = sent_by(json_response(document, headers={"X-Y": "z"}))
+    body = b"".join(piece["body"] for piece in pieces)
+    plain = {"a": text, "b": {"c": base64.b64encode(content).decode(), "d": [1.5, None]}, "e": "eHk="}
+
+    assert body == json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+    assert dict(begin["headers"])[b"content-length"] == str(len(body)).encode()
+    assert (dict(begin["headers"])[b"content-type"], dict(begin["headers"])[b"x-y"]) == (
+        b"application/json",
+        b"z",
+    )
+    assert max(len(piece["body"]) for piece in pieces) <= PIECE_BYTES
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 50, 50), (1, 4096), (4097,)])
+def test_an_array_leaves_as_a_flat_list_of_its_numbers(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).random(shape, np.float32)
+    begin, *pieces = sent_by(json_response({"a": [{"data": Numbers(values), "b": 1}]}))
+    body = b"".join(piece["body"] for piece in pieces)
+
+    assert json.loads(body) == {"a": [{"data": values.ravel().tolist(), "b": 1}]}
+    assert b"content-length" not in dict(begin["headers"])  # nobody knows it yet
+    assert max(len(piece["body"]) for piece in pieces) <= PIECE_BYTES
+
+
+def test_parts_are_sent_one_after_the_other() -> None:
+    begin, *pieces = sent_by(PiecewiseResponse(b"a", bytes(PIECE_BYTES + 1), b"", b"c"))
+
+    assert [len(piece["body"]) for piece in pieces] == [1, PIECE_BYTES, 1, 1]
+    assert dict(begin["headers"])[b"content-length"] == str(PIECE_BYTES + 3).encode()
+
+
+def test_an_empty_answer_has_an_end() -> None:
+    assert [piece["more_body"] for piece in sent_by(PiecewiseResponse(b""))[1:]] == [False]

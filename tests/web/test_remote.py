@@ -4,7 +4,7 @@ the house (127.0.0.3, where nobody may ever knock)."""
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from app.engine.admission import Admission, Budget
 from app.engine.clock import SystemClock
@@ -418,3 +421,109 @@ def test_without_leave_nothing_is_fetched(live: Live, house: Host) -> None:
         answer.json()["type"],
         house.connections,
     )
+
+
+ODD_HOSTS = (
+    "xn--a",
+    "xn--",
+    "xn--a-.x",
+    "[::1",
+    "[::1]",
+    "::1",
+    "a" * 64 + ".x",
+    "a." * 130,
+    "\u2024",
+    "①.com",
+)
+ODDER_HOSTS = (
+    "\u0300",
+    "\u00ad",
+    "\ud800",
+    "%00",
+    "%",
+    "..",
+    "1.2.3",
+    "[v1.a]",
+    "[fe80::1%25e]",
+    "a\tb",
+    "a\\b",
+    "a@b",
+)
+PORTS = ("", ":80", ":", ":65536", ":" + "9" * 30, ":-1", ":8 0", ":٣", ":80:80", "@b")
+PATHS = ("", "/?\ud800", "#\udc00", "/\ud800", "?a=%ff", "/%", "/\x00", "/\r\nX: y", "\x7f")
+SCHEMES = ("http://", "https://", "HTTP://", "http:", "//", "http:///", "", "ftp://", "http://u@")
+URLS = st.builds(
+    lambda *parts: "".join(parts),
+    st.sampled_from(SCHEMES),
+    st.sampled_from(ODD_HOSTS + ODDER_HOSTS) | st.text(max_size=20),
+    st.sampled_from(PORTS),
+    st.sampled_from(PATHS) | st.text(max_size=10).map("/".__add__),
+)
+NO_TIME = Rules(0.001, 1.0, is_allowed=lambda _: True, tls=ssl.create_default_context())
+
+
+class Nobody:
+    """Every name leads to an address where nobody listens."""
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        return ["127.0.0.9"]
+
+
+@hypothesis_settings(deadline=None)
+@given(URLS)
+@example("http://xn--a/")
+@example("http://\ud800/")
+def test_a_url_that_cannot_be_understood_is_not_allowed(url: str) -> None:
+    remote = RemotePictures(SystemClock(), rules=NO_TIME, resolve=Nobody())
+
+    async def run() -> None:
+        with Admission(Budget(4, 10**6, 10**6)).enter() as permit:
+            await remote.fetch(url, permit, limit_bytes=1000, deadline_s=1e9)
+
+    with pytest.raises((UrlNotAllowed, PictureNotFetched)):
+        asyncio.run(run())
+    assert remote.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        b"http://xn--a/",
+        b"http://\xff\xfe/",
+        b"http://[::1/",
+        b"\xed\xa0\x80",
+        b"http://shop:65536/",
+        b"http://a b/",
+    ],
+)
+def test_so_is_where_a_redirect_leads(hosts: None, public: Host, location: bytes) -> None:
+    public.replies["/"] = b"HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+
+    with pytest.raises((UrlNotAllowed, PictureNotFetched)):
+        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]))
+
+
+def test_fetches_have_places_of_their_own_and_give_them_back(hosts: None, public: Host) -> None:
+    public.replies |= {"/": reply_of(PICTURE), "/slow": stall_after(b"", 3)}
+    ports = (("http", public.port),)
+    rules = Rules(CONNECT_S, 0.6, ports, is_allowed=allows_public_stand_in, most_in_flight=2)
+
+    async def run() -> list[object]:
+        remote = RemotePictures(SystemClock(), rules=rules, resolve=Names(shop=[[PUBLIC]]))
+        with Admission(Budget(9, 10**6, 10**6)).enter() as permit:
+
+            def get(path: str) -> Coroutine[Any, Any, bytes]:
+                return remote.fetch(f"http://shop{path}", permit, limit_bytes=10**6, deadline_s=1e9)
+
+            first = await asyncio.gather(*(get("/slow") for _ in range(5)), return_exceptions=True)
+            left = asyncio.create_task(get("/slow"))
+            await asyncio.sleep(0.05)
+            left.cancel()
+            after = await asyncio.gather(left, get("/"), return_exceptions=True)
+            after += await asyncio.gather(get("ftp:"), return_exceptions=True)
+        assert remote.in_flight == 0
+        return [*first, *after]
+
+    kinds = [type(outcome) for outcome in asyncio.run(run())]
+    assert kinds[:5] == [SourceTimedOut] * 2 + [Overloaded] * 3
+    assert kinds[5:] == [asyncio.CancelledError, bytes, UrlNotAllowed]

@@ -5,15 +5,15 @@ models that are published U²-Net weights are those of ours.
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
-from app.errors import MalformedRequest, ParameterRefused
-from app.options import CutoutOptions, MaskOptions
+from app.errors import ParameterRefused
+from app.options import CutoutOptions, MaskOptions, parse_options
 from app.web.carry import Query, Source, Wanted
-from app.web.forms import Part, read_form
+from app.web.forms import Part, read_form, text_of
+from app.web.texts import LongText, whole_number
 
 OWN_DEFAULTS = frozenset({"", "bria-rmbg", "u2net"})
 """Names that clients send because they are rembg's default, now or once: here our default model."""
@@ -29,34 +29,32 @@ def understand(content_type: str, body: bytes, query: Query) -> Wanted:
 
     Raises:
         ParameterRefused: An option has a value that it cannot have, or there is no picture.
+        InvalidOption: The model's name is none.
         MalformedRequest: The body cannot be read.
     """
     parts = [Part(name, value) for name, value in query]
     if body:
         parts += read_form(content_type, body)[0]
-    given = {part.name: _text(part) for part in parts if part.name in OPTIONS}
+    given = {part.name: text_of(part) or "" for part in parts if part.name in OPTIONS}
     picture = _source(parts)
     model = given.get("model", "")
     name = None if model in OWN_DEFAULTS else model
     for option in ("af", "ab", "ae"):
         _number(option, given.get(option, "0"), most=255 if option != "ae" else 10_000)
-    matting: Literal["fast", "none"] = (
-        "fast" if any(_truth(given, option) for option in ("a", "dc", "vm")) else "none"
-    )
+    matting = "fast" if any(_truth(given, option) for option in ("a", "dc", "vm")) else "none"
     binarises = _truth(given, "ppm")
     if _truth(given, "om"):
-        return Wanted(picture, MaskOptions(model=name, threshold=0.5 if binarises else None))
+        of_mask = {"model": name, "threshold": 0.5 if binarises else None}
+        return Wanted(picture, parse_options(MaskOptions, of_mask))
     background = given.get("bgc", "")
-    return Wanted(
-        picture,
-        CutoutOptions(
-            model=name,
-            matting=matting,
-            background=_colour(background) if background else "transparent",
-            threshold=0.5 if binarises else None,
-            channels="rgba",
-        ),
-    )
+    of_cutout = {
+        "model": name,
+        "matting": matting,
+        "background": _colour(background) if background else "transparent",
+        "threshold": 0.5 if binarises else None,
+        "channels": "rgba",
+    }
+    return Wanted(picture, parse_options(CutoutOptions, of_cutout))
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
@@ -74,17 +72,11 @@ def _source(parts: list[Part]) -> Source:
     if len(files) + len(urls) != 1:
         raise ParameterRefused("picture", "Send one picture: a file named file, or a url")
     if urls:
-        return Source(url=_text(urls[0]))
+        return Source(url=text_of(urls[0]))
     value = files[0].value
-    return Source(value if isinstance(value, bytes) else _text(files[0]).encode())
-
-
-def _text(part: Part) -> str:
-    if isinstance(part.value, bytes):
-        return part.value.decode("utf-8", "replace")
-    if isinstance(part.value, str | bool | int | float):
-        return str(part.value)
-    raise MalformedRequest(f"The value of {part.name} is neither a text nor a number.")
+    if isinstance(value, bytes):
+        return Source(value)
+    return Source(bytes(value.raw) if isinstance(value, LongText) else (text_of(files[0]) or "").encode())
 
 
 def _truth(given: Mapping[str, str], name: str) -> bool:
@@ -95,9 +87,10 @@ def _truth(given: Mapping[str, str], name: str) -> bool:
 
 
 def _number(name: str, text: str, *, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) <= most:
+    number = whole_number(text, most=most)
+    if number is None:
         raise ParameterRefused(name, f"{name} is a whole number from 0 to {most}")
-    return int(text)
+    return number
 
 
 def _colour(text: str) -> str:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from app.errors import MalformedRequest, ParameterRefused
 from app.imaging.css import parse_colour
 from app.imaging.layout import parse_margins, parse_position, parse_region, parse_scale
-from app.options import CutoutOptions
+from app.options import CutoutOptions, parse_options
 from app.web.carry import Query, Source, Wanted
-from app.web.envelope import decode_base64
-from app.web.forms import Part, read_form
+from app.web.forms import Part, read_form, text_of
+from app.web.texts import LongText, decode_base64
 
 MEGAPIXELS: Mapping[str, float] = {
     **dict.fromkeys(("preview", "small", "regular"), 0.25),
@@ -110,7 +110,7 @@ def understand(content_type: str, body: bytes, query: Query) -> Call:
     """
     parts, _ = read_form(content_type, body)
     parts = [*(Part(name, value) for name, value in query), *parts]
-    given = {part.name: _text(part) for part in parts if part.name in PARAMETERS}
+    given = {part.name: text_of(part) or "" for part in parts if part.name in PARAMETERS}
     values = {name: _value(name, given.get(name, "")) for name in PARAMETERS}
     picture = _source(parts)
     backdrop = _backdrop(parts)
@@ -122,22 +122,22 @@ def understand(content_type: str, body: bytes, query: Query) -> Call:
     most = float(str(values["size"]))
     if chosen == "png" or (chosen == "auto" and is_bare):
         most = min(most, PNG_MEGAPIXELS)
-    options = CutoutOptions(
-        format="png" if values["channels"] == "alpha" and chosen == "auto" else chosen,
-        background="transparent" if colour is None or chosen == "zip" else str(colour),
-        region=None if values["roi"] is None else str(values["roi"]),
-        crop=bool(values["crop"]),
-        margin=str(values["crop_margin"]),
-        scale=str(values["scale"]),
-        position=str(values["position"]),
-        channels="alpha" if values["channels"] == "alpha" and chosen != "zip" else "auto",
-        shadow="drop" if values["shadow_type"] == "drop" else "none",
-        shadow_opacity=float(str(values["shadow_opacity"])),
-        megapixels=most,
-        require_foreground=True,
-        locates=True,
-    )
-    wanted = Wanted(picture, options, None if chosen == "zip" else backdrop)
+    options: dict[str, object] = {
+        "format": "png" if values["channels"] == "alpha" and chosen == "auto" else chosen,
+        "background": "transparent" if colour is None or chosen == "zip" else str(colour),
+        "region": None if values["roi"] is None else str(values["roi"]),
+        "crop": bool(values["crop"]),
+        "margin": str(values["crop_margin"]),
+        "scale": str(values["scale"]),
+        "position": str(values["position"]),
+        "channels": "alpha" if values["channels"] == "alpha" and chosen != "zip" else "auto",
+        "shadow": "drop" if values["shadow_type"] == "drop" else "none",
+        "shadow_opacity": float(str(values["shadow_opacity"])),
+        "megapixels": most,
+        "require_foreground": True,
+        "locates": True,
+    }
+    wanted = Wanted(picture, parse_options(CutoutOptions, options), None if chosen == "zip" else backdrop)
     return Call(wanted, str(values["type"]), str(values["type_level"]))
 
 
@@ -150,18 +150,6 @@ def _value(name: str, text: str) -> object:
         return parameter.read(text)
     except (ValueError, KeyError) as error:
         raise ParameterRefused(parameter.code, f"Invalid value for {name}") from error
-
-
-def _text(part: Part) -> str:
-    if isinstance(part.value, bytes):
-        return part.value.decode("utf-8", "replace")
-    if isinstance(part.value, bool):
-        return "true" if part.value else "false"
-    if part.value is None:
-        return ""
-    if isinstance(part.value, str | int | float):
-        return str(part.value)
-    raise MalformedRequest(f"The value of {part.name} is neither a text nor a number.")
 
 
 def _source(parts: list[Part]) -> Source:
@@ -185,12 +173,13 @@ def _backdrop(parts: list[Part]) -> Source | None:
 
 
 def _picture(part: Part, code: str, title: str) -> Source:
+    value = part.value
     if part.name.endswith("_url"):
-        return Source(url=_text(part))
-    if isinstance(part.value, bytes) and not part.name.endswith("_b64"):
-        return Source(part.value)
+        return Source(url=text_of(part))
+    if isinstance(value, bytes) and not part.name.endswith("_b64"):
+        return Source(value)
     try:
-        return Source(decode_base64(_text(part)))
+        return Source(decode_base64(value if isinstance(value, bytes | LongText) else text_of(part) or ""))
     except MalformedRequest as error:
         raise ParameterRefused(code, title) from error
 

@@ -1,6 +1,5 @@
 """remove.bg's answers: the picture or JSON with its headers, and errors in its words."""
 
-import base64
 import math
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from app.engine.quota import Allowance
 from app.imaging.layout import Rectangle
 from app.web.dialects.removebg import Call
 from app.web.guard import sent_key
-from app.web.pieces import PiecewiseResponse
+from app.web.pieces import Base64, PiecewiseResponse, json_response
 
 CREDITS = 1_000_000
 """What an account seems to hold: clients look whether it is enough, and nothing is charged here."""
@@ -59,8 +58,7 @@ def answer_of(call: Call, answer: Answer, *, wants_json: bool, allowance: Allowa
         headers["X-Type"] = "other" if call.declared_type == "auto" else call.declared_type
     if wants_json:
         members = {f"foreground_{name}": value for name, value in foreground.items()}
-        text = base64.b64encode(answer.encoded).decode("ascii")
-        return JSONResponse({"data": {"result_b64": text, **members}}, headers=headers)
+        return json_response({"data": {"result_b64": Base64(answer.encoded), **members}}, headers=headers)
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type, headers=headers)
 
 

@@ -81,6 +81,6 @@ async def alpha_channel(request: Request) -> Response:
 
 
 @router.post("/v1.0/alpha-channel-base64", include_in_schema=False)
-async def alpha_channel_base64(request: Request) -> JSONResponse:
+async def alpha_channel_base64(request: Request) -> Response:
     """Answer the alpha matte in JSON as withoutBG would."""
-    return JSONResponse(withoutbg.alpha_in_json(await carry(request, withoutbg.understand)))
+    return withoutbg.alpha_in_json(await carry(request, withoutbg.understand))

@@ -3,8 +3,6 @@
 Its SDK sends base64 in JSON, rembg's ``-m withoutbg`` a file; neither has options.
 """
 
-import base64
-
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
@@ -12,8 +10,9 @@ from app.answer import Answer
 from app.errors import ParameterRefused
 from app.options import CutoutOptions
 from app.web.carry import Query, Source, Wanted
-from app.web.envelope import decode_base64
-from app.web.forms import read_form
+from app.web.forms import read_form, text_of
+from app.web.pieces import Base64, json_response
+from app.web.texts import LongText, decode_base64
 
 FIELDS = ("file", "image_base64")
 
@@ -32,13 +31,13 @@ def understand(content_type: str, body: bytes, query: Query) -> Wanted:  # noqa:
     if found[0].name == "file" and isinstance(value, bytes):
         upload = value
     else:
-        upload = decode_base64(value.decode("ascii", "replace") if isinstance(value, bytes) else str(value))
+        upload = decode_base64(value if isinstance(value, bytes | LongText) else text_of(found[0]) or "")
     return Wanted(Source(upload), CutoutOptions(channels="alpha"))
 
 
-def alpha_in_json(answer: Answer) -> dict[str, str]:
-    """Return the body of ``/v1.0/alpha-channel-base64``."""
-    return {"alpha_base64": base64.b64encode(answer.encoded).decode("ascii")}
+def alpha_in_json(answer: Answer) -> Response:
+    """Return the answer of ``/v1.0/alpha-channel-base64``."""
+    return json_response({"alpha_base64": Base64(answer.encoded)})
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
