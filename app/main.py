@@ -1,7 +1,6 @@
 """Main: the only wiring. Settings become parts, parts become a service."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -20,7 +19,7 @@ from app.engine.clock import SystemClock
 from app.engine.device import CUDA, probe, usable_cores
 from app.engine.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.loading import Loader
-from app.engine.memory import DEFAULT_SHARE, give_back_freed_memory, machine_memory_bytes, pixels_within
+from app.engine.memory import DEFAULT_SHARE, machine_memory_bytes, pixels_within
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
 from app.engine.priority import step_back
@@ -35,13 +34,14 @@ from app.reading import Read
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, oip, routes
+from app.web.background import keep_running, sample, tidy_up, watch_keys
 from app.web.cors import cors_rules
 from app.web.dialects import routes as dialects
 from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
-from app.web.keys import KeyRing, KeysUnreadable
+from app.web.keys import KeyRing
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
 from app.web.openapi import completed
@@ -51,9 +51,7 @@ from app.web.service import Service
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
-TIDY_EVERY_S = 10.0
 MOST_REPLAYS = 10_000  # some megabytes
-SAMPLE_EVERY_S = 1.0
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
 
@@ -133,19 +131,20 @@ async def _lifespan(
     """Load beside the open door, or before it; end the threads when the door is shut."""
     loading = asyncio.create_task(_load(service, on_settled))
     beside = (
-        asyncio.create_task(watch_lag(service.telemetry.lag, service.clock)),
-        asyncio.create_task(_tidy_up(service)),
-        asyncio.create_task(_sample(service)),
-        asyncio.create_task(_watch_keys(service.keys)),
+        keep_running("lag", lambda: watch_lag(service.telemetry.lag, service.clock)),
+        keep_running("tidying", lambda: tidy_up(service)),
+        keep_running("sampling", lambda: sample(service)),
+        keep_running("keys", lambda: watch_keys(service.keys)),
     )
+    tasks = [asyncio.create_task(work) for work in beside]
     if opens_when_warm:
         await loading
     try:
         yield
     finally:
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await loading
         if service.pipeline is not None:
             await asyncio.to_thread(service.pipeline.close)
@@ -263,37 +262,6 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
 def _open_behind_the_loop(service: Service) -> Pipeline:
     step_back()  # ONNX Runtime's threads are as the one that starts them
     return open_pipeline(service.settings, service.telemetry)
-
-
-async def _tidy_up(service: Service) -> None:
-    """Let unused models and freed memory go, every few seconds, until cancelled."""
-    while True:
-        await asyncio.sleep(TIDY_EVERY_S)
-        if service.pipeline is not None:
-            service.pipeline.models.unload_unused(service.settings.engine.unload_after_s)
-        await asyncio.to_thread(give_back_freed_memory)
-
-
-async def _sample(service: Service) -> None:
-    """Let the metrics look at what is counted elsewhere, every second, until cancelled."""
-    while True:
-        await asyncio.sleep(SAMPLE_EVERY_S)
-        service.telemetry.sample(now_s=service.clock.now_s(), cpu_s=time.process_time())
-
-
-async def _watch_keys(keys: KeyRing) -> None:
-    """Take over a changed file of keys within a second, until cancelled; a broken one changes nothing."""
-    told = ""
-    while True:
-        await asyncio.sleep(SAMPLE_EVERY_S)
-        try:
-            if await asyncio.to_thread(keys.refresh):
-                log.info("keys were read again", keys=keys.count)
-            told = ""
-        except KeysUnreadable as error:
-            if str(error) != told:
-                log.error("the keys stay what they were", reason=str(error))
-            told = str(error)
 
 
 def _log_broken(error: ModelUnavailable) -> None:
