@@ -14,7 +14,7 @@ from app import __version__
 from app.engine.admission import Admission, Budget
 from app.engine.batching import Batcher
 from app.engine.cache import Cache
-from app.engine.cells import Cells
+from app.engine.cells import CellLost, Cells
 from app.engine.clock import SystemClock
 from app.engine.device import CUDA, probe, usable_cores
 from app.engine.gpu import GpuUnreadable, open_gpu_memory
@@ -30,7 +30,6 @@ from app.errors import CutoutError, ModelUnavailable
 from app.imaging.decode import decode
 from app.isolation import COMMAND, IsolatedDecoder
 from app.pipeline import Pipeline
-from app.reading import Read
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, oip, routes
@@ -198,6 +197,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     models.on_costs = batcher.learn_costs
     batcher.start()
     pools = Pools.of(engine.workers or usable_cores(), clock)
+    cells = _cells(settings, clock)
     limit_px = min(settings.limits.picture_pixels, budget_of(settings).pixels)
     telemetry.ready.set(1)
     pipeline = Pipeline(
@@ -208,9 +208,10 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         limit_side_px=settings.limits.picture_side_px,
         clock=clock,
         hq_budget_s=engine.hq_budget_s,
-        read=_reader(settings, limit_px, clock),
+        read=decode if cells is None else IsolatedDecoder(cells, limit_px),
         cache=Cache(settings.cache_bytes),
         why_not_cuda=loader.probe.why_not_cuda,
+        on_close=(lambda: None) if cells is None else cells.close,
     )
     telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
     steps: dict[str, Step] = {
@@ -234,20 +235,20 @@ def _watch_gpu(telemetry: Telemetry) -> None:
     telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
 
 
-def _reader(settings: Settings, limit_px: int, clock: SystemClock) -> Read:
-    """Return what decodes: a function, or processes that are ready when this returns."""
+def _cells(settings: Settings, clock: SystemClock) -> Cells | None:
+    """Return the processes that decode, if there are to be any; they are ready when this returns."""
     engine = settings.engine
     if engine.decoders == 0:
-        return decode
+        return None
     cells = Cells(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
     cells.start()
-    return IsolatedDecoder(cells, limit_px)
+    return cells
 
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
     try:
         service.pipeline = await asyncio.to_thread(_open_behind_the_loop, service)
-    except CutoutError as error:
+    except (CutoutError, CellLost, OSError, MemoryError) as error:
         service.failure = error
         log.error("the service cannot start", error=str(error), reason=getattr(error, "reason", str(error)))
     else:

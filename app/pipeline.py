@@ -12,6 +12,7 @@ Longer than other modules, because the order of the journey is to be read in one
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -83,6 +84,7 @@ class Pipeline:
         read: Read,
         cache: Cache[Answer],
         why_not_cuda: str | None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.models = models
         self.why_not_cuda = why_not_cuda
@@ -93,6 +95,7 @@ class Pipeline:
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._hq_budget_s = hq_budget_s
         self._read = read
+        self._on_close = on_close
         self._cache = cache
         self._limit_px = limit_px
         self._limit_side_px = limit_side_px
@@ -358,6 +361,7 @@ class Pipeline:
         self._pools.stop()
         self._loading.stop()
         self._sniffing.stop()
+        self._on_close()
 
 
 def _runs(options: MaskOptions | CutoutOptions) -> int:
