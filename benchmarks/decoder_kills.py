@@ -41,7 +41,8 @@ def main() -> None:
         statuses, kills = kill_under_load(server, asked)
         left = len(decoders_of(server.pid))
     print(f"## One decoder killed each {asked.every:g} s for {asked.seconds:g} s, {asked.clients} clients\n")
-    print("statuses: " + ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items())) + "\n")
+    counts = ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
+    print(f"statuses: {counts}; kills: {kills}\n")
     print_figures(
         [
             Figure("422 for a good picture", statuses[422], 0, ""),
