@@ -248,9 +248,12 @@ def _cells(settings: Settings, clock: SystemClock) -> Cells | None:
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
     try:
         service.pipeline = await asyncio.to_thread(_open_behind_the_loop, service)
-    except (CutoutError, CellLost, OSError, MemoryError) as error:
+    except Exception as error:  # whatever it is, it ends the process, which says so
         service.failure = error
-        log.error("the service cannot start", error=str(error), reason=getattr(error, "reason", str(error)))
+        is_known = isinstance(error, (CutoutError, CellLost, OSError, MemoryError))
+        reason = getattr(error, "reason", str(error))
+        exc_info = None if is_known else error
+        log.error("the service cannot start", error=str(error), reason=reason, exc_info=exc_info)
     else:
         models = service.pipeline.models
         log.info(

@@ -1,6 +1,5 @@
 """Commands: the tree of them, and how each ends: in one line that says why, and in an exit code."""
 
-import os
 import sys
 
 import typer
@@ -34,10 +33,6 @@ def run() -> None:
     """Run the command line; known failures end in one line on stderr, not in a stack trace."""
     try:
         cutout()
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has heard enough, as ``head`` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except ModelUnavailable as error:
         _die(error.reason)
     except (CutoutError, WeightsUnavailable, UnknownSetting, OSError, ValueError) as error:

@@ -155,8 +155,6 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
         if is_loading:
             _end(0)
-        for task in self._tasks:
-            task.cancel()
 
     async def on_tick(self, counter: int) -> bool:
         """Shut down once the drain is over. uvicorn asks ten times a second."""
@@ -237,7 +235,8 @@ def serve_metrics(service: Service) -> str | None:
     page = open_page(service.settings.web, service.telemetry.registry, open_door(service))
     if page is None:
         return None
-    threading.Thread(target=lambda: asyncio.run(page.serve()), name="metrics", daemon=True).start()
+    serving = keep_running("metrics", page.serve)
+    threading.Thread(target=asyncio.run, args=(serving,), name="metrics", daemon=True).start()
     return page.url
 
 

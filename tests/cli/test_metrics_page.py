@@ -5,13 +5,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.cli.metrics_page import MOST_CONNECTIONS, MetricsPage, open_page
+from app.cli.worker import serve_metrics
 from app.engine.clock import SystemClock
-from app.settings import Web
+from app.main import create_app
+from app.settings import Settings, Web
 from app.telemetry import Telemetry
 from app.web.connection import Door
 
@@ -136,3 +139,11 @@ def test_there_need_not_be_one() -> None:
     door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
 
     assert open_page(Web(metrics_port=None), Telemetry().registry, door) is None
+
+
+def test_beside_a_loop_that_is_not_ours_it_has_a_thread(tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path, web={"metrics_port": 0})
+    url = serve_metrics(create_app(settings).state.service)
+    assert url is not None
+
+    assert "cutout_ready 0.0" in httpx.get(url, timeout=60).text
