@@ -11,6 +11,7 @@ import numpy as np
 
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb, SaliencyMap
 from app.engine.manifest import Manifest
+from app.footprint import PictureLimits
 from app.imaging.arrange import (
     arrange,
     blur_backdrop,
@@ -25,10 +26,10 @@ from app.imaging.clean import clean_map
 from app.imaging.closed_form import Solved, solve_alpha
 from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.decode import Picture
-from app.imaging.encode import FORMATS, encode
+from app.imaging.encode import FORMATS, check_side, encode
 from app.imaging.foreground import estimate_foreground
 from app.imaging.frame import Frame
-from app.imaging.layout import Placement, Rectangle, place
+from app.imaging.layout import Placement, Rectangle, check_canvas, place
 from app.imaging.matte import refine_alpha
 from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_grey
 from app.imaging.verdict import SUBJECT_FROM, Verdict, judge
@@ -112,8 +113,15 @@ def finish_mask(seen: Seen, options: MaskOptions, steps: StepTimes, *, hq_budget
     return finish(drawn, options, steps)
 
 
-def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_budget_s: float) -> Drawn:
-    """Turn saliency into the subject with straight alpha, or over a background; ``hq`` may take so long."""
+def compose_cutout(
+    seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_budget_s: float, limits: PictureLimits
+) -> Drawn:
+    """Turn saliency into the subject with straight alpha, or over a background; ``hq`` may take so long.
+
+    Raises:
+        CanvasTooLarge: The subject with its margins has more pixels, or a longer side, than ``limits`` allow.
+        FormatExceeded: It has a longer side than its format can hold.
+    """
     with steps.step("matte"):
         cleaned = _cleaned(seen, options, level=SUBJECT_FROM)
         foreground, alpha, is_complete = _matted(cleaned, options, _time_left(steps, hq_budget_s))
@@ -125,10 +133,12 @@ def compose_cutout(seen: Seen, options: CutoutOptions, steps: StepTimes, *, hq_b
             alpha = np.where(alpha >= 255 * options.threshold, np.uint8(255), np.uint8(0))
         composed = assemble_cutout(foreground, alpha)
         del foreground, alpha
-        return replace(_laid_out(composed, seen, options, facts), mask=mask)
+        return replace(_laid_out(composed, seen, options, facts, limits), mask=mask)
 
 
-def _laid_out(cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts) -> Drawn:
+def _laid_out(
+    cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts, limits: PictureLimits
+) -> Drawn:
     """Put the subject where it is wanted, with what is wanted behind it."""
     if seen.frame is not None and not seen.frame.is_whole:
         region = seen.frame.region
@@ -138,6 +148,8 @@ def _laid_out(cutout: Cutout, seen: Seen, options: CutoutOptions, facts: Facts) 
         box = subject_box(cutout[:, :, 3])
         height, width = cutout.shape[:2]
         placement = place(height, width, box, options.layout)
+        check_canvas(placement, limit_px=limits.pixels, limit_side_px=limits.side_px)
+        check_side(placement.height, placement.width, format=options.format)
         cutout = arrange(cutout, placement)
         if box is not None:
             box = placement.target if options.layout.moves else box

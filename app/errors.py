@@ -12,6 +12,9 @@ CutoutError
 │  ├─ UploadTooSlow         the client did not finish sending in time
 │  ├─ UnsupportedFormat     not an accepted image type
 │  ├─ PictureTooLarge       too many pixels, or a side too long
+│  ├─ RequestTooLarge       it would take more memory than all requests may have
+│  ├─ CanvasTooLarge        the result would have too many pixels, or a side too long
+│  ├─ FormatExceeded        the result has a side that its format cannot hold
 │  ├─ PictureTooComplex     decoding would cost far more than its pixels
 │  ├─ CorruptPicture        broken, truncated or empty image data
 │  ├─ NoForeground          no subject, and the caller requires one
@@ -182,6 +185,62 @@ class PictureTooLarge(RequestRejected):
             "limit_px": self.limit_px,
             "limit_side_px": self.limit_side_px,
         }
+
+
+class RequestTooLarge(RequestRejected):
+    """The request might come to hold more memory than the server has for all requests together."""
+
+    def __init__(self, needed_bytes: int, limit_bytes: int) -> None:
+        self.needed_bytes = needed_bytes
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"This request may take {needed_bytes / 1e6:.0f} MB of memory, and the server has "
+            f"{limit_bytes / 1e6:.0f} MB for pictures. Send smaller ones, or ask for another format."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return what the request may take, and what there is."""
+        return {"needed_bytes": self.needed_bytes, "limit_bytes": self.limit_bytes}
+
+
+class CanvasTooLarge(RequestRejected):
+    """The result would have more pixels, or a longer side, than a picture may have."""
+
+    def __init__(self, width_px: int, height_px: int, *, limit_px: int, limit_side_px: int) -> None:
+        self.width_px = width_px
+        self.height_px = height_px
+        self.limit_px = limit_px
+        self.limit_side_px = limit_side_px
+        super().__init__(
+            f"The result would be {width_px} × {height_px} px; the limit is {limit_px / 1e6:g} megapixels "
+            f"and {limit_side_px} px a side. Ask for less margin, or send a smaller picture."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the result's size and both limits, in pixels."""
+        return {
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "limit_px": self.limit_px,
+            "limit_side_px": self.limit_side_px,
+        }
+
+
+class FormatExceeded(RequestRejected):
+    """The result has a longer side than its file format can hold."""
+
+    def __init__(self, chosen: str, side_px: int, limit_px: int) -> None:
+        self.chosen = chosen
+        self.side_px = side_px
+        self.limit_px = limit_px
+        super().__init__(
+            f"format={chosen} holds at most {limit_px} px a side, and the result has {side_px}. "
+            "Ask for format=png, or for a smaller result."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the option, the side and its limit in pixels."""
+        return {"name": "format", "side_px": self.side_px, "limit_px": self.limit_px}
 
 
 class PictureTooComplex(RequestRejected):

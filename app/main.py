@@ -19,7 +19,7 @@ from app.engine.clock import SystemClock
 from app.engine.device import CUDA, probe, usable_cores
 from app.engine.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.loading import Loader
-from app.engine.memory import DEFAULT_SHARE, machine_memory_bytes, pixels_within
+from app.engine.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
 from app.engine.priority import step_back
@@ -27,6 +27,7 @@ from app.engine.quota import Allowances, Rates
 from app.engine.replays import Replays
 from app.engine.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
+from app.footprint import PictureLimits
 from app.imaging.decode import decode
 from app.isolation import COMMAND, IsolatedDecoder
 from app.pipeline import Pipeline
@@ -150,15 +151,14 @@ async def _lifespan(
 
 
 def budget_of(settings: Settings) -> Budget:
-    """Return what may be in flight; where no number of pixels is set, as many as fit into memory."""
+    """Return what may be in flight; where no number of pixels is set, memory alone bounds them."""
     limits = settings.limits
-    pixels = limits.in_flight_pixels
-    if pixels is None:
-        memory = settings.memory_budget or int(
-            DEFAULT_SHARE * (machine_memory_bytes() or UNKNOWN_MACHINE_BYTES)
-        )
-        pixels = pixels_within(memory, limits.in_flight_bytes)
-    return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels)
+    machine_bytes = machine_memory_bytes() or UNKNOWN_MACHINE_BYTES
+    memory_bytes = for_pictures(
+        settings.memory_budget or int(DEFAULT_SHARE * machine_bytes), limits.in_flight_bytes
+    )
+    pixels = limits.in_flight_pixels or memory_bytes  # no pixel takes less than a byte
+    return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels, memory_bytes)
 
 
 def _remote_pictures(settings: Settings, clock: SystemClock) -> RemotePictures | None:
@@ -198,14 +198,14 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     batcher.start()
     pools = Pools.of(engine.workers or usable_cores(), clock)
     cells = _cells(settings, clock)
-    limit_px = min(settings.limits.picture_pixels, budget_of(settings).pixels)
+    budget = budget_of(settings)
+    limit_px = min(settings.limits.picture_pixels, budget.pixels)
     telemetry.ready.set(1)
     pipeline = Pipeline(
         models,
         batcher,
         pools,
-        limit_px=limit_px,
-        limit_side_px=settings.limits.picture_side_px,
+        limits=PictureLimits(limit_px, settings.limits.picture_side_px, budget.memory_bytes),
         clock=clock,
         hq_budget_s=engine.hq_budget_s,
         read=decode if cells is None else IsolatedDecoder(cells, limit_px),

@@ -11,10 +11,11 @@ decoding on, each thread hands on to the next (``engine/relay.py``) and the even
 Longer than other modules, because the order of the journey is to be read in one place.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -25,26 +26,34 @@ from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.cache import Cache
 from app.engine.clock import Clock
-from app.engine.deadline import Deadline
+from app.engine.deadline import Deadline, Patience
 from app.engine.forecast import Forecast, retry_after_s
-from app.engine.memory import solved_pixels
 from app.engine.models import Models
 from app.engine.planning import Inferred, Ticket
 from app.engine.quota import Allowance
 from app.engine.relay import Journey, Leg, relayed
 from app.engine.workers import Pools, Workers
 from app.errors import InvalidOption, NoForeground, Overloaded
-from app.imaging.closed_form import MOST_PX
+from app.footprint import Footprint, PictureLimits, check_memory, footprint
+from app.imaging.encode import check_side
+from app.imaging.layout import shrunk_size
 from app.imaging.refine import choose_crop
 from app.imaging.saliency import is_empty, stretch
 from app.imaging.sniff import Header, check_size, sniff
 from app.options import CutoutOptions, MaskOptions
-from app.reading import Read, Remembered, WayIn, blend, read_crop, read_picture
+from app.reading import Read, Remembered, WayIn, blend, cache_key, read_crop, read_picture
 from app.telemetry import StepTimes
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 SNIFFED_AT_ONCE_BYTES = 128 * 1024
 OWN_MASK = "none"
 """The provider of an answer that the network had no part in."""
+TENSOR_BYTES = 16
+"""Of each pixel of a raw tensor: the pixel itself, its map, and what they are stacked and copied through."""
+MOST_TRIED_RUNS = 2
+"""Of the network, that an idle server tries whatever it expects of them: those of one picture."""
 WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
 
 
@@ -58,6 +67,8 @@ class Job:
     allowance: Allowance | None = None
     known: frozenset[str] = frozenset()
     """Entity tags of answers that the caller has already."""
+    owner: str = ""
+    """Whose request it is: remembered answers are given to those alone who asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +88,7 @@ class Pipeline:
         batcher: Batcher,
         pools: Pools,
         *,
-        limit_px: int,
-        limit_side_px: int,
+        limits: PictureLimits,
         clock: Clock,
         hq_budget_s: float,
         read: Read,
@@ -91,14 +101,13 @@ class Pipeline:
         self.forecast = Forecast(pools.decode.threads)
         self._batcher = batcher
         self._pools = pools
-        self._sniffing = Workers(1, clock, name="sniff")
+        self._aside = Workers(2, clock, name="aside")
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._hq_budget_s = hq_budget_s
         self._read = read
         self._on_close = on_close
         self._cache = cache
-        self._limit_px = limit_px
-        self._limit_side_px = limit_side_px
+        self._limits = limits
         self._clock = clock
 
     async def mask(self, upload: bytes, options: MaskOptions, job: Job) -> Answer:
@@ -107,8 +116,8 @@ class Pipeline:
         Raises:
             CutoutError: Any leaf that the steps name.
         """
-        async with self._deadline(job):
-            way_in = await self._admit(upload, options, job)
+        async with self._in_time(job):
+            way_in = await self._admit(upload, Beside(), options, job)
             return await self._relayed(self._carry_mask(way_in, options, job), way_in, job)
 
     async def cutout(
@@ -120,42 +129,56 @@ class Pipeline:
             CutoutError: Any leaf that the steps name.
             NotModified: The caller has this answer already.
         """
-        async with self._deadline(job):
-            way_in = await self._admit(upload, options, job)
-            if beside is not None:
-                backdrop = await self._admit_beside(beside.backdrop, job)
-                way_in = replace(way_in, backdrop=backdrop, mask=await self._admit_beside(beside.mask, job))
+        async with self._in_time(job):
+            way_in = await self._admit(upload, beside or Beside(), options, job)
             return await self._relayed(self._carry_cutout(way_in, options, job), way_in, job)
 
     async def infer(self, model: str, pictures: NetworkInput, job: Job) -> SaliencyMap:
         """Run the network on (N, S, S, 3) uint8 as it is; the raw saliency is (N, S, S) float32.
 
+        N pictures cost what N requests do, and take turns with those of others.
+
         Raises:
             CutoutError: Any leaf that the steps name; InvalidOption where S is not the network's.
         """
-        async with self._deadline(job):
-            pixels = pictures.shape[0] * pictures.shape[1] * pictures.shape[2]
+        async with self._in_time(job):
+            count, height, width = pictures.shape[:3]
+            pixels = count * height * width
             with job.steps.step("admit"):
-                job.permit.hold_pixels(pixels)
-                if job.allowance is not None:
-                    job.allowance.spend_pixels(pixels)
+                self._check_long_run(model, count, job)
+                taken = Footprint(pixels, TENSOR_BYTES * pixels)
+                self._take(taken, job)
+                if job.allowance is not None and count > 1:
+                    job.allowance.spend_requests(count - 1)  # the first was paid for at the door
             await self._load(model, job)
-            try:
-                return await relayed(self._infer_each(model, pictures, job))
-            except asyncio.CancelledError:
-                job.permit.release()
-                raise
+            journey = self._infer_each(model, pictures, job)
+            return await relayed(journey, on_end=job.permit.keep())
+
+    def _check_long_run(self, model: str, count: int, job: Job) -> None:
+        """Refuse N pictures that cannot all be run in time, other such requests taking every other turn."""
+        runs = count + self.forecast.turns_of_others(count)
+        self.check_time(job.deadline_s, per_picture_s=self._batcher.per_picture_s(model), runs=runs)
 
     async def _infer_each(self, model: str, pictures: NetworkInput, job: Job) -> SaliencyMap:
-        with self.models.lease(model) as session, self.forecast.on_its_way(len(pictures)):
+        """Run pictures a few at a time, so that others get their turns in between."""
+        with self.models.lease(model) as session, self.forecast.long_run(len(pictures)) as long_run:
             if session is None:
                 raise Overloaded("models in memory")
             side = session.manifest.input_size_px
             if pictures.shape[1:3] != (side, side):
                 raise InvalidOption("shape", f"[N, {side}, {side}, 3]")
-            job.steps.current = "batch"
-            tickets: list[Ticket] = []
             maps: list[SaliencyMap] = []
+            for first in range(0, len(pictures), self._batcher.max_batch):
+                group = pictures[first : first + self._batcher.max_batch]
+                maps += await self._infer_group(model, group, job)
+                long_run.left -= len(group)
+        return np.stack(maps)
+
+    async def _infer_group(self, model: str, pictures: NetworkInput, job: Job) -> list[SaliencyMap]:
+        job.steps.current = "batch"
+        tickets: list[Ticket] = []
+        maps: list[SaliencyMap] = []
+        with self.forecast.on_its_way(len(pictures)):
             try:
                 tickets.extend(
                     self._batcher.submit(model, picture, deadline_s=job.deadline_s) for picture in pictures
@@ -169,11 +192,21 @@ class Pipeline:
             finally:
                 for ticket in tickets[len(maps) :]:
                     self._batcher.abandon(ticket)
-        return np.stack(maps)
+        return maps
 
-    def recall(self, etag: str) -> Answer | None:
-        """Return the answer of this entity tag, if it is remembered."""
-        answer = self._cache.get(etag)
+    async def aside(
+        self, job: Job, function: Callable[P, Result], /, *args: P.args, **kw: P.kwargs
+    ) -> Result:
+        """Call a function that may take milliseconds on a thread; the permit stays until it ends."""
+
+        async def journey() -> Result:
+            return await self._aside.call(function, *args, **kw)
+
+        return await relayed(journey(), on_end=job.permit.keep())
+
+    def recall(self, etag: str, owner: str) -> Answer | None:
+        """Return the answer of this entity tag that was given to ``owner``, if it is remembered."""
+        answer = self._cache.get(cache_key(owner, etag))
         return None if answer is None else replace(answer, is_remembered=True)
 
     async def _carry_mask(self, way_in: "WayIn", options: MaskOptions, job: Job) -> Answer:
@@ -184,66 +217,74 @@ class Pipeline:
     async def _carry_cutout(self, way_in: "WayIn", options: CutoutOptions, job: Job) -> Answer:
         seen = await self._see(way_in, options, job)
         drawn = await self._pools.matte.call(
-            compose_cutout, seen, options, job.steps, hq_budget_s=self._hq_budget_s
+            compose_cutout, seen, options, job.steps, hq_budget_s=self._hq_budget_s, limits=self._limits
         )
         del seen  # a picture's colours are a quarter of what encoding would hold
         return await self._pools.finish.call(finish, drawn, options, job.steps)
 
-    async def _admit(self, upload: bytes, options: MaskOptions | CutoutOptions, job: Job) -> "WayIn":
+    async def _admit(
+        self, upload: bytes, beside: Beside, options: MaskOptions | CutoutOptions, job: Job
+    ) -> "WayIn":
+        """Take what a request may come to hold, or refuse it; nothing is decoded yet."""
         name = self.models.choose(options.model)
         with job.steps.step("admit"):
-            header = await self._sniffed(upload)
-            check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
-            pixels = header.width_px * header.height_px
-            per_picture_s = self._batcher.per_picture_s(name)
+            header = await self._sniffed(upload, job)
+            backdrop = None if beside.backdrop is None else await self._sniffed(beside.backdrop, job)
+            mask = None if beside.mask is None else await self._sniffed(beside.mask, job)
+            check_format(header, options)
+            taken = footprint(header, options, backdrop=backdrop, mask=mask, limit_px=self._limits.pixels)
             self.check_time(
                 job.deadline_s,
-                pixels=pixels,
+                pixels=taken.pixels,
                 pixels_in_flight=job.permit.pixels_in_flight,
-                per_picture_s=per_picture_s,
-                runs=_runs(options),
+                per_picture_s=self._batcher.per_picture_s(name),
+                runs=_runs(options, has_mask=mask is not None),
             )
-            job.permit.hold_pixels(min(pixels + _pixels_beside(pixels, options), self._limit_px))
-            if job.allowance is not None:
-                job.allowance.spend_pixels(pixels)
+            self._take(taken, job)
         await self._load(name, job)
-        return WayIn(upload, header, name)
+        way_in = WayIn(upload, header, name, taken)
+        if backdrop is not None and beside.backdrop is not None:
+            way_in = replace(way_in, backdrop=(beside.backdrop, backdrop))
+        if mask is not None and beside.mask is not None:
+            way_in = replace(way_in, mask=(beside.mask, mask))
+        return way_in
+
+    def _take(self, taken: Footprint, job: Job) -> None:
+        """Hold what a request may come to hold, and let its key pay for it."""
+        check_memory(taken.memory_bytes, self._limits.memory_bytes)
+        job.permit.hold_pictures(pixels=taken.pixels, memory_bytes=taken.memory_bytes)
+        if job.allowance is not None:
+            job.allowance.spend_pixels(taken.pixels)
 
     async def _load(self, name: str, job: Job) -> None:
         if name not in self.models.sessions:
             with job.steps.step("load"):
                 await self._loading.run(self.models.load, name)
 
-    async def _admit_beside(self, upload: bytes | None, job: Job) -> tuple[bytes, Header] | None:
-        if upload is None:
-            return None
-        with job.steps.step("admit"):
-            header = await self._sniffed(upload)
-            check_size(header, limit_px=self._limit_px, limit_side_px=self._limit_side_px)
-            job.permit.hold_pixels(header.width_px * header.height_px)
-        return upload, header
-
     async def _relayed(self, journey: Journey[Answer], way_in: "WayIn", job: Job) -> Answer:
         """Let a journey's steps hand on to each other, and learn what they cost."""
         try:
-            answer = await relayed(journey)
+            answer = await relayed(journey, on_end=job.permit.keep())
         except Remembered as found:
             return replace(found.answer, is_remembered=True)
-        except asyncio.CancelledError:
-            job.permit.release()  # before anybody writes a log line about it
-            raise
         except cv2.error as error:
             if error.code == cv2.Error.StsNoMem:
                 raise MemoryError from error
             raise
+        if job.allowance is not None:
+            source_px = way_in.header.width_px * way_in.header.height_px
+            needless_px = way_in.taken.canvas_px - max(0, answer.width_px * answer.height_px - source_px)
+            job.allowance.give_back_pixels(max(0, needless_px))
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
         if HQ_CUT_SHORT not in answer.facts.warnings:  # what time cut short may come out better next time
-            self._cache.put(answer.facts.etag, answer, size_bytes=answer.size_bytes)
-        self.forecast.learn(pixels=way_in.header.width_px * way_in.header.height_px, seconds=seconds)
+            key = cache_key(job.owner, answer.facts.etag)
+            self._cache.put(key, answer, size_bytes=answer.size_bytes)
+        self.forecast.learn(pixels=way_in.taken.pixels, seconds=seconds)
         return answer
 
     async def _see(self, way_in: "WayIn", options: MaskOptions | CutoutOptions, job: Job) -> Seen:
-        with self.models.lease(way_in.model) as session, self.forecast.on_its_way(_runs(options)):
+        runs = _runs(options, has_mask=way_in.mask is not None)
+        with self.models.lease(way_in.model) as session, self.forecast.on_its_way(runs):
             if session is None:
                 raise Overloaded("models in memory")
             read = await self._pools.decode.call(
@@ -253,6 +294,7 @@ class Pipeline:
                 options,
                 job.steps,
                 known=job.known,
+                owner=job.owner,
                 read=self._read,
                 cache=self._cache,
             )
@@ -295,11 +337,14 @@ class Pipeline:
             return seen
         return await self._pools.matte.call(blend, seen, inferred.saliency, box, job.steps)
 
-    async def _sniffed(self, upload: bytes) -> Header:
+    async def _sniffed(self, upload: bytes, job: Job) -> Header:
         """Sniff an upload; a large one on a thread, since the event loop has no milliseconds to spare."""
         if len(upload) <= SNIFFED_AT_ONCE_BYTES:
-            return sniff(upload)
-        return await self._sniffing.run(sniff, upload)
+            header = sniff(upload)
+        else:
+            header = await self.aside(job, sniff, upload)
+        check_size(header, limit_px=self._limits.pixels, limit_side_px=self._limits.side_px)
+        return header
 
     def check_time(
         self,
@@ -310,7 +355,7 @@ class Pipeline:
         per_picture_s: float | None = None,
         runs: int = 1,
     ) -> None:
-        """Refuse at once what cannot be finished in time; an idle server tries, and so learns better.
+        """Refuse at once what cannot be finished in time; an idle server tries one picture, and so learns.
 
         Without its pixels and its model, a request is taken for the smallest picture to the fastest model:
         what is refused even so need not be read.
@@ -318,7 +363,7 @@ class Pipeline:
         Raises:
             Overloaded: There is more to do before the deadline than time for it.
         """
-        if self.forecast.ahead == 0:
+        if self.forecast.ahead == 0 and runs <= MOST_TRIED_RUNS:
             return
         if per_picture_s is None:
             per_picture_s = min(self._batcher.per_picture_s(name) for name in self.models.names)
@@ -352,23 +397,46 @@ class Pipeline:
         """Tell whether the executor hangs, so that the process had better be replaced."""
         return self._batcher.is_stuck()
 
-    def _deadline(self, job: Job) -> Deadline:
-        return Deadline(job.deadline_s - self._clock.now_s())
+    @asynccontextmanager
+    async def _in_time(self, job: Job) -> AsyncIterator[None]:
+        """End the block at the request's deadline, and tell its steps when nobody waits for them."""
+        allowed_s = job.deadline_s - self._clock.now_s()
+        patience = Patience(self._clock, job.deadline_s, allowed_s)
+        job.steps.check = patience.check
+        try:
+            async with Deadline(allowed_s):
+                yield
+        finally:
+            patience.is_over = True
 
     def close(self) -> None:
         """Finish what was accepted and end the threads."""
         self._batcher.stop()
         self._pools.stop()
         self._loading.stop()
-        self._sniffing.stop()
+        self._aside.stop()
         self._on_close()
 
 
-def _runs(options: MaskOptions | CutoutOptions) -> int:
+def _runs(options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
     """Return how often the network may have to look at a picture."""
+    if has_mask:
+        return 0
     return 2 if options.refine == "crop" else 1
 
 
-def _pixels_beside(pixels: int, options: MaskOptions | CutoutOptions) -> int:
-    """Return how many more pixels are to be held for what the matting takes beside the picture."""
-    return solved_pixels(min(pixels, MOST_PX)) if options.matting == "hq" else 0
+def check_format(header: Header, options: MaskOptions | CutoutOptions) -> None:
+    """Refuse a result whose size is known already and that its format cannot hold.
+
+    Raises:
+        FormatExceeded: One of its sides is too long.
+    """
+    height, width = header.height_px, header.width_px
+    if isinstance(options, CutoutOptions):
+        if options.crop:
+            return  # the subject has yet to be found
+        if options.most_pixels is not None:
+            height, width = shrunk_size(height, width, options.most_pixels)
+    elif options.size == "network":
+        return
+    check_side(height, width, format=options.format)

@@ -12,6 +12,7 @@ from app.arrays import NetworkInput, Rgb, SaliencyMap
 from app.engine.cache import Cache
 from app.engine.manifest import Manifest
 from app.errors import Settled
+from app.footprint import Footprint
 from app.imaging.decode import Picture
 from app.imaging.frame import Frame, frame_picture, mask_of
 from app.imaging.prepare import prepare
@@ -48,6 +49,7 @@ class WayIn:
     upload: bytes
     header: Header
     model: str
+    taken: Footprint
     backdrop: tuple[bytes, Header] | None = None
     mask: tuple[bytes, Header] | None = None
 
@@ -74,6 +76,7 @@ def read_picture(
     steps: StepTimes,
     *,
     known: frozenset[str],
+    owner: str,
     read: Read,
     cache: Cache[Answer],
 ) -> ReadPicture:
@@ -90,7 +93,7 @@ def read_picture(
         etag = fingerprint(way_in, options, manifest)
         if etag in known:
             raise NotModified(etag)
-        remembered = cache.get(etag)
+        remembered = cache.get(cache_key(owner, etag))
         if remembered is not None:
             raise Remembered(remembered)
         picture = read(way_in.upload, way_in.header)
@@ -117,6 +120,11 @@ def blend(seen: Seen, raw: SaliencyMap, box: Box, steps: StepTimes) -> Seen:
     with steps.step("refine"):
         saliency = blend_maps(seen.saliency, stretch(raw), box, height, width)
     return replace(seen, saliency=saliency, is_refined=True)
+
+
+def cache_key(owner: str, etag: str) -> str:
+    """Return under what an answer is remembered: for its owner alone, or it would tell of others."""
+    return f"{owner}/{etag}"
 
 
 def fingerprint(way_in: WayIn, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:

@@ -137,6 +137,11 @@ class Batcher:
         return self._clock.now_s() - running.since_s > max(floor_s, factor * usual_s)
 
     @property
+    def max_batch(self) -> int:
+        """The most pictures in one run."""
+        return self._limits.max_batch
+
+    @property
     def waiting(self) -> int:
         """How many pictures wait for the executor."""
         return len(self._waiting)

@@ -18,16 +18,30 @@ expire costs as much as one that is answered."""
 
 
 @dataclass(slots=True)
+class LongRun:
+    """A request of many pictures; ``left`` is how many of them are still to be run."""
+
+    left: int
+
+
+@dataclass(slots=True)
 class Forecast:
     """Counts what is on its way to the network, and learns what the other steps cost a pixel.
 
-    ``on_its_way`` may be left on another thread than it was entered on; the rest is the event loop's.
-    ``workers`` is how many threads share the other steps.
+    ``on_its_way`` and ``long_run`` may be left on another thread than they were entered on; the rest is the
+    event loop's.
+
+    Attributes:
+        workers: How many threads share the other steps.
+        ahead: How many runs are waited for now. A request of many pictures counts with those in the queue:
+            its others take turns with whoever arrives, so nobody waits for them.
+        seconds_per_pixel: What the other steps cost.
     """
 
     workers: int
     ahead: int = 0
     seconds_per_pixel: float = 0.0
+    _long_runs: dict[int, LongRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -41,6 +55,23 @@ class Forecast:
             with self._lock:
                 self.ahead -= runs
 
+    @contextmanager
+    def long_run(self, pictures: int) -> Iterator[LongRun]:
+        """Count a request of many pictures, for as long as the block lasts."""
+        run = LongRun(pictures)
+        with self._lock:
+            self._long_runs[id(run)] = run
+        try:
+            yield run
+        finally:
+            with self._lock:
+                del self._long_runs[id(run)]
+
+    def turns_of_others(self, pictures: int) -> int:
+        """Return how many runs of other long requests come in between ``pictures`` runs that take turns."""
+        with self._lock:
+            return sum(min(pictures, run.left) for run in self._long_runs.values())
+
     def total_s(self, *, per_picture_s: float, pixels: int, pixels_in_flight: int, runs: int = 1) -> float:
         """Return the seconds until a picture of ``pixels`` that arrives now would be answered.
 
@@ -48,9 +79,9 @@ class Forecast:
             per_picture_s: Device time of one picture.
             pixels: Of the picture itself.
             pixels_in_flight: Of all pictures that are being worked on, this one not among them.
-            runs: How often the network will see the picture.
+            runs: How often the network will see the picture; 0 where it need not.
         """
-        device_s = (self.ahead + runs) * per_picture_s
+        device_s = (self.ahead + runs) * per_picture_s if runs > 0 else 0.0
         others_s = (pixels_in_flight / self.workers + pixels) * self.seconds_per_pixel
         return MARGIN * (device_s + others_s)
 

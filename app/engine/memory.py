@@ -1,7 +1,6 @@
-"""Memory: how many pixels may be in flight so that the process stays below a ceiling.
+"""Memory: how much there is for pictures, and how it goes back to the system.
 
-The peak of a request is proportional to its pixels. The factor was measured as the high-water mark
-of the whole process over the costliest path (``python -m benchmarks.memory``), so the ceiling is
+What a request may come to hold is counted in ``app/footprint.py``, so the process stays below
 ``base + budget``, whatever mixture of pictures arrives.
 """
 
@@ -9,12 +8,8 @@ import contextlib
 import ctypes
 from pathlib import Path
 
-BYTES_PER_PIXEL = 48
-"""Peak bytes a pixel of the costliest path takes, with a margin: 36.7 were measured for an AVIF cutout; the
-default path, JPEG to PNG, takes 15.9."""
-
-BYTES_PER_SOLVED_PIXEL = 240
-"""What ``matting=hq`` takes beside that for each pixel it solves, where all of them are in the soft band."""
+LEAST_BYTES = 128 * 2**20
+"""What pictures may take however small the budget is: enough for one of a megapixel."""
 
 DEFAULT_SHARE = 0.5
 """Part of the machine's memory that is used where the operator names no budget."""
@@ -34,14 +29,9 @@ def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACH
     return min((size for size in found if size is not None), default=None)
 
 
-def pixels_within(budget_bytes: int, upload_bytes: int) -> int:
-    """Return how many pixels fit into a budget beside ``upload_bytes`` of uploads, at least one megapixel."""
-    return max(1_000_000, (budget_bytes - upload_bytes) // BYTES_PER_PIXEL)
-
-
-def solved_pixels(count: int) -> int:
-    """Return the pixels of a picture that take as much as ``count`` pixels that are solved."""
-    return count * BYTES_PER_SOLVED_PIXEL // BYTES_PER_PIXEL
+def for_pictures(budget_bytes: int, upload_bytes: int) -> int:
+    """Return the bytes that a budget leaves for pictures beside ``upload_bytes`` of uploads."""
+    return max(LEAST_BYTES, budget_bytes - upload_bytes)
 
 
 def _cgroup_bytes(path: Path) -> int | None:

@@ -63,6 +63,10 @@ class Bucket:
             return 0.0
         return (wanted - self._level) * WINDOW_S / self.quota
 
+    def give_back(self, amount: float) -> None:
+        """Put ``amount`` back, as far as there is room."""
+        self._level = min(self.quota, self._level + amount)
+
     def standing(self, resource: str, now_s: float) -> Standing:
         """Return what is left."""
         self._fill(now_s)
@@ -82,13 +86,13 @@ class Allowance:
         limits = ((REQUESTS, rates.requests), (MEGAPIXELS, rates.megapixels))
         self._buckets = {name: Bucket(rate, clock.now_s()) for name, rate in limits if rate is not None}
 
-    def spend_request(self) -> None:
-        """Pay for one request.
+    def spend_requests(self, count: int = 1) -> None:
+        """Pay for a request, or for as many as it counts for.
 
         Raises:
-            QuotaExceeded: The key has none left; nothing was paid.
+            QuotaExceeded: The key has not as many left; nothing was paid.
         """
-        self._spend(REQUESTS, 1)
+        self._spend(REQUESTS, count)
 
     def spend_pixels(self, count: int) -> None:
         """Pay for the pixels of a picture.
@@ -97,6 +101,12 @@ class Allowance:
             QuotaExceeded: The key has not as many left; nothing was paid.
         """
         self._spend(MEGAPIXELS, count / 1e6)
+
+    def give_back_pixels(self, count: int) -> None:
+        """Give back what was paid for pixels that came out as not needed."""
+        bucket = self._buckets.get(MEGAPIXELS)
+        if bucket is not None:
+            bucket.give_back(count / 1e6)
 
     def standings(self) -> Iterator[Standing]:
         """Yield what is left of each bucket."""

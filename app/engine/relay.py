@@ -8,7 +8,8 @@ the last one; the event loop hears of its end alone.
 Rule 1: a coroutine driven here awaits legs and nothing else; asyncio's own awaitables need its loop.
 Rule 2: between two legs it runs on the thread that ended the first, so it does next to nothing there.
 Rule 3: when nobody waits for the journey any more, ``CancelledError`` is raised at the leg it is in: at once
-if that can be left behind, else when it ends, since a call that has begun holds arrays until then.
+if that can be left behind, else when it ends, since a call that has begun holds arrays until then. The caller
+does not wait for that; whatever the arrays are counted against is given back by ``on_end``.
 """
 
 import asyncio
@@ -114,19 +115,25 @@ class _Relay(Generic[Result]):
             return True
 
 
-async def relayed(journey: Journey[Result]) -> Result:
-    """Carry out a journey and return what it returns or raise what it raises.
+async def relayed(journey: Journey[Result], *, on_end: Callable[[], object] = lambda: None) -> Result:
+    """Run a journey and return what it returns or raise what it raises.
 
-    When the caller is cancelled, the journey is given up; unless it could be left at once, its end is
-    waited for.
+    When the caller is cancelled, the journey is given up and the caller leaves at once, even though a call
+    that has begun goes on to its end.
+
+    Args:
+        journey: What to run.
+        on_end: Called on the event loop when the journey has really ended, with or without its caller, and
+            before a caller that still waits goes on. It may be called more than once.
     """
     relay = _Relay(journey)
     relay.go_on(partial(journey.send, None))
     ending = asyncio.wrap_future(relay.future)
+    ending.add_done_callback(lambda _: on_end())
     try:
         return await asyncio.shield(ending)
     except asyncio.CancelledError:
         relay.give_up()
-        if not relay.future.done():
-            await asyncio.wait((ending,))
+        if relay.future.done():
+            on_end()
         raise

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.errors import FormatExceeded
 from app.imaging.bundle import encode_bundle
 from app.imaging.png import encode_png
 
@@ -26,9 +27,29 @@ FORMATS: Mapping[str, str] = {
     "zip": "application/zip",
 }
 
+MAX_SIDE_PX: Mapping[str, int] = {
+    "png": 2**31 - 1,
+    "webp": 16_383,
+    "jpeg": 65_535,
+    "avif": 65_535,
+    "zip": 65_535,
+    "auto": 65_535,
+}
+"""The longest side that each format, or its encoder, can hold."""
+
 _LOSSLESS_QUALITY = 100  # asking WebP for its best means asking for the pixels themselves
 _WEBP_METHOD = 2  # half the time of libwebp's default 4, a few per cent larger
 _AVIF_SPEED = 9  # half the time of 8, a tenth larger; Pillow's default 6 takes five times as long
+
+
+def check_side(height: int, width: int, *, format: str) -> None:  # noqa: A002
+    """Refuse a size that a format cannot hold.
+
+    Raises:
+        FormatExceeded: A side is longer than ``MAX_SIDE_PX`` of the format.
+    """
+    if max(height, width) > MAX_SIDE_PX[format]:
+        raise FormatExceeded(format, max(height, width), MAX_SIDE_PX[format])
 
 
 def encode(pixels: NDArray[np.uint8], *, format: str, quality: int) -> bytes:  # noqa: A002

@@ -1,4 +1,10 @@
-"""Guided: the colour guided filter's local linear models, fitted by box filters."""
+"""Guided: the colour guided filter's local linear models, fitted by box filters.
+
+The fit takes some 260 bytes a pixel in double precision, so a large grid is fitted in bands of rows that
+overlap by as much as the filters reach.
+"""
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -8,6 +14,7 @@ from app.arrays import RgbFloat, SaliencyMap
 
 _Float64 = NDArray[np.float64]
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of the symmetric 3 × 3 covariance
+_BAND_PX = 262_144  # fitted at once: a map of 480 × 480 is one band
 
 
 def fit_colour_model(
@@ -30,7 +37,22 @@ def fit_colour_model(
     References:
         He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, equations 19 to 21.
     """
-    side_px = 2 * radius_px + 1
+    height, width = target.shape
+    models = np.empty((height, width, 4), dtype=np.float32)
+    reach_px = 2 * radius_px  # windows over windows
+    for rows in _bands(height, width):
+        top, bottom = max(0, rows.start - reach_px), min(height, rows.stop + reach_px)
+        fitted = _fit(guide[top:bottom], target[top:bottom], side_px=2 * radius_px + 1, epsilon=epsilon)
+        models[rows] = fitted[rows.start - top : rows.stop - top]
+    return models
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _BAND_PX // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+def _fit(guide: RgbFloat, target: SaliencyMap, *, side_px: int, epsilon: float) -> NDArray[np.float32]:
 
     def mean(values: _Float64) -> _Float64:
         blurred = cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REFLECT)

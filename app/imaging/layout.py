@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from app.errors import RegionIsEmpty, RegionOutsidePicture
+from app.errors import CanvasTooLarge, RegionIsEmpty, RegionOutsidePicture
 
 _LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)?")
 _MOST_MARGIN_PX, _MOST_MARGIN_PERCENT = 500, 50
@@ -114,6 +114,26 @@ def place(height: int, width: int, subject: Rectangle | None, layout: Layout) ->
         left = math.floor((width - new_width) * position[0] + 0.5)
         top = math.floor((height - new_height) * position[1] + 0.5)
     return Placement(height, width, subject, Rectangle(left, top, left + new_width, top + new_height))
+
+
+def largest_canvas(height: int, width: int, layout: Layout) -> tuple[int, int]:
+    """Return (height, width) that no canvas exceeds, wherever the subject lies in a picture of this size."""
+    if not layout.crop:
+        return height, width
+    whole = Rectangle(0, 0, width, height)
+    placement = place(height, width, whole, layout)
+    return placement.height, placement.width
+
+
+def check_canvas(placement: Placement, *, limit_px: int, limit_side_px: int) -> None:
+    """Refuse a canvas that has too many pixels or too long a side.
+
+    Raises:
+        CanvasTooLarge: It exceeds one of the two limits.
+    """
+    height, width = placement.height, placement.width
+    if height * width > limit_px or max(height, width) > limit_side_px:
+        raise CanvasTooLarge(width, height, limit_px=limit_px, limit_side_px=limit_side_px)
 
 
 def shrunk_size(height: int, width: int, most_px: int) -> tuple[int, int]:

@@ -76,6 +76,12 @@ class Header:
     media_type: str
     is_whole: bool = True
     is_animated: bool = False
+    coded_px: int = 0
+
+    @property
+    def held_px(self) -> int:
+        """The pixels that decoding may come to hold: the picture's, or of what it is coded as, if more."""
+        return max(self.width_px * self.height_px, self.coded_px)
 
 
 def sniff(upload: bytes) -> Header:

@@ -138,6 +138,7 @@ class Telemetry:
             ("requests", lambda: admission.requests, budget.requests),
             ("bytes", lambda: admission.upload_bytes, budget.upload_bytes),
             ("pixels", lambda: admission.pixels, budget.pixels),
+            ("memory_bytes", lambda: admission.memory_bytes, budget.memory_bytes),
         )
         for name, in_flight, limit in watched:
             Gauge(f"cutout_inflight_{name}", f"In flight: {name}.", registry=self.registry).set_function(

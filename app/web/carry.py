@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.answer import Answer
+from app.engine.deadline import Deadline
 from app.errors import FetchingDisabled, MalformedRequest
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline import Beside, Job
@@ -40,6 +40,7 @@ class Wanted:
     mask: bytes | None = None
 
 
+UNDERSTOOD_AT_ONCE_BYTES = 4096
 NAME_PATTERN = r'^"?[!#-~]{1,255}"?$'
 Query = Sequence[tuple[str, str]]
 Understand = Callable[[str, bytes, Query], Wanted]
@@ -65,14 +66,16 @@ async def carry(
     journal = journal_of(request.scope)
     limits = service.settings.limits
     with service.admission.enter() as permit:
-        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance, known)
-        with journal.steps.step("receive"):
-            body = await read_body(
-                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
-            )
-            journal.upload_bytes = len(body)
-            wanted = await _understood(request, body, understand)
-            del body
+        owner = journal.key_name or ""
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance, known, owner)
+        async with Deadline(journal.deadline_s - service.clock.now_s()):
+            with journal.steps.step("receive"):
+                body = await read_body(
+                    request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+                )
+                journal.upload_bytes = len(body)
+                wanted = await _understood(request, body, understand, job)
+                del body
         journal.model = pipeline.models.choose(wanted.options.model)
         if name is None:
             answer = await unless_departed(request, _carried(service, wanted, job))
@@ -87,10 +90,10 @@ async def _carried_once(request: Request, wanted: Wanted, job: Job, name: str) -
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise MalformedRequest("The Idempotency-Key is not one to 255 visible characters.")
     service = service_of(request)
-    owner = journal_of(request.scope).key_name or ""
-    fingerprint = await run_in_threadpool(_fingerprint, wanted)
-    with service.replays.claim(owner, name.strip('"'), fingerprint) as claim:
-        answer = None if claim.etag is None else service.ready_pipeline().recall(claim.etag)
+    pipeline = service.ready_pipeline()
+    fingerprint = await pipeline.aside(job, _fingerprint, wanted)
+    with service.replays.claim(job.owner, name.strip('"'), fingerprint) as claim:
+        answer = None if claim.etag is None else pipeline.recall(claim.etag, job.owner)
         if answer is None:
             answer = await unless_departed(request, _carried(service, wanted, job))
         claim.etag = answer.facts.etag
@@ -108,13 +111,17 @@ def _fingerprint(wanted: Wanted) -> str:
     return digest.hexdigest()
 
 
-async def _understood(request: Request, body: bytes, understand: Understand) -> Wanted:
-    """Understand a request; in a thread where a body has to be taken apart."""
+async def _understood(request: Request, body: bytes, understand: Understand, job: Job) -> Wanted:
+    """Understand a request, beside the event loop where a body may have to be taken apart.
+
+    Its parts are copies, for which as many bytes are held until the body itself is gone.
+    """
     content_type = request.headers.get("content-type", "")
     query = request.query_params.multi_items()
-    if content_type.startswith(("multipart/", "application/json", "application/x-www-form-urlencoded")):
-        return await run_in_threadpool(understand, content_type, body, query)
-    return understand(content_type, body, query)
+    if len(body) <= UNDERSTOOD_AT_ONCE_BYTES:
+        return understand(content_type, body, query)
+    with job.permit.holding_bytes(len(body)):
+        return await service_of(request).ready_pipeline().aside(job, understand, content_type, body, query)
 
 
 async def _carried(service: Service, wanted: Wanted, job: Job) -> Answer:

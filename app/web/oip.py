@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from app import __version__
 from app.arrays import NetworkInput
+from app.engine.deadline import Deadline
 from app.engine.manifest import Manifest
 from app.errors import InvalidOption, MalformedRequest
 from app.pipeline import Job
@@ -100,14 +101,17 @@ async def infer(request: Request, name: str) -> Response:
     pipeline = service.ready_pipeline()
     journal, limits = journal_of(request.scope), service.settings.limits
     with service.admission.enter() as permit:
-        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
-        with journal.steps.step("receive"):
-            body = await read_body(
-                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
-            )
-            journal.upload_bytes = len(body)
-            asked = await run_in_threadpool(understand, body, request.headers.get(HEAD))
-            del body
+        owner = journal.key_name or ""
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance, owner=owner)
+        async with Deadline(journal.deadline_s - service.clock.now_s()):
+            with journal.steps.step("receive"):
+                body = await read_body(
+                    request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+                )
+                journal.upload_bytes = len(body)
+                with permit.holding_bytes(len(body)):
+                    asked = await pipeline.aside(job, understand, body, request.headers.get(HEAD))
+                del body
         journal.model = pipeline.models.choose(name)
         saliency = await unless_departed(request, pipeline.infer(journal.model, asked.pictures, job))
     return await run_in_threadpool(answer, journal.model, asked, saliency)

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from app.engine.manifest import read_manifest
-from app.engine.memory import BYTES_PER_PIXEL
+from app.footprint import footprint
+from app.imaging.sniff import Header
+from app.options import CutoutOptions
 from app.settings import Settings
 from tests.deploy.promql import metrics_of
 from tests.deploy.test_monitoring import exposed
@@ -97,12 +99,14 @@ def test_probes_ask_paths_that_there_are_and_a_pod_has_time_to_leave(overlay: st
 @pytest.mark.parametrize("overlay", SERVING)
 def test_memory_is_what_the_process_and_its_budget_need(overlay: str) -> None:
     resources = container(overlay)["resources"]
+    photo = Header("jpeg", 5000, 4000, "image/jpeg")
+    needed = footprint(photo, CutoutOptions(), limit_px=50_000_000)
     limit = int(resources["limits"]["memory"].removesuffix("Gi")) * 2**30
     budget = int(environment(overlay)["CUTOUT_MEMORY_BUDGET"])
 
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
     assert WARM_BYTES + budget + Settings().limits.in_flight_bytes <= limit
-    assert budget / BYTES_PER_PIXEL > 20e6
+    assert needed.memory_bytes < budget - Settings().limits.in_flight_bytes
 
 
 @pytest.mark.parametrize("overlay", SERVING)

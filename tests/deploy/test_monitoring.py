@@ -39,7 +39,7 @@ def exposed() -> set[str]:
     """Return every series that /metrics can have, and what the rules record."""
     names: set[str] = set(OTHERS) | {rule["record"] for rule in rules() if "record" in rule}
     telemetry = Telemetry()
-    telemetry.watch_admission(Admission(Budget(1, 1, 1)))
+    telemetry.watch_admission(Admission(Budget(1, 1, 1, 1)))
     telemetry.watch_lifecycle(lambda: False, restarts={})
     telemetry.watch_gpu(used_bytes=lambda: 1.0, total_bytes=lambda: 2.0)
     for family in telemetry.registry.collect():

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.admission import Admission, Budget
+from app.engine.admission import Admission, Budget, Permit
 from app.errors import Overloaded
 
-BUDGET = Budget(requests=2, upload_bytes=100, pixels=1000)
+BUDGET = Budget(requests=2, upload_bytes=100, pixels=1000, memory_bytes=5000)
 
 
 def test_a_request_over_the_budget_is_refused_at_once() -> None:
@@ -20,13 +20,59 @@ def test_a_request_over_the_budget_is_refused_at_once() -> None:
     assert refusal.value.retry_after_s == 1
 
 
-@pytest.mark.parametrize(("hold", "limit"), [("hold_bytes", 100), ("hold_pixels", 1000)])
-def test_the_last_unit_of_a_budget_is_granted_and_the_next_refused(hold: str, limit: int) -> None:
+def hold(permit: Permit, resource: str, count: int) -> None:
+    if resource == "bytes":
+        permit.hold_bytes(count)
+    else:
+        permit.hold_pictures(**{"pixels": 0, "memory_bytes": 0, resource: count})
+
+
+@pytest.mark.parametrize(("resource", "limit"), [("bytes", 100), ("pixels", 1000), ("memory_bytes", 5000)])
+def test_the_last_unit_of_a_budget_is_granted_and_the_next_refused(resource: str, limit: int) -> None:
     permit = Admission(BUDGET).enter()
-    getattr(permit, hold)(limit)
+    hold(permit, resource, limit)
 
     with pytest.raises(Overloaded):
-        getattr(permit, hold)(1)
+        hold(permit, resource, 1)
+
+
+def test_pictures_that_lack_memory_take_no_pixels_either() -> None:
+    admission = Admission(BUDGET)
+    permit = admission.enter()
+
+    with pytest.raises(Overloaded):
+        permit.hold_pictures(pixels=10, memory_bytes=5001)
+    assert (admission.pixels, admission.memory_bytes) == (0, 0)
+
+
+def test_bytes_held_for_a_block_go_back_at_its_end_however_it_ends() -> None:
+    admission = Admission(BUDGET)
+    permit = admission.enter()
+    permit.hold_bytes(40)
+
+    held: list[int] = []
+
+    def fail() -> None:
+        with permit.holding_bytes(50):
+            held.append(admission.upload_bytes)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert [90] == held
+    assert admission.upload_bytes == 40
+
+
+def test_a_step_that_runs_on_keeps_what_its_request_held() -> None:
+    admission = Admission(BUDGET)
+    with admission.enter() as permit:
+        permit.hold_pictures(pixels=400, memory_bytes=900)
+        let_go = permit.keep()
+
+    assert (admission.requests, admission.pixels, admission.memory_bytes) == (1, 400, 900)
+    let_go()
+    let_go()
+    assert (admission.requests, admission.pixels, admission.memory_bytes) == (0, 0, 0)
 
 
 def test_a_permit_released_twice_counts_once() -> None:
@@ -44,8 +90,8 @@ def test_a_failing_request_gives_its_permit_back() -> None:
 
     def ask_for_too_much() -> None:
         with admission.enter() as permit:
-            permit.hold_pixels(400)
-            permit.hold_pixels(700)
+            permit.hold_pictures(pixels=400, memory_bytes=1)
+            permit.hold_pictures(pixels=700, memory_bytes=1)
 
     with pytest.raises(Overloaded):
         ask_for_too_much()
@@ -57,7 +103,7 @@ def test_saturation_is_that_of_the_scarcest_budget() -> None:
     admission = Admission(BUDGET)
     permit = admission.enter()
     permit.hold_bytes(20)
-    permit.hold_pixels(900)
+    permit.hold_pictures(pixels=900, memory_bytes=10)
 
     assert admission.saturation() == 0.9
 
@@ -84,10 +130,11 @@ def test_what_is_in_flight_is_the_sum_of_the_permits_and_never_over_budget(
                     permit.hold_bytes(amount)  # type: ignore[attr-defined] # a Permit
                     sums[0] += amount
                 elif action == "pixels":
-                    permit.hold_pixels(amount)  # type: ignore[attr-defined] # a Permit
+                    permit.hold_pictures(pixels=amount, memory_bytes=3 * amount)  # type: ignore[attr-defined]
                     sums[1] += amount
         except Overloaded:
             pass
         assert len(held) == admission.requests <= BUDGET.requests
         assert sum(s[0] for _, s in held) == admission.upload_bytes <= BUDGET.upload_bytes
         assert sum(s[1] for _, s in held) == admission.pixels <= BUDGET.pixels
+        assert 3 * admission.pixels == admission.memory_bytes <= BUDGET.memory_bytes

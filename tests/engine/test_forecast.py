@@ -51,3 +51,19 @@ def test_retry_after_is_a_whole_number_of_seconds_from_1_to_60(
     total_s: float, allowed_s: float, expected: int
 ) -> None:
     assert retry_after_s(total_s, allowed_s) == expected
+
+
+def test_a_picture_that_needs_no_network_waits_for_none() -> None:
+    forecast = Forecast(workers=1)
+    with forecast.on_its_way(9):
+        assert forecast.total_s(per_picture_s=1.0, pixels=0, pixels_in_flight=0, runs=0) == 0
+
+
+def test_requests_of_many_pictures_count_the_turns_of_each_other_and_no_more() -> None:
+    forecast = Forecast(workers=1)
+    with forecast.long_run(30) as first, forecast.long_run(4):
+        assert forecast.turns_of_others(10) == 10 + 4
+        first.left = 3
+        assert forecast.turns_of_others(10) == 3 + 4
+    assert forecast.turns_of_others(10) == 0
+    assert forecast.ahead == 0

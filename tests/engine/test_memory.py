@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.memory import BYTES_PER_PIXEL, machine_memory_bytes, pixels_within
+from app.engine.memory import LEAST_BYTES, for_pictures, machine_memory_bytes
 
 
 def files(folder: Path, cgroup: str | None, meminfo: str | None) -> tuple[Path, Path]:
@@ -33,8 +33,8 @@ def test_the_smaller_of_container_and_machine_counts(
 
 
 def test_uploads_come_out_of_the_budget_first() -> None:
-    assert pixels_within(10**9 + 2 * 10**8, 2 * 10**8) == 10**9 // BYTES_PER_PIXEL
+    assert for_pictures(10**9 + 2 * 10**8, 2 * 10**8) == 10**9
 
 
 def test_a_tiny_budget_still_lets_one_small_picture_in() -> None:
-    assert pixels_within(1000, 10**9) == 1_000_000
+    assert for_pictures(1000, 10**9) == LEAST_BYTES

@@ -13,7 +13,7 @@ STEPS = st.lists(st.tuples(st.floats(0, 90), st.booleans(), st.integers(1, 50_00
 
 def taken(allowance: Allowance, *, pixels: int | None) -> bool:
     try:
-        allowance.spend_request() if pixels is None else allowance.spend_pixels(pixels)
+        allowance.spend_requests() if pixels is None else allowance.spend_pixels(pixels)
     except QuotaExceeded:
         return False
     return True
@@ -99,3 +99,24 @@ def test_an_allowance_lasts_until_its_rates_change() -> None:
     assert allowances.of("shop", Rates(requests=1)) is first
     assert allowances.of("other", Rates(requests=1)) is not first
     assert allowances.of("shop", Rates(requests=2)) is not first
+
+
+def test_what_was_paid_for_and_not_used_comes_back_as_far_as_there_is_room() -> None:
+    clock = ManualClock()
+    allowance = Allowance(Rates(megapixels=10), clock)
+    allowance.spend_pixels(8_000_000)
+    allowance.give_back_pixels(3_000_000)
+    assert [5.0] == [standing.remaining for standing in allowance.standings()]
+
+    allowance.give_back_pixels(90_000_000)
+    assert [10.0] == [standing.remaining for standing in allowance.standings()]
+
+
+def test_a_request_of_many_costs_as_many() -> None:
+    allowance = Allowance(Rates(requests=10), ManualClock())
+    allowance.spend_requests()
+    allowance.spend_requests(6)
+
+    assert [3.0] == [standing.remaining for standing in allowance.standings()]
+    with pytest.raises(QuotaExceeded):
+        allowance.spend_requests(4)

@@ -4,6 +4,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -110,30 +111,56 @@ def test_a_leg_that_can_be_left_is_not_waited_for() -> None:
     assert ["given up", "cleaned"] == told
 
 
-def test_a_call_that_has_begun_is_waited_for_and_what_would_follow_is_not_begun() -> None:
+def test_the_caller_leaves_a_call_that_has_begun_and_what_would_follow_is_not_begun() -> None:
+    """The end of the journey is told when the call has ended, since its arrays live until then."""
     seen: list[str] = []
     call = HeldCall(lambda: seen.append("call ended"))
 
     async def leave() -> None:
         workers = Workers(1, ManualClock(), name="test")
+        ended = asyncio.Event()
 
         async def journey() -> None:
             await workers.call(call)
             await workers.call(seen.append, "never")
 
-        waiting = asyncio.create_task(relayed(journey()))
+        def on_end() -> None:
+            seen.append("journey ended")
+            ended.set()
+
+        waiting = asyncio.create_task(relayed(journey(), on_end=on_end))
         await asyncio.to_thread(call.wait_until_begun)
         waiting.cancel()
-        await asyncio.sleep(0)
-        seen.append("given up")
-        call.let_go()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        seen.append("caller left")
+        call.let_go()
+        await ended.wait()
         workers.stop()
 
     asyncio.run(leave())
 
-    assert ["given up", "call ended"] == seen
+    assert ["caller left", "call ended", "journey ended"] == seen
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_end_is_told_before_the_caller_goes_on(failing: bool) -> None:
+    seen: list[str] = []
+
+    async def carry() -> None:
+        workers = Workers(1, ManualClock(), name="test")
+
+        async def journey() -> None:
+            await workers.call(lambda: 1 // (0 if failing else 1))
+
+        with suppress(ZeroDivisionError):
+            await relayed(journey(), on_end=lambda: seen.append("end"))
+        seen.append("caller")
+        workers.stop()
+
+    asyncio.run(carry())
+
+    assert ["end", "caller"] == seen
 
 
 def test_a_leg_that_is_cancelled_by_others_cancels_the_journey() -> None:
@@ -209,7 +236,8 @@ def test_every_journey_ends_once_and_cleans_up_once(
             finally:
                 ends.append("end")
 
-        waiting = asyncio.create_task(relayed(journey()))
+        over = asyncio.Event()
+        waiting = asyncio.create_task(relayed(journey(), on_end=over.set))
         if leaves_after is not None and leaves_after < len(pools):
             await at_leg.wait()
             for _ in range(yields):
@@ -220,6 +248,7 @@ def test_every_journey_ends_once_and_cleans_up_once(
             outcome = "whole"
         except asyncio.CancelledError:
             outcome = "left"
+        await over.wait()
         at_end = len(begun)
         for pool in workers:
             pool.stop()

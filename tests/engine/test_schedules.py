@@ -15,7 +15,7 @@ from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, Simula
 
 FAILS, POISONS, HANGS = 253, 254, 255
 LONGEST_ESTIMATE_S = 0.01  # of the shortest run; runs take 0.006 s, give or take a half
-BUDGET = Budget(requests=20, upload_bytes=2000, pixels=20_000)
+BUDGET = Budget(requests=20, upload_bytes=2000, pixels=20_000, memory_bytes=40_000)
 LIMITS = BatchLimits(max_batch=8, max_delay_s=0.0, max_waiting=16, patience_s=2.0, fair_share_s=0.05)
 
 
@@ -88,7 +88,7 @@ class Schedules(RuleBasedStateMachine):
             return
         try:
             permit.hold_bytes(100)
-            permit.hold_pixels(1000)
+            permit.hold_pictures(pixels=1000, memory_bytes=2000)
             ticket = self.batcher.submit(
                 model, np.full((2, 2, 3), mark, np.uint8), deadline_s=self.clock.now_s() + patience_s
             )
@@ -162,6 +162,7 @@ class Schedules(RuleBasedStateMachine):
     def budgets_hold(self) -> None:
         assert self.admission.upload_bytes == 100 * len(self.held) <= BUDGET.upload_bytes
         assert self.admission.pixels == 1000 * len(self.held) <= BUDGET.pixels
+        assert self.admission.memory_bytes == 2000 * len(self.held) <= BUDGET.memory_bytes
 
     def teardown(self) -> None:
         """Whatever still waits is served in a bounded number of runs, and nothing stays behind."""

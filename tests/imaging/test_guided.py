@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
@@ -29,6 +31,29 @@ def test_a_grey_picture_gives_finite_models() -> None:
 
     assert np.isfinite(actual).all()
     assert np.abs(actual).max() < 1e3
+
+
+def test_bands_are_fitted_as_the_whole_would_be() -> None:
+    """A grid of more than a band: its models are those of the windows around each pixel, wherever it lies."""
+    height, width, radius = 700, 600, 4
+    guide, target = photo(height, width).astype(np.float32) / 255, disc_alpha(height, width)
+    actual = fit_colour_model(guide, target, radius_px=radius, epsilon=1e-4)
+
+    for top in range(0, height - 100, 97):
+        part = slice(top, top + 100)
+        alone = fit_colour_model(guide[part], target[part], radius_px=radius, epsilon=1e-4)
+        first, last = 0 if top == 0 else 2 * radius, 100 - 2 * radius
+        assert_allclose(actual[part][first:last], alone[first:last], atol=1e-5)
+
+
+def test_a_fit_takes_a_bounded_number_of_bytes_beside_its_models() -> None:
+    guide, target = noise((1200, 1400, 3)).astype(np.float32) / 255, disc_alpha(1200, 1400)
+    tracemalloc.start()
+    models = fit_colour_model(guide, target, radius_px=4, epsilon=1e-4)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes - models.nbytes < 100 * 2**20
 
 
 def _naive(

@@ -12,7 +12,7 @@ ROW = re.compile(r"^\| `(cutout_\w+)` \| (\w+) \| ([^|]*) \| (.+) \|$", re.MULTI
 
 def test_every_metric_is_on_the_page_with_its_type_labels_and_meaning() -> None:
     telemetry = Telemetry()
-    telemetry.watch_admission(Admission(Budget(1, 1, 1)))
+    telemetry.watch_admission(Admission(Budget(1, 1, 1, 1)))
     telemetry.watch_lifecycle(lambda: False, restarts={})
     telemetry.watch_gpu(used_bytes=lambda: 1.0, total_bytes=lambda: 2.0)
     here = {

@@ -87,7 +87,7 @@ def fetch(
 
     async def run() -> bytes:
         remote = RemotePictures(SystemClock(), rules=rules, resolve=resolve or Names())
-        with Admission(Budget(4, budget_bytes, 10**6)).enter() as permit:
+        with Admission(Budget(4, budget_bytes, 10**6, 10**9)).enter() as permit:
             return await remote.fetch(url, permit, limit_bytes=limit_bytes, deadline_s=deadline_s)
 
     return asyncio.run(run())

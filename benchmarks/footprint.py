@@ -1,0 +1,248 @@
+"""Footprint: what each option really takes at its peak, against what ``app/footprint.py`` counts for it.
+
+    python -m benchmarks.footprint [--megapixels 6] [--only TEXT]
+
+Each option, and products of those that make arrays of their own, is worked out from upload to answer with
+a map in the place of the network. The high-water mark of the process (``VmHWM``, reset beforehand) above what
+it held before must not exceed what is counted. Linux only: reads ``/proc``. Exits with 1 if one takes more.
+"""
+
+import argparse
+import gc
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from app.answer import Seen, compose_cutout, finish, finish_mask
+from app.engine.cache import Cache
+from app.engine.clock import SystemClock
+from app.engine.manifest import Manifest, WeightsOrigin
+from app.engine.memory import give_back_freed_memory, hold_little_memory
+from app.footprint import PictureLimits, footprint
+from app.imaging.decode import decode
+from app.imaging.saliency import resize_saliency
+from app.imaging.sniff import sniff
+from app.options import CutoutOptions, MaskOptions, parse_options
+from app.reading import WayIn, read_picture
+from app.telemetry import StepTimes
+from benchmarks.pictures import photo
+from benchmarks.report import print_machine, print_table
+from benchmarks.server import forget_peak, status_bytes
+
+LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
+SPARE_BYTES = 3 * 2**20
+"""What is not in proportion to pixels: code and tables that a library makes at its first use."""
+UPLOADS = (
+    *("jpeg", "progressive", "turned", "cmyk", "png", "png alpha", "png 16"),
+    *("webp", "gif", "bmp", "avif"),
+)
+ORIGIN = WeightsOrigin(source="none", sha256="0" * 64, license="CC0-1.0", authors="none")
+MANIFEST = Manifest(
+    name="map",
+    architecture="none",
+    sha256="0" * 64,
+    size_bytes=0,
+    opset=18,
+    input_size_px=320,
+    output="saliency",
+    precision="float32",
+    parameters=0,
+    weights=ORIGIN,
+    quality={},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One path: endpoint, options, upload, and megapixels of the pictures that come with it."""
+
+    endpoint: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    upload: str = "jpeg"
+    backdrop: float = 0.0
+    mask: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The case in words."""
+        options = " ".join(f"{name}={value}" for name, value in self.options.items()) or "defaults"
+        beside = f", background {self.backdrop:g}×" if self.backdrop else ""
+        beside += f", mask {self.mask:g}×" if self.mask else ""
+        return f"{self.upload} → {self.endpoint}, {options}{beside}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one case took and what is counted for it, in bytes."""
+
+    case: Case
+    taken: int
+    counted: int
+
+
+CUTOUT_OPTIONS: tuple[dict[str, object], ...] = (
+    {},
+    *({"format": name} for name in ("webp", "avif", "zip")),
+    *({"format": name, "background": "white"} for name in ("jpeg", "avif", "webp", "png")),
+    *({"format": "webp", "quality": 100}, {"format": "avif", "quality": 100}),
+    *({"matting": name} for name in ("none", "hq")),
+    *({"clean": 0.01}, {"refine": "crop"}, {"threshold": 0.5}, {"results": "mask,cutout"}),
+    *({"background": "blur"}, {"background": "#ff880080"}, {"channels": "alpha"}, {"locates": True}),
+    *({"crop": True, "margin": "50%"}, {"crop": True, "margin": "50%", "shadow": "drop"}),
+    *({"scale": "100%"}, {"scale": "20%", "position": "10% 80%"}, {"position": "center"}),
+    *({"shadow": "drop"}, {"shadow": "drop", "background": "white"}, {"region": "10% 10% 90% 90%"}),
+    *({"megapixels": 1}, {"channels": "rgba", "background": "white"}),
+    {"crop": True, "margin": "50%", "shadow": "drop", "background": "red", "format": "avif"},
+    {"crop": True, "margin": "50%", "shadow": "drop", "background": "#ff880080", "format": "webp"},
+)
+MASK_OPTIONS: tuple[dict[str, object], ...] = (
+    {},
+    *({"format": name} for name in ("webp", "jpeg", "avif")),
+    *({"matting": name} for name in ("fast", "hq")),
+    *({"threshold": 0.5}, {"size": "network"}, {"clean": 0.01}, {"refine": "crop"}),
+)
+CROPPED = {"crop": True, "margin": "50%", "shadow": "drop"}
+BESIDE = (
+    Case("cutout", backdrop=1.0),
+    Case("cutout", {"format": "avif"}, backdrop=3.0),
+    Case("cutout", CROPPED, "png alpha", backdrop=3.0),
+    Case("cutout", {"channels": "rgba"}, backdrop=0.1),
+    Case("cutout", mask=1.0),
+    Case("cutout", {"matting": "none"}, mask=1.0),
+    Case("cutout", {"matting": "hq"}, mask=2.0),
+    Case("cutout", {"clean": 0.01}, mask=2.0),
+    Case("cutout", {**CROPPED, "format": "webp"}, "png alpha", backdrop=2.0, mask=2.0),
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case."""
+    yield from (Case("mask", options) for options in MASK_OPTIONS)
+    yield from (Case("cutout", options) for options in CUTOUT_OPTIONS)
+    for upload in UPLOADS[1:]:
+        yield from (Case(endpoint, upload=upload) for endpoint in ("mask", "cutout"))
+    yield Case("mask", {"matting": "fast", "threshold": 0.5}, "png alpha")
+    yield Case("cutout", {"format": "avif", "refine": "crop"}, "png alpha")
+    yield from BESIDE
+
+
+def measure(case: Case, megapixels: float) -> Measured:
+    """Work out one case, and read what it took."""
+    options = parse_options(MaskOptions if case.endpoint == "mask" else CutoutOptions, case.options)
+    upload = upload_of(case.upload, megapixels)
+    header = sniff(upload)
+    beside = {
+        role: None if part == 0 else upload_of(kind, part * megapixels)
+        for role, kind, part in (
+            ("backdrop", "png alpha", case.backdrop),
+            ("mask", "png alpha" if case.upload == "png alpha" else "png", case.mask),
+        )
+    }
+    pairs = {role: None if sent is None else (sent, sniff(sent)) for role, sent in beside.items()}
+    headers = {role: None if pair is None else pair[1] for role, pair in pairs.items()}
+    counted = footprint(header, options, limit_px=LIMITS.pixels, **headers)
+    way_in = WayIn(upload, header, "map", counted, **pairs)
+    gc.collect()
+    give_back_freed_memory()
+    held_bytes = status_bytes("self", "VmRSS")
+    forget_peak("self")
+    _work_out(way_in, options)
+    return Measured(case, status_bytes("self", "VmHWM") - held_bytes, counted.memory_bytes)
+
+
+def _work_out(way_in: WayIn, options: MaskOptions | CutoutOptions) -> None:
+    steps = StepTimes(SystemClock())
+    read = read_picture(
+        way_in, MANIFEST, options, steps, known=frozenset(), owner="", read=decode, cache=Cache(0)
+    )
+    saliency = read.mask if read.mask is not None else _map(options)
+    seen = Seen(
+        read.picture,
+        saliency,
+        is_empty=False,
+        manifest=MANIFEST,
+        provider="none",
+        etag=read.etag,
+        is_refined=options.refine == "crop",
+        frame=read.frame,
+        backdrop=read.backdrop,
+    )
+    del read
+    if isinstance(options, MaskOptions):
+        finish_mask(seen, options, steps, hq_budget_s=60.0)
+        return
+    drawn = compose_cutout(seen, options, steps, hq_budget_s=60.0, limits=LIMITS)
+    del seen
+    finish(drawn, options, steps)
+
+
+def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Return a map with a large subject, soft edges, and a haze in a quarter that ``hq`` has to solve."""
+    y, x = np.mgrid[0:320, 0:320].astype(np.float32) / 320
+    saliency = np.clip((0.49 - np.hypot(x - 0.5, y - 0.5)) * 20, 0, 1).astype(np.float32)
+    saliency[:160, :160] = np.minimum(saliency[:160, :160], 0.5)
+    return saliency if options.refine == "none" else resize_saliency(saliency, 960, 960)
+
+
+def upload_of(kind: str, megapixels: float) -> bytes:
+    """Build an upload of a kind of ``UPLOADS``."""
+    rgb = photo(megapixels)
+    if kind == "png 16":
+        deep = rgb.astype(np.uint16) * np.uint16(257)
+        return bytes(cv2.imencode(".png", deep, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+    picture = Image.fromarray(rgb)
+    exif = Image.Exif()
+    if kind in ("turned", "png alpha"):
+        exif[0x0112] = 6
+    if kind == "png alpha":
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    name = {"progressive": "jpeg", "turned": "jpeg", "cmyk": "jpeg", "png alpha": "png"}.get(kind, kind)
+    how: dict[str, object] = {
+        "jpeg": {"quality": 85, "exif": exif, "progressive": kind == "progressive", "subsampling": 0},
+        "png": {"compress_level": 1, "exif": exif},
+        "webp": {"quality": 80, "method": 0},
+        "avif": {"speed": 10, "subsampling": "4:4:4"},
+    }.get(name, {})
+    encoded = io.BytesIO()
+    (picture.convert("CMYK") if kind == "cmyk" else picture).save(encoded, name, **how)
+    return encoded.getvalue()
+
+
+def main() -> int:
+    """Print the table."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("--megapixels", type=float, default=6.0, help="size of the picture")
+    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    asked = parser.parse_args()
+    cv2.setNumThreads(1)
+    hold_little_memory()
+    print_machine()
+    chosen = [case for case in cases() if asked.only in case.name]
+    for case in chosen:
+        measure(case, 0.05)  # what a library makes once
+    results = [measure(case, asked.megapixels) for case in chosen]
+    pixels = asked.megapixels * 1e6
+    print_table(
+        ("path", "taken, bytes a pixel", "counted", "taken / counted", ""),
+        [
+            (
+                one.case.name,
+                f"{one.taken / pixels:.1f}",
+                f"{one.counted / pixels:.1f}",
+                f"{one.taken / one.counted:.2f}",
+                "" if one.taken <= one.counted + SPARE_BYTES else "**MORE**",
+            )
+            for one in results
+        ],
+    )
+    return int(any(one.taken > one.counted + SPARE_BYTES for one in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""What a request takes over HTTP: of the budgets, of its key, and of its time."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.settings import Settings
+from tests.pictures import jpeg, opened, photo, png
+from tests.web.conftest import Live, serving
+
+MEGAPIXELS, REQUESTS = 20.0, 10.0
+TENSOR = np.full((1, 320, 320, 3), 90, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def keyed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The service with many keys of 20 megapixels and 10 requests a minute, a small budget, and a cache."""
+    file = tmp_path_factory.mktemp("keys") / "keys.toml"
+    tables = (
+        f'[keys.key{n}]\nsha256 = "{hashlib.sha256(f"key{n}".encode()).hexdigest()}"\n'
+        f"megapixels_per_minute = {MEGAPIXELS}\nrequests_per_minute = {REQUESTS}\n"
+        for n in range(40)
+    )
+    file.write_text("".join(tables))
+    settings = Settings(
+        models=("u2netp",),
+        models_dir=models_dir,
+        device="cpu",
+        web={"metrics_port": None},
+        access={"keys_file": file},
+        cache_bytes=10**8,
+        memory_budget=700_000_000,
+    )
+    with serving(settings) as served:
+        yield served
+
+
+KEYS = iter(f"key{n}" for n in range(40))
+
+
+def check_paid(answer: httpx.Response, resource: str, quota: float, price: float) -> None:
+    """Check what a first request cost; while it was worked on, its key got some of the quota back."""
+    assert answer.status_code == 200, answer.text
+    entries = dict(part.strip().split(";", 1) for part in answer.headers["ratelimit"].split(","))
+    left = float(entries[f'"{resource}"'].split(";")[0].removeprefix("r="))
+    meanwhile = answer.elapsed.total_seconds() * quota / 60
+
+    assert quota - price - 1 <= left <= quota - price + meanwhile
+
+
+def small_png(width: int, height: int, grey: int = 200) -> bytes:
+    return png(np.full((height, width), grey, np.uint8))
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    encoded = io.BytesIO()
+    Image.new("RGB", (width, height), "grey").save(encoded, "JPEG", quality=30)
+    return encoded.getvalue()
+
+
+WHOLE = small_png(1000, 1000, 255)
+SIX = jpeg_of(3000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "megapixels"),
+    [
+        ({}, {}, 1),
+        ({"mask": small_png(3000, 3000, 255)}, {}, 1 + 9),
+        ({"background": SIX}, {}, 1 + 6),
+        ({"mask": WHOLE, "background": SIX}, {}, 1 + 1 + 6),
+        ({"mask": WHOLE}, {"crop": "true", "margin": "50%"}, 4 + 1),
+        ({"mask": WHOLE}, {"crop": "true", "margin": "500px 0"}, 2 + 1),
+        ({"mask": WHOLE}, {"megapixels": "0.1"}, 1 + 1),
+        ({"mask": WHOLE}, {"scale": "50%", "shadow": "drop"}, 1 + 1),
+    ],
+)
+def test_a_key_pays_for_the_larger_of_picture_and_canvas_and_for_each_picture_beside_it(
+    keyed: Live, files: dict[str, bytes], options: dict[str, str], megapixels: float
+) -> None:
+    sent = {"image": jpeg_of(1000, 1000), **files}
+    parts = {name: (name, content, "image/png") for name, content in sent.items()}
+    answer = keyed.client.post("/v1/cutout", files=parts, data=options, headers={"X-Api-Key": next(KEYS)})
+
+    check_paid(answer, "megapixels", MEGAPIXELS, megapixels)
+
+
+def test_a_crop_pays_for_the_canvas_that_came_out_and_not_for_the_largest_there_might_have_been(
+    keyed: Live,
+) -> None:
+    mask = np.zeros((1500, 1500), np.uint8)
+    mask[700:900, 700:900] = 255
+    parts = {"image": jpeg_of(1500, 1500), "mask": png(mask)}
+    answer = keyed.client.post(
+        "/v1/cutout",
+        files={name: (name, content, "image/png") for name, content in parts.items()},
+        data={"crop": "true", "margin": "50%"},
+        headers={"X-Api-Key": next(KEYS)},
+    )
+
+    assert opened(answer.content).shape[:2] == pytest.approx((400, 400), abs=8)
+    check_paid(answer, "megapixels", MEGAPIXELS, 2 * 1.5**2)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_request_of_many_tensors_costs_as_many_requests(keyed: Live, count: int) -> None:
+    described = {
+        "name": "network_input",
+        "datatype": "UINT8",
+        "shape": [count, 320, 320, 3],
+        "parameters": {"binary_data_size": count * 320 * 320 * 3},
+    }
+    outputs = [{"name": "saliency", "parameters": {"binary_data": True}}]
+    head = json.dumps({"inputs": [described], "outputs": outputs}).encode()
+    answer = keyed.client.post(
+        "/v2/models/u2netp/infer",
+        content=head + TENSOR.tobytes() * count,
+        headers={"Inference-Header-Content-Length": str(len(head)), "X-Api-Key": next(KEYS)},
+    )
+
+    check_paid(answer, "requests", REQUESTS, count)
+
+
+def test_what_one_key_was_answered_is_not_remembered_for_another(keyed: Live) -> None:
+    upload = jpeg(photo(60, 70))
+    mine, other = ({"X-Api-Key": next(KEYS)} for _ in range(2))
+    answers = [
+        keyed.client.post("/v1/cutout", content=upload, headers=key) for key in (mine, mine, other, other)
+    ]
+
+    assert [None, "hit", None, "hit"] == [answer.headers.get("x-cutout-cache") for answer in answers]
+    assert len({answer.content for answer in answers}) == 1
+
+
+def problem_of(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["type"].removeprefix("/problems/")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "options", "slug"),
+    [
+        (3600, 3500, {"crop": "true", "margin": "500px"}, "canvas-too-large"),  # beyond 13 megapixels
+        (16_000, 10, {"crop": "true", "margin": "0 500px"}, "canvas-too-large"),  # beyond a side of 16,384
+        (10, 16_000, {"crop": "true", "margin": "500px 0", "shadow": "drop"}, "canvas-too-large"),
+        (16_384, 2, {"format": "webp"}, "format-exceeded"),
+        (2, 16_384, {"format": "webp", "background": "red"}, "format-exceeded"),
+        (15_399, 2, {"format": "webp", "crop": "true", "margin": "0 495px 0 490px"}, "format-exceeded"),
+    ],
+)
+def test_a_canvas_that_is_too_large_is_refused_and_says_so(
+    live: Live, width: int, height: int, options: dict[str, str], slug: str
+) -> None:
+    parts = {"image": jpeg_of(width, height), "mask": small_png(width, height, 255)}
+    files = {name: (name, content, "image/png") for name, content in parts.items()}
+    answer = live.client.post("/v1/cutout", files=files, data=options)
+
+    assert problem_of(answer) == (422, slug)
+
+
+def test_a_mask_that_its_format_cannot_hold_is_refused_by_name(live: Live) -> None:
+    answer = live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params={"format": "webp"})
+
+    assert problem_of(answer) == (422, "format-exceeded")
+    assert (answer.json()["name"], answer.json()["side_px"]) == ("format", 16_384)
+    at_network_size = {"format": "webp", "size": "network"}
+    assert live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params=at_network_size).status_code == 200
+
+
+def test_what_would_never_fit_into_memory_is_refused_and_not_put_off(keyed: Live) -> None:
+    headers = {"X-Api-Key": next(KEYS)}
+    upload = jpeg_of(4000, 3000)
+    large = keyed.client.post("/v1/cutout", content=upload, params={"format": "avif"}, headers=headers)
+    plain = keyed.client.post("/v1/cutout", content=upload, headers=headers)
+
+    assert problem_of(large) == (422, "request-too-large")
+    assert large.json()["needed_bytes"] > large.json()["limit_bytes"]
+    assert plain.status_code == 200
+
+
+def test_a_request_is_answered_at_its_deadline_and_its_permit_stays_with_the_step(live: Live) -> None:
+    """An AVIF of 12 megapixels takes seconds, in one call that nothing can stop."""
+    parts = {"image": jpeg_of(4000, 3000), "mask": small_png(4000, 3000, 255)}
+    files: Any = {name: (name, content, "image/png") for name, content in parts.items()}
+    live.client.post("/v1/mask", content=jpeg(photo(60, 80)))
+    answer = live.client.post(
+        "/v1/cutout",
+        files=files,
+        data={"format": "avif", "quality": "100", "matting": "none"},
+        headers={"X-Request-Timeout-Ms": "1300"},
+    )
+    held = live.service.admission.requests, live.service.admission.memory_bytes > 0
+
+    assert problem_of(answer) == (504, "deadline-exceeded")
+    assert held == (1, True)
+    give_up_at_s = time.monotonic() + 120
+    while live.service.admission.requests and time.monotonic() < give_up_at_s:
+        time.sleep(0.02)
+    admission = live.service.admission
+    assert (admission.requests, admission.pixels, admission.memory_bytes) == (0, 0, 0)
+    assert admission.upload_bytes == 0
