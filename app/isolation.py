@@ -2,7 +2,8 @@
 
 A decoder is a million lines of C that read what strangers send. In a cell (``app/engine/cells.py``) the worst
 of them can do is to end it: a cell may open no file and no connection, and take no more memory than the
-largest picture needs. A picture that ends two cells is not tried again.
+largest picture needs. A picture that crashes two cells is not tried again for some minutes; one whose cell
+was killed by somebody else is, once, and then refused for the moment.
 
 Run as ``python -m app.isolation``, this module is such a cell.
 """
@@ -12,6 +13,7 @@ import gc
 import hashlib
 import importlib.util
 import os
+import signal
 import socket
 import sys
 import threading
@@ -23,8 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.engine.cells import CellDied, Cells, CellTooSlow, receive_message, send_message
-from app.errors import CorruptPicture, CutoutError, PictureTooComplex
+from app.engine.cells import CellDied, CellLost, Cells, CellTooSlow
+from app.engine.messages import receive_message, send_message
+from app.errors import CorruptPicture, CutoutError, Overloaded, PictureTooComplex
 from app.imaging.decode import Picture, decode
 from app.imaging.encode import encode
 from app.imaging.sniff import Header, sniff
@@ -36,6 +39,10 @@ _IMPORTED_LATE = (
 )
 COMMAND = (sys.executable, "-m", __name__)
 MOST_REMEMBERED = 4096
+FORGOTTEN_AFTER_S = 600.0
+"""A decoder that was updated, or a machine that is less busy, may be able to do what it was not."""
+ENOUGH_DEATHS = 2
+ENOUGH_LOSSES = 2
 _BYTES_A_PIXEL = 24
 """What decoding takes at its most, 16-bit samples included."""
 _SPARE_BYTES = 512 * 2**20
@@ -54,30 +61,40 @@ class IsolatedDecoder:
 
     cells: Cells
     limit_px: int
-    _deaths: "OrderedDict[bytes, int]" = field(default_factory=OrderedDict)
+    _deaths: "OrderedDict[bytes, tuple[int, float]]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, upload: bytes, header: Header) -> Picture:
         """Decode the first frame of an upload to upright 8-bit sRGB.
 
         Raises:
-            CorruptPicture: As ``decode``, or it has ended two cells.
+            CorruptPicture: As ``decode``, or it has crashed two cells.
             PictureTooComplex: As ``decode``, or it took too long.
+            Overloaded: There is no cell for it, or each was killed by somebody else.
             MemoryError: There is not the memory for it.
         """
         digest = hashlib.sha256(upload).digest()
-        while self._deaths.get(digest, 0) < 2:
+        losses = 0
+        while self._deaths_by(digest) < ENOUGH_DEATHS:
             try:
                 return self._decode(upload, header)
+            except CellLost as error:
+                losses += 1
+                if losses == ENOUGH_LOSSES:
+                    raise Overloaded("decoders") from error
             except CellDied:
                 self._remember(digest, 1)
             except CellTooSlow as error:
-                self._remember(digest, 2)
+                self._remember(digest, ENOUGH_DEATHS)
                 raise PictureTooComplex("The picture takes too long to decode. Save it anew.") from error
         raise CorruptPicture("The picture's data breaks its decoder. Save it anew.")
 
     def _decode(self, upload: bytes, header: Header) -> Picture:
-        facts = {"header": asdict(header), "limit_px": self.limit_px}
+        facts = {
+            "header": asdict(header),
+            "limit_px": self.limit_px,
+            "latest_s": 2 * self.cells.timeout_s,
+        }
         told, buffers = self.cells.call(facts, upload, most_bytes=4 * header.width_px * header.height_px)
         kind, text = told.get("error"), told.get("text")
         if kind == "memory":
@@ -88,9 +105,15 @@ class IsolatedDecoder:
             raise RuntimeError("A decoder broke in its cell.")
         return _picture(told, buffers, header)
 
+    def _deaths_by(self, digest: bytes) -> int:
+        deaths, at_s = self._deaths.get(digest, (0, 0.0))
+        return deaths if self.cells.clock.now_s() - at_s < FORGOTTEN_AFTER_S else 0
+
     def _remember(self, digest: bytes, deaths: int) -> None:
         with self._lock:
-            self._deaths[digest] = self._deaths.pop(digest, 0) + deaths
+            deaths += self._deaths_by(digest)
+            self._deaths.pop(digest, None)
+            self._deaths[digest] = deaths, self.cells.clock.now_s()
             while len(self._deaths) > MOST_REMEMBERED:
                 self._deaths.popitem(last=False)
 
@@ -119,9 +142,17 @@ def main() -> None:
             if limit_px == 0:
                 limit_px = int(str(facts["limit_px"]))
                 _give_up_rights(limit_px)
+            # Where the parent is killed in the midst of a picture without end, nobody else would end this.
+            _set_alarm(float(str(facts["latest_s"])))
             _answer(channel, facts, bytes(upload))
+            _set_alarm(0)
             del upload
             gc.collect()
+
+
+def _set_alarm(after_s: float) -> None:
+    if hasattr(signal, "setitimer"):  # Windows has none
+        signal.setitimer(signal.ITIMER_REAL, after_s)
 
 
 def _answer(channel: socket.socket, facts: Mapping[str, object], upload: bytes) -> None:

@@ -5,6 +5,8 @@ Light on purpose: the parent of a worker writes the same lines and imports nothi
 
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import Literal
 
 import structlog
@@ -35,6 +37,22 @@ def configure_logs(log_format: Literal["auto", "json", "text"]) -> None:
         cache_logger_on_first_use=False,
     )
     _join_libraries([*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, render])
+
+
+def log_what_breaks() -> None:
+    """Write a line for what nobody catches: in the main thread and in any other."""
+    log = structlog.get_logger("cutout.process")
+
+    def broken(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.error("the process broke", exc_info=(kind, error, trace))
+
+    def thread_broken(of: threading.ExceptHookArgs) -> None:
+        if not issubclass(of.exc_type, SystemExit):
+            name = None if of.thread is None else of.thread.name
+            log.error("a thread broke", thread=name, exc_info=(of.exc_type, of.exc_value, of.exc_traceback))
+
+    sys.excepthook = broken
+    threading.excepthook = thread_broken
 
 
 def _join_libraries(processors: list[structlog.typing.Processor]) -> None:

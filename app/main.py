@@ -1,7 +1,6 @@
 """Main: the only wiring. Settings become parts, parts become a service."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -15,12 +14,12 @@ from app import __version__
 from app.engine.admission import Admission, Budget
 from app.engine.batching import Batcher
 from app.engine.cache import Cache
-from app.engine.cells import Cells
+from app.engine.cells import CellLost, Cells
 from app.engine.clock import SystemClock
 from app.engine.device import CUDA, probe, usable_cores
 from app.engine.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.loading import Loader
-from app.engine.memory import DEFAULT_SHARE, for_pictures, give_back_freed_memory, machine_memory_bytes
+from app.engine.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
 from app.engine.models import Models
 from app.engine.planning import BatchLimits, CostTable
 from app.engine.priority import step_back
@@ -32,17 +31,17 @@ from app.footprint import PictureLimits
 from app.imaging.decode import decode
 from app.isolation import COMMAND, IsolatedDecoder
 from app.pipeline import Pipeline
-from app.reading import Read
 from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, oip, routes
+from app.web.background import keep_running, sample, tidy_up, watch_keys
 from app.web.cors import cors_rules
 from app.web.dialects import routes as dialects
 from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
-from app.web.keys import KeyRing, KeysUnreadable
+from app.web.keys import KeyRing
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
 from app.web.openapi import completed
@@ -53,9 +52,7 @@ from app.web.text_gate import TextGate
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
-TIDY_EVERY_S = 10.0
 MOST_REPLAYS = 10_000  # some megabytes
-SAMPLE_EVERY_S = 1.0
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
 
@@ -136,19 +133,20 @@ async def _lifespan(
     """Load beside the open door, or before it; end the threads when the door is shut."""
     loading = asyncio.create_task(_load(service, on_settled))
     beside = (
-        asyncio.create_task(watch_lag(service.telemetry.lag, service.clock)),
-        asyncio.create_task(_tidy_up(service)),
-        asyncio.create_task(_sample(service)),
-        asyncio.create_task(_watch_keys(service.keys)),
+        keep_running("lag", lambda: watch_lag(service.telemetry.lag, service.clock)),
+        keep_running("tidying", lambda: tidy_up(service)),
+        keep_running("sampling", lambda: sample(service)),
+        keep_running("keys", lambda: watch_keys(service.keys)),
     )
+    tasks = [asyncio.create_task(work) for work in beside]
     if opens_when_warm:
         await loading
     try:
         yield
     finally:
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await loading
         if service.pipeline is not None:
             await asyncio.to_thread(service.pipeline.close)
@@ -203,6 +201,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     models.on_costs = batcher.learn_costs
     batcher.start()
     pools = Pools.of(engine.workers or usable_cores(), clock)
+    cells = _cells(settings, clock)
     budget = budget_of(settings)
     limit_px = min(settings.limits.picture_pixels, budget.pixels)
     telemetry.ready.set(1)
@@ -213,9 +212,10 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         limits=PictureLimits(limit_px, settings.limits.picture_side_px, budget.memory_bytes),
         clock=clock,
         hq_budget_s=engine.hq_budget_s,
-        read=_reader(settings, limit_px, clock),
+        read=decode if cells is None else IsolatedDecoder(cells, limit_px),
         cache=Cache(settings.cache_bytes),
         why_not_cuda=loader.probe.why_not_cuda,
+        on_close=(lambda: None) if cells is None else cells.close,
     )
     telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
     steps: dict[str, Step] = {
@@ -239,22 +239,25 @@ def _watch_gpu(telemetry: Telemetry) -> None:
     telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
 
 
-def _reader(settings: Settings, limit_px: int, clock: SystemClock) -> Read:
-    """Return what decodes: a function, or processes that are ready when this returns."""
+def _cells(settings: Settings, clock: SystemClock) -> Cells | None:
+    """Return the processes that decode, if there are to be any; they are ready when this returns."""
     engine = settings.engine
     if engine.decoders == 0:
-        return decode
+        return None
     cells = Cells(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
     cells.start()
-    return IsolatedDecoder(cells, limit_px)
+    return cells
 
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
     try:
         service.pipeline = await asyncio.to_thread(_open_behind_the_loop, service)
-    except CutoutError as error:
+    except Exception as error:  # whatever it is, it ends the process, which says so
         service.failure = error
-        log.error("the service cannot start", error=str(error), reason=getattr(error, "reason", str(error)))
+        is_known = isinstance(error, (CutoutError, CellLost, OSError, MemoryError))
+        reason = getattr(error, "reason", str(error))
+        exc_info = None if is_known else error
+        log.error("the service cannot start", error=str(error), reason=reason, exc_info=exc_info)
     else:
         models = service.pipeline.models
         log.info(
@@ -267,37 +270,6 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
 def _open_behind_the_loop(service: Service) -> Pipeline:
     step_back()  # ONNX Runtime's threads are as the one that starts them
     return open_pipeline(service.settings, service.telemetry)
-
-
-async def _tidy_up(service: Service) -> None:
-    """Let unused models and freed memory go, every few seconds, until cancelled."""
-    while True:
-        await asyncio.sleep(TIDY_EVERY_S)
-        if service.pipeline is not None:
-            service.pipeline.models.unload_unused(service.settings.engine.unload_after_s)
-        await asyncio.to_thread(give_back_freed_memory)
-
-
-async def _sample(service: Service) -> None:
-    """Let the metrics look at what is counted elsewhere, every second, until cancelled."""
-    while True:
-        await asyncio.sleep(SAMPLE_EVERY_S)
-        service.telemetry.sample(now_s=service.clock.now_s(), cpu_s=time.process_time())
-
-
-async def _watch_keys(keys: KeyRing) -> None:
-    """Take over a changed file of keys within a second, until cancelled; a broken one changes nothing."""
-    told = ""
-    while True:
-        await asyncio.sleep(SAMPLE_EVERY_S)
-        try:
-            if await asyncio.to_thread(keys.refresh):
-                log.info("keys were read again", keys=keys.count)
-            told = ""
-        except KeysUnreadable as error:
-            if str(error) != told:
-                log.error("the keys stay what they were", reason=str(error))
-            told = str(error)
 
 
 def _log_broken(error: ModelUnavailable) -> None:

@@ -94,6 +94,7 @@ class Pipeline:
         read: Read,
         cache: Cache[Answer],
         why_not_cuda: str | None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.models = models
         self.why_not_cuda = why_not_cuda
@@ -104,6 +105,7 @@ class Pipeline:
         self._loading = Workers(1, clock, name="load")  # one at a time, and never in a picture's way
         self._hq_budget_s = hq_budget_s
         self._read = read
+        self._on_close = on_close
         self._cache = cache
         self._limits = limits
         self._clock = clock
@@ -413,6 +415,7 @@ class Pipeline:
         self._pools.stop()
         self._loading.stop()
         self._aside.stop()
+        self._on_close()
 
 
 def _runs(options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:

@@ -10,27 +10,34 @@ from pathlib import Path
 import pytest
 
 from app.engine.cells import Cells
-from app.engine.clock import SystemClock
-from app.errors import CorruptPicture, CutoutError, PictureTooComplex
+from app.engine.clock import Clock, SystemClock
+from app.errors import CorruptPicture, CutoutError, Overloaded, PictureTooComplex
 from app.imaging.decode import Picture, decode
 from app.imaging.sniff import Header, check_size, sniff
-from app.isolation import COMMAND, IsolatedDecoder
+from app.isolation import COMMAND, FORGOTTEN_AFTER_S, IsolatedDecoder
 from tests.bombs import png_of, rows, text
+from tests.fakes import ManualClock
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, webp
 
 LIMIT_PX = 50_000_000
 TREACHEROUS = """
 import os, socket, time
-from app.engine.cells import receive_message, send_message
+from app.engine.messages import receive_message, send_message
 channel = socket.socket(fileno=os.dup(0))
 send_message(channel, {"ready": True})
 while True:
     facts, (upload,) = receive_message(channel, most_bytes=10**9)
     if upload == b"die": os._exit(1)
+    if upload == b"crash": os.kill(os.getpid(), 11)
+    if upload == b"killed": os.kill(os.getpid(), 9)
+    if upload == b"killed once" and not os.path.exists(facts["header"]["media_type"]):
+        open(facts["header"]["media_type"], "w").close()
+        os.kill(os.getpid(), 9)
     if upload == b"hang": time.sleep(600)
     if upload == b"lie": send_message(channel, {"is_turned": False, "warnings": []}, bytes(5))
     if upload == b"invent": send_message(channel, {"error": "SystemExit", "text": "x"})
     if upload == b"swell": send_message(channel, {"error": "memory"})
+    if upload == b"killed once": send_message(channel, {"is_turned": False, "warnings": []}, bytes(12))
 """
 TWO_BY_TWO = Header("png", 2, 2, "image/png")
 
@@ -42,8 +49,8 @@ def isolated() -> IsolatedDecoder:
     return IsolatedDecoder(cells, LIMIT_PX)
 
 
-def treacherous(timeout_s: float = 60.0) -> IsolatedDecoder:
-    cells = Cells((sys.executable, "-c", TREACHEROUS), 1, timeout_s, SystemClock())
+def treacherous(timeout_s: float = 60.0, *, clock: Clock | None = None) -> IsolatedDecoder:
+    cells = Cells((sys.executable, "-c", TREACHEROUS), 1, timeout_s, clock or SystemClock())
     cells.start()
     return IsolatedDecoder(cells, LIMIT_PX)
 
@@ -101,6 +108,38 @@ def test_a_picture_that_ends_two_cells_is_not_tried_again() -> None:
             read(b"die", TWO_BY_TWO)
 
     assert read.cells.deaths == 2
+
+
+@pytest.mark.parametrize("upload", [b"die", b"crash", b"hang"])
+def test_a_picture_is_tried_again_after_some_minutes(upload: bytes) -> None:
+    clock = ManualClock()
+    read = treacherous(timeout_s=0.5, clock=clock)
+    for _ in range(2):
+        for _ in range(3):
+            with pytest.raises((CorruptPicture, PictureTooComplex)):
+                read(upload, TWO_BY_TWO)
+        deaths = read.cells.deaths
+        clock.advance(FORGOTTEN_AFTER_S)
+
+    assert deaths == (2 if upload == b"hang" else 4)
+
+
+def test_a_picture_whose_cells_are_killed_is_never_condemned() -> None:
+    read = treacherous()
+    for _ in range(3):
+        with pytest.raises(Overloaded) as raised:
+            read(b"killed", TWO_BY_TWO)
+
+    assert raised.value.retry_after_s == 1
+    assert read.cells.deaths == 6
+
+
+def test_a_picture_whose_cell_is_killed_once_is_decoded_by_another(tmp_path: Path) -> None:
+    read = treacherous()
+    picture = read(b"killed once", Header("png", 2, 2, str(tmp_path / "was here")))
+
+    assert picture.rgb.shape == (2, 2, 3)
+    assert read.cells.deaths == 1
 
 
 def test_a_picture_that_takes_too_long_is_not_tried_again() -> None:

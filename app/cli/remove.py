@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from app.cli.options import settings_for
+from app.cli.stopping import ends_at_once
 from app.engine.admission import Admission
 from app.engine.clock import SystemClock
 from app.options import CutoutOptions, MaskOptions, parse_options
@@ -52,7 +53,8 @@ def remove(
     options = parse_options(MaskOptions, fields) if mask else parse_options(CutoutOptions, fields)
     settings = settings_for([model] if model else None)
     upload = source.read_bytes()
-    answer, steps = asyncio.run(_carry(upload, options, settings))
+    with ends_at_once():  # a step cannot be stopped, and nothing is written yet
+        answer, steps = asyncio.run(_carry(upload, options, settings))
     target.write_bytes(answer.encoded)
     took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
     facts = answer.facts
@@ -77,7 +79,7 @@ async def _carry(
 
     clock = SystemClock()
     limits = settings.limits
-    pipeline = open_pipeline(settings, Telemetry())
+    pipeline = await asyncio.to_thread(open_pipeline, settings, Telemetry())
     admission = Admission(budget_of(settings))
     steps = StepTimes(clock)
     try:

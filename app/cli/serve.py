@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from app.cli.listening import listen
 from app.cli.options import settings_for
 from app.cli.supervise import Inherited, Supervisor, own_command
 from app.engine.clock import SystemClock
-from app.logs import configure_logs
+from app.logs import configure_logs, log_what_breaks
 from app.settings import Settings
 
 CANNOT_START = 3
@@ -33,11 +34,12 @@ def serve(
         from_parent = Inherited.parse(inherited)
         _serve_here(settings, socket.socket(fileno=from_parent.listener_fd), from_parent)
         return
-    listener = _listen(str(settings.web.host), settings.web.port)
+    listener = listen(str(settings.web.host), settings.web.port)
     if not settings.lifecycle.supervise:
         _serve_here(settings, listener, None)
         return
     configure_logs(settings.log_format)
+    log_what_breaks()
     raise typer.Exit(Supervisor(own_command(), listener, settings.lifecycle, SystemClock()).run())
 
 
@@ -76,16 +78,3 @@ def _serve_here(settings: Settings, listener: socket.socket, inherited: Inherite
 
     if not run_worker(settings, listener, inherited):
         raise typer.Exit(CANNOT_START)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Open the socket before anything is loaded, so that a taken port is found out at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, because asyncio turns Nagle off only where it reads TCP: else small answers wait 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-    return listener

@@ -24,13 +24,13 @@ from types import FrameType
 
 import structlog
 
+from app.cli.stopping import on_stop
 from app.engine.clock import Clock
 from app.settings import Lifecycle
 
 ALIVE, READY, STUCK = b".", b"+", b"!"
 """The signs of a worker: it is loading, it is warm and well, its executor hangs."""
 
-BACKLOG = 2048
 LOADING_S = 120.0
 """Silence that is granted to a worker before it is warm: a library that loads may hold the interpreter."""
 SHORT_LIFE_S = 10.0
@@ -136,9 +136,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Replace workers until told to stop, and return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        self._listener.listen(BACKLOG)
+        on_stop(self._on_signal)
         restarts: dict[str, int] = {}
         short_lives = 0
         while True:
@@ -169,13 +167,18 @@ class Supervisor:
         """Start one worker and stay with it to its end; return its return code and why it was killed."""
         heartbeat, theirs = os.pipe()
         inherited = Inherited(self._listener.fileno(), theirs, restarts)
-        # In a process group of its own: Ctrl-C reaches the parent alone, which passes it on once.
-        worker = subprocess.Popen(  # noqa: S603 - the command that started this very process
-            [*self._command, "--inherited", str(inherited)],
-            pass_fds=(self._listener.fileno(), theirs),
-            process_group=0,
-        )
-        self._worker = worker
+        # One that is passed on before the worker can listen waits: Python's own answer is a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            # In a process group of its own: Ctrl-C reaches the parent alone, which passes it on once.
+            worker = subprocess.Popen(  # noqa: S603 - the command that started this very process
+                [*self._command, "--inherited", str(inherited)],
+                pass_fds=(self._listener.fileno(), theirs),
+                process_group=0,
+            )
+            self._worker = worker
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         os.close(theirs)
         self._pass_on()  # a signal may have come before there was anybody to pass it on to
         try:

@@ -5,6 +5,7 @@ the drain; ``should_exit`` is set when the drain is over, and not before.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -12,32 +13,32 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 
 import structlog
 import typer
 import uvicorn
-from prometheus_client import start_http_server
 
+from app.cli.listening import BACKLOG
+from app.cli.metrics_page import MetricsPage, open_page, reachable, sweep
+from app.cli.stopping import on_stop
 from app.cli.supervise import ALIVE, READY, STUCK, Inherited
 from app.engine.device import CPU
 from app.engine.memory import hold_little_memory
 from app.engine.priority import step_forward
-from app.logs import configure_logs
+from app.logs import configure_logs, log_what_breaks
 from app.main import create_app
 from app.settings import Settings
-from app.web.connection import SWEEP_S, Door
+from app.web.background import keep_running
+from app.web.connection import Door
 from app.web.drain import Drain
 from app.web.service import Service
 
 EXAMPLE = Path("docs/images/astronaut.jpg")
 SWITCH_INTERVAL_S = 0.001
 """How long a busy thread may keep the interpreter from the event loop; Python's own is five times that."""
-TICK_S = 0.1
-"""How often uvicorn lets its server look around."""
 FLUSH_S = 0.1
 """Time that answers to abandoned requests have to leave the process."""
 FORCE_S = 0.8
@@ -49,6 +50,7 @@ log = structlog.get_logger("cutout.worker")
 def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited | None) -> bool:
     """Serve on ``listener`` until told to stop; return whether the default model could be served."""
     configure_logs(settings.log_format)
+    log_what_breaks()
     heartbeat = None if inherited is None else Heartbeat(inherited.heartbeat_fd)
 
     def on_settled(service: Service) -> None:
@@ -60,7 +62,8 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         gc.freeze()
         if heartbeat is not None:
             heartbeat.say(READY)
-        typer.echo(_banner(service, listener, metrics_url))
+        if not service.drain.has_begun:
+            _say(_banner(service, listener, page))
 
     restarts = {} if inherited is None else inherited.restarts
     # Requests already wait for one that takes another's place.
@@ -68,7 +71,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         settings, on_settled=on_settled, restarts=restarts, opens_when_warm=bool(restarts)
     )
     service: Service = service_app.state.service
-    metrics_url = serve_metrics(service)
+    page = open_page(settings.web, service.telemetry.registry, open_door(service))
     tune_process()
     door = open_door(service)
     config = uvicorn.Config(
@@ -79,19 +82,21 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here depends on what a header says of the client
-        backlog=2048,
+        backlog=BACKLOG,
     )
     server = DrainingServer(config, service.drain, door)
+    server.is_loading = lambda: service.pipeline is None and service.failure is None
+    if page is not None:
+        server.beside["metrics"] = page.serve
     if heartbeat is not None:
         interval_s = min(1.0, settings.lifecycle.hang_timeout_s / 5)
-        server.on_start = lambda: heartbeat.beat(
+        server.beside["heartbeat"] = lambda: heartbeat.beat(
             interval_s, sign=lambda: _sign(service), on_orphaned=server.leave
         )
     # Also before uvicorn's loop runs, and after it gave the handlers back.
-    signal.signal(signal.SIGTERM, server.handle_exit)
-    signal.signal(signal.SIGINT, server.handle_exit)
+    on_stop(server.handle_exit)
     server.run(sockets=[listener])
-    return service.pipeline is not None
+    return service.pipeline is not None or service.failure is None
 
 
 def tune_process() -> None:
@@ -119,8 +124,10 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, drain: Drain, door: Door) -> None:
         super().__init__(config)
         self._drain = drain
-        self._door = door
-        self.on_start: Callable[[], object] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.beside: dict[str, Callable[[], Awaitable[None]]] = {"sweeping": lambda: sweep(door)}
+        """What runs in the event loop for as long as it does, by the name that the log has for it."""
+        self.is_loading: Callable[[], bool] = lambda: False
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """Begin the drain at the first signal, end the process at the second."""
@@ -133,18 +140,24 @@ class DrainingServer(uvicorn.Server):
     def leave(self, *, skips_delay: bool = False) -> None:
         """Begin the drain, and see to it that it ends."""
         self._drain.begin(skips_delay=skips_delay)
-        threading.Thread(target=self._bound_the_drain, daemon=True).start()
+        # Where nobody was let in yet, nobody is waited for.
+        end = self._bound_the_drain if self.started else self._end_unstarted
+        threading.Thread(target=end, daemon=True).start()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start what runs beside the service, then serve."""
-        if self.on_start is not None:
-            self.on_start()
+        self._tasks = [asyncio.create_task(keep_running(name, work)) for name, work in self.beside.items()]
         await super().startup(sockets)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let go of connections and threads; models that are still being loaded are not waited for."""
+        self.force_exit = is_loading = self.is_loading()
+        await super().shutdown(sockets)
+        if is_loading:
+            _end(0)
+
     async def on_tick(self, counter: int) -> bool:
-        """Sweep the connections; shut down once the drain is over. uvicorn asks ten times a second."""
-        if counter % round(SWEEP_S / TICK_S) == 0:
-            self._door.sweep()
+        """Shut down once the drain is over. uvicorn asks ten times a second."""
         if self._drain.is_over() and not self.should_exit:
             abandoned = self._drain.abandon()
             if abandoned:
@@ -161,6 +174,10 @@ class DrainingServer(uvicorn.Server):
         log.error("threads hang and are left behind", in_flight=self._drain.in_flight)
         _end(0)
 
+    def _end_unstarted(self) -> None:
+        log.info("told to stop before the start was over")
+        _end(0)
+
     def _end_at_once(self) -> None:
         log.error("told twice to stop", lost=self._drain.in_flight)
         _end(1)
@@ -173,7 +190,6 @@ class Heartbeat:
         os.set_inheritable(fd, False)  # noqa: FBT003 - the standard library's own signature
         os.set_blocking(fd, False)
         self._fd = fd
-        self._beating: asyncio.Task[None] | None = None
 
     def say(self, sign: bytes) -> bool:
         """Give one sign, and return whether there is a parent to hear it."""
@@ -185,18 +201,16 @@ class Heartbeat:
             return True
         return True
 
-    def beat(self, interval_s: float, *, sign: Callable[[], bytes], on_orphaned: Callable[[], None]) -> None:
-        """Give signs from the event loop, so that a loop which hangs falls silent."""
-
-        async def beat() -> None:
-            is_heard = True
-            while is_heard:
-                await asyncio.sleep(interval_s)
-                is_heard = self.say(sign())
-            log.error("the supervisor is gone")
-            on_orphaned()
-
-        self._beating = asyncio.create_task(beat())
+    async def beat(
+        self, interval_s: float, *, sign: Callable[[], bytes], on_orphaned: Callable[[], None]
+    ) -> None:
+        """Give signs from the event loop, so that a loop which hangs falls silent, until nobody listens."""
+        is_heard = True
+        while is_heard:
+            await asyncio.sleep(interval_s)
+            is_heard = self.say(sign())
+        log.error("the supervisor is gone")
+        on_orphaned()
 
 
 def _sign(service: Service) -> bytes:
@@ -207,29 +221,37 @@ def _sign(service: Service) -> bytes:
 
 def _end(code: int) -> None:
     """Leave without waiting for any thread; the system takes back what the process holds."""
-    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
     os._exit(code)
 
 
 def serve_metrics(service: Service) -> str | None:
-    """Serve the metrics page on its own port for as long as the process lives, and return its URL."""
-    host, port = str(service.settings.web.metrics_host), service.settings.web.metrics_port
-    if port is None:
+    """Serve the metrics page beside an event loop that is not ours, and return its URL.
+
+    Raises:
+        OSError: Its port is taken.
+    """
+    page = open_page(service.settings.web, service.telemetry.registry, open_door(service))
+    if page is None:
         return None
-    try:
-        page, _ = start_http_server(port, addr=host, registry=service.telemetry.registry)
-    except OSError as error:
-        way_out = "choose another with CUTOUT_WEB__METRICS_PORT"
-        raise OSError(f"cannot serve metrics on {host} port {port}: {error.strerror}; {way_out}") from error
-    return f"http://{_reachable(host)}:{page.server_port}/metrics"
+    serving = keep_running("metrics", page.serve)
+    threading.Thread(target=asyncio.run, args=(serving,), name="metrics", daemon=True).start()
+    return page.url
 
 
-def _banner(service: Service, listener: socket.socket, metrics_url: str | None) -> str:
+def _say(text: str) -> None:
+    """Print a text; whoever reads may have left, as ``head`` does, and the server goes on."""
+    with contextlib.suppress(OSError):
+        typer.echo(text)
+
+
+def _banner(service: Service, listener: socket.socket, page: MetricsPage | None) -> str:
     assert service.pipeline is not None  # noqa: S101 - the caller looked
     pipeline = service.pipeline
     models = pipeline.models
     host, port = listener.getsockname()[:2]
-    address = f"http://{_reachable(host)}:{port}"
+    address = f"http://{reachable(host)}:{port}"
     is_on_cpu = models.provider == CPU and pipeline.why_not_cuda is not None
     photo = EXAMPLE if EXAMPLE.exists() else "photo.jpg"
     sending = f"curl --data-binary @{photo} -H 'Content-Type: image/jpeg'"
@@ -238,17 +260,10 @@ def _banner(service: Service, listener: socket.socket, metrics_url: str | None) 
         f"  Cutout listens on  {address}",
         f"  Models             {', '.join(models.names)}",
         f"  Runs on            {models.provider}{f' (CUDA: {pipeline.why_not_cuda})' if is_on_cpu else ''}",
-        f"  Metrics            {metrics_url or 'off'}",
+        f"  Metrics            {'off' if page is None else page.url}",
         "",
         "  Try it:",
         f"  {sending} -o cutout.png {address}/v1/cutout",
         "",
     )
     return "\n".join(lines)
-
-
-def _reachable(host: str) -> str:
-    """Return the host to name in a URL on this machine."""
-    if ip_address(host).is_unspecified:
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

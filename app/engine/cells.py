@@ -1,95 +1,84 @@
 """Cells: child processes that do what may crash or never end, and can be killed for it.
 
-A cell answers one message at a time over a socket. A message is JSON with plain facts, and the buffers whose
-lengths it names: nothing a cell could say is run, and it can say no more than it is asked for. A cell has no
-environment but paths, no descriptors but its socket, and ends when its parent does.
+A cell answers one message at a time (``messages.py``). It has no environment but paths, no descriptors but
+its socket, and ends when its parent does.
+
+Rule 1: all cells are started by one thread, the keeper, at first and as soon as one has died. A call waits
+for whichever cell is free, and for a start only where there is no cell at all.
+Rule 2: a cell that dies is to blame itself only if it crashed, ended or talked nonsense. One that somebody
+killed, or the system for lack of memory, says nothing of what it was asked.
+Rule 3: a cell is free again only after a whole answer; whatever else happens is the end of it.
 """
 
-import json
 import os
-import queue
+import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.engine.clock import Clock
+from app.engine.messages import Buffer, Facts, Message, receive_message, send_message
 
 START_S = 60.0
-_MAX_HEAD_BYTES = 64 * 1024
+LOOK_EVERY_S = 0.25
+"""How often the keeper looks for cells that died while they were free; the others it is told of."""
+STARTING_S = 0.02
+"""How often it looks at one that starts, which takes about half a second."""
+MAX_FAILURES = 3
+"""Starts that may fail in a row before a call is told so, if there is no cell left."""
+LONGEST_PAUSE_S = 5.0
+END_S = 1.0
+"""Time that a cell which closed its socket has to end, so that its exit status says why."""
 _KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "SYSTEMROOT")
-
-Facts = Mapping[str, object]
-Buffer = bytes | memoryview
-Message = tuple[dict[str, object], list[bytearray]]
+_CRASHES = ("SEGV", "BUS", "ABRT", "FPE", "ILL", "TRAP", "SYS", "XCPU", "XFSZ")
+_OWN_SIGNALS = frozenset(getattr(signal, f"SIG{name}", None) for name in _CRASHES)
 
 
 class CellDied(Exception):
-    """A cell ended, or said what makes no sense, before it had answered."""
+    """A cell crashed, ended, or said what makes no sense, before it had answered."""
+
+
+class CellLost(CellDied):
+    """A cell could not start, was killed by somebody else, or could not be reached; it is not to blame."""
 
 
 class CellTooSlow(Exception):
     """A cell did not answer in time, and was killed."""
 
 
-def send_message(channel: socket.socket, facts: Facts, *buffers: Buffer) -> None:
-    """Send facts and the buffers that belong to them."""
-    views = [memoryview(buffer).cast("B") for buffer in buffers]
-    head = json.dumps({"facts": facts, "lengths": [len(view) for view in views]}).encode()
-    channel.sendall(len(head).to_bytes(4, "big") + head)
-    for view in views:
-        channel.sendall(view)
-
-
-def receive_message(
-    channel: socket.socket, *, most_bytes: int, left_s: Callable[[], float] | None = None
-) -> Message:
-    """Receive facts and their buffers.
-
-    Args:
-        channel: Where from.
-        most_bytes: What the buffers may have together.
-        left_s: Says how long the message may still take; without it, for ever.
-
-    Raises:
-        EOFError: The other end is closed.
-        ValueError: What came is no message, or is too long.
-        TimeoutError: It did not come in time.
-    """
-    length = int.from_bytes(_receive(channel, 4, left_s), "big")
-    if length > _MAX_HEAD_BYTES:
-        raise ValueError("the head of a message is too long")
-    head = json.loads(_receive(channel, length, left_s))
-    facts, lengths = head["facts"], head["lengths"]
-    if not isinstance(facts, dict) or not all(isinstance(n, int) and n >= 0 for n in lengths):
-        raise ValueError("the head of a message is not one")
-    if sum(lengths) > most_bytes:
-        raise ValueError("a message is longer than it may be")
-    return facts, [_receive(channel, n, left_s) for n in lengths]
-
-
-def _receive(channel: socket.socket, length: int, left_s: Callable[[], float] | None) -> bytearray:
-    received = bytearray(length)
-    view = memoryview(received)
-    while view:
-        if left_s is not None:
-            channel.settimeout(max(0.001, left_s()))
-        count = channel.recv_into(view)
-        if count == 0:
-            raise EOFError
-        view = view[count:]
-    return received
-
-
 @dataclass(eq=False, slots=True)
 class _Cell:
     process: "subprocess.Popen[bytes]"
     channel: socket.socket
+    begun_s: float
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
 
     def kill(self) -> None:
         self.channel.close()
         self.process.kill()
         self.process.wait()
+
+    def is_ready(self) -> bool:
+        """Tell whether its first message is there.
+
+        Raises:
+            CellLost: It ended before, or takes too long.
+        """
+        try:
+            self.channel.settimeout(0)
+            self.channel.recv(1, socket.MSG_PEEK)
+            self.channel.settimeout(END_S)
+            receive_message(self.channel, most_bytes=0)
+        except BlockingIOError:
+            return False
+        except (EOFError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise CellLost("a cell did not start") from error
+        return True
 
 
 @dataclass(eq=False)
@@ -101,6 +90,7 @@ class Cells:
         count: How many there are, and how many calls may be under way.
         timeout_s: Time for one answer.
         clock: The source of time.
+        deaths: How many ended since the start that were ready once.
     """
 
     command: Sequence[str]
@@ -108,75 +98,176 @@ class Cells:
     timeout_s: float
     clock: Clock
     deaths: int = 0
-    _idle: "queue.SimpleQueue[_Cell | None]" = field(default_factory=queue.SimpleQueue)
+    _ready: set[_Cell] = field(default_factory=set)
+    _free: deque[_Cell] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _failures: int = 0
+    _is_closed: bool = False
+    _keeper: threading.Thread | None = None
 
     def start(self) -> None:
         """Start every cell and wait until it is ready.
 
         Raises:
-            CellDied: One did not become ready.
+            CellLost: One did not become ready.
         """
-        cells = [self._spawn() for _ in range(self.count)]
-        for cell in cells:
-            self._await_ready(cell)
-            self._idle.put(cell)
+        self._keeper = threading.Thread(target=self._keep, name="cells", daemon=True)
+        self._keeper.start()
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._ready) == self.count or self._failures)
+            if not self._failures:
+                return
+        self.close()
+        raise CellLost("a cell did not start")
+
+    def close(self) -> None:
+        """End every cell; calls that are under way fail."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        if self._keeper is not None:
+            self._keeper.join()
+        with self._changed:
+            for cell in self._free:
+                self._bury(cell)
+            for cell in self._ready:  # a call has it, and buries it
+                cell.process.kill()
+            self._free.clear()
 
     def call(self, facts: Facts, *buffers: Buffer, most_bytes: int) -> Message:
         """Let a cell answer; blocks until one is free.
 
         Raises:
             CellDied: It ended first.
+            CellLost: And is not to blame for it; or there is none.
             CellTooSlow: It took longer than ``timeout_s``.
         """
-        cell = self._idle.get()
+        cell = self._take()
+        is_well = False
         try:
-            if cell is not None and cell.process.poll() is not None:
-                self._bury(cell)  # it died of something else meanwhile
-                cell = None
-            if cell is None:
-                cell = self._spawn()
-                self._await_ready(cell)
             until_s = self.clock.now_s() + self.timeout_s
             cell.channel.settimeout(self.timeout_s)
             send_message(cell.channel, facts, *buffers)
             answer = receive_message(
                 cell.channel, most_bytes=most_bytes, left_s=lambda: until_s - self.clock.now_s()
             )
+            is_well = True
         except TimeoutError as error:
-            self._bury(cell)
-            cell = None
             raise CellTooSlow from error
-        except (EOFError, OSError, ValueError, LookupError, TypeError) as error:
-            self._bury(cell)
-            cell = None
-            raise CellDied from error
+        except (EOFError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise _blamed(cell, error) from error
         finally:
-            self._idle.put(cell)
+            self._give_back(cell, is_well=is_well)
         return answer
 
-    def _bury(self, cell: _Cell | None) -> None:
+    def _take(self) -> _Cell:
+        with self._changed:
+            while not self._is_closed:
+                while self._free:
+                    cell = self._free.popleft()
+                    if not cell.has_ended():
+                        return cell
+                    self._bury(cell)
+                if not self._ready and self._failures >= MAX_FAILURES:
+                    raise CellLost("no cell can be started")
+                self._changed.wait()
+        raise CellLost("the cells are closed")
+
+    def _give_back(self, cell: _Cell, *, is_well: bool) -> None:
+        with self._changed:
+            if is_well and not self._is_closed:
+                self._free.append(cell)
+            else:
+                self._bury(cell)
+            self._changed.notify_all()
+
+    def _bury(self, cell: _Cell) -> None:
         self.deaths += 1
-        if cell is not None:
+        self._ready.discard(cell)
+        cell.kill()
+
+    def _keep(self) -> None:
+        """Start what is missing, until closed; runs on the keeper's thread."""
+        starting: list[_Cell] = []
+        again_at_s = 0.0
+        with self._changed:
+            while not self._is_closed:
+                for cell in tuple(self._free):
+                    if cell.has_ended():
+                        self._free.remove(cell)
+                        self._bury(cell)
+                before = self._failures
+                starting = self._still_starting(starting)
+                missing = self.count - len(self._ready) - len(starting)
+                if self.clock.now_s() >= again_at_s:
+                    starting += self._spawned(missing)
+                if self._failures > before:
+                    pause_s = min(LONGEST_PAUSE_S, 0.05 * 2.0 ** min(self._failures, 16))
+                    again_at_s = self.clock.now_s() + pause_s
+                self._changed.notify_all()
+                self._changed.wait(STARTING_S if starting else LOOK_EVERY_S)
+        for cell in starting:
             cell.kill()
 
-    def _spawn(self) -> _Cell:
-        ours, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        with theirs:
-            process = subprocess.Popen(  # noqa: S603 - this very Python, with words of ours
-                self.command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,  # a Ctrl-C is for the server, which then ends its cells
-            )
-        return _Cell(process, ours)
+    def _still_starting(self, starting: list[_Cell]) -> list[_Cell]:
+        """Take over those that are ready, give up those that will not be, and return the others."""
+        left = []
+        for cell in starting:
+            try:
+                is_ready = cell.is_ready()
+                if not is_ready and self.clock.now_s() - cell.begun_s > START_S:
+                    raise CellLost("a cell does not start")
+            except CellLost:
+                cell.kill()
+                self._failures += 1
+                continue
+            if not is_ready:
+                left.append(cell)
+                continue
+            self._failures = 0
+            self._ready.add(cell)
+            self._free.append(cell)
+        return left
 
-    def _await_ready(self, cell: _Cell) -> None:
-        cell.channel.settimeout(START_S)
+    def _spawned(self, count: int) -> list[_Cell]:
+        """Start as many processes as there may be; what fails is tried again later."""
+        cells: list[_Cell] = []
         try:
-            receive_message(cell.channel, most_bytes=0)
-        except (EOFError, OSError, ValueError, LookupError, TypeError) as error:
-            cell.kill()
-            raise CellDied from error
+            while len(cells) < count:
+                cells.append(_spawn(self.command, self.clock))
+        except (OSError, MemoryError, subprocess.SubprocessError):
+            self._failures += 1
+        return cells
+
+
+def _spawn(command: Sequence[str], clock: Clock) -> _Cell:
+    ours, theirs = socket.socketpair()
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this very Python, with words of ours
+            command,
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # a Ctrl-C is for the server, which then ends its cells
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return _Cell(process, ours, clock.now_s())
+
+
+def _blamed(cell: _Cell, error: Exception) -> CellDied:
+    """Return whether a cell that did not answer is to blame."""
+    is_cut_off = isinstance(error, (EOFError, ConnectionError))
+    try:
+        status = cell.process.wait(END_S if is_cut_off else 0)
+    except subprocess.TimeoutExpired:
+        is_ours = isinstance(error, OSError) and not is_cut_off
+        return CellLost("its socket failed") if is_ours else CellDied("it talks nonsense")
+    if status < 0 and -status not in _OWN_SIGNALS:
+        return CellLost(f"it was ended by signal {-status}")
+    return CellDied(f"it ended with {status}")

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from app.engine.admission import Admission
 from app.engine.clock import Clock
 from app.engine.replays import Replays
-from app.errors import CutoutError, NotReady
+from app.errors import NotReady
 from app.pipeline import Pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -32,7 +32,7 @@ class Service:
     replays: Replays
     remote: RemotePictures | None = None
     pipeline: Pipeline | None = None
-    failure: CutoutError | None = None
+    failure: Exception | None = None
 
     def ready_pipeline(self) -> Pipeline:
         """Return the pipeline.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import cutout
+from app.cli.commands import cutout
 from app.cli.serve import _check_exposure
 from app.engine.quota import Rates
 from app.settings import Settings

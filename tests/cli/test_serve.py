@@ -2,10 +2,28 @@ import socket
 
 import pytest
 
-from app.cli.serve import _listen
+from app.cli.listening import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_listener_says_that_it_speaks_tcp_so_that_answers_leave_at_once(host: str) -> None:
-    with _listen(host, 0) as listener:
+    with listen(host, 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
+def test_a_port_is_taken_from_the_first_moment_on(host: str) -> None:
+    """Before anybody accepts: a server that still loads holds its port as well."""
+    with listen(host, 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match=rf"cannot listen on {host} port {port}: .*in use"):
+            listen(host, port)
+        with socket.create_connection(("::1" if ":" in host else "127.0.0.1", port), timeout=10):
+            pass
+    listen(host, port).close()
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 10**20])
+def test_a_port_that_is_none_is_said_in_words(port: int) -> None:
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: "):
+        listen("127.0.0.1", port)

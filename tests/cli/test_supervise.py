@@ -36,7 +36,8 @@ FIRST
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Give the test's own process its signal handlers back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -78,6 +79,7 @@ def test_the_first_restart_is_at_once_and_short_lives_in_a_row_wait_ever_longer(
         (0, (signal.SIGTERM,), 0),
         (3, (signal.SIGTERM,), 3),
         (-signal.SIGTERM, (signal.SIGTERM,), 0),
+        (-signal.SIGHUP, (signal.SIGHUP,), 0),
         (-signal.SIGKILL, (signal.SIGTERM,), 137),
         (0, (signal.SIGTERM, signal.SIGTERM), 1),
     ],
@@ -120,6 +122,38 @@ def test_a_first_worker_that_cannot_start_is_believed(
 ) -> None:
     assert supervised(f"say(b'.'); sys.exit({code})") == code
     assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_any_signal_to_stop_ends_the_worker_too(
+    number: signal.Signals, handlers: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listens = "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])"
+    first = f"{listens}; os.kill(os.getppid(), {int(number)}); time.sleep(30)"
+    code = supervised(f"signal.signal(signal.SIGINT, signal.SIG_DFL); {first}")
+
+    assert code == 0
+    assert not capfd.readouterr().err
+
+
+def test_what_nobody_catches_is_a_line_each() -> None:
+    script = """
+import threading
+from app.logs import configure_logs, log_what_breaks
+configure_logs("json")
+log_what_breaks()
+thread = threading.Thread(target=lambda: 1 / 0, name="of mine")
+thread.start()
+thread.join()
+raise KeyError("x")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+
+    assert [line["event"] for line in lines] == ["a thread broke", "the process broke"]
+    assert lines[0]["thread"] == "of mine"
+    assert "ZeroDivisionError" in lines[0]["exception"]
+    assert "KeyError" in lines[1]["exception"]
 
 
 def test_the_parent_imports_nothing_heavy() -> None:

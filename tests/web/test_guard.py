@@ -4,11 +4,12 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,27 +116,63 @@ def test_a_key_has_its_megapixels_and_others_are_not_touched(keyed: Live) -> Non
     assert keyed.service.admission.requests == keyed.service.admission.pixels == 0
 
 
-def test_a_key_comes_and_goes_while_the_service_runs(keyed: Live) -> None:
+def write_over(content: bytes) -> Callable[[Path], None]:
+    return lambda file: file.write_bytes(content) and None
+
+
+def replace_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return replace
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "no TOML": write_over(b"[keys."),
+    "brackets in brackets": write_over(b"a = " + b"[\n" * 20_000),
+    "a number of 5,000 digits": write_over(b"a = " + b"9" * 5_000),
+    "a rate beyond all floats": write_over(
+        f"[keys.a]\nsha256 = '{'ab' * 32}'\nrequests_per_minute = {'9' * 400}".encode()
+    ),
+    "no UTF-8": write_over(b"[keys.\xff]\n"),
+    "gigabytes": lambda file: os.truncate(file, 20 * 2**30),
+    "nothing": Path.unlink,
+    "a folder": replace_by(Path.mkdir),
+    "a pipe": replace_by(os.mkfifo),
+    "a device": replace_by(lambda file: file.symlink_to("/dev/zero")),
+    "a loop": replace_by(lambda file: file.symlink_to(file)),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_a_key_is_withdrawn_whatever_became_of_the_file_before(
+    keyed: Live, harm: Callable[[Path], object]
+) -> None:
     """And a file that is broken in between changes nothing."""
     file = keyed.service.settings.access.keys_file
     assert file is not None
     before = file.read_text()
 
-    def status_within(seconds: float, *, wanted: int) -> int:
+    def status_within(seconds: float, *, wanted: int, key: str = "late") -> int:
         until_s = time.monotonic() + seconds
         while True:
-            status = keyed.client.get("/v1/models", headers={"X-Api-Key": "late"}).status_code
+            status = keyed.client.get("/v1/models", headers={"X-Api-Key": key}).status_code
             if status == wanted or time.monotonic() > until_s:
                 return status
             time.sleep(0.05)
 
-    file.write_text("[keys.")
-    assert status_within(2, wanted=200) == 401
-    assert keyed.client.get("/v1/models", headers={"X-Api-Key": "free"}).status_code == 200
     file.write_text(f'{before}[keys.late]\nsha256 = "{hashlib.sha256(b"late").hexdigest()}"\n')
     assert status_within(20, wanted=200) == 200
-    file.write_text(before)
+    harm(file)
+    assert status_within(1.5, wanted=401) == 200
+    good = file.with_name("good.toml")
+    good.write_text(before)
+    if file.is_dir():
+        file.rmdir()
+    good.replace(file)
     assert status_within(20, wanted=401) == 401
+    assert status_within(0, wanted=200, key="free") == 200
 
 
 def test_the_log_has_the_name_of_a_key_and_never_the_key(

@@ -1,5 +1,8 @@
 import hashlib
 import hmac
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,19 @@ BROKEN = {
     "a rate of nothing": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = 0\n',
     "a rate in words": f'[keys.a]\nsha256 = "{digest("a")}"\nmegapixels_per_minute = "many"\n',
     "a rate without end": f'[keys.a]\nsha256 = "{digest("a")}"\nmegapixels_per_minute = inf\n',
+    "a rate larger than any": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = {"9" * 400}\n',
+    "a rate that is a day": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = 2026-01-01\n',
+    "a rate that is none": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = nan\n',
+    "a day that is none": "a = 2026-13-45T99:99:99+99:99\n",
+    "one key of two names": "".join(f'[keys.{name}]\nsha256 = "{digest("a")}"\n' for name in "ab"),
+    "one name of two keys": f'[keys.a]\nsha256 = "{digest("a")}"\n[keys.a]\nsha256 = "{digest("b")}"\n',
+    "brackets in brackets": "a = " + "[" * 20_000,
+    "brackets in brackets, a line each": "a = " + "[\n" * 20_000,
+    "tables in tables": "a = " + "{a = " * 20_000,
+    "names in names": "a" + ".a" * 20_000 + " = 1",
+    "a number of 5,000 digits": f"a = {'9' * 5_000}",
+    "a rate in hexadecimal": f"[keys.a]\nsha256 = '{digest('a')}'\nrequests_per_minute = 0x{'f' * 300}",
+    "no text": "\x00",
     "a name for a log to trip over": f'[keys."a\\nb"]\nsha256 = "{digest("a")}"\n',
 }
 
@@ -118,22 +134,93 @@ def test_a_broken_file_stops_the_start_and_later_changes_nothing(tmp_path: Path,
     ring = KeyRing(file, None, NONE)
     file.write_text(text)
 
-    with pytest.raises(KeysUnreadable):
-        ring.refresh()
+    for _ in range(2):  # the second time it is known to be broken
+        with pytest.raises(KeysUnreadable):
+            ring.refresh()
     assert ring.find(b"old") is not None
     with pytest.raises(KeysUnreadable):
         KeyRing(file, None, NONE)
 
 
-def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+KINDS: dict[str, Callable[[Path], object]] = {
+    "gone": lambda file: None,
+    "a folder": lambda file: file.mkdir(),
+    "a pipe that nobody writes to": os.mkfifo,
+    "a device without end": lambda file: file.symlink_to("/dev/zero"),
+    "a device without content": lambda file: file.symlink_to("/dev/null"),
+    "a link to itself": lambda file: file.symlink_to(file),
+    "a link to nothing": lambda file: file.symlink_to(file.parent / "nowhere"),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_what_is_no_file_changes_nothing_and_is_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
     file = tmp_path / "keys.toml"
-    file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
+    good = f'[keys.old]\nsha256 = "{digest("old")}"\n'
+    file.write_text(good)
     ring = KeyRing(file, None, NONE)
     file.unlink()
-
-    with pytest.raises(KeysUnreadable):
-        ring.refresh()
+    make(file)
+    for _ in range(2):
+        with pytest.raises(KeysUnreadable):
+            ring.refresh()
     assert ring.find(b"old") is not None
+    if file.is_dir():
+        file.rmdir()
+    else:
+        file.unlink(missing_ok=True)
+    file.write_text(good.replace(digest("old"), digest("new")))
+
+    assert ring.refresh()
+    assert ring.find(b"old") is None
+
+
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("")
+    ring = KeyRing(file, None, NONE)
+    with file.open("wb") as sparse:
+        sparse.truncate(50 * 2**30)
+
+    with pytest.raises(KeysUnreadable, match=str(keys.MAX_FILE_BYTES)):
+        ring.refresh()
+
+
+def test_a_change_is_seen_that_no_date_tells_of(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.one]\nsha256 = "{digest("old")}"\n')
+    before = file.stat()
+    ring = KeyRing(file, None, NONE)
+    file.write_text(f'[keys.one]\nsha256 = "{digest("new")}"\n')
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert ring.refresh()
+    assert ring.find(b"old") is None
+
+
+def test_a_file_that_takes_another_ones_place_is_read(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys.toml", tmp_path / "other.toml"
+    file.write_text(f'[keys.one]\nsha256 = "{digest("old")}"\n')
+    ring = KeyRing(file, None, NONE)
+    shutil.copy2(file, other)
+    other.write_text(f'[keys.one]\nsha256 = "{digest("new")}"\n')
+    other.replace(file)
+
+    assert ring.refresh()
+    assert ring.find(b"new") is not None
+
+
+@given(st.binary(max_size=300) | st.text(alphabet="[]{}=.,\"'#\n\\0-9eEinfTkeysha256_ ", max_size=300))
+def test_no_content_is_more_than_unreadable(content: bytes | str) -> None:
+    raw = content if isinstance(content, bytes) else content.encode()
+    try:
+        found = keys._parsed(raw, Path("keys.toml"), NONE)
+    except KeysUnreadable:
+        return
+
+    assert all(isinstance(key, keys.Key) for key in found)
 
 
 @pytest.mark.parametrize("hashes", ["plain-text-key", "ab" * 31, f"{'ab' * 32};{'cd' * 32}"])

@@ -1,0 +1,100 @@
+"""Decoder kills: what clients notice when the processes that decode are killed under load.
+
+    python -m benchmarks.decoder_kills [--seconds 60] [--clients 8] [--decoders 2] [--every 1]
+
+Serves u2netp with processes that decode, and kills one of them, any, with SIGKILL each second, as an operator
+or a system without memory would. Clients send different pictures with keep-alive, each the next one at once.
+The pictures are good, so 422 is wrong; 503 is a picture whose second decoder was killed too.
+"""
+
+import argparse
+import io
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from benchmarks.report import Figure, print_figures, print_machine
+from benchmarks.server import Server, add_server_arguments
+
+
+def main() -> None:
+    """Print the counts of statuses."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    add_server_arguments(parser)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--decoders", type=int, default=2)
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between two kills")
+    asked = parser.parse_args()
+    print_machine()
+    settings = {"CUTOUT_ENGINE__DECODERS": str(asked.decoders)}
+    with Server(asked.model, asked.models_dir, settings) as server:
+        statuses, kills = kill_under_load(server, asked)
+        left = len(decoders_of(server.pid))
+    print(f"## One decoder killed each {asked.every:g} s for {asked.seconds:g} s, {asked.clients} clients\n")
+    counts = ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
+    print(f"statuses: {counts}; kills: {kills}\n")
+    print_figures(
+        [
+            Figure("422 for a good picture", statuses[422], 0, ""),
+            Figure("503 a kill", statuses[503] / max(1, kills), 1, ""),
+            Figure("neither 200 nor 503", statuses.total() - statuses[200] - statuses[503], 0, ""),
+            Figure("decoders missing or too many at the end", abs(left - asked.decoders), 0, ""),
+        ]
+    )
+
+
+def kill_under_load(server: Server, asked: argparse.Namespace) -> tuple[Counter[int], int]:
+    """Return the statuses that clients saw, and how many decoders were killed meanwhile."""
+    statuses: Counter[int] = Counter()
+    is_over = threading.Event()
+
+    def ask(number: int) -> None:
+        upload = _picture(number)
+        with httpx.Client(base_url=f"http://{server.host}:{server.port}", timeout=120) as client:
+            while not is_over.is_set():
+                statuses[client.post("/v1/mask", content=upload).status_code] += 1
+
+    clients = [threading.Thread(target=ask, args=(number,)) for number in range(asked.clients)]
+    for client in clients:
+        client.start()
+    chance = random.Random(0)
+    kills = 0
+    until_s = time.monotonic() + asked.seconds
+    while time.monotonic() < until_s:
+        time.sleep(asked.every)
+        if decoders := decoders_of(server.pid):
+            os.kill(chance.choice(decoders), signal.SIGKILL)
+            kills += 1
+    time.sleep(2)  # the last one is replaced
+    is_over.set()
+    for client in clients:
+        client.join()
+    return statuses, kills
+
+
+def decoders_of(pid: int) -> list[int]:
+    """Return the processes that decode for a server."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    pids = [int(child) for file in tasks for child in file.read_text().split()]
+    return [child for child in pids if b"app.isolation" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def _picture(number: int) -> bytes:
+    noise = np.random.default_rng(number).integers(0, 255, (600, 800, 3), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(noise).save(encoded, "JPEG", quality=90)
+    return encoded.getvalue()
+
+
+if __name__ == "__main__":
+    main()

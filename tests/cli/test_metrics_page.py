@@ -1,0 +1,149 @@
+"""The metrics page on a real socket: what it answers, how many it serves, and for how long."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.cli.metrics_page import MOST_CONNECTIONS, MetricsPage, open_page
+from app.cli.worker import serve_metrics
+from app.engine.clock import SystemClock
+from app.main import create_app
+from app.settings import Settings, Web
+from app.telemetry import Telemetry
+from app.web.connection import Door
+
+HEAD_TIMEOUT_S = 1.0
+
+
+@pytest.fixture
+def page() -> Iterator[MetricsPage]:
+    """A page that is served on a thread."""
+    door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+    page = open_page(Web(metrics_port=0), Telemetry().registry, door)
+    assert page is not None
+    ended = threading.Event()
+
+    async def serve() -> None:
+        serving = asyncio.create_task(page.serve())
+        await asyncio.to_thread(ended.wait)
+        serving.cancel()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    yield page
+    ended.set()
+    thread.join(30)
+
+
+def connected(page: MetricsPage) -> socket.socket:
+    address = httpx.URL(page.url)
+    return socket.create_connection((address.host, address.port or 0), timeout=30)
+
+
+def first_line(peer: socket.socket) -> bytes:
+    """Return the first line of an answer, or nothing where the connection was closed without one."""
+    try:
+        return peer.recv(1000).partition(b"\r\n")[0]
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/metrics", 200),
+        ("HEAD", "/metrics", 200),
+        ("GET", "/metrics?name[]=x", 200),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/metrics", 405),
+        ("GET", "/", 404),
+        ("GET", "/metrics/", 404),
+        ("GET", "/v1/mask", 404),
+        ("POST", "/v1/mask", 404),
+    ],
+)
+def test_there_is_one_page_and_nothing_else(page: MetricsPage, method: str, path: str, status: int) -> None:
+    answer = httpx.request(method, f"{page.url.removesuffix('/metrics')}{path}", timeout=30)
+
+    assert answer.status_code == status
+    assert ("cutout_ready" in answer.text) == (status == 200 and method == "GET")
+
+
+def test_who_reads_open_metrics_gets_them(page: MetricsPage) -> None:
+    asked = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    plain, other = httpx.get(page.url, timeout=30), httpx.get(page.url, headers=asked, timeout=30)
+
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert other.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert other.text.endswith("# EOF\n")
+
+
+def test_those_who_come_when_all_places_are_taken_are_turned_away(page: MetricsPage) -> None:
+    with httpx.Client(timeout=30) as client:
+        client.get(page.url).raise_for_status()  # it is served by now
+    peers = [connected(page) for _ in range(4 * MOST_CONNECTIONS)]
+    try:
+        lines = [first_line(peer) for peer in peers]
+    finally:
+        for peer in peers:
+            peer.close()
+
+    assert set(lines) <= {b"HTTP/1.1 503 Service Unavailable", b"HTTP/1.1 408 ", b""}
+    assert sum(line.startswith(b"HTTP/1.1 408") for line in lines) <= MOST_CONNECTIONS
+    assert sum(line.startswith(b"HTTP/1.1 503") for line in lines) >= 2 * MOST_CONNECTIONS
+
+
+def test_clients_that_say_nothing_lose_their_places_to_others(page: MetricsPage) -> None:
+    peers = [connected(page) for _ in range(MOST_CONNECTIONS)]
+    until_s = time.monotonic() + 60
+    status = 0
+    while status != 200:
+        assert time.monotonic() < until_s
+        try:
+            status = httpx.get(page.url, timeout=30).status_code
+        except httpx.TransportError:
+            status = 0
+        time.sleep(0.05)
+
+    assert [first_line(peer)[:12] for peer in peers] == [b"HTTP/1.1 408"] * MOST_CONNECTIONS
+    for peer in peers:
+        peer.close()
+
+
+def test_many_who_ask_at_once_get_the_whole_page(page: MetricsPage) -> None:
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60) as client:
+            return await asyncio.gather(*(client.get(page.url) for _ in range(MOST_CONNECTIONS)))
+
+    answers = asyncio.run(ask())
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert all("cutout_ready" in answer.text for answer in answers)
+
+
+def test_a_page_whose_port_is_taken_says_so_and_what_to_do() -> None:
+    door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"cannot serve metrics on 127.0.0.1 port {port}: .*METRICS_PORT"):
+            open_page(Web(metrics_port=port), Telemetry().registry, door)
+
+
+def test_there_need_not_be_one() -> None:
+    door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+
+    assert open_page(Web(metrics_port=None), Telemetry().registry, door) is None
+
+
+def test_beside_a_loop_that_is_not_ours_it_has_a_thread(tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path, web={"metrics_port": 0})
+    url = serve_metrics(create_app(settings).state.service)
+    assert url is not None
+
+    assert "cutout_ready 0.0" in httpx.get(url, timeout=60).text
