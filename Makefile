@@ -64,6 +64,7 @@ bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, ma
 	$(VENV)/bin/python -m benchmarks.encode
 	$(VENV)/bin/python -m benchmarks.matte
 	$(VENV)/bin/python -m benchmarks.decode
+	$(VENV)/bin/python -m benchmarks.options
 	$(VENV)/bin/python -m benchmarks.edges --megapixels 2
 	$(VENV)/bin/python -m benchmarks.engine --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.departures --model $(MODEL)
@@ -73,6 +74,8 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, resta
 	$(VENV)/bin/python -m benchmarks.overload --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.drain --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.memory --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.footprint
+	$(VENV)/bin/python -m benchmarks.search --model $(MODEL)
 
 ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine alone
 	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster

@@ -6,10 +6,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from app.arrays import Rgb, SaliencyMap
-from app.engine.memory import BYTES_PER_PIXEL, BYTES_PER_SOLVED_PIXEL
+from app.footprint import footprint
 from app.imaging.closed_form import _EPSILON, _NEARNESS, MOST_PX, solve_alpha
 from app.imaging.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha
 from app.imaging.saliency import resize_saliency
+from app.imaging.sniff import Header
+from app.options import CutoutOptions
 from tests.composites import composite, ideal_map
 from tests.imaging.test_laplacian import levins_matrix
 from tests.pictures import disc_alpha, noise, photo
@@ -107,4 +109,6 @@ def test_its_memory_is_what_admission_counts_even_where_all_is_uncertain() -> No
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert (BYTES_PER_PIXEL + BYTES_PER_SOLVED_PIXEL) * height * width > peak_bytes
+    photograph = Header("jpeg", width, height, "image/jpeg")
+    counted = footprint(photograph, CutoutOptions(matting="hq"), limit_px=height * width)
+    assert counted.memory_bytes > peak_bytes
