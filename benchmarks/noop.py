@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from prometheus_client import start_http_server
 
-from app.cli.serve import _listen
+from app.cli.listening import listen
 from app.cli.worker import SWITCH_INTERVAL_S
 from app.engine.batching import Batcher
 from app.engine.clock import SystemClock
@@ -46,10 +46,10 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     step_forward()
     if asked.bare:
-        serve_bare(_listen("127.0.0.1", settings.web.port))
+        serve_bare(listen("127.0.0.1", settings.web.port))
         return
     configure_logs(settings.log_format)
-    listener = _listen("127.0.0.1", settings.web.port)  # as the command opens it
+    listener = listen("127.0.0.1", settings.web.port)  # as the command opens it
     metrics, _ = start_http_server(0, addr="127.0.0.1")
 
     def take_out_the_network(service: Service) -> None:

@@ -71,15 +71,17 @@ def read_json(body: bytes, *, end: int | None = None, numbers: str | None = None
 def json_slices(raw: memoryview) -> Iterator[bytes]:
     """Yield the text between the quotes of a JSON string, without its escapes, slice by slice.
 
+    What is not ASCII comes as something else that is not, for base64 has none but in the head of a data URL.
+
     Raises:
-        ValueError: It is no JSON string, or not ASCII.
+        ValueError: It is no JSON string.
     """
     start = 0
     while start < len(raw):
         piece = bytes(raw[start : start + SLICE_BYTES])
         piece = piece[: _whole_escapes(piece)] or piece
         start += len(piece)
-        yield json.loads(f'"{piece.decode("ascii")}"').encode("ascii")
+        yield json.loads(f'"{piece.decode("latin-1")}"').encode("utf-8", "surrogatepass")
 
 
 def _whole_escapes(piece: bytes) -> int:

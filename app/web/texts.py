@@ -94,7 +94,7 @@ def _split_padding(piece: bytes) -> tuple[bytes, bytes]:
 
 def _slices_of(text: str | bytes | LongText) -> Iterator[bytes]:
     if isinstance(text, str):
-        return plain_slices(memoryview(re.sub(r"\s", " ", text).encode("ascii")))
+        return plain_slices(memoryview(re.sub(r"\s", " ", text).encode()))
     if isinstance(text, bytes):
         return plain_slices(memoryview(text))
     return text.slices(text.raw)

@@ -122,3 +122,21 @@ def test_junk_never_raises_anything_else(body: bytes, content_type: str) -> None
         raised = error
 
     assert raised is None or isinstance(raised, MalformedRequest)
+
+
+@pytest.mark.parametrize("size", [300, 40_000])
+def test_the_head_of_a_data_url_may_hold_any_text(size: int) -> None:
+    upload = bytes(range(256)) * (size // 256)
+    url = f"data:image/png;name=für 😍;base64,{base64.b64encode(upload).decode()}"
+
+    for ascii_only in (True, False):
+        body = json.dumps({"image": url}, ensure_ascii=ascii_only).encode()
+        assert open_envelope("application/json", body, []).upload == upload
+
+
+@pytest.mark.parametrize("size", [300, 40_000])
+@pytest.mark.parametrize("odd", ["é", "😍", "\ud800", "-"])
+def test_what_is_not_ascii_is_no_base64(size: int, odd: str) -> None:
+    body = json.dumps({"image": "A" * size + odd + "A" * 4}).encode()
+    with pytest.raises(MalformedRequest):
+        open_envelope("application/json", body, [])
