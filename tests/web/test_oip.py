@@ -165,9 +165,9 @@ def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
 
 
 def test_requests_of_many_pictures_take_turns_with_others(live: Live) -> None:
-    """While two run a dozen pictures each, no more of them are ahead of an arrival than can run at once."""
+    """While two run five pictures each, no more of them are ahead of an arrival than can run at once."""
     pipeline = live.service.ready_pipeline()
-    document, raw = in_binary(np.repeat(TENSOR, 12, axis=0))
+    document, raw = in_binary(np.repeat(TENSOR, 5, axis=0))
     ahead = []
     with ThreadPoolExecutor(2) as clients:
         long_ones = [clients.submit(post, live, document, raw) for _ in range(2)]
@@ -181,11 +181,11 @@ def test_requests_of_many_pictures_take_turns_with_others(live: Live) -> None:
 
 
 def test_others_are_answered_while_a_request_of_many_pictures_runs(live: Live) -> None:
-    document, raw = in_binary(np.repeat(TENSOR, 13, axis=0))
+    document, raw = in_binary(np.repeat(TENSOR, 9, axis=0))
     runs = live.service.ready_pipeline().forecast
     with ThreadPoolExecutor(1) as clients:
         long_one = clients.submit(post, live, document, raw)
-        while runs.turns_of_others(13) < 12 and not long_one.done():
+        while runs.turns_of_others(9) < 8 and not long_one.done():
             time.sleep(0.001)
         mask = live.client.post("/v1/mask", content=png(PICTURE), params={"size": "network"})
         is_done = long_one.done()

@@ -477,7 +477,7 @@ def test_a_url_that_cannot_be_understood_is_not_allowed(url: str) -> None:
     remote = RemotePictures(SystemClock(), rules=NO_TIME, resolve=Nobody())
 
     async def run() -> None:
-        with Admission(Budget(4, 10**6, 10**6)).enter() as permit:
+        with Admission(Budget(4, 10**6, 10**6, 10**9)).enter() as permit:
             await remote.fetch(url, permit, limit_bytes=1000, deadline_s=1e9)
 
     with pytest.raises((UrlNotAllowed, PictureNotFetched)):
@@ -510,7 +510,7 @@ def test_fetches_have_places_of_their_own_and_give_them_back(hosts: None, public
 
     async def run() -> list[object]:
         remote = RemotePictures(SystemClock(), rules=rules, resolve=Names(shop=[[PUBLIC]]))
-        with Admission(Budget(9, 10**6, 10**6)).enter() as permit:
+        with Admission(Budget(9, 10**6, 10**6, 10**9)).enter() as permit:
 
             def get(path: str) -> Coroutine[Any, Any, bytes]:
                 return remote.fetch(f"http://shop{path}", permit, limit_bytes=10**6, deadline_s=1e9)
