@@ -28,8 +28,12 @@ DECODE_BYTES: Mapping[str, int] = {
     "heic": 28,
 }
 """Peak bytes a coded pixel while a picture is decoded and turned upright."""
-ENCODE_BYTES: Mapping[str, int] = {"png": 9, "webp": 40, "jpeg": 8, "avif": 52, "zip": 14, "auto": 9}
+ENCODE_BYTES: Mapping[str, int] = {"png": 9, "webp": 43, "jpeg": 8, "avif": 52, "zip": 14, "auto": 9}
 """Peak bytes a pixel of the result beside the result itself, which has up to 4."""
+FLOOR_BYTES, AVIF_FLOOR_BYTES = 8 * 2**20, 40 * 2**20
+"""What a request takes however small its picture is; an AVIF encoder has large blocks."""
+UPLOAD_COPIES = 3
+"""Of the largest upload, while its metadata is taken out and a library reads it."""
 PICTURE_BYTES = 4
 """Colours and the picture's own alpha, which stay until the result is laid out."""
 MASK_BYTES = 8
@@ -42,7 +46,7 @@ SOLVED_BYTES = 240
 
 _FINEST_GRID_PX = (3 * MOST_SIDE_PX // 2) ** 2
 _GRID_PX, _GRID_BYTES = 600_000, 130
-_FINE_GRID_BYTES = 70
+_FINE_GRID_BYTES, _FINE_GRID_FLOOR_BYTES = 70, 32 * 2**20
 """The coarse grids of the matting, whose sides are at most one and a half times what they aim at."""
 
 
@@ -85,6 +89,7 @@ def footprint(
     backdrop: Header | None = None,
     mask: Header | None = None,
     limit_px: int,
+    upload_bytes: int = 0,
 ) -> Footprint:
     """Return what a request may come to hold.
 
@@ -94,6 +99,7 @@ def footprint(
         backdrop: The header of the picture to put behind the subject.
         mask: The header of the caller's own mask.
         limit_px: The largest canvas that is ever made.
+        upload_bytes: Length of the longest of the pictures' files.
     """
     source_px = picture.width_px * picture.height_px
     canvas_px = min(_canvas_px(picture, options), limit_px)
@@ -101,16 +107,18 @@ def footprint(
     kept = PICTURE_BYTES * source_px
     with_backdrop = kept + 3 * backdrop_px
     with_all = with_backdrop + MASK_BYTES * mask_px
+    copies = UPLOAD_COPIES * upload_bytes
     phases = (
-        DECODE_BYTES[picture.format] * picture.held_px,
-        kept + _decoding(backdrop),
-        with_backdrop + _decoding(mask),
+        copies + _decoding(picture),
+        copies + kept + _decoding(backdrop),
+        copies + with_backdrop + _decoding(mask),
         with_all + _matting(source_px, options, has_mask=mask is not None),
         with_all + _composing(max(source_px, canvas_px), options, has_backdrop=backdrop is not None),
         _encoding(source_px, canvas_px, options),
     )
     excess_px = max(0, canvas_px - source_px)
-    return Footprint(source_px + excess_px + backdrop_px + mask_px, max(phases), excess_px)
+    floor = AVIF_FLOOR_BYTES if options.format == "avif" else FLOOR_BYTES
+    return Footprint(source_px + excess_px + backdrop_px + mask_px, floor + max(phases), excess_px)
 
 
 def check_memory(needed_bytes: int, limit_bytes: int) -> None:
@@ -137,8 +145,10 @@ def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
 def _matting(source_px: int, options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
     """Return what matting takes beside the picture: in proportion to it, on coarse grids, and to solve."""
     if options.matting == "none":
-        return MATTE_BYTES * source_px
-    fine = _FINE_GRID_BYTES * min(source_px, _FINEST_GRID_PX) if has_mask or options.refine != "none" else 0
+        return MATTE_BYTES * source_px + (_FINE_GRID_FLOOR_BYTES if options.refine != "none" else 0)
+    fine = 0
+    if has_mask or options.refine != "none":
+        fine = _FINE_GRID_FLOOR_BYTES + _FINE_GRID_BYTES * min(source_px, _FINEST_GRID_PX)
     solved = SOLVED_BYTES * min(source_px, MOST_PX) if options.matting == "hq" else 0
     return MATTE_BYTES * source_px + max(_GRID_BYTES * min(source_px, _GRID_PX) + fine, solved)
 

@@ -43,7 +43,7 @@ FORGOTTEN_AFTER_S = 600.0
 """A decoder that was updated, or a machine that is less busy, may be able to do what it was not."""
 ENOUGH_DEATHS = 2
 ENOUGH_LOSSES = 2
-_BYTES_A_PIXEL = 24
+_BYTES_A_PIXEL = 28
 """What decoding takes at its most, 16-bit samples included."""
 _SPARE_BYTES = 512 * 2**20
 _DOT_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"

@@ -168,7 +168,9 @@ def _remote_pictures(settings: Settings, clock: SystemClock) -> RemotePictures |
     if not remote.enabled:
         return None
     rules = Rules(
-        connect_s=remote.connect_timeout_s, total_s=remote.timeout_s, most_in_flight=remote.in_flight
+        connect_s=remote.connect_timeout_s,
+        total_s=remote.timeout_s,
+        most_in_flight=min(remote.in_flight, max(1, settings.limits.in_flight_requests // 2)),
     )
     return RemotePictures(clock, rules=rules, resolve=SystemResolver())
 

@@ -47,7 +47,7 @@ from app.telemetry import StepTimes
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
-SNIFFED_AT_ONCE_BYTES = 128 * 1024
+SNIFFED_AT_ONCE_BYTES = 4096
 OWN_MASK = "none"
 """The provider of an answer that the network had no part in."""
 TENSOR_BYTES = 16
@@ -144,15 +144,24 @@ class Pipeline:
         async with self._in_time(job):
             count, height, width = pictures.shape[:3]
             pixels = count * height * width
-            with job.steps.step("admit"):
-                self._check_long_run(model, count, job)
-                taken = Footprint(pixels, TENSOR_BYTES * pixels)
-                self._take(taken, job)
-                if job.allowance is not None and count > 1:
-                    job.allowance.spend_requests(count - 1)  # the first was paid for at the door
             await self._load(model, job)
+            with job.steps.step("admit"):
+                self._check_shape(model, pictures)
+                self._check_long_run(model, count, job)
+                if job.allowance is not None:
+                    job.allowance.spend_rest_of(count)  # the first was paid for at the door
+                self._take(Footprint(pixels, TENSOR_BYTES * pixels), job)
             journey = self._infer_each(model, pictures, job)
             return await relayed(journey, on_end=job.permit.keep())
+
+    def _check_shape(self, model: str, pictures: NetworkInput) -> None:
+        """Refuse tensors of another size than the network's."""
+        with self.models.lease(model) as session:
+            if session is None:
+                raise Overloaded("models in memory")
+            side = session.manifest.input_size_px
+        if pictures.shape[1:3] != (side, side):
+            raise InvalidOption("shape", f"[N, {side}, {side}, 3]")
 
     def _check_long_run(self, model: str, count: int, job: Job) -> None:
         """Refuse N pictures that cannot all be run in time, other such requests taking every other turn."""
@@ -164,9 +173,6 @@ class Pipeline:
         with self.models.lease(model) as session, self.forecast.long_run(len(pictures)) as long_run:
             if session is None:
                 raise Overloaded("models in memory")
-            side = session.manifest.input_size_px
-            if pictures.shape[1:3] != (side, side):
-                raise InvalidOption("shape", f"[N, {side}, {side}, 3]")
             maps: list[SaliencyMap] = []
             for first in range(0, len(pictures), self._batcher.max_batch):
                 group = pictures[first : first + self._batcher.max_batch]
@@ -232,7 +238,14 @@ class Pipeline:
             backdrop = None if beside.backdrop is None else await self._sniffed(beside.backdrop, job)
             mask = None if beside.mask is None else await self._sniffed(beside.mask, job)
             check_format(header, options)
-            taken = footprint(header, options, backdrop=backdrop, mask=mask, limit_px=self._limits.pixels)
+            taken = footprint(
+                header,
+                options,
+                backdrop=backdrop,
+                mask=mask,
+                limit_px=self._limits.pixels,
+                upload_bytes=max(map(len, (upload, beside.backdrop or b"", beside.mask or b""))),
+            )
             self.check_time(
                 job.deadline_s,
                 pixels=taken.pixels,
@@ -263,18 +276,18 @@ class Pipeline:
 
     async def _relayed(self, journey: Journey[Answer], way_in: "WayIn", job: Job) -> Answer:
         """Let a journey's steps hand on to each other, and learn what they cost."""
+        answer: Answer | None = None
         try:
             answer = await relayed(journey, on_end=job.permit.keep())
         except Remembered as found:
-            return replace(found.answer, is_remembered=True)
+            answer = replace(found.answer, is_remembered=True)
+            return answer
         except cv2.error as error:
             if error.code == cv2.Error.StsNoMem:
                 raise MemoryError from error
             raise
-        if job.allowance is not None:
-            source_px = way_in.header.width_px * way_in.header.height_px
-            needless_px = way_in.taken.canvas_px - max(0, answer.width_px * answer.height_px - source_px)
-            job.allowance.give_back_pixels(max(0, needless_px))
+        finally:
+            _settle(way_in, answer, job)
         seconds = sum(job.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
         if HQ_CUT_SHORT not in answer.facts.warnings:  # what time cut short may come out better next time
             key = cache_key(job.owner, answer.facts.etag)
@@ -416,6 +429,16 @@ class Pipeline:
         self._loading.stop()
         self._aside.stop()
         self._on_close()
+
+
+def _settle(way_in: WayIn, answer: Answer | None, job: Job) -> None:
+    """Give back what a key paid for a canvas that came out smaller, or not at all."""
+    if job.allowance is None:
+        return
+    source_px = way_in.header.width_px * way_in.header.height_px
+    canvas_px = 0 if answer is None else max(0, answer.width_px * answer.height_px - source_px)
+    without_canvas_px = way_in.taken.pixels - way_in.taken.canvas_px
+    job.allowance.settle_pixels(way_in.taken.pixels, without_canvas_px + canvas_px)
 
 
 def _runs(options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:

@@ -145,7 +145,8 @@ def measure(case: Case, megapixels: float) -> Measured:
     }
     pairs = {role: None if sent is None else (sent, sniff(sent)) for role, sent in beside.items()}
     headers = {role: None if pair is None else pair[1] for role, pair in pairs.items()}
-    counted = footprint(header, options, limit_px=LIMITS.pixels, **headers)
+    longest = max(len(sent) for sent in (upload, *beside.values()) if sent is not None)
+    counted = footprint(header, options, limit_px=LIMITS.pixels, upload_bytes=longest, **headers)
     way_in = WayIn(upload, header, "map", counted, **pairs)
     gc.collect()
     give_back_freed_memory()

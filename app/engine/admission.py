@@ -48,6 +48,21 @@ class Admission:
         self.requests += 1
         return Permit(self)
 
+    def hold_answer(self, size_bytes: int) -> Callable[[], None]:
+        """Count an answer into the memory until the function that is returned is called: when it is written.
+
+        It is never refused: while it is made, its request holds more than that. A second call does nothing.
+        """
+        self.memory_bytes += size_bytes
+        left_bytes = size_bytes
+
+        def let_go() -> None:
+            nonlocal left_bytes
+            self.memory_bytes -= left_bytes
+            left_bytes = 0
+
+        return let_go
+
     def saturation(self) -> float:
         """Return the share of the scarcest budget that is in use, in [0, 1]."""
         return max(

@@ -50,13 +50,17 @@ class Bucket:
         self._level = quota
         self._at_s = now_s
 
+    def price(self, amount: float) -> float:
+        """Return what ``amount`` costs: what exceeds the whole bucket costs the whole bucket."""
+        return min(amount, self.quota)
+
     def take(self, amount: float, now_s: float) -> float:
-        """Take ``amount``, or nothing; what exceeds the whole bucket costs the whole bucket.
+        """Take the price of ``amount``, or nothing.
 
         Returns:
             0, or the seconds after which there will be enough.
         """
-        wanted = min(amount, self.quota)
+        wanted = self.price(amount)
         self._fill(now_s)
         if wanted <= self._level + _ROUNDING:
             self._level = max(0.0, self._level - wanted)
@@ -86,13 +90,24 @@ class Allowance:
         limits = ((REQUESTS, rates.requests), (MEGAPIXELS, rates.megapixels))
         self._buckets = {name: Bucket(rate, clock.now_s()) for name, rate in limits if rate is not None}
 
-    def spend_requests(self, count: int = 1) -> None:
-        """Pay for a request, or for as many as it counts for.
+    def spend_request(self) -> None:
+        """Pay for one request.
+
+        Raises:
+            QuotaExceeded: The key has none left; nothing was paid.
+        """
+        self._spend(REQUESTS, 1)
+
+    def spend_rest_of(self, count: int) -> None:
+        """Pay for a request that counts for ``count``, the first of which is paid for already.
 
         Raises:
             QuotaExceeded: The key has not as many left; nothing was paid.
         """
-        self._spend(REQUESTS, count)
+        # What exceeds the whole quota costs the whole quota, or it could never be paid.
+        most = count if self.rates.requests is None else min(count, self.rates.requests)
+        if most > 1:
+            self._spend(REQUESTS, most - 1)
 
     def spend_pixels(self, count: int) -> None:
         """Pay for the pixels of a picture.
@@ -102,11 +117,11 @@ class Allowance:
         """
         self._spend(MEGAPIXELS, count / 1e6)
 
-    def give_back_pixels(self, count: int) -> None:
-        """Give back what was paid for pixels that came out as not needed."""
+    def settle_pixels(self, paid: int, needed: int) -> None:
+        """Give back what was paid for ``paid`` pixels where only ``needed`` of them came to be."""
         bucket = self._buckets.get(MEGAPIXELS)
         if bucket is not None:
-            bucket.give_back(count / 1e6)
+            bucket.give_back(max(0.0, bucket.price(paid / 1e6) - bucket.price(needed / 1e6)))
 
     def standings(self) -> Iterator[Standing]:
         """Yield what is left of each bucket."""

@@ -25,6 +25,7 @@ COLOUR_NAME, ALPHA_NAME = "color.jpg", "alpha.png"
 
 _BLOCK_PX = 8  # of a JPEG whose chroma is not halved
 _BLOCKS_AT_ONCE = 4096  # bounds what is held in float
+_PIECE_BYTES = 1 << 18
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # where a ZIP's time begins
 _UNIX, _READABLE = 3, 0o644 << 16
 
@@ -46,9 +47,17 @@ def encode_bundle(cutout: Cutout, quality: int, *, check: Check = no_check) -> b
     Image.fromarray(_continued(cutout, check)).save(colours, "JPEG", quality=quality, subsampling="4:4:4")
     bundle = io.BytesIO()
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_entry(COLOUR_NAME), colours.getbuffer())
-        archive.writestr(_entry(ALPHA_NAME), encode_png(np.ascontiguousarray(cutout[:, :, 3]), check=check))
+        _write(archive, COLOUR_NAME, colours.getbuffer())
+        _write(archive, ALPHA_NAME, encode_png(np.ascontiguousarray(cutout[:, :, 3]), check=check))
     return bundle.getvalue()
+
+
+def _write(archive: zipfile.ZipFile, name: str, content: bytes | memoryview) -> None:
+    """Write an entry piece by piece: one copy of tens of megabytes would hold the interpreter meanwhile."""
+    whole = memoryview(content)
+    with archive.open(_entry(name), "w") as entry:
+        for start in range(0, len(whole), _PIECE_BYTES):
+            entry.write(whole[start : start + _PIECE_BYTES])
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

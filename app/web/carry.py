@@ -82,6 +82,7 @@ async def carry(
             answer = await unless_departed(request, _carried(service, wanted, job))
         else:
             answer = await _carried_once(request, wanted, job, name)
+        journal.on_written = service.admission.hold_answer(answer.size_bytes)
     journal.note(answer)
     return answer
 

@@ -15,7 +15,6 @@ of a body may be one byte, and each costs as much work as a large one.
 Rule 4: nobody keeps more than a share of the connections. An IPv6 client owns a /64.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,23 +27,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.engine.clock import Clock
 from app.web.journal import request_id_from
 from app.web.problems import (
-    HEAD_TOO_LARGE,
     HEAD_TOO_SLOW,
-    HTTP_VERSION,
     MALFORMED,
     TOO_MANY_CONNECTIONS,
     ProblemKind,
     problem,
 )
-from app.web.strict_http import StrictConnection, is_ambiguous, slice_end
+from app.web.strict_http import HeadRefused, StrictConnection, check_head, slice_end
 from app.web.transport import LingeringTransport
 
-HEAD_BYTES = 16 * 1024
 REST_S = 5.0
 """Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
 SWEEP_S = 0.2
-
-_VERSION = re.compile(rb"[^\r]* HTTP/([0-9]+(?:\.[0-9]+)?)(?:\r|\Z)")
 
 
 @dataclass(slots=True)
@@ -83,7 +77,7 @@ class Connection(H11Protocol):
 
     def __init__(self, door: Door, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
-        self.conn = StrictConnection(h11.SERVER)
+        self.conn = self._strict = StrictConnection(h11.SERVER)
         self._unread = bytearray()
         self._reads_on = False
         self._door = door
@@ -157,9 +151,12 @@ class Connection(H11Protocol):
 
     def _read(self, data: bytes) -> None:
         """Look at a head before it is read, and at the time after that."""
-        if self.conn.their_state is h11.IDLE and self._refuses(self.conn.trailing_data[0] + data):
+        before = self.conn.trailing_data[0]
+        if self.conn.their_state is h11.IDLE and self._refuses(before + data, new_bytes=len(data)):
             return
         super().data_received(data)
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._rest_since_s = None
         self._watch_head()
 
     def on_response_complete(self) -> None:
@@ -185,7 +182,11 @@ class Connection(H11Protocol):
         self._write_since_s = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - says no more than ours
-        """Refuse what is no HTTP."""
+        """Refuse what is no HTTP, or a head that came behind a body."""
+        refused = self._strict.refused
+        if refused is not None:
+            self._refuse(refused.kind, refused.detail)
+            return
         self._refuse(MALFORMED, "This is not an HTTP request that can be read in one way only.")
 
     def keep_time(self, now_s: float) -> None:
@@ -218,19 +219,12 @@ class Connection(H11Protocol):
         elif self._head_since_s is None:
             self._head_since_s = self._door.clock.now_s()
 
-    def _refuses(self, received: bytes) -> bool:
-        """Refuse a head that is too long or can be read in two ways; tell whether that was so."""
-        head, end, _ = received.partition(b"\r\n\r\n")
-        if len(head) > HEAD_BYTES:
-            limit = f"{HEAD_BYTES // 1024} KiB"
-            self._refuse(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
-            return True
-        if is_ambiguous(head, is_whole=bool(end)):
-            self.send_400_response("")
-            return True
-        version = _VERSION.match(head) if end else None
-        if version and version[1] not in (b"1.0", b"1.1"):
-            self._refuse(HTTP_VERSION, "The request names a version of HTTP that is neither 1.0 nor 1.1.")
+    def _refuses(self, received: bytes, *, new_bytes: int | None = None) -> bool:
+        """Refuse a head that ``check_head`` refuses; tell whether that was so."""
+        try:
+            check_head(received, new_bytes=new_bytes)
+        except HeadRefused as refused:
+            self._refuse(refused.kind, refused.detail)
             return True
         return False
 

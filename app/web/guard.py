@@ -30,7 +30,7 @@ class KeyGuard:
             journal = journal_of(scope)
             journal.key_name = key.name
             journal.allowance = self._allowances.of(key.name, key.rates)
-            journal.allowance.spend_requests()
+            journal.allowance.spend_request()
         await self._app(scope, receive, send)
 
 

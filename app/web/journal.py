@@ -3,6 +3,7 @@
 import math
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -11,6 +12,7 @@ from starlette.types import Scope
 from app.answer import Answer
 from app.engine.quota import Allowance
 from app.telemetry import StepTimes
+from app.telemetry.steps import nothing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
@@ -34,6 +36,8 @@ class Journal:
     allowance: Allowance | None = None
     upload_bytes: int = 0
     facts: dict[str, object] = field(default_factory=dict)
+    on_written: Callable[[], None] = nothing
+    """Called when the answer is out, or nobody takes it any more."""
 
     @property
     def trace_id(self) -> str | None:

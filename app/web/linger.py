@@ -26,11 +26,16 @@ class BodyWatch:
         self.is_at_end = self.is_at_end or not message.get("more_body", False)
         return message
 
-    async def linger(self, scope: Scope) -> None:
-        """Drop what is still coming, unless the client waits to be told to send it."""
-        if "expect" in Headers(scope=scope):
+    async def linger(self, scope: Scope, *, at_most_s: float) -> None:
+        """Drop what is still coming, unless the client waits to be told to send it.
+
+        Args:
+            scope: Of the request.
+            at_most_s: Time until its deadline, when it has to be answered.
+        """
+        if "expect" in Headers(scope=scope) or at_most_s <= 0:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
+            async with asyncio.timeout(min(LINGER_S, at_most_s)):
                 while not self.is_at_end:
                     await self()

@@ -108,6 +108,7 @@ class RequestJournal:
         try:
             await self._app(scope, receive, add_headers)
         finally:
+            journal.on_written()
             self._close(endpoint, scope["method"], status, journal)
 
     def _close(self, endpoint: str, method: str, status: int, journal: Journal) -> None:

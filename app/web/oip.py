@@ -116,6 +116,7 @@ async def infer(request: Request, name: str) -> Response:
                 del body
         journal.model = pipeline.models.choose(name)
         saliency = await unless_departed(request, pipeline.infer(journal.model, asked.pictures, job))
+        journal.on_written = service.admission.hold_answer(2 * saliency.nbytes)
     return await run_in_threadpool(answer, journal.model, asked, saliency)
 
 

@@ -171,7 +171,7 @@ class ProblemWall:
             _forget_frames(raised)
         if not has_begun:
             if not hangs_up:
-                await body.linger(scope)
+                await body.linger(scope, at_most_s=journal.deadline_s - journal.steps.now_s())
             await response(scope, receive, send)
 
 

@@ -80,6 +80,8 @@ def _understand(
         raise InvalidOption("region", "none, with a mask of your own")
     elif envelope.mask is not None and options.results == MASK_AND_CUTOUT:
         raise InvalidOption("results", "cutout, with a mask of your own")
+    elif envelope.backdrop is not None and options.format == "zip":
+        raise InvalidOption("format", "any but zip, with a background: a ZIP holds the cutout's alpha")
     backdrop = None if envelope.backdrop is None else Source(envelope.backdrop)
     return Wanted(picture, options, backdrop, envelope.mask)
 

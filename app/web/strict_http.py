@@ -4,20 +4,66 @@ import re
 
 import h11
 
+from app.web.problems import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, ProblemKind
+
+HEAD_BYTES = 16 * 1024
+
+MOST_HEAD_LINES = 200
+"""h11 reads a head in one step, which takes a hundredth of a millisecond a line."""
 SLICE_LINES = 64
 """A chunk has two, and one of a single byte costs as much work as a large one."""
 MANY_CHUNKS = 1000
-MEAN_CHUNK_BYTES = 64
+MEAN_CHUNK_BYTES, COUNTED_CHUNK_BYTES = 64, 256
+"""The mean that many chunks need, and how much of a large one counts, or it would pay for thousands."""
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+_VERSION = re.compile(rb"[^\r]* HTTP/([0-9]+(?:\.[0-9]+)?)(?:\r|\Z)")
 
 
-def is_ambiguous(head: bytes, *, is_whole: bool) -> bool:
-    """Tell whether two readers could read a head differently; one that is not whole may become so."""
+class HeadRefused(h11.RemoteProtocolError):
+    """A head that is not read; ``kind`` says why, and ``detail`` says it to the client."""
+
+    def __init__(self, kind: ProblemKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+def check_head(received: bytes, *, new_bytes: int | None = None) -> None:
+    """Refuse a head that is too long, of another version, or that can be read in two ways.
+
+    Args:
+        received: What has come of it, and perhaps what follows it.
+        new_bytes: How much of that was not checked before; all of it if None.
+
+    Raises:
+        HeadRefused: It is one of these.
+    """
+    head, end, _ = received.partition(b"\r\n\r\n")
+    if len(head) > HEAD_BYTES:
+        limit = f"{HEAD_BYTES // 1024} KiB"
+        raise HeadRefused(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
+    if head.count(b"\r\n") > MOST_HEAD_LINES:
+        raise HeadRefused(HEAD_TOO_LARGE, f"The request has more than {MOST_HEAD_LINES} headers.")
+    # A head that comes byte by byte is not searched as a whole each time.
+    start = 0 if end or new_bytes is None else max(0, len(head) - new_bytes - 3)
+    if is_ambiguous(head, is_whole=bool(end), start=start):
+        raise HeadRefused(MALFORMED, "This is not an HTTP request that can be read in one way only.")
+    version = _VERSION.match(head) if end else None
+    if version and version[1] not in (b"1.0", b"1.1"):
+        detail = "The request names a version of HTTP that is neither 1.0 nor 1.1."
+        raise HeadRefused(HTTP_VERSION, detail)
+
+
+def is_ambiguous(head: bytes, *, is_whole: bool, start: int = 0) -> bool:
+    """Tell whether two readers could read a head differently; one that is not whole may become so.
+
+    What comes before ``start`` was looked at before.
+    """
     tells_twice = is_whole and _LENGTH.search(head) and _CODING.search(head)
-    return bool(_AMBIGUOUS.search(head) or tells_twice)
+    return bool(_AMBIGUOUS.search(head, start) or tells_twice)
 
 
 def slice_end(received: bytes | bytearray) -> int:
@@ -32,27 +78,52 @@ def slice_end(received: bytes | bytearray) -> int:
 
 
 class StrictConnection(h11.Connection):
-    """h11's connection, which refuses ambiguous heads, and bodies whose chunks are many and tiny."""
+    """h11's connection, which refuses odd heads, bodies whose chunks are many and tiny, and loose framing."""
 
+    refused: HeadRefused | None = None
+    """The head that was refused, if it was."""
+    _is_chunked = False
     _chunks = 0
+    _chunk_bytes = 0
     _bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Return what comes next.
 
         Raises:
-            h11.RemoteProtocolError: It is no HTTP, an ambiguous head, or a chunk too many.
+            h11.RemoteProtocolError: It is no HTTP, a head that is refused, or a chunk too many.
         """
-        if self.their_state is h11.IDLE:
-            head, end, _ = self.trailing_data[0].partition(b"\r\n\r\n")
-            if is_ambiguous(head, is_whole=bool(end)):
-                raise h11.RemoteProtocolError("the head can be read in more than one way")
+        waiting = self.trailing_data[0]
+        if self.their_state is h11.IDLE and b"\r\n\r\n" in waiting:
+            self._check_head(waiting)
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._chunks = self._bytes = 0
+            self._chunks = self._chunk_bytes = self._bytes = 0
+            self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
         elif isinstance(event, h11.Data):
-            self._chunks += event.chunk_end
-            self._bytes += len(event.data)
-            if self._chunks > MANY_CHUNKS and self._bytes < MEAN_CHUNK_BYTES * self._chunks:
-                raise h11.RemoteProtocolError("the body comes in tiny chunks")
+            self._check_chunk(event, waiting)
+        elif isinstance(event, h11.EndOfMessage) and self._is_chunked:
+            read = waiting[: len(waiting) - len(self.trailing_data[0])]
+            if event.headers or not (read == b"\r\n" or read.endswith(b"\r\n\r\n")):
+                raise h11.RemoteProtocolError("a body in chunks ends otherwise than by an empty line")
         return event
+
+    def _check_head(self, waiting: bytes) -> None:
+        try:
+            check_head(waiting)
+        except HeadRefused as refused:
+            self.refused = refused
+            raise
+
+    def _check_chunk(self, data: h11.Data, waiting: bytes) -> None:
+        """Count a piece of a body, and look at the line that begins its chunk."""
+        line = waiting.lstrip(b"\r\n").partition(b"\r\n")[0] if data.chunk_start else b""
+        if b"\r" in line or b"\n" in line:
+            raise h11.RemoteProtocolError("the head of a chunk can be read in more than one way")
+        self._chunk_bytes += len(data.data)
+        if data.chunk_end:
+            self._chunks += 1
+            self._bytes += min(self._chunk_bytes, COUNTED_CHUNK_BYTES)
+            self._chunk_bytes = 0
+        if self._chunks > MANY_CHUNKS and self._bytes < MEAN_CHUNK_BYTES * self._chunks:
+            raise h11.RemoteProtocolError("the body comes in tiny chunks")

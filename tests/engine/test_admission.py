@@ -138,3 +138,13 @@ def test_what_is_in_flight_is_the_sum_of_the_permits_and_never_over_budget(
         assert sum(s[0] for _, s in held) == admission.upload_bytes <= BUDGET.upload_bytes
         assert sum(s[1] for _, s in held) == admission.pixels <= BUDGET.pixels
         assert 3 * admission.pixels == admission.memory_bytes <= BUDGET.memory_bytes
+
+
+def test_an_answer_is_held_until_it_is_written_and_no_longer() -> None:
+    admission = Admission(BUDGET)
+    let_go = admission.hold_answer(700)
+    assert admission.memory_bytes == 700
+
+    let_go()
+    let_go()
+    assert admission.memory_bytes == 0

@@ -13,7 +13,7 @@ STEPS = st.lists(st.tuples(st.floats(0, 90), st.booleans(), st.integers(1, 50_00
 
 def taken(allowance: Allowance, *, pixels: int | None) -> bool:
     try:
-        allowance.spend_requests() if pixels is None else allowance.spend_pixels(pixels)
+        allowance.spend_request() if pixels is None else allowance.spend_pixels(pixels)
     except QuotaExceeded:
         return False
     return True
@@ -101,22 +101,54 @@ def test_an_allowance_lasts_until_its_rates_change() -> None:
     assert allowances.of("shop", Rates(requests=2)) is not first
 
 
-def test_what_was_paid_for_and_not_used_comes_back_as_far_as_there_is_room() -> None:
-    clock = ManualClock()
-    allowance = Allowance(Rates(megapixels=10), clock)
-    allowance.spend_pixels(8_000_000)
-    allowance.give_back_pixels(3_000_000)
-    assert [5.0] == [standing.remaining for standing in allowance.standings()]
+def left(allowance: Allowance) -> list[float]:
+    return [standing.remaining for standing in allowance.standings()]
 
-    allowance.give_back_pixels(90_000_000)
-    assert [10.0] == [standing.remaining for standing in allowance.standings()]
+
+def test_what_was_paid_for_and_not_needed_comes_back() -> None:
+    allowance = Allowance(Rates(megapixels=10), ManualClock())
+    allowance.spend_pixels(8_000_000)
+    allowance.settle_pixels(8_000_000, 5_000_000)
+
+    assert left(allowance) == [5.0]
+
+
+def test_no_more_comes_back_than_was_paid() -> None:
+    """What exceeds the whole quota cost the whole quota: a crop is no way to requests for nothing."""
+    allowance = Allowance(Rates(megapixels=10), ManualClock())
+    allowance.spend_pixels(20_000_000)
+    allowance.settle_pixels(20_000_000, 5_000_000)
+    assert left(allowance) == [5.0]
+
+    allowance.spend_pixels(5_000_000)
+    allowance.settle_pixels(5_000_000, 9_000_000)
+    assert left(allowance) == [0.0]
 
 
 def test_a_request_of_many_costs_as_many() -> None:
     allowance = Allowance(Rates(requests=10), ManualClock())
-    allowance.spend_requests()
-    allowance.spend_requests(6)
+    allowance.spend_request()
+    allowance.spend_rest_of(7)
 
     assert [3.0] == [standing.remaining for standing in allowance.standings()]
+    allowance.spend_request()
     with pytest.raises(QuotaExceeded):
-        allowance.spend_requests(4)
+        allowance.spend_rest_of(4)
+
+
+def test_a_request_of_more_than_the_quota_costs_the_quota_and_can_be_paid() -> None:
+    clock = ManualClock()
+    allowance = Allowance(Rates(requests=5), clock)
+    allowance.spend_request()
+    allowance.spend_rest_of(6)
+    assert [0.0] == [standing.remaining for standing in allowance.standings()]
+
+    clock.advance(60)
+    allowance.spend_request()
+    allowance.spend_rest_of(600)
+
+
+def test_a_request_of_one_costs_no_more() -> None:
+    allowance = Allowance(Rates(requests=1), ManualClock())
+    allowance.spend_request()
+    allowance.spend_rest_of(1)

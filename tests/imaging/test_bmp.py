@@ -79,3 +79,18 @@ def test_no_header_raises_anything_but_our_own_errors(junk: bytes) -> None:
 
 def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize("compression", [1, 2])
+@pytest.mark.parametrize(("width", "height", "is_refused"), [(16_000, 3000, True), (1000, 1000, False)])
+def test_run_lengths_of_many_pixels_are_refused(
+    compression: int, width: int, height: int, is_refused: bool
+) -> None:
+    """Thirteen kilobytes of them took twenty seconds to read."""
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8 // compression, compression, 0, 0, 0, 0, 0)
+    upload = b"BM" + struct.pack("<IHHI", 0, 0, 0, 54) + header + b"\1\5\0\0" * height + b"\0\1"
+    if is_refused:
+        with pytest.raises(PictureTooComplex):
+            bmp_size(upload)
+    else:
+        assert bmp_size(upload) == (width, height)

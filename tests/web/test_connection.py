@@ -18,8 +18,9 @@ from starlette.types import Receive, Scope, Send
 from app.cli.worker import DrainingServer
 from app.engine.clock import SystemClock
 from app.web import connection
-from app.web.connection import HEAD_BYTES, Door, owner_of
+from app.web.connection import Door, owner_of
 from app.web.drain import Drain
+from app.web.strict_http import HEAD_BYTES
 
 BIG = 64 * 2**20
 GET = b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from app.settings import Settings
-from tests.pictures import jpeg, opened, photo, png
+from tests.pictures import jpeg, noise, opened, photo, png
 from tests.web.conftest import Live, serving
 
 MEGAPIXELS, REQUESTS = 20.0, 10.0
@@ -30,7 +31,8 @@ def keyed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         f"megapixels_per_minute = {MEGAPIXELS}\nrequests_per_minute = {REQUESTS}\n"
         for n in range(40)
     )
-    file.write_text("".join(tables))
+    small = f'[keys.small]\nsha256 = "{hashlib.sha256(b"small").hexdigest()}"\nmegapixels_per_minute = 4\n'
+    file.write_text(small + "".join(tables))
     settings = Settings(
         models=("u2netp",),
         models_dir=models_dir,
@@ -109,6 +111,64 @@ def test_a_crop_pays_for_the_canvas_that_came_out_and_not_for_the_largest_there_
 
     assert opened(answer.content).shape[:2] == pytest.approx((400, 400), abs=8)
     check_paid(answer, "megapixels", MEGAPIXELS, 2 * 1.5**2)
+
+
+def test_a_key_with_a_small_quota_gets_no_request_for_nothing_by_a_crop(keyed: Live) -> None:
+    """Its largest canvas costs the whole quota, of which no more comes back than the picture is less."""
+    mask = np.zeros((1300, 1300), np.uint8)
+    mask[700:710, 700:710] = 255
+    files: Any = {"image": ("a", jpeg_of(1300, 1300), "image/jpeg"), "mask": ("m", png(mask), "image/png")}
+    options = {"crop": "true", "margin": "50%", "matting": "none"}
+    answer = keyed.client.post("/v1/cutout", files=files, data=options, headers={"X-Api-Key": "small"})
+
+    check_paid(answer, "megapixels", 4, 2 * 1.3**2)
+
+
+def test_a_canvas_that_did_not_come_to_be_is_not_paid_for(keyed: Live) -> None:
+    headers = {"X-Api-Key": next(KEYS)}
+    files: Any = {"image": ("a", jpeg_of(1000, 1000), "image/jpeg")}
+    files["mask"] = ("m", small_png(1000, 1000, 0), "image/png")
+    options = {"crop": "true", "margin": "50%", "require_foreground": "true"}
+    answer = keyed.client.post("/v1/cutout", files=files, data=options, headers=headers)
+
+    assert answer.status_code == 422
+    left = float(answer.headers["ratelimit"].split('"megapixels";r=')[1].split(";")[0])
+    assert left >= MEGAPIXELS - 2 - 1
+
+
+def test_a_zip_has_no_background(live: Live) -> None:
+    parts = {"image": jpeg_of(60, 50), "background": jpeg_of(30, 40)}
+    files: Any = {name: (name, content, "image/jpeg") for name, content in parts.items()}
+    answer = live.client.post("/v1/cutout", files=files, data={"format": "zip"})
+
+    assert problem_of(answer) == (422, "invalid-option")
+    assert answer.json()["name"] == "format"
+
+
+def test_an_answer_that_is_being_written_counts_until_it_is_taken(live: Live) -> None:
+    """A reader that takes nothing leaves its answer in memory."""
+    files: Any = {"image": ("a", png(noise((1100, 1000, 3))), "image/png")}
+    files["mask"] = ("m", small_png(1000, 1100, 255), "image/png")
+    request = live.client.build_request("POST", "/v1/cutout?matting=none", files=files)
+    body = request.read()
+    head = (
+        f"POST /v1/cutout?matting=none HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: {request.headers['content-type']}\r\n\r\n"
+    )
+    admission = live.service.admission
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", live.port))
+        client.sendall(head.encode() + body)
+        assert client.recv(12) == b"HTTP/1.1 200"
+        held = admission.requests, admission.memory_bytes
+    give_up_at_s = time.monotonic() + 60
+    while admission.memory_bytes and time.monotonic() < give_up_at_s:
+        time.sleep(0.02)
+
+    assert held[0] == 0
+    assert held[1] > 10_000
+    assert admission.memory_bytes == 0
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -8,7 +8,15 @@ from contextlib import suppress
 import h11
 import pytest
 
-from app.web.strict_http import MANY_CHUNKS, MEAN_CHUNK_BYTES, SLICE_LINES, StrictConnection, slice_end
+from app.web.connection import REST_S, SWEEP_S
+from app.web.strict_http import (
+    MANY_CHUNKS,
+    MEAN_CHUNK_BYTES,
+    MOST_HEAD_LINES,
+    SLICE_LINES,
+    StrictConnection,
+    slice_end,
+)
 from tests.web.test_connection import GET, Entrance, all_of, enter, one_answer
 
 __all__ = ["enter"]
@@ -166,3 +174,92 @@ def test_a_head_behind_a_body_that_nobody_reads_is_looked_at_too(
 
     assert received.startswith(b"HTTP/1.1 400 ")
     assert here.asked == ["/ignore"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"0\r\nX: a\r\n\r\n",
+        b"0\r\nX: a\n\n",
+        b"0\r\n\n",
+        b"0\r\nX: a\nY: b\r\n\r\n",
+        b"0\r\nX: a\r\n folded\r\n\r\n",
+        b"1;a\rb\r\nx\r\n0\r\n\r\n",
+    ],
+)
+def test_what_ends_a_body_for_one_reader_alone_ends_the_connection(
+    enter: Callable[..., Entrance], end: bytes
+) -> None:
+    """A proxy that waits for another end would take what follows for the body, and here it is a request."""
+    here = enter(head_s=20)
+    client = here.connect()
+    client.sendall(HEAD + b"\r\n" + chunked(2, 5) + end + GET)
+
+    assert b"HTTP/1.1 200 OK" not in all_of(client)
+    assert here.asked.count("/read") <= 1
+
+
+@pytest.mark.parametrize("end", [END, b"0;name=value\r\n\r\n", b"000\r\n\r\n"])
+@pytest.mark.parametrize("piece", [1, 2, 5, 10_000])
+def test_a_body_that_ends_for_everybody_is_read(
+    enter: Callable[..., Entrance], end: bytes, piece: int
+) -> None:
+    here = enter(head_s=20)
+    client = here.connect()
+    sent = HEAD + b"Connection: close\r\n\r\n" + chunked(2, 5) + end
+    for start in range(0, len(sent), piece):
+        client.sendall(sent[start : start + piece])
+
+    assert bodies_of(all_of(client)) == [b"10"]
+
+
+def test_a_large_chunk_does_not_pay_for_thousands_of_tiny_ones(enter: Callable[..., Entrance]) -> None:
+    client = enter(head_s=20).connect()
+    client.sendall(HEAD + b"\r\n" + chunked(1, 500_000) + chunked(2 * MANY_CHUNKS, 1) + END)
+
+    assert b"HTTP/1.1 400" in one_answer(client)
+
+
+@pytest.mark.parametrize(("headers", "status"), [(MOST_HEAD_LINES - 2, 200), (MOST_HEAD_LINES + 1, 431)])
+def test_a_head_has_no_more_lines_than_anybody_needs(
+    enter: Callable[..., Entrance], headers: int, status: int
+) -> None:
+    here = enter(head_s=20)
+    head = b"GET /read HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
+    sent = head + b"a:b\r\n" * (headers - 2) + b"\r\n"
+
+    assert b"HTTP/1.1 %d" % status in here.last_answer_to(sent)
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [
+        (b"GET /read HTTP/2.0\r\nHost: here\r\n\r\n", 505),
+        (b"GET /read HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /read HTTP/1.1\nHost: here\r\n\r\n", 400),
+    ],
+)
+def test_a_head_behind_a_body_that_nobody_reads_is_refused_for_what_it_is(
+    enter: Callable[..., Entrance], second: bytes, status: int
+) -> None:
+    client = enter(head_s=20).connect()
+    client.sendall(b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nhalf-")
+    assert b"HTTP/1.1 200" in one_answer(client)
+    client.sendall(b"other" + second)
+
+    assert b"HTTP/1.1 %d" % status in all_of(client)
+
+
+def test_the_time_for_the_rest_of_a_body_ends_with_the_body(enter: Callable[..., Entrance]) -> None:
+    """A later upload on the same connection has its own time."""
+    here = enter(head_s=20)
+    client = here.connect()
+    client.sendall(b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nhalf-")
+    assert b"HTTP/1.1 200" in one_answer(client)
+    client.sendall(b"other")
+    client.sendall(b"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nab")
+    time.sleep(REST_S + 2 * SWEEP_S + 0.2)
+    client.sendall(b"cd")
+
+    assert b"HTTP/1.1 200" in one_answer(client)
+    assert not here.closed

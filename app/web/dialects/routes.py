@@ -1,10 +1,11 @@
 """Routes of the dialects: remove.bg's ``/v1.0``, rembg's ``/api/remove`` and withoutBG's two."""
 
 from fastapi import APIRouter
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.engine.deadline import Deadline
+from app.pipeline import Job
 from app.web import oip
 from app.web.carry import Query, Wanted, carry
 from app.web.dialects import rembg, removebg, removebg_answers, withoutbg
@@ -54,15 +55,18 @@ async def account() -> JSONResponse:
 async def improve(request: Request) -> JSONResponse:
     """Take a picture that went wrong, and keep nothing of it."""
     service = service_of(request)
-    limits = service.settings.limits
+    pipeline = service.ready_pipeline()
+    journal, limits = journal_of(request.scope), service.settings.limits
+    content_type = request.headers.get("content-type", "")
     with service.admission.enter() as permit:
-        body = await read_body(
-            request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
-        )
-        content_type = request.headers.get("content-type", "")
-        return JSONResponse(
-            {"id": await run_in_threadpool(removebg.understand_improvement, content_type, body)}
-        )
+        job = Job(permit, journal.steps, journal.deadline_s, journal.allowance)
+        async with Deadline(journal.deadline_s - service.clock.now_s()):
+            body = await read_body(
+                request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+            )
+            with permit.holding_bytes(len(body)):
+                name = await pipeline.aside(job, removebg.understand_improvement, content_type, body)
+    return JSONResponse({"id": name})
 
 
 @router.get("/api/remove", openapi_extra={"security": SECURITY}, include_in_schema=False)
