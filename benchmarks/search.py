@@ -108,13 +108,16 @@ def draw(chance: random.Random) -> Drawn:
     options = {
         name: chance.choice(values) for name, values in OPTIONS[endpoint].items() if chance.random() < share
     }
-    beside = {}
+    beside: dict[str, tuple[str, float, float]] = {}
     if endpoint == "cutout" and chance.random() < 0.3:
         other = chance.choice((shape, 0.01, 100.0))
         beside["background"] = (chance.choice(FORMATS), chance.choice(MEGAPIXELS), other)
     if endpoint == "cutout" and chance.random() < 0.3:
         beside["mask"] = (chance.choice(("png", "jpeg", "webp")), chance.choice(MEGAPIXELS), shape)
     envelope = "form" if beside else chance.choice(("raw", "form", "json"))
+    sizes = [len(upload_of(*one)) for one in (picture, *beside.values())]
+    if sum(sizes) * (4 / 3 if envelope == "json" else 1) > MOST_UPLOAD_BYTES:
+        beside, envelope = {}, "raw"  # too long a body is refused while it comes, which is another matter
     return Drawn(
         endpoint, picture, options, beside, envelope, chance.choice((400, 2000, 8000, 30_000, 30_000))
     )
@@ -259,9 +262,6 @@ def main() -> int:
     print_machine()
     chance = random.Random(asked.seed)
     requests = [draw(chance) for _ in range(asked.requests)]
-    for drawn in requests:  # built beforehand, or building them would take the processor from the server
-        for picture in (drawn.picture, *drawn.beside.values()):
-            upload_of(*picture)
     settings = {"CUTOUT_MEMORY_BUDGET": str(asked.budget)}
     with Server(asked.model, asked.models_dir, settings) as server:
         for endpoint in ("mask", "cutout"):
