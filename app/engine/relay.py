@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from app.errors import RequestRejected, Settled
+from app.errors import DeadlineExceeded, Overloaded, RequestRejected, Settled
 
 Result = TypeVar("Result")
 
@@ -67,7 +67,7 @@ class _Relay(Generic[Result]):
             self.future.set_result(end.value)
         except asyncio.CancelledError:
             self.future.cancel()
-        except (RequestRejected, Settled) as error:
+        except (RequestRejected, Settled, DeadlineExceeded, Overloaded) as error:
             # No bug: nobody asks where it was raised, and asyncio would keep the frames, with the upload in
             # them, until the garbage collector came by.
             self.future.set_exception(error.with_traceback(None))

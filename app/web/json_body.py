@@ -134,9 +134,10 @@ class _Cutter:
                 self._take(LongText(whole[quote + 1 : close], json_slices), quote, after)
             elif self.numbers is not None and body[quote + 1 : close] == self.numbers:
                 colon = _COLON.match(body, after, min(after + _STEP, self.end))
-                if colon is not None:
-                    after = self._end_of_numbers(colon.end())
-                    self._take(NumberText(whole[colon.end() : after]), colon.end(), after)
+                stop = None if colon is None else self._end_of_numbers(colon.end())
+                if colon is not None and stop is not None:
+                    self._take(NumberText(whole[colon.end() : stop]), colon.end(), stop)
+                    after = stop
             if len(self.rest) + after - self._kept_until > REST_BYTES:
                 break  # which the next line says
             quote = body.find(b'"', after, self.end)
@@ -164,8 +165,8 @@ class _Cutter:
             raise MalformedRequest("The body is not JSON.")
         return close
 
-    def _end_of_numbers(self, start: int) -> int:
-        """Return where the array ends that begins at ``start`` and holds nothing but whole numbers."""
+    def _end_of_numbers(self, start: int) -> int | None:
+        """Return where the array ends that begins at ``start``; ``None`` if it is not all whole numbers."""
         stop = self.end
         for at in range(start, self.end, SLICE_BYTES):
             found = _NO_NUMBERS.search(self.body, at, min(at + SLICE_BYTES, self.end))
@@ -173,9 +174,7 @@ class _Cutter:
                 stop = found.start()
                 break
         last = _END_OF_ARRAY.search(self.body, max(start, stop - _STEP), stop)
-        if last is None:
-            raise MalformedRequest(f'"{(self.numbers or b"").decode()}" are not whole numbers from 0 to 255.')
-        return last.start() + 1
+        return None if last is None else last.start() + 1
 
     def _take(self, member: LongText | NumberText, start: int, stop: int) -> None:
         """Let a name stand for what is from ``start`` to ``stop``."""

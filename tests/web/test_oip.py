@@ -213,3 +213,10 @@ def test_nested_numbers_are_the_flat_ones(live: Live, indent: int | None) -> Non
 
     assert answer.status_code == 200
     assert np.abs(np.subtract(answer.json()["outputs"][0]["data"], flat["data"])).max() <= 1e-5
+
+
+@pytest.mark.parametrize("parameters", [{"data": ["a"]}, {"data": [0.5]}, {"data": {"data": [1, "b"]}}])
+def test_what_else_is_named_data_is_the_callers_own_business(
+    live: Live, parameters: dict[str, object]
+) -> None:
+    assert post(live, asked(TENSOR, parameters=parameters)).status_code == 200
