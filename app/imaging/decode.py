@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.arrays import Grey, Rgb
 from app.errors import CorruptPicture
+from app.imaging.bmp import check_runs
 from app.imaging.colour import to_srgb
 from app.imaging.deep import is_deep, read_deep
 from app.imaging.heic import read_heic
@@ -50,12 +51,15 @@ def decode(upload: bytes, header: Header) -> Picture:
 
     Raises:
         CorruptPicture: The data is broken or cut off, or is not what the header says.
-        PictureTooComplex: A PNG holds comments that inflate to more than anybody would write.
+        PictureTooComplex: A PNG holds comments that inflate to more than anybody would write, or a BMP run
+            lengths that take long to read.
     """
     if not header.is_whole:
         raise CorruptPicture("The picture's file is cut off.")
     if header.format == "png":
         check_texts(upload)
+    if header.format == "bmp":
+        check_runs(upload)
     orientation = find_orientation(upload, header.format)
     stored = _read(upload, header)
     rgb, is_profile_ignored = to_srgb(stored.colours, find_profile(upload, header.format))
