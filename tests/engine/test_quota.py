@@ -152,3 +152,5 @@ def test_a_request_of_one_costs_no_more() -> None:
     allowance = Allowance(Rates(requests=1), ManualClock())
     allowance.spend_request()
     allowance.spend_rest_of(1)
+
+    assert left(allowance) == [0.0]
