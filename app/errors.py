@@ -179,12 +179,7 @@ class PictureTooLarge(RequestRejected):
 
     def facts(self) -> dict[str, object]:
         """Return the picture's size and both limits, in pixels."""
-        return {
-            "width_px": self.width_px,
-            "height_px": self.height_px,
-            "limit_px": self.limit_px,
-            "limit_side_px": self.limit_side_px,
-        }
+        return _size_facts(self)
 
 
 class RequestTooLarge(RequestRejected):
@@ -218,12 +213,7 @@ class CanvasTooLarge(RequestRejected):
 
     def facts(self) -> dict[str, object]:
         """Return the result's size and both limits, in pixels."""
-        return {
-            "width_px": self.width_px,
-            "height_px": self.height_px,
-            "limit_px": self.limit_px,
-            "limit_side_px": self.limit_side_px,
-        }
+        return _size_facts(self)
 
 
 class FormatExceeded(RequestRejected):
@@ -411,6 +401,15 @@ class ProviderUnavailable(CutoutError):
 
 class InferenceFailed(CutoutError):
     """The network broke, or gave numbers that are none. This is a bug, or a broken device."""
+
+
+def _size_facts(error: PictureTooLarge | CanvasTooLarge) -> dict[str, object]:
+    return {
+        "width_px": error.width_px,
+        "height_px": error.height_px,
+        "limit_px": error.limit_px,
+        "limit_side_px": error.limit_side_px,
+    }
 
 
 def printable(text: str, *, limit: int = 64) -> str:
