@@ -75,7 +75,8 @@ class Contract:
             together = network(pictures)[0]
             alone = torch.cat([network(picture[None])[0] for picture in pictures])
 
-        assert torch.allclose(together, alone, atol=1e-5)
+        # Kernels for another batch size add up in another order: on some machines by over 1e-5 of a logit.
+        assert (together - alone).abs().max() <= 1e-4 * alone.abs().max()
 
     def test_exported_it_answers_as_in_pytorch(self) -> None:
         if self.is_exported_elsewhere:
