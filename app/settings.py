@@ -118,6 +118,14 @@ class Web(BaseModel):
         "number, for a server behind a proxy.",
     )
 
+    idle_timeout_s: int = Field(
+        75,
+        ge=1,
+        le=86_400,
+        description="Time that a connection may be idle between requests, in seconds; longer than a proxy "
+        "keeps those it has, or it sends a request into one that was just closed.",
+    )
+
     cors_origins: str | None = Field(
         None,
         pattern=r"^https?://[^\s,/*]+(\s*,\s*https?://[^\s,/*]+)*$",

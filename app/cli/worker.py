@@ -34,11 +34,14 @@ from app.settings import Settings
 from app.web.background import keep_running
 from app.web.connection import Door
 from app.web.drain import Drain
+from app.web.lingering import LingerLimits
 from app.web.service import Service
 
 EXAMPLE = Path("docs/images/astronaut.jpg")
 SWITCH_INTERVAL_S = 0.001
 """How long a busy thread may keep the interpreter from the event loop; Python's own is five times that."""
+LINGER_UPLOADS = 4
+"""How many times the largest upload is dropped of a client that was refused, since some send more."""
 FLUSH_S = 0.1
 """Time that answers to abandoned requests have to leave the process."""
 FORCE_S = 0.8
@@ -83,6 +86,7 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
         server_header=False,
         proxy_headers=False,  # nothing here depends on what a header says of the client
         backlog=BACKLOG,
+        timeout_keep_alive=settings.web.idle_timeout_s,
     )
     server = DrainingServer(config, service.drain, door)
     server.is_loading = lambda: service.pipeline is None and service.failure is None
@@ -115,6 +119,7 @@ def open_door(service: Service) -> Door:
         write_timeout_s=limits.write_timeout_s,
         most_per_address=service.settings.web.connections_per_address,
         on_closed=lambda reason: service.telemetry.closed.labels(reason).inc(),
+        linger=LingerLimits(client_bytes=LINGER_UPLOADS * limits.upload_bytes),
     )
 
 

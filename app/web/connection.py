@@ -3,8 +3,9 @@
 uvicorn has a timeout for idle connections and none for a client that sends or reads slowly, so that fifty
 sockets from one laptop would hold the server for ever. Here each stretch of a connection has its deadline:
 
-    connected ──head──▶ request ──body (``receive.py``)──▶ answer ──rest of the body──▶ idle ──head──▶ …
-                                                             └ each piece of it is taken in time
+    connected ──head──▶ request ──body (``receive.py``)──▶ answer ──▶ idle ──head──▶ …
+                                                             ├ each piece of it is taken in time
+                                                             └ before the body's end: ``lingering.py``
 
 Rule 1: deadlines are looked at five times a second for all connections together (``Door.sweep``), so a
 connection costs no timers and is closed at most a fifth of a second late.
@@ -18,6 +19,7 @@ Rule 4: nobody keeps more than a share of the connections. An IPv6 client owns a
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -26,6 +28,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.engine.clock import Clock
 from app.web.journal import request_id_from
+from app.web.lingering import Lingering, LingerLimits
 from app.web.problems import (
     HEAD_TOO_SLOW,
     MALFORMED,
@@ -34,10 +37,8 @@ from app.web.problems import (
     problem,
 )
 from app.web.strict_http import HeadRefused, StrictConnection, check_head, slice_end
-from app.web.transport import LingeringTransport
+from app.web.transport import HeldTransport
 
-REST_S = 5.0
-"""Time a client has to finish a body that nobody reads, after its answer: as long as it might idle."""
 SWEEP_S = 0.2
 
 
@@ -51,6 +52,7 @@ class Door:
         write_timeout_s: Time a client has to take a piece of its answer.
         most_per_address: Connections of one address at a time; ``None`` is any number.
         on_closed: Told why, each time a connection is not left to its client.
+        linger: What those may take who are answered before they have sent everything.
     """
 
     clock: Clock
@@ -58,8 +60,13 @@ class Door:
     write_timeout_s: float
     most_per_address: int | None
     on_closed: Callable[[str], object]
+    linger: LingerLimits = field(default_factory=LingerLimits)
+    lingering: Lingering = field(init=False)
     connections: "set[Connection]" = field(default_factory=set)
     per_address: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.lingering = Lingering(self.clock, self.linger)
 
     def connect(self, **of_uvicorn: Any) -> "Connection":
         """Make the protocol of one connection, as uvicorn's factory would."""
@@ -70,6 +77,7 @@ class Door:
         now_s = self.clock.now_s()
         for connection in tuple(self.connections):
             connection.keep_time(now_s)
+        self.lingering.sweep()
 
 
 class Connection(H11Protocol):
@@ -83,13 +91,13 @@ class Connection(H11Protocol):
         self._door = door
         self._owner = ""
         self._head_since_s: float | None = None
-        self._rest_since_s: float | None = None
+        self._is_refused = False
         self._write_since_s: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to count, or turn away whoever has enough connections."""
-        self._lingering = LingeringTransport(transport, self._still_sends)
-        super().connection_made(self._lingering)  # type: ignore[arg-type] # used like the one it stands for
+        self._held = HeldTransport(transport, self._still_sends, self._linger)
+        super().connection_made(self._held)  # type: ignore[arg-type] # used like the one it stands for
         door = self._door
         door.connections.add(self)
         self._owner = owner_of(self.client[0]) if self.client else ""
@@ -106,12 +114,10 @@ class Connection(H11Protocol):
         if self._door.per_address[self._owner] <= 0:
             del self._door.per_address[self._owner]
         super().connection_lost(exc)
-        self._lingering.forget_who_sends()
+        self._held.forget_who_sends()
 
     def data_received(self, data: bytes) -> None:
         """Read what came, or let it wait behind what is being read."""
-        if self._lingering.drops(data):
-            return
         if self._unread:
             self._unread += data
             return
@@ -123,7 +129,7 @@ class Connection(H11Protocol):
 
     def _read_soon(self) -> None:
         """Let others go first, then read on; nothing more is taken from the socket meanwhile."""
-        self._lingering.hold_reading(is_held=True)
+        self._held.hold_reading(is_held=True)
         if not self._reads_on:
             self._reads_on = True
             self.loop.call_soon(self._read_on)
@@ -131,7 +137,7 @@ class Connection(H11Protocol):
     def _read_on(self) -> None:
         """Read the next slice, unless it has to wait for an answer or is of no use any more."""
         self._reads_on = False
-        if self._lingering.is_closing() or not self._unread:
+        if self._held.is_closing() or not self._unread:
             self._unread.clear()
             return
         if self.conn.their_state is h11.DONE:
@@ -145,7 +151,7 @@ class Connection(H11Protocol):
         if self._unread:
             self._read_soon()
         else:
-            self._lingering.hold_reading(is_held=False)
+            self._held.hold_reading(is_held=False)
         if piece:
             self._read(piece)
 
@@ -155,20 +161,16 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.IDLE and self._refuses(before + data, new_bytes=len(data)):
             return
         super().data_received(data)
-        if self.conn.their_state is not h11.SEND_BODY:
-            self._rest_since_s = None
         self._watch_head()
 
     def on_response_complete(self) -> None:
-        """Look at a head that came along with the last request; give an unread body some time to end."""
-        sends_still = self.conn.their_state is h11.SEND_BODY
-        self._rest_since_s = self._door.clock.now_s() if sends_still else None
-        if not sends_still and self._refuses(self.conn.trailing_data[0]):
+        """Look at a head that came along with the last request."""
+        if not self._held.is_closing() and self._refuses(self.conn.trailing_data[0]):
             return
         waited = self.conn.their_state is h11.DONE
         super().on_response_complete()
         self._watch_head()
-        if waited and self._unread and not self._lingering.is_closing():
+        if waited and self._unread and not self._held.is_closing():
             self._read_soon()
 
     def pause_writing(self) -> None:
@@ -193,23 +195,27 @@ class Connection(H11Protocol):
         """Close the connection if its client has let a deadline pass."""
         if self._has_passed(self._write_since_s, now_s, self._door.write_timeout_s):
             self._abort("slow-reader")
-        elif self.transport.is_closing():
+        elif self.transport.is_closing() and not self._held.is_lingering:
             # Closing waits until the last bytes are taken, which a client may never do.
             self._write_since_s = self._write_since_s or now_s
         elif self._has_passed(self._head_since_s, now_s, self._door.head_timeout_s):
             self._refuse(HEAD_TOO_SLOW, "The request's headers did not arrive in time.")
-        elif self._has_passed(self._rest_since_s, now_s, REST_S):
-            if self.conn.their_state is h11.SEND_BODY:
-                self._abort("slow-body")
-            self._rest_since_s = None
 
     @staticmethod
     def _has_passed(since_s: float | None, now_s: float, timeout_s: float) -> bool:
         return since_s is not None and now_s - since_s > timeout_s
 
     def _still_sends(self) -> bool:
-        """Tell whether a body is under way, and not one that waits to be asked for."""
-        return self.conn.their_state is h11.SEND_BODY and not self.conn.they_are_waiting_for_100_continue
+        """Tell whether more may come, of a body or behind a head that is not read."""
+        return self._is_refused or self.conn.their_state is h11.SEND_BODY
+
+    def _linger(self, transport: Any) -> None:
+        self._head_since_s = self._write_since_s = None
+        self._unread.clear()
+        on_cut: Callable[[], object] = partial(self._door.on_closed, "slow-body")
+        if self._is_refused:  # and counted as that
+            on_cut = bool
+        self._door.lingering.take(transport, self.connection_lost, on_cut)
 
     def _watch_head(self) -> None:
         """Count the time for a head while one is awaited and uvicorn's own timer for idling does not run."""
@@ -232,6 +238,7 @@ class Connection(H11Protocol):
         """Answer where no request can be answered, and close."""
         self._door.on_closed(kind.slug)
         self._head_since_s = None
+        self._is_refused = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
+from app.web.body_end import BodyWatch
 from app.web.journal import Journal, journal_of
-from app.web.linger import BodyWatch
 
 Renderers = Mapping[str, "Callable[[Exception, JSONResponse, Headers], Response]"]
 """By the beginning of a path: how a dialect tells an error, given the problem that it would be."""
@@ -150,9 +150,10 @@ class ProblemWall:
         async def note_begin(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
+            await body.wait_for_end(at_most_s=journal.deadline_s - journal.steps.now_s())
             await send(message)
 
-        body = BodyWatch(receive)
+        body = BodyWatch(scope, receive)
         try:
             await self._app(scope, body, note_begin)
             return
@@ -167,12 +168,11 @@ class ProblemWall:
             for prefix, render in self._renderers.items():
                 if scope["path"].startswith(prefix):
                     response = render(error, problem_answer, Headers(scope=scope))
-            hangs_up = isinstance(error, errors.CutoutError) and error.hangs_up
+            if isinstance(error, errors.CutoutError) and error.hangs_up:
+                body.is_waited_for = False
             _forget_frames(raised)
         if not has_begun:
-            if not hangs_up:
-                await body.linger(scope, at_most_s=journal.deadline_s - journal.steps.now_s())
-            await response(scope, receive, send)
+            await response(scope, receive, note_begin)
 
 
 def _lack_of_memory(raised: MemoryError, journal: Journal) -> errors.Overloaded:

@@ -103,10 +103,16 @@ class StrictConnection(h11.Connection):
         elif isinstance(event, h11.Data):
             self._check_chunk(event, waiting)
         elif isinstance(event, h11.EndOfMessage) and self._is_chunked:
-            read = waiting[: len(waiting) - len(self.trailing_data[0])]
-            if event.headers or not (read == b"\r\n" or read.endswith(b"\r\n\r\n")):
-                raise h11.RemoteProtocolError("a body in chunks ends otherwise than by an empty line")
+            self._check_end(waiting[: len(waiting) - len(self.trailing_data[0])])
         return event
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """Return an event's bytes; an answer that comes before the body's end is the connection's last."""
+        if isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY:
+            others = [(name, value) for name, value in event.headers if name != b"connection"]
+            headers = [*others, (b"connection", b"close")]
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+        return super().send_with_data_passthrough(event)
 
     def _check_head(self, waiting: bytes) -> None:
         try:
@@ -114,6 +120,12 @@ class StrictConnection(h11.Connection):
         except HeadRefused as refused:
             self.refused = refused
             raise
+
+    def _check_end(self, end: bytes) -> None:
+        """Look at what ends a body in chunks: fields, checked like a head's but unused, and an empty line."""
+        is_loose = end != b"\r\n" and not end.endswith(b"\r\n\r\n")
+        if is_loose or is_ambiguous(end, is_whole=False) or end.count(b"\r\n") > MOST_HEAD_LINES:
+            raise h11.RemoteProtocolError("a body in chunks ends in a way that can be read differently")
 
     def _check_chunk(self, data: h11.Data, waiting: bytes) -> None:
         """Count a piece of a body, and look at the line that begins its chunk."""

@@ -1,25 +1,25 @@
-"""Transport: the socket of a connection, closed in two steps, and read no faster than it is understood."""
+"""Transport: the socket of a connection, read no faster than understood, closed when its client is done."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
-LINGER_S, LINGER_BYTES = 1.0, 2**20
-"""For how long, and how much of it, the rest of a body is taken and dropped after the last answer."""
 
+class HeldTransport:
+    """A transport that two may keep from reading, and whose client may finish sending.
 
-class LingeringTransport:
-    """A transport that is closed in two steps while its client still sends.
-
-    Closing a socket on bytes that nobody has read makes the operating system reset the connection, and an
-    answer that the client has not read yet is lost. So the sending half is closed first, and for a short
-    while what comes is dropped, unseen by anybody.
+    Args:
+        transport: The transport of the socket.
+        still_sends: Tells whether the client may be sending, when the connection is to be closed.
+        linger: Takes the transport over then, and closes it.
     """
 
-    def __init__(self, transport: Any, still_sends: Callable[[], bool]) -> None:
+    def __init__(
+        self, transport: Any, still_sends: Callable[[], bool], linger: Callable[[Any], None]
+    ) -> None:
         self._transport = transport
         self._still_sends = still_sends
-        self._left_bytes: int | None = None
+        self._linger = linger
+        self.is_lingering = False
         self._is_paused = False
         self._is_held = False
 
@@ -49,28 +49,17 @@ class LingeringTransport:
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be sent."""
-        return self._left_bytes is not None or bool(self._transport.is_closing())
+        return self.is_lingering or bool(self._transport.is_closing())
 
     def close(self) -> None:
-        """Close at once, or after the client has heard why; a second time is at once."""
+        """Close at once, or after the client has finished; a second time is at once."""
         if self.is_closing() or not self._still_sends():
             self._transport.close()
             return
-        self._left_bytes = LINGER_BYTES
-        self._is_held = False
-        self._transport.write_eof()
-        self._transport.resume_reading()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+        self.is_lingering = True
+        self._linger(self._transport)
 
     def forget_who_sends(self) -> None:
         """Let go of the connection, which else would hold itself, and wait for the garbage collector."""
         self._still_sends = lambda: False
-
-    def drops(self, data: bytes) -> bool:
-        """Drop what came after the end, and tell whether it did; too much of it is the end."""
-        if self._left_bytes is None:
-            return False
-        self._left_bytes -= len(data)
-        if self._left_bytes < 0:
-            self._transport.close()
-        return True
+        self._linger = lambda _: None

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
 from app.web.service import Service
+from tests.web.entrance import Entrance, entrances
 
 
 @dataclass
@@ -67,3 +68,10 @@ def live(models_dir: Path) -> Iterator[Live]:
     )
     with serving(settings) as served:
         yield served
+
+
+@pytest.fixture
+def enter() -> Iterator[Callable[..., Entrance]]:
+    """Starts servers before a small application, with rules of one's own for connections."""
+    with entrances() as start:
+        yield start

@@ -5,145 +5,18 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.cli.worker import DrainingServer
 from app.engine.clock import SystemClock
 from app.web import connection
 from app.web.connection import Door, owner_of
-from app.web.drain import Drain
 from app.web.strict_http import HEAD_BYTES
-
-BIG = 64 * 2**20
-GET = b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n"
-
-
-@dataclass
-class Entrance:
-    """A server on a free port, what its application was asked, and why it closed connections."""
-
-    port: int = 0
-    asked: list[str] = field(default_factory=list)
-    departed: int = 0
-    closed: Counter[str] = field(default_factory=Counter)
-    sockets: ExitStack = field(default_factory=ExitStack)
-
-    def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
-        """Open a connection that ends with the test."""
-        client = self.sockets.enter_context(socket.socket())
-        if receive_buffer is not None:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(20)
-        client.connect(("127.0.0.1", self.port))
-        return client
-
-    def last_answer_to(self, sent: bytes) -> bytes:
-        """Send once, and return all that comes until the server closes."""
-        client = self.connect()
-        client.sendall(sent)
-        return all_of(client)
-
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, unless told to ignore it; answer with its length, or with a large answer."""
-        assert scope["type"] == "http"
-        path = scope["path"]
-        self.asked.append(path)
-        length, more = 0, path != "/ignore"
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self.departed += 1
-                return
-            length += len(message["body"])
-            more = message["more_body"]
-        body = bytes(BIG) if path == "/big" else str(length).encode()
-        declared = [(b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": declared})
-        for start in range(0, len(body), 2**18):
-            rest = start + 2**18 < len(body)
-            await send({"type": "http.response.body", "body": body[start : start + 2**18], "more_body": rest})
-
-
-@pytest.fixture
-def enter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Entrance]]:
-    """Start entrances with rules of one's own; every deadline is a fraction of a second."""
-    monkeypatch.setattr(connection, "REST_S", 0.3)
-    running: list[tuple[DrainingServer, threading.Thread, Entrance]] = []
-
-    def start(*, head_s: float = 0.3, write_s: float = 0.3, most: int | None = None) -> Entrance:
-        here = Entrance()
-        clock = SystemClock()
-
-        def note(reason: str) -> None:
-            here.closed[reason] += 1
-
-        door = Door(clock, head_s, write_s, most, note)
-        config = uvicorn.Config(
-            here.app,
-            port=0,
-            http=door.connect,  # type: ignore[arg-type]
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-        )
-        server = DrainingServer(config, Drain(clock, delay_s=0, timeout_s=0), door)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread, here))
-        until_s = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < until_s
-            time.sleep(0.01)
-        here.port = server.servers[0].sockets[0].getsockname()[1]
-        return here
-
-    yield start
-    for server, thread, here in running:
-        here.sockets.close()
-        server.should_exit = True
-        thread.join(20)
-
-
-def all_of(client: socket.socket) -> bytes:
-    """Read until the other end closes; a reset ends it too."""
-    received = b""
-    try:
-        while piece := client.recv(2**16):
-            received += piece
-    except ConnectionError:
-        pass
-    return received
-
-
-def one_answer(client: socket.socket) -> bytes:
-    """Read one short answer and leave the connection open."""
-    received = b""
-    while b"\r\n\r\n" not in received or received.endswith(b"\r\n\r\n"):
-        piece = client.recv(2**16)
-        assert piece, received
-        received += piece
-    return received
-
-
-def drip_until_closed(client: socket.socket, dripped: bytes) -> None:
-    """Send a little again and again, until the other end has closed."""
-    until_s = time.monotonic() + 20
-    try:
-        while time.monotonic() < until_s:
-            client.sendall(dripped)
-            time.sleep(0.01)
-    except ConnectionError:
-        return
-    raise AssertionError("the connection is still open")
+from tests.web.entrance import BIG, GET, Entrance, all_of, drip_until_closed, one_answer
 
 
 def test_a_request_is_answered_and_its_connection_kept(enter: Callable[..., Entrance]) -> None:
@@ -194,16 +67,6 @@ def test_dripping_does_not_extend_the_time_of_a_head(enter: Callable[..., Entran
     drip_until_closed(client, b"G")
 
     assert here.closed == {"headers-too-slow": 1}
-
-
-def test_a_body_that_nobody_reads_must_end_soon_after_the_answer(enter: Callable[..., Entrance]) -> None:
-    here = enter()
-    client = here.connect()
-    client.sendall(b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n")
-    assert b"200 OK" in one_answer(client)
-    drip_until_closed(client, b".")
-
-    assert here.closed == {"slow-body": 1}
 
 
 def test_an_answer_that_nobody_takes_is_not_kept(enter: Callable[..., Entrance]) -> None:
