@@ -215,7 +215,8 @@ class Connection(H11Protocol):
         on_cut: Callable[[], object] = partial(self._door.on_closed, "slow-body")
         if self._is_refused:  # and counted as that
             on_cut = bool
-        self._door.lingering.take(transport, self.connection_lost, on_cut)
+        is_slow = self._strict.status == HEAD_TOO_SLOW.status
+        self._door.lingering.take(transport, self.connection_lost, on_cut, is_slow=is_slow)
 
     def _watch_head(self) -> None:
         """Count the time for a head while one is awaited and uvicorn's own timer for idling does not run."""

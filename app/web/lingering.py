@@ -5,7 +5,7 @@ that its client has not read yet is lost; a proxy before the server makes a 502 
 closed first, and what still comes is taken and dropped, until the client has closed its half too.
 
 That must be no way to occupy the server: all of it goes into one buffer, and there are limits to the bytes of
-one client, its time and its silence, to the number of clients and to the bytes a second of all together.
+one client, its time and its slowness, to the number of clients and to the bytes a second of all together.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from app.engine.clock import Clock
 
 BUFFER_BYTES = 64 * 1024
 """What one read drops: 200 clients at once take the event loop for 3 ms."""
+LEAST_BYTES_PER_S = 4096
 BURST_S = 0.05
 WAKE_S = 0.005
 OnLost = Callable[[Exception | None], None]
@@ -31,14 +32,16 @@ class LingerLimits:
     Attributes:
         client_bytes: Dropped of one client.
         time_s: From the answer on, however little or much comes.
-        silence_s: In which nothing comes.
+        pause_s: In which too little comes, which is less than ``LEAST_BYTES_PER_S``.
+        slow_pause_s: The same for a client that was refused for being slow.
         clients: At a time; the one that has been there longest makes room for the next.
         bytes_per_s: Dropped of all together; more of it waits in the clients.
     """
 
     client_bytes: int = 80 * 2**20
     time_s: float = 30.0
-    silence_s: float = 5.0
+    pause_s: float = 5.0
+    slow_pause_s: float = 0.5
     clients: int = 512
     bytes_per_s: float = 256 * 2**20
 
@@ -59,17 +62,19 @@ class Lingering:
     def __len__(self) -> int:
         return len(self._rests)
 
-    def take(self, transport: Any, on_lost: OnLost, on_cut: OnCut) -> None:
+    def take(self, transport: Any, on_lost: OnLost, on_cut: OnCut, *, is_slow: bool = False) -> None:
         """Close the sending half of a connection, and drop what still comes.
 
         Args:
             transport: Its transport, on which all was written.
             on_lost: Told as ``connection_lost`` when it has come to its end.
             on_cut: Told when it is ended here, over one of the limits.
+            is_slow: Whether its client was refused for being slow.
         """
         while len(self._rests) >= self._limits.clients:
             self._cut(next(iter(self._rests)))
         rest = _Rest(self, transport, on_lost, on_cut)
+        rest.pause_s = self._limits.slow_pause_s if is_slow else self._limits.pause_s
         self._rests[rest] = None
         transport.pause_reading()
         transport.set_protocol(rest)
@@ -77,21 +82,19 @@ class Lingering:
         transport.resume_reading()
 
     def sweep(self) -> None:
-        """Let go of those whose time is over or who have fallen silent."""
+        """Let go of those whose time is over or who send too little."""
         now_s = self.clock.now_s()
         for rest in tuple(self._rests):
-            is_silent = not rest.waits and now_s - rest.heard_s > self._limits.silence_s
-            if is_silent or now_s - rest.since_s > self._limits.time_s:
+            if now_s - rest.since_s > self._limits.time_s or rest.pauses(now_s):
                 self._cut(rest)
 
     def dropped(self, rest: "_Rest", size_bytes: int) -> None:
         """Count what came, and let its client wait if that was too much."""
-        rest.heard_s = self.clock.now_s()
         rest.dropped_bytes += size_bytes
         if rest.dropped_bytes > self._limits.client_bytes:
             self._cut(rest)
             return
-        self._earn(rest.heard_s)
+        self._earn(self.clock.now_s())
         self._credit_bytes -= size_bytes
         if self._credit_bytes < 0:
             rest.waits = True
@@ -128,8 +131,7 @@ class Lingering:
         while self._waiting and allowed:
             rest = self._waiting.popleft()
             if rest in self._rests:
-                rest.waits, rest.heard_s = False, now_s
-                rest.transport.resume_reading()
+                rest.goes_on(now_s)
                 allowed -= 1
         if self._waiting:
             self._wake_later()
@@ -143,9 +145,25 @@ class _Rest(asyncio.BufferedProtocol):
         self._on_lost: OnLost | None = on_lost
         self.transport = transport
         self.on_cut = on_cut
-        self.since_s = self.heard_s = lingering.clock.now_s()
-        self.dropped_bytes = 0
+        self.since_s = self._watched_s = lingering.clock.now_s()
+        self.dropped_bytes = self._watched_bytes = 0
+        self.pause_s = 0.0
         self.waits = False
+
+    def pauses(self, now_s: float) -> bool:
+        """Tell whether too little came since that was last looked at."""
+        if self.waits or now_s - self._watched_s <= self.pause_s:
+            return False
+        came = self.dropped_bytes - self._watched_bytes
+        is_little = came < LEAST_BYTES_PER_S * self.pause_s
+        self._watched_s, self._watched_bytes = now_s, self.dropped_bytes
+        return is_little
+
+    def goes_on(self, now_s: float) -> None:
+        """Read on after waiting for others."""
+        self.waits = False
+        self._watched_s, self._watched_bytes = now_s, self.dropped_bytes
+        self.transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - one size for all
         """Have it written over what came before."""

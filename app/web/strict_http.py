@@ -82,6 +82,8 @@ class StrictConnection(h11.Connection):
 
     refused: HeadRefused | None = None
     """The head that was refused, if it was."""
+    status = 0
+    """Of the last answer."""
     _is_chunked = False
     _chunks = 0
     _chunk_bytes = 0
@@ -108,6 +110,8 @@ class StrictConnection(h11.Connection):
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
         """Return an event's bytes; an answer that comes before the body's end is the connection's last."""
+        if isinstance(event, h11.Response):
+            self.status = event.status_code
         if isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY:
             others = [(name, value) for name, value in event.headers if name != b"connection"]
             headers = [*others, (b"connection", b"close")]

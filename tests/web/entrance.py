@@ -121,7 +121,7 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         head_s: float = 0.3,
         write_s: float = 0.3,
         most: int | None = None,
-        linger: LingerLimits = LingerLimits(time_s=0.6, silence_s=0.3),  # noqa: B008 - it does not change
+        linger: LingerLimits = LingerLimits(time_s=0.6, pause_s=0.3),  # noqa: B008 - it does not change
     ) -> Entrance:
         here = Entrance()
         clock = SystemClock()

@@ -16,7 +16,7 @@ from app.engine.clock import SystemClock
 from app.web import connection
 from app.web.connection import Door, owner_of
 from app.web.strict_http import HEAD_BYTES
-from tests.web.entrance import BIG, GET, Entrance, all_of, drip_until_closed, one_answer
+from tests.web.entrance import BIG, GET, Entrance, all_of, drip_until_closed, one_answer, wait_until
 
 
 def test_a_request_is_answered_and_its_connection_kept(enter: Callable[..., Entrance]) -> None:
@@ -159,7 +159,7 @@ def test_chunks_that_are_none_end_the_request(enter: Callable[..., Entrance]) ->
     answer = all_of(client)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert here.departed == 1
+    wait_until(lambda: here.departed == 1)
 
 
 def test_an_address_has_its_share_of_connections(enter: Callable[..., Entrance]) -> None:

@@ -12,7 +12,7 @@ from tests.web.conftest import Live
 from tests.web.entrance import Entrance, all_of, drip_until_closed, one_answer, wait_until
 
 PIECE = bytes(100_000)
-PATIENT = LingerLimits(time_s=20, silence_s=20)
+PATIENT = LingerLimits(time_s=20, pause_s=20)
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
@@ -125,7 +125,7 @@ IGNORED = b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 100000000\r\n
 
 
 def test_dripping_does_not_extend_the_time_to_linger(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=0.6, silence_s=20))
+    here = enter(linger=LingerLimits(time_s=0.6, pause_s=20))
     client = here.connect()
     client.sendall(IGNORED)
     assert b"200 OK" in one_answer(client)
@@ -136,7 +136,7 @@ def test_dripping_does_not_extend_the_time_to_linger(enter: Callable[..., Entran
 
 
 def test_who_falls_silent_is_let_go(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=60, silence_s=0.3))
+    here = enter(linger=LingerLimits(time_s=60, pause_s=0.3))
     client = here.connect()
     client.sendall(IGNORED + PIECE)
     one_answer(client)
@@ -146,7 +146,7 @@ def test_who_falls_silent_is_let_go(enter: Callable[..., Entrance]) -> None:
 
 
 def test_more_than_the_limit_is_not_taken(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(client_bytes=2_000_000, time_s=20, silence_s=20))
+    here = enter(linger=LingerLimits(client_bytes=2_000_000, time_s=20, pause_s=20))
     client = here.connect()
     client.sendall(IGNORED)
     drip_until_closed(client, PIECE)
@@ -166,7 +166,7 @@ def test_who_ends_first_is_not_counted_as_cut(enter: Callable[..., Entrance]) ->
 
 
 def test_the_one_that_has_lingered_longest_makes_room(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=20, silence_s=20, clients=2))
+    here = enter(linger=LingerLimits(time_s=20, pause_s=20, clients=2))
     clients = [here.connect() for _ in range(3)]
     for client in clients:
         client.sendall(IGNORED)
@@ -181,7 +181,7 @@ def test_the_one_that_has_lingered_longest_makes_room(enter: Callable[..., Entra
 
 
 def test_all_together_are_taken_no_faster_than_the_limit(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=60, silence_s=20, bytes_per_s=4_000_000))
+    here = enter(linger=LingerLimits(time_s=60, pause_s=20, bytes_per_s=4_000_000))
     clients = [here.connect() for _ in range(3)]
     began_s = time.monotonic()
     for client in clients:
