@@ -47,8 +47,6 @@ class CutoutError(Exception):
     """The root of all errors that are raised on purpose."""
 
     retry_after_s: int | None = None
-    hangs_up = False
-    """Whether what the caller still sends is not even waited for."""
 
     def facts(self) -> dict[str, object]:
         """Return what a machine may want to know, by problem+json member name."""
@@ -124,8 +122,6 @@ class RegionIsEmpty(RequestRejected):
 class UploadTooLarge(RequestRejected):
     """The request body has more bytes than the server accepts."""
 
-    hangs_up = True
-
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         super().__init__(
@@ -139,8 +135,6 @@ class UploadTooLarge(RequestRejected):
 
 class UploadTooSlow(RequestRejected):
     """The client did not finish sending its picture in time."""
-
-    hangs_up = True
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -243,8 +237,6 @@ class CorruptPicture(RequestRejected):
 
 class Unauthorized(RequestRejected):
     """The request carries no key that opens the door."""
-
-    hangs_up = True
 
     def __init__(self) -> None:
         super().__init__("Send a valid key, as X-Api-Key or as Authorization: Bearer.")

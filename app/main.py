@@ -35,6 +35,7 @@ from app.settings import Settings
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, oip, routes
 from app.web.background import keep_running, sample, tidy_up, watch_keys
+from app.web.body_end import BodyEnd
 from app.web.cors import cors_rules
 from app.web.dialects import routes as dialects
 from app.web.dialects.routes import RENDERERS
@@ -43,6 +44,7 @@ from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
 from app.web.keys import KeyRing
 from app.web.lag import watch_lag
+from app.web.lingering import DropRate
 from app.web.middleware import RequestJournal
 from app.web.openapi import completed
 from app.web.problems import ProblemWall, on_framework_error
@@ -99,7 +101,8 @@ def create_app(
     app.add_middleware(TextGate)
     app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
     app.add_middleware(ProblemWall, renderers=RENDERERS)
-    app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS)
+    app.add_middleware(BodyEnd, rate=service.drop_rate)
+    app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS, rate=service.drop_rate)
     if settings.web.cors_origins is not None:
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
@@ -119,6 +122,7 @@ def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]
         drain,
         KeyRing(access.keys_file, access.key_hashes, rates),
         Replays(MOST_REPLAYS),
+        DropRate(clock),
         _remote_pictures(settings, clock),
     )
     service.telemetry.watch_admission(service.admission)

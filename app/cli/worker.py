@@ -120,6 +120,7 @@ def open_door(service: Service) -> Door:
         most_per_address=service.settings.web.connections_per_address,
         on_closed=lambda reason: service.telemetry.closed.labels(reason).inc(),
         linger=LingerLimits(client_bytes=LINGER_UPLOADS * limits.upload_bytes),
+        drop_rate=service.drop_rate,
     )
 
 

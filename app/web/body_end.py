@@ -1,45 +1,75 @@
 """Body end: an answer waits a moment for the rest of its request's body, so that the connection can be kept.
 
-An answer that overtakes the body is its connection's last (``app/web/strict_http.py``). Most bodies of
-refused requests are small or on their way as a whole: what comes within a second is read and dropped.
+An answer that overtakes the body is its connection's last (``app/web/strict_http.py``), and a proxy that goes
+by Go's ``net/http`` resets its own client then. Most bodies of refused requests are small or on their way as
+a whole: what comes within a second is read and dropped.
 """
 
 import asyncio
 from contextlib import suppress
 
 from starlette.datastructures import Headers
-from starlette.types import Message, Receive, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.web.journal import Journal, journal_of
+from app.web.lingering import DropRate
 
 PATIENCE_S = 1.0
+PATIENCE_BYTES = 32 * 2**20
+TOO_SLOW = 408
 
 
-class BodyWatch:
-    """Wraps ``receive`` and knows whether the request's body has come to its end."""
+class BodyEnd:
+    """Pure ASGI, outside the wall: holds an answer back until the body has come, or for a second."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = Headers(scope=scope)
-        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    def __init__(self, app: ASGIApp, *, rate: DropRate) -> None:
+        self._app = app
+        self._rate = rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not _is_sending(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, self._rate)
+
+        async def send_behind(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] != TOO_SLOW:
+                await body.drop_rest(journal_of(scope))
+            await send(message)
+
+        await self._app(scope, body.receive, send_behind)
+
+
+def _is_sending(headers: Headers) -> bool:
+    """Tell whether a body is under way; one that waits to be asked for is not."""
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return has_body and "expect" not in headers
+
+
+class _Body:
+    """A request's body, which knows whether it has come to its end."""
+
+    def __init__(self, receive: Receive, rate: DropRate) -> None:
         self._receive = receive
-        self.is_waited_for = has_body and "expect" not in headers
-        """Whether an answer waits for what still comes; not where the client itself waits to be asked."""
+        self._rate = rate
+        self._is_at_end = False
 
-    async def __call__(self) -> Message:
+    async def receive(self) -> Message:
         """Pass one message on."""
         message = await self._receive()
-        if not message.get("more_body", False):
-            self.is_waited_for = False
+        self._is_at_end = self._is_at_end or not message.get("more_body", False)
         return message
 
-    async def wait_for_end(self, *, at_most_s: float) -> None:
-        """Drop what is still coming.
-
-        Args:
-            at_most_s: Time until the request's deadline, when it has to be answered.
-        """
-        if not self.is_waited_for or at_most_s <= 0:
+    async def drop_rest(self, journal: Journal) -> None:
+        """Drop what comes for a second, and not beyond the request's deadline, when it has to be answered."""
+        patience_s = min(PATIENCE_S, journal.deadline_s - journal.steps.now_s())
+        if self._is_at_end or patience_s <= 0:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(PATIENCE_S, at_most_s)):
-                while self.is_waited_for:
-                    await self()
-        self.is_waited_for = False
+            async with asyncio.timeout(patience_s):
+                dropped_bytes = 0
+                while not self._is_at_end and dropped_bytes < PATIENCE_BYTES:
+                    size_bytes = len((await self.receive()).get("body", b""))
+                    dropped_bytes += size_bytes
+                    await asyncio.sleep(self._rate.take(size_bytes))

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.engine.clock import Clock
 from app.web.journal import request_id_from
-from app.web.lingering import Lingering, LingerLimits
+from app.web.lingering import DropRate, Lingering, LingerLimits
 from app.web.problems import (
     HEAD_TOO_SLOW,
     MALFORMED,
@@ -53,6 +53,7 @@ class Door:
         most_per_address: Connections of one address at a time; ``None`` is any number.
         on_closed: Told why, each time a connection is not left to its client.
         linger: What those may take who are answered before they have sent everything.
+        drop_rate: How fast that is dropped, if others drop as well.
     """
 
     clock: Clock
@@ -61,12 +62,13 @@ class Door:
     most_per_address: int | None
     on_closed: Callable[[str], object]
     linger: LingerLimits = field(default_factory=LingerLimits)
+    drop_rate: DropRate | None = None
     lingering: Lingering = field(init=False)
     connections: "set[Connection]" = field(default_factory=set)
     per_address: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.lingering = Lingering(self.clock, self.linger)
+        self.lingering = Lingering(self.clock, self.linger, self.drop_rate or DropRate(self.clock))
 
     def connect(self, **of_uvicorn: Any) -> "Connection":
         """Make the protocol of one connection, as uvicorn's factory would."""

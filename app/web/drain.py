@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.engine.clock import Clock
 from app.errors import NotReady
+from app.web.body_end import BodyEnd
+from app.web.lingering import DropRate
 from app.web.problems import ProblemWall, Renderers
 
 # A probe answers for itself in every phase: /livez stays green, /readyz turns red.
@@ -95,10 +97,11 @@ class Drain:
 class DrainGate:
     """Pure ASGI, outside the wall: serves, says goodbye or refuses, as the phase has it."""
 
-    def __init__(self, app: ASGIApp, *, drain: Drain, renderers: Renderers) -> None:
+    def __init__(self, app: ASGIApp, *, drain: Drain, renderers: Renderers, rate: DropRate) -> None:
         self._app = app
         self._drain = drain
         self._refusal = ProblemWall(_refuse, renderers=renderers)
+        self._patient_refusal = BodyEnd(self._refusal, rate=rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -129,7 +132,7 @@ class DrainGate:
 
     async def _serve_or_refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._drain.phase is Phase.REFUSING:
-            await self._refusal(scope, receive, send)
+            await self._patient_refusal(scope, receive, send)
             return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs is run by a task

@@ -20,7 +20,8 @@ BUFFER_BYTES = 64 * 1024
 """What one read drops: 200 clients at once take the event loop for 3 ms."""
 LEAST_BYTES_PER_S = 4096
 BURST_S = 0.05
-WAKE_S = 0.005
+WAKE_S, TURNS = 0.005, 32
+"""How often, and how many at a time, go on reading that had to wait."""
 OnLost = Callable[[Exception | None], None]
 OnCut = Callable[[], object]
 
@@ -35,7 +36,6 @@ class LingerLimits:
         pause_s: In which too little comes, which is less than ``LEAST_BYTES_PER_S``.
         slow_pause_s: The same for a client that was refused for being slow.
         clients: At a time; the one that has been there longest makes room for the next.
-        bytes_per_s: Dropped of all together; more of it waits in the clients.
     """
 
     client_bytes: int = 80 * 2**20
@@ -43,19 +43,38 @@ class LingerLimits:
     pause_s: float = 5.0
     slow_pause_s: float = 0.5
     clients: int = 512
-    bytes_per_s: float = 256 * 2**20
+
+
+class DropRate:
+    """How fast what nobody wants is taken, from all clients together; more of it waits in them.
+
+    Taking costs the event loop time, whoever sends.
+    """
+
+    def __init__(self, clock: Clock, bytes_per_s: float = 256 * 2**20) -> None:
+        self._clock = clock
+        self._bytes_per_s = bytes_per_s
+        self._credit_bytes = 0.0
+        self._credit_at_s = clock.now_s()
+
+    def take(self, size_bytes: int) -> float:
+        """Count what was taken, and return the seconds to wait before more of it is taken."""
+        now_s = self._clock.now_s()
+        earned = self._credit_bytes + (now_s - self._credit_at_s) * self._bytes_per_s
+        self._credit_bytes = min(earned, BURST_S * self._bytes_per_s) - size_bytes
+        self._credit_at_s = now_s
+        return max(0.0, -self._credit_bytes / self._bytes_per_s)
 
 
 class Lingering:
     """The connections of a server whose clients are answered and still send."""
 
-    def __init__(self, clock: Clock, limits: LingerLimits) -> None:
+    def __init__(self, clock: Clock, limits: LingerLimits, rate: DropRate) -> None:
         self.clock = clock
         self._limits = limits
         self._rests: dict[_Rest, None] = {}  # the oldest first
         self._waiting: deque[_Rest] = deque()
-        self._credit_bytes = 0.0
-        self._credit_at_s = clock.now_s()
+        self._rate = rate
         self._wakes = False
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
 
@@ -94,13 +113,12 @@ class Lingering:
         if rest.dropped_bytes > self._limits.client_bytes:
             self._cut(rest)
             return
-        self._earn(self.clock.now_s())
-        self._credit_bytes -= size_bytes
-        if self._credit_bytes < 0:
+        wait_s = self._rate.take(size_bytes)
+        if wait_s > 0:
             rest.waits = True
             rest.transport.pause_reading()
             self._waiting.append(rest)
-            self._wake_later()
+            self._wake_after(wait_s)
 
     def ended(self, rest: "_Rest") -> None:
         """Forget one that has come to its end."""
@@ -111,30 +129,23 @@ class Lingering:
         rest.on_cut()
         rest.transport.abort()
 
-    def _earn(self, now_s: float) -> None:
-        rate = self._limits.bytes_per_s
-        self._credit_bytes = min(self._credit_bytes + (now_s - self._credit_at_s) * rate, BURST_S * rate)
-        self._credit_at_s = now_s
-
-    def _wake_later(self) -> None:
+    def _wake_after(self, wait_s: float) -> None:
         if not self._wakes:
             self._wakes = True
-            delay_s = max(WAKE_S, -self._credit_bytes / self._limits.bytes_per_s)
-            asyncio.get_running_loop().call_later(delay_s, self._wake)
+            asyncio.get_running_loop().call_later(max(WAKE_S, wait_s), self._wake)
 
     def _wake(self) -> None:
-        """Let as many read on as there is credit for, in the order in which they began to wait."""
+        """Let some read on, in the order in which they began to wait."""
         self._wakes = False
-        now_s = self.clock.now_s()
-        self._earn(now_s)
-        allowed = max(1, int(self._credit_bytes // BUFFER_BYTES)) if self._credit_bytes > 0 else 0
-        while self._waiting and allowed:
-            rest = self._waiting.popleft()
-            if rest in self._rests:
-                rest.goes_on(now_s)
-                allowed -= 1
+        wait_s = self._rate.take(0)
+        if wait_s == 0:
+            now_s = self.clock.now_s()
+            for _ in range(min(len(self._waiting), TURNS)):
+                rest = self._waiting.popleft()
+                if rest in self._rests:
+                    rest.goes_on(now_s)
         if self._waiting:
-            self._wake_later()
+            self._wake_after(wait_s)
 
 
 class _Rest(asyncio.BufferedProtocol):

@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
-from app.web.body_end import BodyWatch
 from app.web.journal import Journal, journal_of
 
 Renderers = Mapping[str, "Callable[[Exception, JSONResponse, Headers], Response]"]
@@ -108,8 +107,6 @@ def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if kind.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.hangs_up:
-        headers["Connection"] = "close"
     detail = str(error)
     if kind.status == 500:
         detail = "The request could not be finished. This is a bug; the log has it under the request id."
@@ -150,12 +147,10 @@ class ProblemWall:
         async def note_begin(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
-            await body.wait_for_end(at_most_s=journal.deadline_s - journal.steps.now_s())
             await send(message)
 
-        body = BodyWatch(scope, receive)
         try:
-            await self._app(scope, body, note_begin)
+            await self._app(scope, receive, note_begin)
             return
         except ClientDeparted as departed:
             journal.outcome = "client-departed"
@@ -168,11 +163,9 @@ class ProblemWall:
             for prefix, render in self._renderers.items():
                 if scope["path"].startswith(prefix):
                     response = render(error, problem_answer, Headers(scope=scope))
-            if isinstance(error, errors.CutoutError) and error.hangs_up:
-                body.is_waited_for = False
             _forget_frames(raised)
         if not has_begun:
-            await response(scope, receive, note_begin)
+            await response(scope, receive, send)
 
 
 def _lack_of_memory(raised: MemoryError, journal: Journal) -> errors.Overloaded:

@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.drain import Drain
 from app.web.keys import KeyRing
+from app.web.lingering import DropRate
 from app.web.remote import RemotePictures
 
 
@@ -30,6 +31,7 @@ class Service:
     drain: Drain
     keys: KeyRing
     replays: Replays
+    drop_rate: DropRate
     remote: RemotePictures | None = None
     pipeline: Pipeline | None = None
     failure: Exception | None = None

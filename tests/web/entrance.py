@@ -16,7 +16,7 @@ from app.cli.worker import DrainingServer
 from app.engine.clock import SystemClock
 from app.web.connection import Door
 from app.web.drain import Drain
-from app.web.lingering import LingerLimits
+from app.web.lingering import DropRate, LingerLimits
 
 BIG = 64 * 2**20
 GET = b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -122,6 +122,7 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         write_s: float = 0.3,
         most: int | None = None,
         linger: LingerLimits = LingerLimits(time_s=0.6, pause_s=0.3),  # noqa: B008 - it does not change
+        bytes_per_s: float = 1e9,
     ) -> Entrance:
         here = Entrance()
         clock = SystemClock()
@@ -129,7 +130,7 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         def note(reason: str) -> None:
             here.closed[reason] += 1
 
-        door = Door(clock, head_s, write_s, most, note, linger)
+        door = Door(clock, head_s, write_s, most, note, linger, DropRate(clock, bytes_per_s))
         config = uvicorn.Config(
             here.app,
             port=0,

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.engine.clock import SystemClock
 from app.telemetry import StepTimes
 from app.web.drain import Drain, DrainGate, Phase
 from app.web.journal import Journal
+from app.web.lingering import DropRate
 from tests.fakes import ManualClock
 
 
@@ -55,7 +57,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def served(peer: Peer, drain: Drain, *, app: Callable[..., Awaitable[None]] = echo) -> Peer:
-    asyncio.run(DrainGate(app, drain=drain, renderers={})(peer.scope(), peer.receive, peer.send))
+    asyncio.run(
+        DrainGate(app, drain=drain, renderers={}, rate=DropRate(SystemClock()))(
+            peer.scope(), peer.receive, peer.send
+        )
+    )
     return peer
 
 
@@ -161,7 +167,8 @@ def test_a_refusing_server_answers_with_a_problem(headers: tuple[tuple[bytes, by
 
 
 def test_a_refused_upload_is_read_to_its_end_so_that_the_answer_arrives() -> None:
-    peer = served(Peer(sends=(b"a", b"b", b"c")), drain_at(Phase.REFUSING))
+    headers = ((b"content-length", b"3"),)
+    peer = served(Peer(headers=headers, sends=(b"a", b"b", b"c")), drain_at(Phase.REFUSING))
 
     assert (peer.status, peer.sends) == (503, ())
 
@@ -175,7 +182,7 @@ def test_a_client_that_waits_to_be_told_to_send_is_refused_without_reading() -> 
 def test_a_refused_client_that_never_finishes_sending_is_answered_when_the_process_ends() -> None:
     async def stall() -> Peer:
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain_at(Phase.REFUSING), renderers={})
+        gate = DrainGate(echo, drain=drain_at(Phase.REFUSING), renderers={}, rate=DropRate(SystemClock()))
         request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         request.cancel()
@@ -195,7 +202,7 @@ def test_what_is_still_in_flight_when_time_is_up_is_answered_and_counted() -> No
         clock = ManualClock()
         drain = Drain(clock, delay_s=5, timeout_s=30)
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain, renderers={})
+        gate = DrainGate(echo, drain=drain, renderers={}, rate=DropRate(SystemClock()))
         request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         drain.begin()
@@ -214,7 +221,7 @@ def test_what_is_still_in_flight_when_time_is_up_is_answered_and_counted() -> No
 def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
     async def cancel() -> None:
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain_at(Phase.SERVING), renderers={})
+        gate = DrainGate(echo, drain=drain_at(Phase.SERVING), renderers={}, rate=DropRate(SystemClock()))
         request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         request.cancel()
