@@ -19,13 +19,15 @@ UPGRADE         ?= --upgrade
 # Processes that run tests side by side, but for those that start servers, which have the machine to themselves.
 JOBS   ?= 2
 SERVED := tests/cli tests/journeys tests/web
+UNSERVED = tests $(addprefix --ignore=,$(SERVED))
+TESTED = $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # ONNX Runtime reports to its maker by default; app/engine/runtime.py keeps it from that, this the peers.
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format lock bench bench-load peers export ray clean
+.PHONY: help setup serve test test-all served test-ray check format lock bench bench-load peers export ray clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +37,24 @@ setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with
 serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
-test: $(VENV)/.dev $(EXPORT)/.evaluate $(RAY)/.ready $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Run every test, on real weights
-	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" tests $(addprefix --ignore=,$(SERVED)) $(PYTEST_ARGS)
-	$(VENV)/bin/python -m pytest -m "not ray" $(SERVED) $(PYTEST_ARGS)
-	$(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS)
+test: $(TESTED) ## Run the tests, on real weights; images and Ray if what they depend on has changed
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory served WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
+
+test-all: $(TESTED) ## Run every test there is
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" $(UNSERVED) $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory served WHICH="not ray"
+	@$(MAKE) --no-print-directory test-ray
+
+# Tests that start servers wait most of their time: those of the export run behind them, and are printed afterwards.
+served:
+	nice -n 10 $(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
+	  trap "kill $$torch 2>/dev/null" INT TERM; \
+	  $(VENV)/bin/python -m pytest -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
+	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))
+
+test-ray: $(RAY)/.ready
 	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import walls, known weaknesses

@@ -21,7 +21,7 @@ from tests.journeys.conftest import ROOT, free_port
 from tests.journeys.dockerfile import Replay
 from tests.pictures import jpeg, photo
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.images]
 NOBODY = 65534
 
 

@@ -1,0 +1,74 @@
+"""Passed: which slow groups of tests need not run again, since nothing that they depend on has changed.
+
+    python -m tests.passed                  # say which are unchanged
+    python -m tests.passed images           # exit with 0 if that group is unchanged
+    python -m tests.passed --record images  # after it has passed: remember what it depended on
+
+Building the images and starting a Ray cluster take minutes, and what they test depends on few files. So
+`make test` leaves out a group whose files are what they were when it last passed, and `make test-all` none.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "tests" / "passed.json"
+GROUPS = {
+    "images": (
+        *("Dockerfile", ".dockerignore", "docker/**/*", "docker-compose.yml", "pyproject.toml"),
+        *("model_export/requirements*.txt", "tests/journeys/test_docker.py", "tests/journeys/dockerfile.py"),
+    ),
+    "ray": (
+        *("pyproject.toml", "deploy/ray/**/*", "app/cli/cluster.py", "app/main.py", "app/web/drain.py"),
+        *("benchmarks/ray_cluster.py", "tests/journeys/test_ray.py"),
+    ),
+}
+
+
+def digest_of(group: str) -> str:
+    """Return the SHA-256 of the names and contents of the files that a group depends on."""
+    digest = hashlib.sha256()
+    for pattern in GROUPS[group]:
+        for path in sorted(each for each in ROOT.glob(pattern) if each.is_file()):
+            digest.update(f"{path.relative_to(ROOT)}\n".encode())
+            digest.update(hashlib.sha256(_content(path)).digest())
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file; of ``pyproject.toml`` what is installed, and not how tools are to be set."""
+    if path.name != "pyproject.toml":
+        return path.read_bytes()
+    tables = tomllib.loads(path.read_text())
+    return json.dumps([tables["project"], tables["build-system"]], sort_keys=True).encode()
+
+
+def is_unchanged(group: str) -> bool:
+    """Tell whether a group passed with the files as they are."""
+    passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    return passed.get(group) == digest_of(group)
+
+
+def main() -> int:
+    """Say, tell or record; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("group", nargs="?", choices=GROUPS)
+    parser.add_argument("--record", choices=GROUPS, action="append", default=[])
+    asked = parser.parse_args()
+    if asked.record:
+        passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        passed |= {group: digest_of(group) for group in asked.record}
+        RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
+    for group in [asked.group] if asked.group else GROUPS:
+        print(f"{group}: {'unchanged since it last passed' if is_unchanged(group) else 'to be run'}")
+    return 0 if asked.group is None or is_unchanged(asked.group) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
