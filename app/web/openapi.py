@@ -95,7 +95,7 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
                 "image": {
                     "type": "string",
                     "pattern": BASE64,
-                    "description": "The picture as base64 text or as a data URL.",
+                    "description": f"The picture as base64 text or as a data URL; also accepted as {names}.",
                 },
                 **copy.deepcopy(properties),
             },

@@ -13,9 +13,10 @@ from app.errors import MalformedRequest, ParameterRefused
 from app.imaging.css import parse_colour
 from app.imaging.layout import parse_margins, parse_position, parse_region, parse_scale
 from app.options import CutoutOptions, parse_options
+from app.web.base64_text import decode_base64
 from app.web.carry import Query, Source, Wanted
 from app.web.forms import Part, read_form, text_of
-from app.web.texts import LongText, decode_base64
+from app.web.picture_part import picture_of
 
 MEGAPIXELS: Mapping[str, float] = {
     **dict.fromkeys(("preview", "small", "regular"), 0.25),
@@ -108,11 +109,11 @@ def understand(content_type: str, body: bytes, query: Query) -> Call:
         ParameterRefused: A parameter has a value that remove.bg would not accept either.
         MalformedRequest: The body cannot be read.
     """
-    parts, _ = read_form(content_type, body)
-    parts = [*(Part(name, value) for name, value in query), *parts]
+    form = read_form(content_type, body)
+    parts = [*(Part(name, value) for name, value in query), *form.parts]
     given = {part.name: text_of(part) or "" for part in parts if part.name in PARAMETERS}
     values = {name: _value(name, given.get(name, "")) for name in PARAMETERS}
-    picture = _source(parts)
+    picture = _source(parts, form.blank)
     backdrop = _backdrop(parts)
     chosen = str(values["format"])
     colour = values["bg_color"]
@@ -152,11 +153,14 @@ def _value(name: str, text: str) -> object:
         raise ParameterRefused(parameter.code, f"Invalid value for {name}") from error
 
 
-def _source(parts: list[Part]) -> Source:
+def _source(parts: list[Part], blank: frozenset[str]) -> Source:
     """Return the one picture that a request brings or names."""
-    given = [part for part in parts if part.name in SOURCES and part.value not in ("", b"", None)]
+    sent = [part for part in parts if part.name in SOURCES]
+    given = [part for part in sent if part.value != b""]
     if not given:
-        detail = "Please provide the source image in the image_url, image_file or image_file_b64 parameter."
+        is_empty = bool(sent) or not blank.isdisjoint(SOURCES)
+        detail = "The source image is empty. " if is_empty else ""
+        detail += "Please provide the source image in the image_url, image_file or image_file_b64 parameter."
         raise ParameterRefused("missing_source", "No image given", detail)
     if len(given) > 1:
         names = ", ".join(sorted({part.name for part in given}))
@@ -165,7 +169,7 @@ def _source(parts: list[Part]) -> Source:
 
 
 def _backdrop(parts: list[Part]) -> Source | None:
-    given = [part for part in parts if part.name in BACKGROUNDS and part.value not in ("", b"", None)]
+    given = [part for part in parts if part.name in BACKGROUNDS and part.value != b""]
     if len({part.name for part in given}) > 1:
         raise ParameterRefused("multiple_bg_sources", "Multiple background sources given")
     pictures = [part for part in given if part.name != "bg_color"]
@@ -176,10 +180,10 @@ def _picture(part: Part, code: str, title: str) -> Source:
     value = part.value
     if part.name.endswith("_url"):
         return Source(url=text_of(part))
-    if isinstance(value, bytes) and not part.name.endswith("_b64"):
-        return Source(value)
     try:
-        return Source(decode_base64(value if isinstance(value, bytes | LongText) else text_of(part) or ""))
+        if isinstance(value, bytes) and part.name.endswith("_b64"):
+            return Source(decode_base64(value))
+        return Source(picture_of(part))
     except MalformedRequest as error:
         raise ParameterRefused(code, title) from error
 
@@ -190,6 +194,6 @@ def understand_improvement(content_type: str, body: bytes) -> str:
     Raises:
         ParameterRefused: It brings no picture.
     """
-    parts, _ = read_form(content_type, body)
-    _source(parts)
+    form = read_form(content_type, body)
+    _source(form.parts, form.blank)
     return str(uuid.uuid4())
