@@ -41,6 +41,7 @@ from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
+from app.web.head import HeadAsGet
 from app.web.keys import KeyRing
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
@@ -102,6 +103,7 @@ def create_app(
     app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS)
     if settings.web.cors_origins is not None:
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
     return app
 

@@ -5,6 +5,7 @@ from them and a test compares the two.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -14,6 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CUTOUT_"
+_USUAL_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(
+    r"(?P<bare>(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]))(?::(?P<port>[0-9]{1,5}))?"
+    r"|file://",  # what Android's WebView calls a page of the app
+    re.IGNORECASE | re.ASCII,
+)
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
@@ -120,14 +127,45 @@ class Web(BaseModel):
 
     cors_origins: str | None = Field(
         None,
-        pattern=r"^https?://[^\s,/*]+(\s*,\s*https?://[^\s,/*]+)*$",
-        description="Origins whose web pages may read answers, comma-separated: `https://shop.example`.",
+        description="Origins whose web pages may read answers, comma-separated: `https://shop.example`, "
+        "`capacitor://localhost` of an app, or `null`.",
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str | None) -> str | None:
+        if text is not None:
+            split_origins(text)
+        return text
 
     @field_validator("metrics_port", "connections_per_address", mode="before")
     @classmethod
     def _none_is_a_word(cls, value: object) -> object:
         return None if value == "none" else value
+
+
+def split_origins(text: str) -> tuple[str, ...]:
+    """Return comma-separated origins as browsers send them: in small letters, without a port that is usual.
+
+    Raises:
+        ValueError: One of them is no origin (RFC 6454, 6.2); the message names it.
+    """
+    return tuple(_origin_of(each.strip()) for each in text.split(","))
+
+
+def _origin_of(text: str) -> str:
+    found = _ORIGIN.fullmatch(text)
+    if text != "null" and found is None:
+        raise ValueError(
+            f"{text!r} is not an origin. Write scheme://host or scheme://host:port and nothing behind it, "
+            "such as https://shop.example or capacitor://localhost, or null for pages that have none"
+        )
+    if found is None or not found["port"]:
+        return text.lower()
+    if int(found["port"]) > 65_535:
+        raise ValueError(f"{text!r} has a port beyond 65535")
+    is_usual = _USUAL_PORTS.get(found["scheme"].lower()) == int(found["port"])
+    return found["bare"].lower() if is_usual else text.lower()
 
 
 class Access(BaseModel):

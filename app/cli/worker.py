@@ -115,6 +115,7 @@ def open_door(service: Service) -> Door:
         write_timeout_s=limits.write_timeout_s,
         most_per_address=service.settings.web.connections_per_address,
         on_closed=lambda reason: service.telemetry.closed.labels(reason).inc(),
+        cors_origins=service.settings.web.cors_origins,
     )
 
 

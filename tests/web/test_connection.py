@@ -78,14 +78,16 @@ def enter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Entrance]]:
     monkeypatch.setattr(connection, "REST_S", 0.3)
     running: list[tuple[DrainingServer, threading.Thread, Entrance]] = []
 
-    def start(*, head_s: float = 0.3, write_s: float = 0.3, most: int | None = None) -> Entrance:
+    def start(
+        *, head_s: float = 0.3, write_s: float = 0.3, most: int | None = None, cors: str | None = None
+    ) -> Entrance:
         here = Entrance()
         clock = SystemClock()
 
         def note(reason: str) -> None:
             here.closed[reason] += 1
 
-        door = Door(clock, head_s, write_s, most, note)
+        door = Door(clock, head_s, write_s, most, note, cors)
         config = uvicorn.Config(
             here.app,
             port=0,

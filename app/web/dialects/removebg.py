@@ -158,9 +158,9 @@ def _source(parts: list[Part], blank: frozenset[str]) -> Source:
     sent = [part for part in parts if part.name in SOURCES]
     given = [part for part in sent if part.value != b""]
     if not given:
-        is_empty = bool(sent) or not blank.isdisjoint(SOURCES)
-        detail = "The source image is empty. " if is_empty else ""
-        detail += "Please provide the source image in the image_url, image_file or image_file_b64 parameter."
+        detail = "Please provide the source image in the image_url, image_file or image_file_b64 parameter."
+        if sent or not blank.isdisjoint(SOURCES):
+            detail += " The one that was sent is empty."
         raise ParameterRefused("missing_source", "No image given", detail)
     if len(given) > 1:
         names = ", ".join(sorted({part.name for part in given}))
