@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from app.errors import MalformedRequest
+from app.options import MaskOptions
 from app.web.dialects import rembg, removebg, withoutbg
 from app.web.envelope import IMAGE_FIELDS, Envelope, open_envelope
 from app.web.forms import FORMS, JSON, URLENCODED, kind_of, read_query
@@ -264,3 +265,19 @@ def test_every_dialect_says_that_its_picture_is_empty(dialect: str) -> None:
     ):
         with pytest.raises(Exception, match=re.compile("is empty")):
             understand(*sent)
+
+
+@pytest.mark.parametrize("yes", ["true", "1", "on", "YES"])
+def test_dialects_spell_yes_as_v1_does(yes: str) -> None:
+    sent = multipart(file("image_file"), text("crop", yes))
+    mask = rembg.understand(*multipart(file("file"), text("om", yes)), [])
+
+    assert removebg.understand(*sent, []).wanted.options.layout.crop
+    assert isinstance(mask.options, MaskOptions)
+
+
+@pytest.mark.parametrize(("spelling", "name"), [("jpg", "jpeg"), ("JPEG", "jpeg"), ("image/webp", "webp")])
+def test_dialects_name_formats_as_v1_does(spelling: str, name: str) -> None:
+    sent = multipart(file("image_file"), text("format", spelling))
+
+    assert removebg.understand(*sent, []).wanted.options.format == name

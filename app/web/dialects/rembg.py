@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterRefused
 from app.options import CutoutOptions, MaskOptions, parse_options
+from app.spelling import truth_of
 from app.web.carry import Query, Source, Wanted
 from app.web.forms import Form, Part, read_form, text_of
 from app.web.picture_part import picture_of
@@ -20,10 +21,6 @@ OWN_DEFAULTS = frozenset({"", "bria-rmbg", "u2net"})
 """Names that clients send because they are rembg's default, now or once: here our default model."""
 SOURCES = ("file", "url")
 OPTIONS = ("model", "a", "af", "ab", "ae", "om", "ppm", "dc", "vm", "bgc", "extras")
-_TRUTHS: Mapping[str, bool] = {
-    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
-    **dict.fromkeys(("false", "0", "no", "off", "f", "n", ""), False),
-}
 
 
 def understand(content_type: str, body: bytes, query: Query) -> Wanted:
@@ -78,10 +75,10 @@ def _source(parts: list[Part], blank: frozenset[str]) -> Source:
 
 
 def _truth(given: Mapping[str, str], name: str) -> bool:
-    text = given.get(name, "").lower()
-    if text not in _TRUTHS:
+    truth = truth_of(given.get(name, "false"))
+    if truth is None:
         raise ParameterRefused(name, f"{name} is true or false")
-    return _TRUTHS[text]
+    return truth
 
 
 def _number(name: str, text: str, *, most: int) -> int:

@@ -13,6 +13,7 @@ from app.errors import MalformedRequest, ParameterRefused
 from app.imaging.css import parse_colour
 from app.imaging.layout import parse_margins, parse_position, parse_region, parse_scale
 from app.options import CutoutOptions, parse_options
+from app.spelling import format_of, truth_of
 from app.web.base64_text import decode_base64
 from app.web.carry import Query, Source, Wanted
 from app.web.forms import Part, read_form, text_of
@@ -26,7 +27,7 @@ MEGAPIXELS: Mapping[str, float] = {
     "50MP": 50,
 }
 PNG_MEGAPIXELS = 10.0
-FORMATS: Mapping[str, str] = {"auto": "auto", "png": "png", "jpg": "jpeg", "webp": "webp", "zip": "zip"}
+FORMATS = ("auto", "png", "jpeg", "webp", "zip")
 TYPES = ("auto", "person", "product", "car", "animal", "graphic", "transportation", "other")
 TYPE_LEVELS = ("none", "1", "2", "latest")
 SHADOWS = ("none", "auto", "car", "3D", "drop")
@@ -54,7 +55,17 @@ def _one_of(choices: Mapping[str, object] | tuple[str, ...]) -> Callable[[str], 
 
 
 def _truth(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+    truth = truth_of(text)
+    if truth is None:
+        raise ValueError("neither yes nor no")
+    return truth
+
+
+def _format(text: str) -> str:
+    chosen = format_of(text)
+    if chosen not in FORMATS:
+        raise ValueError("not one of them")
+    return chosen
 
 
 def _opacity(text: str) -> float:
@@ -78,7 +89,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "size": Parameter("preview", _one_of(MEGAPIXELS), "invalid_size"),
     "type": Parameter("auto", _one_of(TYPES), "invalid_type", is_honoured=False),
     "type_level": Parameter("1", _one_of(TYPE_LEVELS), "invalid_type_level", is_honoured=False),
-    "format": Parameter("auto", _one_of(FORMATS), "invalid_format"),
+    "format": Parameter("auto", _format, "invalid_format"),
     "roi": Parameter("", _checked(parse_region), "invalid_roi"),
     "crop": Parameter("false", _truth, "invalid_crop"),
     "crop_margin": Parameter("0", _checked(parse_margins), "invalid_crop_margin"),
