@@ -32,6 +32,7 @@ from app.imaging.decode import decode
 from app.isolation import COMMAND, IsolatedDecoder
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.system_errors import sentence_of
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, oip, routes
 from app.web.background import keep_running, sample, tidy_up, watch_keys
@@ -259,9 +260,9 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
     except Exception as error:  # whatever it is, it ends the process, which says so
         service.failure = error
         is_known = isinstance(error, (CutoutError, CellLost, OSError, MemoryError))
-        reason = getattr(error, "reason", str(error))
+        reason = getattr(error, "reason", sentence_of(error))
         exc_info = None if is_known else error
-        log.error("the service cannot start", error=str(error), reason=reason, exc_info=exc_info)
+        log.error("the service cannot start", error=sentence_of(error), reason=reason, exc_info=exc_info)
     else:
         models = service.pipeline.models
         log.info(
