@@ -47,6 +47,7 @@ from app.web.keys import KeyRing
 from app.web.lag import watch_lag
 from app.web.middleware import RequestJournal
 from app.web.openapi import completed
+from app.web.path_prefix import PathPrefix
 from app.web.problems import ProblemWall, on_framework_error
 from app.web.remote import RemotePictures, Rules, SystemResolver
 from app.web.service import Service
@@ -106,6 +107,7 @@ def create_app(
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
+    app.add_middleware(PathPrefix, prefix=settings.web.path_prefix or "")
     return app
 
 

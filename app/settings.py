@@ -131,6 +131,12 @@ class Web(BaseModel):
         "`capacitor://localhost` of an app, or `null`.",
     )
 
+    path_prefix: str | None = Field(
+        None,
+        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
+        description="Path under which a proxy serves this server without cutting it off: `/cutout`.",
+    )
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, text: str | None) -> str | None:

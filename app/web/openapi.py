@@ -55,6 +55,7 @@ def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
         "Bearer": {"type": "http", "scheme": "bearer"},
     }
+    document["servers"] = [{"url": "./"}]  # beside the document, under whatever path a proxy serves it
     for operations in document["paths"].values():
         if "get" in operations:
             operations["head"] = _head_of(operations["get"])
