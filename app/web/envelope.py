@@ -91,6 +91,8 @@ def _name_picture(envelope: Envelope) -> None:
         raise MalformedRequest(f"The {URL_FIELD} is not a text.")
     if envelope.upload is None and url is None and not envelope.blank.isdisjoint(IMAGE_FIELDS):
         envelope.upload = b""  # which is refused as an empty picture
+    elif envelope.upload is None and url is None and URL_FIELD in envelope.blank:
+        raise MalformedRequest(f"The {URL_FIELD} is empty. {ONE_PICTURE}")
     if (envelope.upload is None) == (url is None):
         raise MalformedRequest(ONE_PICTURE)
     envelope.image_url = url

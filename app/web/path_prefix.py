@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class PathPrefix:
-    """Pure ASGI, outermost: cuts off the prefix that the operator or the ASGI server (``root_path``) names."""
+    """Pure ASGI, outermost: cuts off the prefix that the operator or the ASGI server names."""
 
     def __init__(self, app: ASGIApp, *, prefix: str) -> None:
         self._app = app

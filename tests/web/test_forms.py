@@ -99,6 +99,11 @@ def test_a_picture_that_is_empty_is_one_of_no_bytes(sent: tuple[str, bytes]) -> 
     assert open_envelope(*sent, []).upload == b""
 
 
+def test_an_empty_url_alone_is_told_so() -> None:
+    with pytest.raises(MalformedRequest, match="image_url is empty"):
+        opened(text("image_url", " "))
+
+
 def test_a_file_that_was_chosen_and_is_empty_is_not_absent() -> None:
     assert opened(file("image"), file("mask", b"")).mask == b""
 
