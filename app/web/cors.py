@@ -30,7 +30,7 @@ OF_DIALECTS = (
 READ = (*OWN, *OF_DIALECTS)
 PREFLIGHT_S = 600
 
-_ORIGIN_LINE = re.compile(rb"\r\norigin[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_ORIGIN_LINE = re.compile(rb"\r\norigin[ \t]*:([^\r\n]*)\r\n", re.IGNORECASE)
 
 
 def cors_rules(origins: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def origin_of(received: bytes) -> str | None:
     """
     head, end, _ = received.partition(b"\r\n\r\n")
     found = _ORIGIN_LINE.search(head + end[:2])
-    return None if found is None else found[1].decode("latin-1")
+    return None if found is None else found[1].strip(b" \t").decode("latin-1")
 
 
 def refusal_headers(origins: str | None, origin: str | None) -> dict[str, str]:

@@ -190,7 +190,13 @@ def read_multipart(boundary: bytes | None, body: bytes) -> tuple[list[Part], fro
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
-        raise MalformedRequest("The multipart body cannot be read.") from error
+        raise MalformedRequest(_why_unreadable(boundary, body)) from error
     if not ends:
         raise MalformedRequest("The multipart body ends before its last boundary.")
     return parts, frozenset(blank)
+
+
+def _why_unreadable(boundary: bytes | None, body: bytes) -> str:
+    if boundary is not None and b"--" + boundary not in body:
+        return "The multipart body does not have the boundary that its Content-Type names."
+    return "The multipart body cannot be read."

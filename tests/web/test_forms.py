@@ -212,6 +212,12 @@ def test_a_multipart_body_without_its_boundary_is_told_so(content_type: str, bef
         open_envelope(content_type, before + multipart(file("image"))[1], [])
 
 
+@pytest.mark.parametrize("boundary", ["undefined", "frontiers"])
+def test_a_boundary_that_is_not_in_the_body_is_told_so(boundary: str) -> None:
+    with pytest.raises(MalformedRequest, match="does not have the boundary"):
+        open_envelope(f"multipart/form-data; boundary={boundary}", multipart(file("image"))[1], [])
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "kind"),
     [
