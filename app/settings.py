@@ -5,7 +5,6 @@ from them and a test compares the two.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -14,13 +13,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.origins import split_origins
+
 PREFIX = "CUTOUT_"
-_USUAL_PORTS = {"http": 80, "https": 443}
-_ORIGIN = re.compile(
-    r"(?P<bare>(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]))(?::(?P<port>[0-9]{1,5}))?"
-    r"|file://",  # what Android's WebView calls a page of the app
-    re.IGNORECASE | re.ASCII,
-)
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
@@ -148,30 +143,6 @@ class Web(BaseModel):
     @classmethod
     def _none_is_a_word(cls, value: object) -> object:
         return None if value == "none" else value
-
-
-def split_origins(text: str) -> tuple[str, ...]:
-    """Return comma-separated origins as browsers send them: in small letters, without a port that is usual.
-
-    Raises:
-        ValueError: One of them is no origin (RFC 6454, 6.2); the message names it.
-    """
-    return tuple(_origin_of(each.strip()) for each in text.split(","))
-
-
-def _origin_of(text: str) -> str:
-    found = _ORIGIN.fullmatch(text)
-    if text != "null" and found is None:
-        raise ValueError(
-            f"{text!r} is not an origin. Write scheme://host or scheme://host:port and nothing behind it, "
-            "such as https://shop.example or capacitor://localhost, or null for pages that have none"
-        )
-    if found is None or not found["port"]:
-        return text.lower()
-    if int(found["port"]) > 65_535:
-        raise ValueError(f"{text!r} has a port beyond 65535")
-    is_usual = _USUAL_PORTS.get(found["scheme"].lower()) == int(found["port"])
-    return found["bare"].lower() if is_usual else text.lower()
 
 
 class Access(BaseModel):

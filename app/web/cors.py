@@ -8,7 +8,7 @@ browser are never asked for: a key is sent by the page itself.
 import re
 from typing import Any
 
-from app.settings import split_origins
+from app.origins import split_origins
 
 SENT = (
     *("X-Api-Key", "Authorization", "Content-Type", "X-Request-Id"),
