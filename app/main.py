@@ -32,6 +32,7 @@ from app.imaging.decode import decode
 from app.isolation import COMMAND, IsolatedDecoder
 from app.pipeline import Pipeline
 from app.settings import Settings
+from app.system_errors import sentence_of
 from app.telemetry import Step, Telemetry
 from app.web import docs, health, oip, routes
 from app.web.background import keep_running, sample, tidy_up, watch_keys
@@ -42,11 +43,13 @@ from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
+from app.web.head import HeadAsGet
 from app.web.keys import KeyRing
 from app.web.lag import watch_lag
 from app.web.lingering import DropRate
 from app.web.middleware import RequestJournal
 from app.web.openapi import completed
+from app.web.path_prefix import PathPrefix
 from app.web.problems import ProblemWall, on_framework_error
 from app.web.remote import RemotePictures, Rules, SystemResolver
 from app.web.service import Service
@@ -105,7 +108,9 @@ def create_app(
     app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS, rate=service.drop_rate)
     if settings.web.cors_origins is not None:
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
+    app.add_middleware(PathPrefix, prefix=settings.web.path_prefix or "")
     return app
 
 
@@ -261,9 +266,9 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
     except Exception as error:  # whatever it is, it ends the process, which says so
         service.failure = error
         is_known = isinstance(error, (CutoutError, CellLost, OSError, MemoryError))
-        reason = getattr(error, "reason", str(error))
+        reason = getattr(error, "reason", sentence_of(error))
         exc_info = None if is_known else error
-        log.error("the service cannot start", error=str(error), reason=reason, exc_info=exc_info)
+        log.error("the service cannot start", error=sentence_of(error), reason=reason, exc_info=exc_info)
     else:
         models = service.pipeline.models
         log.info(

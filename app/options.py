@@ -22,6 +22,7 @@ from pydantic import (
 from app.errors import InvalidOption, UnknownOption
 from app.imaging.css import parse_colour
 from app.imaging.layout import Corners, Layout, parse_margins, parse_position, parse_region, parse_scale
+from app.spelling import format_of, truth_of
 
 PictureFormat = Literal["png", "webp", "jpeg", "avif"]
 
@@ -47,8 +48,19 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def _truth(value: object) -> object:
-    """Accept ``true`` and ``false`` as a text too, and nothing else that may stand for them."""
-    return {"true": True, "false": False}.get(value.lower(), "neither") if isinstance(value, str) else value
+    """Accept every spelling of yes and no as a text too, and the numbers 1 and 0."""
+    if isinstance(value, bool):
+        return value
+    truth = truth_of(str(value)) if isinstance(value, str | int) else None
+    return "neither" if truth is None else truth
+
+
+def _format(value: object) -> object:
+    """Accept a format's other names."""
+    return format_of(value) if isinstance(value, str) else value
+
+
+Truth = Annotated[bool, BeforeValidator(_truth)]
 
 
 def _results(value: object) -> object:
@@ -64,7 +76,9 @@ class _Options(BaseModel):
     model: str | None = Field(
         None, max_length=64, description="Name of a model in service; the default model if absent."
     )
-    format: CutoutFormat = Field("png", description="File format of the answer.")
+    format: Annotated[CutoutFormat, BeforeValidator(_format)] = Field(
+        "png", description="File format of the answer."
+    )
     quality: int = Field(
         90, ge=1, le=100, description="Quality of WebP (100 is lossless), AVIF and JPEG, also in a ZIP."
     )
@@ -81,7 +95,7 @@ class _Options(BaseModel):
         description="`crop` lets the network look again at the subject alone, where that is less than 70 % "
         "of the picture, and takes over its edges.",
     )
-    require_foreground: Annotated[bool, BeforeValidator(_truth)] = Field(
+    require_foreground: Truth = Field(
         default=False,
         description="Refuses a picture without a subject (422) instead of answering an empty one.",
     )
@@ -90,7 +104,9 @@ class _Options(BaseModel):
 class MaskOptions(_Options):
     """Choices of ``/v1/mask``."""
 
-    format: PictureFormat = Field("png", description="File format of the answer.")
+    format: Annotated[PictureFormat, BeforeValidator(_format)] = Field(
+        "png", description="File format of the answer; `jpg`, capitals and media types mean the same."
+    )
     matting: Literal["none", "fast", "hq"] = Field(
         "none",
         description="`none` gives the saliency map as published; `fast` refines its soft band; `hq` solves "
@@ -115,10 +131,10 @@ class MaskOptions(_Options):
 class CutoutOptions(_Options):
     """Choices of ``/v1/cutout``."""
 
-    format: CutoutFormat = Field(
+    format: Annotated[CutoutFormat, BeforeValidator(_format)] = Field(
         "png",
-        description="File format of the answer; `zip` holds `color.jpg` and `alpha.png`, `auto` is PNG where "
-        "something shines through and JPEG elsewhere.",
+        description="File format of the answer, also as `jpg`, in capitals or as a media type; `zip` holds "
+        "`color.jpg` and `alpha.png`, `auto` is PNG where something shines through and JPEG elsewhere.",
     )
     matting: Literal["fast", "hq", "none"] = Field(
         "fast",
@@ -140,7 +156,7 @@ class CutoutOptions(_Options):
         description="The part of the picture to look at, as two corners in pixels or per cent: "
         "`10% 0% 90% 480px`. All around it counts as background.",
     )
-    crop: bool = Field(default=False, description="Cuts the answer down to the subject and `margin`.")
+    crop: Truth = Field(default=False, description="Cuts the answer down to the subject and `margin`.")
     margin: Annotated[str, _checked(parse_margins)] = Field(
         "0",
         description="Margin of a crop: one length, two (top and bottom, left and right) or four (from the "
@@ -167,7 +183,7 @@ class CutoutOptions(_Options):
         description="`auto` leaves alpha out where nothing shines through, `rgba` keeps it where the format "
         "can, `alpha` answers the alpha matte alone, 8-bit grey.",
     )
-    locates: bool = Field(
+    locates: Truth = Field(
         default=False,
         description="Answers with `X-Cutout-Subject`: left, top, right and bottom of the subject.",
     )
@@ -277,7 +293,7 @@ def _has_type(value: object, kind: type[BaseModel], name: str) -> bool:
     schema = _properties(kind)[name]
     types = {part.get("type") for part in schema.get("anyOf", [schema])}
     if isinstance(value, bool) or "boolean" in types:
-        return isinstance(value, bool) and "boolean" in types
+        return "boolean" in types  # every spelling of it is one
     return not isinstance(value, str) or "string" in types
 
 

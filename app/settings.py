@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.origins import split_origins
+
 PREFIX = "CUTOUT_"
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
@@ -128,9 +130,22 @@ class Web(BaseModel):
 
     cors_origins: str | None = Field(
         None,
-        pattern=r"^https?://[^\s,/*]+(\s*,\s*https?://[^\s,/*]+)*$",
-        description="Origins whose web pages may read answers, comma-separated: `https://shop.example`.",
+        description="Origins whose web pages may read answers, comma-separated: `https://shop.example`, "
+        "`capacitor://localhost` of an app, or `null`.",
     )
+
+    path_prefix: str | None = Field(
+        None,
+        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
+        description="Path under which a proxy serves this server without cutting it off: `/cutout`.",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str | None) -> str | None:
+        if text is not None:
+            split_origins(text)
+        return text
 
     @field_validator("metrics_port", "connections_per_address", mode="before")
     @classmethod

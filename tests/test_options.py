@@ -108,16 +108,64 @@ def test_refining_at_network_size_is_a_clash() -> None:
 
 @pytest.mark.parametrize("kind", [MaskOptions, CutoutOptions])
 @pytest.mark.parametrize(
-    ("text", "expected"), [("true", True), ("True", True), ("false", False), ("FALSE", False), (True, True)]
+    ("text", "expected"),
+    [
+        *(
+            ("true", True),
+            ("True", True),
+            ("1", True),
+            ("on", True),
+            ("YES", True),
+            ("y", True),
+            (" true", True),
+        ),
+        *(("false", False), ("FALSE", False), ("0", False), ("Off", False), ("no", False), ("f", False)),
+        *((True, True), (False, False), (1, True), (0, False)),
+    ],
 )
 def test_a_yes_or_no_is_taken_from_text_and_json(
     kind: type[MaskOptions | CutoutOptions], text: object, expected: bool
 ) -> None:
-    assert expected == parse_options(kind, {"require_foreground": text}).require_foreground
+    for typed in ((), ("require_foreground",)):
+        assert expected is parse_options(kind, {"require_foreground": text}, typed=typed).require_foreground
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        *(("PNG", "png"), ("image/png", "png"), ("Image/WebP", "webp"), ("WEBP", "webp"), ("avif", "avif")),
+        *(("jpg", "jpeg"), ("JPG", "jpeg"), ("JPEG", "jpeg"), ("image/jpg", "jpeg"), ("image/jpeg", "jpeg")),
+        *(("image/avif", "avif"), (" png ", "png")),
+    ],
+)
+@pytest.mark.parametrize("kind", [MaskOptions, CutoutOptions])
+def test_a_format_may_be_named_as_a_file_or_a_media_type(
+    kind: type[MaskOptions | CutoutOptions], text: str, name: str
+) -> None:
+    also = {} if kind is MaskOptions else {"background": "white"}
+
+    assert parse_options(kind, {"format": text, **also}, typed=("format",)).format == name
+
+
+@pytest.mark.parametrize("text", ["image/zip", "image/", "image/gif", "jfif2", "png;q=1", "imagepng"])
+def test_what_names_no_format_is_refused(text: str) -> None:
+    with pytest.raises(InvalidOption, match="png, webp, jpeg, avif"):
+        parse_options(MaskOptions, {"format": text})
+
+
+def test_a_zip_has_a_media_type_and_auto_capitals() -> None:
+    assert parse_options(CutoutOptions, {"format": "application/zip"}).format == "zip"
+    assert parse_options(CutoutOptions, {"format": "Auto"}).format == "auto"
+
+
+@pytest.mark.parametrize("name", ["crop", "locates"])
+def test_every_yes_or_no_is_spelled_alike(name: str) -> None:
+    assert getattr(parse_options(CutoutOptions, {name: "on"}), name) is True
+    assert getattr(parse_options(CutoutOptions, {name: 0}, typed=(name,)), name) is False
 
 
 def test_what_is_neither_yes_nor_no_is_told_what_would_be() -> None:
-    for text in ("perhaps", "1", "on", ""):
+    for text in ("perhaps", "2", "onn", "", "1.0"):
         with pytest.raises(InvalidOption, match="true, false"):
             parse_options(MaskOptions, {"require_foreground": text})
     with pytest.raises(InvalidOption, match=r"number from 0 to 0\.1"):
@@ -128,8 +176,10 @@ def test_what_is_neither_yes_nor_no_is_told_what_would_be() -> None:
     ("name", "value", "is_accepted"),
     [
         ("require_foreground", True, True),
-        ("require_foreground", "true", False),
-        ("require_foreground", 1, False),
+        ("require_foreground", 2, False),
+        ("require_foreground", 1.0, False),
+        ("require_foreground", None, False),
+        ("require_foreground", "perhaps", False),
         ("quality", 80, True),
         ("quality", "80", False),
         ("quality", True, False),

@@ -11,7 +11,8 @@ from app.cli.models import fetch, list_models, verify
 from app.cli.remove import remove
 from app.cli.serve import serve
 from app.errors import CutoutError, ModelUnavailable
-from app.settings import UnknownSetting
+from app.settings import PREFIX, UnknownSetting
+from app.system_errors import sentence_of
 from app.weights.fetch import WeightsUnavailable
 
 cutout = typer.Typer(no_args_is_help=True, add_completion=False, help="Background removal, self-hosted.")
@@ -42,8 +43,9 @@ def run() -> None:
 def _in_words(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
+        variable = PREFIX + "__".join(str(part) for part in first["loc"] if isinstance(part, str)).upper()
+        return f"{variable}: {first['msg'].removeprefix('Value error, ')}"
+    return sentence_of(error)
 
 
 def _die(message: str) -> None:

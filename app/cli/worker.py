@@ -121,6 +121,7 @@ def open_door(service: Service) -> Door:
         on_closed=lambda reason: service.telemetry.closed.labels(reason).inc(),
         linger=LingerLimits(client_bytes=LINGER_UPLOADS * limits.upload_bytes),
         drop_rate=service.drop_rate,
+        cors_origins=service.settings.web.cors_origins,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from app.errors import ModelUnavailable
+from app.system_errors import reason_of
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -73,7 +74,7 @@ def read_manifest(folder: Path) -> Manifest:
             folder.name, f"{path} is missing; run: make export MODEL={folder.name}"
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelUnavailable(folder.name, f"{path} cannot be read: {error}") from error
+        raise ModelUnavailable(folder.name, f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def read_model(folder: Path, manifest: Manifest) -> bytes:
@@ -86,7 +87,7 @@ def read_model(folder: Path, manifest: Manifest) -> bytes:
     try:
         model_bytes = path.read_bytes()
     except OSError as error:
-        raise ModelUnavailable(manifest.name, f"{path} cannot be read: {error}") from error
+        raise ModelUnavailable(manifest.name, f"{path} cannot be read: {reason_of(error)}") from error
     actual = hashlib.sha256(model_bytes).hexdigest()
     if actual != manifest.sha256:
         raise ModelUnavailable(

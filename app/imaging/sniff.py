@@ -105,6 +105,14 @@ def sniff(upload: bytes) -> Header:
     raise UnsupportedFormat(ACCEPTED)
 
 
+def begins_picture(upload: bytes) -> bool:
+    """Tell whether bytes begin like a picture of any type that ``sniff`` knows, whole or not."""
+    is_webp = upload[:4] == b"RIFF" and upload[8:12] == b"WEBP"
+    is_bmp = upload.startswith(BMP_MAGIC) and len(upload) >= BMP_LEAST_BYTES
+    is_known = upload.startswith((JPEG_MAGIC, PNG_MAGIC, *GIF_MAGICS))
+    return is_known or is_webp or is_bmp or bool(brands(upload) & (AVIF_BRANDS | HEIC_BRANDS))
+
+
 def check_size(header: Header, *, limit_px: int, limit_side_px: int) -> None:
     """Refuse a picture that has too many pixels or too long a side, or is cut out of too many pixels.
 

@@ -120,7 +120,7 @@ async def _understood(request: Request, body: bytes, understand: Understand, job
     """
     content_type = request.headers.get("content-type", "")
     query = read_query(request.scope["query_string"])
-    if len(body) <= UNDERSTOOD_AT_ONCE_BYTES or kind_of(content_type)[0] not in FORMS:
+    if len(body) <= UNDERSTOOD_AT_ONCE_BYTES or kind_of(content_type, body)[0] not in FORMS:
         return understand(content_type, body, query)
     with job.permit.holding_bytes(len(body)):
         return await service_of(request).ready_pipeline().aside(job, understand, content_type, body, query)

@@ -27,6 +27,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.engine.clock import Clock
+from app.web.cors import origin_of, refusal_headers
 from app.web.journal import request_id_from
 from app.web.lingering import DropRate, Lingering, LingerLimits
 from app.web.problems import (
@@ -39,6 +40,8 @@ from app.web.problems import (
 from app.web.strict_http import HeadRefused, StrictConnection, check_head, slice_end
 from app.web.transport import HeldTransport
 
+ORIGIN_S = 1.0
+"""Time for the head on a connection too many, which names the origin that may read the refusal."""
 SWEEP_S = 0.2
 
 
@@ -54,6 +57,7 @@ class Door:
         on_closed: Told why, each time a connection is not left to its client.
         linger: What those may take who are answered before they have sent everything.
         drop_rate: How fast that is dropped, if others drop as well.
+        cors_origins: Comma-separated origins whose pages may read refusals, too.
     """
 
     clock: Clock
@@ -64,6 +68,7 @@ class Door:
     linger: LingerLimits = field(default_factory=LingerLimits)
     drop_rate: DropRate | None = None
     lingering: Lingering = field(init=False)
+    cors_origins: str | None = None
     connections: "set[Connection]" = field(default_factory=set)
     per_address: Counter[str] = field(default_factory=Counter)
 
@@ -92,6 +97,7 @@ class Connection(H11Protocol):
         self._reads_on = False
         self._door = door
         self._owner = ""
+        self._is_one_too_many = False
         self._head_since_s: float | None = None
         self._is_refused = False
         self._write_since_s: float | None = None
@@ -106,8 +112,9 @@ class Connection(H11Protocol):
         door.per_address[self._owner] += 1
         self._head_since_s = door.clock.now_s()
         if door.most_per_address is not None and door.per_address[self._owner] > door.most_per_address:
-            detail = f"One address may have {door.most_per_address} connections at a time. Close some first."
-            self._refuse(TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"})
+            self._is_one_too_many = True
+            if door.cors_origins is None:
+                self._turn_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
@@ -200,6 +207,8 @@ class Connection(H11Protocol):
         elif self.transport.is_closing() and not self._held.is_lingering:
             # Closing waits until the last bytes are taken, which a client may never do.
             self._write_since_s = self._write_since_s or now_s
+        elif self._is_one_too_many and self._has_passed(self._head_since_s, now_s, ORIGIN_S):
+            self._turn_away()
         elif self._has_passed(self._head_since_s, now_s, self._door.head_timeout_s):
             self._refuse(HEAD_TOO_SLOW, "The request's headers did not arrive in time.")
 
@@ -233,12 +242,36 @@ class Connection(H11Protocol):
         try:
             check_head(received, new_bytes=new_bytes)
         except HeadRefused as refused:
-            self._refuse(refused.kind, refused.detail)
+            self._refuse(refused.kind, refused.detail, origin=origin_of(received))
+            return True
+        if self._is_one_too_many and b"\r\n\r\n" in received:
+            self._turn_away(origin=origin_of(received))
             return True
         return False
 
-    def _refuse(self, kind: ProblemKind, detail: str, *, headers: dict[str, str] | None = None) -> None:
+    def _turn_away(self, *, origin: str | None = None) -> None:
+        """Refuse a connection beyond the share of its address."""
+        detail = (
+            f"One address may have {self._door.most_per_address} connections at a time. Close some first."
+        )
+        self._refuse(TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"}, origin=origin)
+
+    def _should_upgrade(self) -> bool:
+        """Speak HTTP/1.1 to a client that offers another protocol, as RFC 9110, 7.8, lets a server do."""
+        return False
+
+    def _refuse(
+        self,
+        kind: ProblemKind,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        origin: str | None = None,
+    ) -> None:
         """Answer where no request can be answered, and close."""
+        if origin is None:
+            is_awaited = self.conn.their_state is h11.IDLE
+            origin = origin_of(self.conn.trailing_data[0]) if is_awaited else self._strict.origin
         self._door.on_closed(kind.slug)
         self._head_since_s = None
         self._is_refused = True
@@ -252,7 +285,11 @@ class Connection(H11Protocol):
                 kind,
                 detail,
                 request_id=request_id_from(None),
-                headers={**(headers or {}), "Connection": "close"},
+                headers={
+                    **(headers or {}),
+                    **refusal_headers(self._door.cors_origins, origin),
+                    "Connection": "close",
+                },
             )
             for event in (
                 h11.Response(status_code=kind.status, headers=answer.raw_headers),

@@ -1,4 +1,7 @@
-"""Docs: the contract as a page to read and to try, whose every file comes from this server."""
+"""Docs: the contract as a page to read and to try, whose every file comes from this server.
+
+All links are relative, so that the page works under whatever path a proxy serves it.
+"""
 
 from importlib.resources import files
 from pathlib import Path
@@ -14,20 +17,20 @@ ASSETS = {
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
 }
-_HTML = f"""<!doctype html>
+_HTML = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Cutout</title>
-<link rel="stylesheet" href="{PAGE}/swagger-ui.css">
-<link rel="icon" href="{PAGE}/favicon.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="docs/favicon.png">
 <div id="contract"></div>
-<script src="{PAGE}/swagger-ui-bundle.js"></script>
-<script src="{PAGE}/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </html>
 """
 _START = """SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#contract",
   deepLinking: true,
   displayRequestDuration: true,

@@ -1,16 +1,17 @@
 """Envelope: a request body and its query become one picture and named options.
 
-The picture comes as the raw body, as a multipart file, as base64 in JSON, or is named by its URL; options
-come as query, form or JSON fields with the same names. Nothing here touches the disk or the network.
+The picture comes as the raw body, as a multipart file, as base64 in a form or in JSON, or is named by its
+URL; options come as query, form or JSON fields with the same names. Nothing here touches the disk or the
+network.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.errors import MalformedRequest
-from app.web.forms import JSON, MULTIPART, kind_of, read_multipart
-from app.web.json_body import read_json
-from app.web.texts import LongText, decode_base64, plain_slices, read_text
+from app.web.forms import FORMS, Form, Part, kind_of, read_form
+from app.web.picture_part import is_picture, picture_of
+from app.web.texts import LongText, plain_slices, read_text
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
@@ -29,6 +30,7 @@ class Envelope:
     ``backdrop`` is the picture to go behind the subject, and ``mask`` the caller's own mask or trimap, where
     there are files named ``background`` and ``mask``.
     ``typed`` are the names of those that came as JSON, and so have a type; all others are texts.
+    ``blank`` are the names of parts that were sent with nothing in them, and so count as absent.
     """
 
     upload: bytes | None = None
@@ -37,6 +39,7 @@ class Envelope:
     mask: bytes | None = None
     options: dict[str, object] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
+    blank: frozenset[str] = frozenset()
     _given: int = 0
 
     def add_option(self, name: str, value: object) -> None:
@@ -56,21 +59,18 @@ class Envelope:
 def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> Envelope:
     """Take upload and options out of a request.
 
-    A body that is neither multipart nor JSON is the picture itself, whatever its content type
-    says: the bytes decide. An option in the body counts more than one of the same name in the query.
+    A body that is no form and no JSON is the picture itself, whatever its content type says: the bytes
+    decide. An option in the body counts more than one of the same name in the query.
 
     Raises:
         MalformedRequest: The envelope cannot be read, or holds no picture.
     """
-    kind, boundary = kind_of(content_type)
     envelope = Envelope()
     for name, value in query:
         envelope.add_option(name, value)
     of_query, envelope.options = envelope.options, {}
-    if kind == MULTIPART:
-        _open_multipart(boundary, body, envelope)
-    elif kind == JSON:
-        _open_json(body, envelope)
+    if kind_of(content_type, body)[0] in FORMS:
+        _take_form(read_form(content_type, body), envelope)
     elif body or URL_FIELD not in of_query:
         envelope.upload = body
     envelope.options = of_query | envelope.options
@@ -89,46 +89,41 @@ def _name_picture(envelope: Envelope) -> None:
     url = envelope.options.pop(URL_FIELD, None)
     if url is not None and not isinstance(url, str):
         raise MalformedRequest(f"The {URL_FIELD} is not a text.")
+    if envelope.upload is None and url is None and not envelope.blank.isdisjoint(IMAGE_FIELDS):
+        envelope.upload = b""  # which is refused as an empty picture
+    elif envelope.upload is None and url is None and URL_FIELD in envelope.blank:
+        raise MalformedRequest(f"The {URL_FIELD} is empty. {ONE_PICTURE}")
     if (envelope.upload is None) == (url is None):
         raise MalformedRequest(ONE_PICTURE)
     envelope.image_url = url
 
 
-def _open_multipart(boundary: bytes | None, body: bytes, envelope: Envelope) -> None:
-    for part in read_multipart(boundary, body):
-        assert isinstance(part.value, bytes)  # noqa: S101 - a multipart body has nothing else
+def _take_form(form: Form, envelope: Envelope) -> None:
+    """Tell pictures from options, by their names and what is in them."""
+    for part in form.parts:
         if part.name in IMAGE_FIELDS:
             if envelope.upload is not None:
-                raise MalformedRequest("Send exactly one picture; the multipart body holds more.")
-            envelope.upload = part.value
-        elif part.is_file and part.name == BACKDROP_FIELD and envelope.backdrop is None:
-            envelope.backdrop = part.value
-        elif part.is_file and part.name == MASK_FIELD and envelope.mask is None:
-            envelope.mask = part.value
+                raise MalformedRequest("Send exactly one picture; the body holds more.")
+            envelope.upload = picture_of(part)
+        elif part.name == MASK_FIELD:
+            if envelope.mask is not None:
+                raise MalformedRequest("Send one mask; the body holds more.")
+            envelope.mask = picture_of(part)
+        elif part.name == BACKDROP_FIELD and is_picture(part):
+            if envelope.backdrop is not None:
+                raise MalformedRequest("Send one background; the body holds more.")
+            envelope.backdrop = picture_of(part)
         else:
-            is_short = len(part.value) <= MAX_FIELD_BYTES
-            text = (
-                read_text(part.value, "An option")
-                if is_short
-                else LongText(memoryview(part.value), plain_slices)
-            )
-            envelope.add_option(part.name, text)
+            envelope.add_option(part.name, _value_of(part))
+    envelope.blank = form.blank
+    if form.is_typed:
+        envelope.typed = frozenset(envelope.options)
 
 
-def _open_json(body: bytes, envelope: Envelope) -> None:
-    members = read_json(body)
-    envelope.upload = _picture_of(members, "image")
-    envelope.mask = _picture_of(members, MASK_FIELD)
-    for name, value in members.items():
-        envelope.add_option(name, value)
-    envelope.typed = frozenset(members)
-
-
-def _picture_of(members: dict[str, object], name: str) -> bytes | None:
-    """Take a picture in base64 out of the members, if there is one of that name."""
-    text = members.pop(name, None)
-    if text is None:
-        return None
-    if not isinstance(text, str | LongText):
-        raise MalformedRequest(f'"{name}" is not a base64 text or data URL.')
-    return decode_base64(text)
+def _value_of(part: Part) -> object:
+    """Return what an option holds; the text of a multipart body is read here."""
+    if not isinstance(part.value, bytes):
+        return part.value
+    if len(part.value) > MAX_FIELD_BYTES:
+        return LongText(memoryview(part.value), plain_slices)
+    return read_text(part.value, "An option")

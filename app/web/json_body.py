@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from app.errors import MalformedRequest
 from app.web.texts import LONG_BYTES, SLICE_BYTES, LongText
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some editors and .NET put before a text; RFC 8259, 8.1, lets a reader pass over it."""
 REST_BYTES = 128 * 1024
 """Bound of a document without its large members."""
 MOST_CONTAINERS = 1024
@@ -126,6 +128,8 @@ class _Cutter:
     def cut(self) -> None:
         """Split the document into what is large and the rest."""
         body, whole = self.body, memoryview(self.body)
+        if body.startswith(BYTE_ORDER_MARK):
+            self._kept_until = len(BYTE_ORDER_MARK)
         quote = body.find(b'"', 0, self.end)
         while quote >= 0:
             close = self._closing(quote + 1)

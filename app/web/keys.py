@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.engine.quota import Rates
+from app.system_errors import reason_of
 
 PREFIX = "cutout_"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -119,7 +120,7 @@ def _read(file: Path) -> bytes:
             _check_kind(file, os.fstat(descriptor))
             content = opened.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise KeysUnreadable(f"the file of keys {file} cannot be read: {error}") from error
+        raise KeysUnreadable(f"the file of keys {file} cannot be read: {reason_of(error)}") from error
     if len(content) > MAX_FILE_BYTES:
         raise KeysUnreadable(f"the file of keys {file} has more than {MAX_FILE_BYTES} bytes")
     return content

@@ -50,16 +50,28 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
 
 
 def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
-    """Add to an OpenAPI document what is the operator's choice: keys, and pictures that are fetched."""
+    """Add to an OpenAPI document HEAD and what is the operator's choice: keys, pictures that are fetched."""
     document.setdefault("components", {})["securitySchemes"] = {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
         "Bearer": {"type": "http", "scheme": "bearer"},
     }
+    document["servers"] = [{"url": "./"}]  # beside the document, under whatever path a proxy serves it
+    for operations in document["paths"].values():
+        if "get" in operations:
+            operations["head"] = _head_of(operations["get"])
     for path in ENDPOINTS if fetches else ():
         content = document["paths"][path]["post"]["requestBody"]["content"]
         for media_type in ("multipart/form-data", "application/json"):
             _name_url(content[media_type]["schema"])
     return document
+
+
+def _head_of(get: dict[str, Any]) -> dict[str, Any]:
+    """Describe the same request without a body in its answers."""
+    responses = {
+        status: _without(response, "content") for status, response in get.get("responses", {}).items()
+    }
+    return {**get, "operationId": f"{get['operationId']}_head", "responses": responses}
 
 
 def _name_url(schema: dict[str, Any]) -> None:
@@ -95,7 +107,7 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
                 "image": {
                     "type": "string",
                     "pattern": BASE64,
-                    "description": "The picture as base64 text or as a data URL.",
+                    "description": f"The picture as base64 text or as a data URL; also accepted as {names}.",
                 },
                 **copy.deepcopy(properties),
             },

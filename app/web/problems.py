@@ -121,6 +121,9 @@ def on_framework_error(request: Request, error: Exception) -> JSONResponse:
     kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code, INTERNAL)
     journal.outcome = kind.slug
     headers = dict(error.headers or {})
+    if "Allow" in headers:
+        allowed = set(headers["Allow"].split(", "))
+        headers["Allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
     detail = f"{kind.title}. The endpoints are listed at /openapi.json."
     return problem(kind, detail, request_id=journal.request_id, headers=headers)
 

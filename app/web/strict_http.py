@@ -4,6 +4,7 @@ import re
 
 import h11
 
+from app.web.cors import origin_of
 from app.web.problems import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, ProblemKind
 
 HEAD_BYTES = 16 * 1024
@@ -20,6 +21,11 @@ _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 _VERSION = re.compile(rb"[^\r]* HTTP/([0-9]+(?:\.[0-9]+)?)(?:\r|\Z)")
+
+
+_URL = re.compile(rb"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_HTTP_URL = re.compile(rb"https?://(?P<host>[^/?#@]+)(?P<rest>(?:[/?][^#]*)?)", re.IGNORECASE)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"trailer"})
 
 
 class HeadRefused(h11.RemoteProtocolError):
@@ -77,14 +83,44 @@ def slice_end(received: bytes | bytearray) -> int:
     return at
 
 
+def in_origin_form(request: h11.Request) -> h11.Request:
+    """Return a request whose target is a path, also where it was sent as a whole URL (RFC 9112, 3.2.2).
+
+    The host of such a target takes the place of the Host header.
+
+    Raises:
+        HeadRefused: The target is a URL without a host, or of another scheme than http and https.
+    """
+    if _URL.match(request.target) is None:
+        return request
+    found = _HTTP_URL.fullmatch(request.target)
+    if found is None:
+        raise HeadRefused(MALFORMED, "The request's target is a URL that is not one of http or has no host.")
+    path = found["rest"] if found["rest"].startswith(b"/") else b"/" + found["rest"]
+    others = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=path,
+        headers=[(b"host", found["host"]), *others],
+        http_version=request.http_version,
+    )
+
+
 class StrictConnection(h11.Connection):
-    """h11's connection, which refuses odd heads, bodies whose chunks are many and tiny, and loose framing."""
+    """h11's connection, which refuses odd heads, bodies whose chunks are many and tiny, and loose framing.
+
+    Fields behind a body in chunks (RFC 9112, 7.1.2) are dropped, and the connection ends with its answer: a
+    proxy that does not know of them would take the body's end for somewhere else.
+    """
 
     refused: HeadRefused | None = None
     """The head that was refused, if it was."""
     status = 0
     """Of the last answer."""
+    origin: str | None = None
+    """The origin that the last whole head names, also one that is refused."""
     _is_chunked = False
+    _had_trailer = False
     _chunks = 0
     _chunk_bytes = 0
     _bytes = 0
@@ -96,40 +132,60 @@ class StrictConnection(h11.Connection):
             h11.RemoteProtocolError: It is no HTTP, a head that is refused, or a chunk too many.
         """
         waiting = self.trailing_data[0]
+        # Of a body in chunks no more lines than those of one slice ever wait, but for fields behind it.
+        if (
+            self._is_chunked
+            and self.their_state is h11.SEND_BODY
+            and waiting.count(b"\r\n") > MOST_HEAD_LINES
+        ):
+            raise h11.RemoteProtocolError("there are too many fields behind a body in chunks")
         if self.their_state is h11.IDLE and b"\r\n\r\n" in waiting:
             self._check_head(waiting)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = self._chunk_bytes = self._bytes = 0
             self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
-        elif isinstance(event, h11.Data):
+            self._had_trailer = False
+            return self._in_origin_form(event)
+        if isinstance(event, h11.Data):
             self._check_chunk(event, waiting)
         elif isinstance(event, h11.EndOfMessage) and self._is_chunked:
-            self._check_end(waiting[: len(waiting) - len(self.trailing_data[0])])
+            self._check_end(event, waiting[: len(waiting) - len(self.trailing_data[0])])
         return event
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """Return an event's bytes; an answer that comes before the body's end is the connection's last."""
+        """Return an event's bytes; an answer before the body's end, or after trailer fields, is the last."""
         if isinstance(event, h11.Response):
             self.status = event.status_code
-        if isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY:
-            others = [(name, value) for name, value in event.headers if name != b"connection"]
-            headers = [*others, (b"connection", b"close")]
-            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+            if self._had_trailer or self.their_state is h11.SEND_BODY:
+                others = [(name, value) for name, value in event.headers if name != b"connection"]
+                headers = [*others, (b"connection", b"close")]
+                event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
         return super().send_with_data_passthrough(event)
 
+    def _in_origin_form(self, request: h11.Request) -> h11.Request:
+        try:
+            return in_origin_form(request)
+        except HeadRefused as refused:
+            self.refused = refused
+            raise
+
+    def _check_end(self, end: h11.EndOfMessage, read: bytes) -> None:
+        """Look at what ends a body in chunks: an empty line, perhaps behind fields, in one reading only."""
+        is_loose = is_ambiguous(read, is_whole=False) or not (read == b"\r\n" or read.endswith(b"\r\n\r\n"))
+        frames = any(name in _FRAMING for name, _ in end.headers)
+        is_answered = self.our_state is not h11.SEND_RESPONSE
+        if is_loose or frames or (end.headers and is_answered):
+            raise h11.RemoteProtocolError("a body in chunks ends otherwise than by fields and an empty line")
+        self._had_trailer = bool(end.headers)
+
     def _check_head(self, waiting: bytes) -> None:
+        self.origin = origin_of(waiting)
         try:
             check_head(waiting)
         except HeadRefused as refused:
             self.refused = refused
             raise
-
-    def _check_end(self, end: bytes) -> None:
-        """Look at what ends a body in chunks: fields, checked like a head's but unused, and an empty line."""
-        is_loose = end != b"\r\n" and not end.endswith(b"\r\n\r\n")
-        if is_loose or is_ambiguous(end, is_whole=False) or end.count(b"\r\n") > MOST_HEAD_LINES:
-            raise h11.RemoteProtocolError("a body in chunks ends in a way that can be read differently")
 
     def _check_chunk(self, data: h11.Data, waiting: bytes) -> None:
         """Count a piece of a body, and look at the line that begins its chunk."""

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.errors import MalformedRequest
-from app.web.texts import LONG_BYTES, SLICE_BYTES, LongText, read_text
+from app.web.percent import unquoted_slices
+from app.web.texts import LONG_BYTES, LongText, plain_slices, read_text
 
 MAX_FIELDS = 64
-_NO_DIGIT = 255
 
 
 def read_urlencoded(body: bytes, what: str = "The urlencoded body") -> list[tuple[str, str | LongText]]:
@@ -34,14 +31,7 @@ def read_urlencoded(body: bytes, what: str = "The urlencoded body") -> list[tupl
 
 def percent_slices(raw: memoryview) -> Iterator[bytes]:
     """Yield a urlencoded value without its escapes, slice by slice."""
-    start = 0
-    while start < len(raw):
-        piece = bytes(raw[start : start + SLICE_BYTES])
-        cut = piece.rfind(b"%", len(piece) - 2)
-        if cut > 0 and start + len(piece) < len(raw):
-            piece = piece[:cut]
-        start += len(piece)
-        yield _unquoted(np.frombuffer(piece.replace(b"+", b" "), np.uint8))
+    return unquoted_slices(piece.replace(b"+", b" ") for piece in plain_slices(raw))
 
 
 def _field(body: bytes, start: int, stop: int, what: str) -> tuple[str, str | LongText]:
@@ -59,24 +49,3 @@ def _short(raw: bytes, what: str) -> str:
     if not raw.isascii():
         raise MalformedRequest(f"{what} is not ASCII.")
     return read_text(unquote_to_bytes(raw.replace(b"+", b" ")), what)
-
-
-def _unquoted(text: NDArray[np.uint8]) -> bytes:
-    """Undo the escapes of a slice; what begins like one and is none stays."""
-    value = _hex_values()[text]
-    is_digit = value != _NO_DIGIT
-    starts = np.flatnonzero((text[:-2] == ord("%")) & is_digit[1:-1] & is_digit[2:])
-    if not starts.size:
-        return text.tobytes()
-    decoded = text.copy()
-    decoded[starts] = value[starts + 1] * np.uint8(16) + value[starts + 2]
-    stays = np.ones(text.size, np.bool_)
-    stays[starts + 1] = stays[starts + 2] = False
-    return decoded[stays].tobytes()
-
-
-def _hex_values() -> NDArray[np.uint8]:
-    values = np.full(256, _NO_DIGIT, np.uint8)
-    for digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
-        values[list(digits)] = np.arange(16)
-    return values

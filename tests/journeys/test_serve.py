@@ -128,7 +128,7 @@ def test_cuda_without_a_gpu_refuses_to_start(serve: Serve) -> None:
     ("variable", "value", "words"),
     [
         ("CUTOUT_DEVISE", "cpu", "CUTOUT_DEVISE"),
-        ("CUTOUT_WEB__PORT", "lots", "web.port"),
+        ("CUTOUT_WEB__PORT", "lots", "CUTOUT_WEB__PORT"),
         ("CUTOUT_MODELS", "nope", "nope"),
     ],
 )

@@ -123,6 +123,7 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         most: int | None = None,
         linger: LingerLimits = LingerLimits(time_s=0.6, pause_s=0.3),  # noqa: B008 - it does not change
         bytes_per_s: float = 1e9,
+        cors: str | None = None,
     ) -> Entrance:
         here = Entrance()
         clock = SystemClock()
@@ -130,7 +131,9 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         def note(reason: str) -> None:
             here.closed[reason] += 1
 
-        door = Door(clock, head_s, write_s, most, note, linger, DropRate(clock, bytes_per_s))
+        door = Door(
+            clock, head_s, write_s, most, note, linger, DropRate(clock, bytes_per_s), cors_origins=cors
+        )
         config = uvicorn.Config(
             here.app,
             port=0,

@@ -1,5 +1,8 @@
 """What a browser asks before, and finds in, an answer to a page from elsewhere."""
 
+import re
+from collections.abc import Callable
+
 import httpx
 import pytest
 from httpx import ASGITransport
@@ -7,6 +10,11 @@ from pydantic import ValidationError
 
 from app.main import create_app
 from app.settings import Settings
+from app.web.cors import READ
+from app.web.strict_http import HEAD_BYTES
+from tests.pictures import jpeg, photo
+from tests.web.conftest import Live
+from tests.web.entrance import Entrance
 
 SHOP, STRANGER = "https://shop.example", "https://shop.example.evil.example"
 pytestmark = pytest.mark.anyio
@@ -69,10 +77,56 @@ async def test_no_page_may_by_default() -> None:
     assert not [name for name in (*asked.headers, *sent.headers) if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("origins", ["*", "shop.example", "https://*", "https://shop.example/", "null", ""])
+@pytest.mark.parametrize(
+    "origins",
+    [
+        *("*", "shop.example", "https://*", "https://shop.example/", "", "https://", "https://a b", "NULL "),
+        *(
+            "https://shop.example, ",
+            "https://shop.example/shop",
+            "https://user@shop.example",
+            "//shop.example",
+        ),
+        *("https://shop.example:99999", "https://shop.example:", "https://münchen.example", "localhost:3000"),
+    ],
+)
 async def test_what_is_no_origin_stops_the_start(origins: str) -> None:
-    with pytest.raises(ValidationError):
+    wrong = origins.split(",")[-1].strip()
+    with pytest.raises(ValidationError, match=re.escape(repr(wrong))):
         Settings(web={"cors_origins": origins})
+
+
+@pytest.mark.parametrize(
+    ("configured", "origin"),
+    [
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("ionic://localhost", "ionic://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("http://tauri.localhost", "http://tauri.localhost"),
+        ("null", "null"),
+        ("file://", "file://"),
+        ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
+        ("HTTPS://Shop.Example", "https://shop.example"),
+        ("https://shop.example:443", "https://shop.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+async def test_an_origin_is_meant_as_a_browser_sends_it(configured: str, origin: str) -> None:
+    app = create_app(Settings(web={"cors_origins": f"https://other.example,{configured}"}))
+    async with httpx.AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
+        answer = await client.get("/livez", headers={"Origin": origin})
+        of_stranger = await client.get("/livez", headers={"Origin": "app://localhost"})
+
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert answer.headers["vary"] == "Origin"
+    assert "access-control-allow-origin" not in of_stranger.headers
+
+
+async def test_a_page_may_ask_for_head(client: httpx.AsyncClient) -> None:
+    asked = preflight(SHOP) | {"Access-Control-Request-Method": "HEAD"}
+
+    assert (await client.options("/v1/models", headers=asked)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/v1/mask", "/nothing", "/openapi.json"])
@@ -82,3 +136,81 @@ async def test_a_browser_may_do_nothing_with_an_answer(client: httpx.AsyncClient
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert answer.headers["cache-control"] == "no-store"
+
+
+PLAIN = {
+    *("content-type", "content-length", "date", "vary", "cache-control", "content-security-policy"),
+    *("x-content-type-options", "cross-origin-resource-policy", "server"),
+}
+"""Headers that a page may read without being told, or has no use for."""
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/cutout?locates=true", "/v1.0/removebg", "/api/remove", "/v1.0/alpha-channel"]
+)
+def test_a_page_may_read_every_header_of_every_dialect(live: Live, path: str) -> None:
+    name = "image_file" if path.startswith(("/v1/", "/v1.0/removebg")) else "file"
+    sent = {"X-Request-Id": "a", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+    answer = live.client.post(path, files={name: ("a.jpg", jpeg(photo(60, 90)))}, headers=sent)
+
+    assert answer.status_code == 200, answer.text
+    assert {*answer.headers} - PLAIN <= {name.lower() for name in READ}
+
+
+HEAD = f"POST /read HTTP/1.1\r\nHost: here\r\nOrigin: {SHOP}\r\n".encode()
+REFUSED = {
+    400: HEAD + b"X: a\r\n b\r\n\r\n",
+    408: HEAD + b"X-Slow: ",
+    431: HEAD + b"Cookie: " + b"a" * HEAD_BYTES + b"\r\n\r\n",
+    505: HEAD.replace(b"HTTP/1.1", b"HTTP/3.0") + b"\r\n",
+}
+
+
+def header_lines(received: bytes) -> list[str]:
+    return received.partition(b"\r\n\r\n")[0].decode().lower().split("\r\n")
+
+
+@pytest.fixture
+def here(enter: Callable[..., Entrance]) -> Entrance:
+    """A server that refuses requests of one origin so that its pages can read why."""
+    return enter(head_s=0.3, cors=f"https://other.example, {SHOP}")
+
+
+def test_a_page_can_read_the_refusals_of_a_connection(here: Entrance) -> None:
+    for status, sent in REFUSED.items():
+        lines = header_lines(here.last_answer_to(sent))
+        strange = header_lines(here.last_answer_to(sent.replace(SHOP.encode(), STRANGER.encode())))
+
+        assert lines[0].startswith(f"http/1.1 {status} ")
+        assert {f"access-control-allow-origin: {SHOP}", "vary: origin"} < set(lines)
+        assert strange[0].startswith(f"http/1.1 {status} ")
+        assert not [line for line in strange if line.startswith("access-control")]
+        assert "vary: origin" in strange
+
+
+def test_a_page_can_read_what_was_wrong_with_a_body_and_with_a_later_request(here: Entrance) -> None:
+    in_chunks = here.last_answer_to(HEAD + b"Transfer-Encoding: chunked\r\n\r\nnothing\r\n")
+    second = here.last_answer_to(b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n" + REFUSED[400])
+
+    assert f"access-control-allow-origin: {SHOP}" in header_lines(in_chunks)
+    assert f"access-control-allow-origin: {SHOP}" in header_lines(second.partition(b"\r\n\r\n0")[2])
+
+
+def test_an_origin_line_in_a_body_is_no_origin(here: Entrance) -> None:
+    sent = b"POST /read HTTP/9\r\nHost: here\r\n\r\n\r\nOrigin: " + SHOP.encode() + b"\r\n"
+
+    assert not [line for line in header_lines(here.last_answer_to(sent)) if line.startswith("access-control")]
+
+
+@pytest.mark.parametrize("sent", [HEAD + b"\r\n", b""])
+def test_a_page_can_read_that_its_address_has_too_many_connections(
+    enter: Callable[..., Entrance], sent: bytes
+) -> None:
+    here = enter(head_s=20, most=1, cors=SHOP)
+    first = here.connect()
+    first.sendall(b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert first.recv(2**16).startswith(b"HTTP/1.1 200 ")
+    lines = header_lines(here.last_answer_to(sent))
+
+    assert lines[0].startswith("http/1.1 429 ")
+    assert (f"access-control-allow-origin: {SHOP}" in lines) == bool(sent)

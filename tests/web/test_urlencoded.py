@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import MalformedRequest
-from app.web.texts import SLICE_BYTES, LongText, decode_base64
+from app.web.base64_text import decode_base64
+from app.web.texts import SLICE_BYTES, LongText
 from app.web.urlencoded import MAX_FIELDS, percent_slices, read_urlencoded
 from tests.web.peaks import peak_bytes
 

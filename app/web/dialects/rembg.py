@@ -11,17 +11,16 @@ from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterRefused
 from app.options import CutoutOptions, MaskOptions, parse_options
+from app.spelling import truth_of
 from app.web.carry import Query, Source, Wanted
-from app.web.forms import Part, read_form, text_of
-from app.web.texts import LongText, whole_number
+from app.web.forms import Form, Part, read_form, text_of
+from app.web.picture_part import picture_of
+from app.web.texts import whole_number
 
 OWN_DEFAULTS = frozenset({"", "bria-rmbg", "u2net"})
 """Names that clients send because they are rembg's default, now or once: here our default model."""
+SOURCES = ("file", "url")
 OPTIONS = ("model", "a", "af", "ab", "ae", "om", "ppm", "dc", "vm", "bgc", "extras")
-_TRUTHS: Mapping[str, bool] = {
-    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
-    **dict.fromkeys(("false", "0", "no", "off", "f", "n", ""), False),
-}
 
 
 def understand(content_type: str, body: bytes, query: Query) -> Wanted:
@@ -32,11 +31,10 @@ def understand(content_type: str, body: bytes, query: Query) -> Wanted:
         InvalidOption: The model's name is none.
         MalformedRequest: The body cannot be read.
     """
-    parts = [Part(name, value) for name, value in query]
-    if body:
-        parts += read_form(content_type, body)[0]
+    form = read_form(content_type, body) if body else Form([])
+    parts = [*(Part(name, value) for name, value in query), *form.parts]
     given = {part.name: text_of(part) or "" for part in parts if part.name in OPTIONS}
-    picture = _source(parts)
+    picture = _source(parts, form.blank)
     model = given.get("model", "")
     name = None if model in OWN_DEFAULTS else model
     for option in ("af", "ab", "ae"):
@@ -66,24 +64,21 @@ def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Resp
     return JSONResponse({"detail": detail}, status, headers=headers)
 
 
-def _source(parts: list[Part]) -> Source:
-    files = [part for part in parts if part.name == "file" and part.value]
-    urls = [part for part in parts if part.name == "url" and part.value]
-    if len(files) + len(urls) != 1:
+def _source(parts: list[Part], blank: frozenset[str]) -> Source:
+    sent = [part for part in parts if part.name in SOURCES]
+    given = [part for part in sent if part.value != b""]
+    if not given and (sent or not blank.isdisjoint(SOURCES)):
+        raise ParameterRefused("picture", "The picture is empty. Send one: a file named file, or a url")
+    if len(given) != 1:
         raise ParameterRefused("picture", "Send one picture: a file named file, or a url")
-    if urls:
-        return Source(url=text_of(urls[0]))
-    value = files[0].value
-    if isinstance(value, bytes):
-        return Source(value)
-    return Source(bytes(value.raw) if isinstance(value, LongText) else (text_of(files[0]) or "").encode())
+    return Source(url=text_of(given[0])) if given[0].name == "url" else Source(picture_of(given[0]))
 
 
 def _truth(given: Mapping[str, str], name: str) -> bool:
-    text = given.get(name, "").lower()
-    if text not in _TRUTHS:
+    truth = truth_of(given.get(name, "false"))
+    if truth is None:
         raise ParameterRefused(name, f"{name} is true or false")
-    return _TRUTHS[text]
+    return truth
 
 
 def _number(name: str, text: str, *, most: int) -> int:

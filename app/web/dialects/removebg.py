@@ -13,9 +13,11 @@ from app.errors import MalformedRequest, ParameterRefused
 from app.imaging.css import parse_colour
 from app.imaging.layout import parse_margins, parse_position, parse_region, parse_scale
 from app.options import CutoutOptions, parse_options
+from app.spelling import format_of, truth_of
+from app.web.base64_text import decode_base64
 from app.web.carry import Query, Source, Wanted
 from app.web.forms import Part, read_form, text_of
-from app.web.texts import LongText, decode_base64
+from app.web.picture_part import picture_of
 
 MEGAPIXELS: Mapping[str, float] = {
     **dict.fromkeys(("preview", "small", "regular"), 0.25),
@@ -25,7 +27,7 @@ MEGAPIXELS: Mapping[str, float] = {
     "50MP": 50,
 }
 PNG_MEGAPIXELS = 10.0
-FORMATS: Mapping[str, str] = {"auto": "auto", "png": "png", "jpg": "jpeg", "webp": "webp", "zip": "zip"}
+FORMATS = ("auto", "png", "jpeg", "webp", "zip")
 TYPES = ("auto", "person", "product", "car", "animal", "graphic", "transportation", "other")
 TYPE_LEVELS = ("none", "1", "2", "latest")
 SHADOWS = ("none", "auto", "car", "3D", "drop")
@@ -53,7 +55,17 @@ def _one_of(choices: Mapping[str, object] | tuple[str, ...]) -> Callable[[str], 
 
 
 def _truth(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+    truth = truth_of(text)
+    if truth is None:
+        raise ValueError("neither yes nor no")
+    return truth
+
+
+def _format(text: str) -> str:
+    chosen = format_of(text)
+    if chosen not in FORMATS:
+        raise ValueError("not one of them")
+    return chosen
 
 
 def _opacity(text: str) -> float:
@@ -77,7 +89,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "size": Parameter("preview", _one_of(MEGAPIXELS), "invalid_size"),
     "type": Parameter("auto", _one_of(TYPES), "invalid_type", is_honoured=False),
     "type_level": Parameter("1", _one_of(TYPE_LEVELS), "invalid_type_level", is_honoured=False),
-    "format": Parameter("auto", _one_of(FORMATS), "invalid_format"),
+    "format": Parameter("auto", _format, "invalid_format"),
     "roi": Parameter("", _checked(parse_region), "invalid_roi"),
     "crop": Parameter("false", _truth, "invalid_crop"),
     "crop_margin": Parameter("0", _checked(parse_margins), "invalid_crop_margin"),
@@ -108,11 +120,11 @@ def understand(content_type: str, body: bytes, query: Query) -> Call:
         ParameterRefused: A parameter has a value that remove.bg would not accept either.
         MalformedRequest: The body cannot be read.
     """
-    parts, _ = read_form(content_type, body)
-    parts = [*(Part(name, value) for name, value in query), *parts]
+    form = read_form(content_type, body)
+    parts = [*(Part(name, value) for name, value in query), *form.parts]
     given = {part.name: text_of(part) or "" for part in parts if part.name in PARAMETERS}
     values = {name: _value(name, given.get(name, "")) for name in PARAMETERS}
-    picture = _source(parts)
+    picture = _source(parts, form.blank)
     backdrop = _backdrop(parts)
     chosen = str(values["format"])
     colour = values["bg_color"]
@@ -152,11 +164,14 @@ def _value(name: str, text: str) -> object:
         raise ParameterRefused(parameter.code, f"Invalid value for {name}") from error
 
 
-def _source(parts: list[Part]) -> Source:
+def _source(parts: list[Part], blank: frozenset[str]) -> Source:
     """Return the one picture that a request brings or names."""
-    given = [part for part in parts if part.name in SOURCES and part.value not in ("", b"", None)]
+    sent = [part for part in parts if part.name in SOURCES]
+    given = [part for part in sent if part.value != b""]
     if not given:
         detail = "Please provide the source image in the image_url, image_file or image_file_b64 parameter."
+        if sent or not blank.isdisjoint(SOURCES):
+            detail += " The one that was sent is empty."
         raise ParameterRefused("missing_source", "No image given", detail)
     if len(given) > 1:
         names = ", ".join(sorted({part.name for part in given}))
@@ -165,7 +180,7 @@ def _source(parts: list[Part]) -> Source:
 
 
 def _backdrop(parts: list[Part]) -> Source | None:
-    given = [part for part in parts if part.name in BACKGROUNDS and part.value not in ("", b"", None)]
+    given = [part for part in parts if part.name in BACKGROUNDS and part.value != b""]
     if len({part.name for part in given}) > 1:
         raise ParameterRefused("multiple_bg_sources", "Multiple background sources given")
     pictures = [part for part in given if part.name != "bg_color"]
@@ -176,10 +191,10 @@ def _picture(part: Part, code: str, title: str) -> Source:
     value = part.value
     if part.name.endswith("_url"):
         return Source(url=text_of(part))
-    if isinstance(value, bytes) and not part.name.endswith("_b64"):
-        return Source(value)
     try:
-        return Source(decode_base64(value if isinstance(value, bytes | LongText) else text_of(part) or ""))
+        if isinstance(value, bytes) and part.name.endswith("_b64"):
+            return Source(decode_base64(value))
+        return Source(picture_of(part))
     except MalformedRequest as error:
         raise ParameterRefused(code, title) from error
 
@@ -190,6 +205,6 @@ def understand_improvement(content_type: str, body: bytes) -> str:
     Raises:
         ParameterRefused: It brings no picture.
     """
-    parts, _ = read_form(content_type, body)
-    _source(parts)
+    form = read_form(content_type, body)
+    _source(form.parts, form.blank)
     return str(uuid.uuid4())

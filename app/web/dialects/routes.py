@@ -11,7 +11,6 @@ from app.web.carry import Query, Wanted, carry
 from app.web.dialects import rembg, removebg, removebg_answers, withoutbg
 from app.web.dialects.removebg import Call
 from app.web.journal import journal_of
-from app.web.openapi import SECURITY
 from app.web.pieces import PiecewiseResponse
 from app.web.problems import Renderers
 from app.web.receive import read_body
@@ -69,8 +68,7 @@ async def improve(request: Request) -> JSONResponse:
     return JSONResponse({"id": name})
 
 
-@router.get("/api/remove", openapi_extra={"security": SECURITY}, include_in_schema=False)
-@router.post("/api/remove", openapi_extra={"security": SECURITY}, include_in_schema=False)
+@router.api_route("/api/remove", methods=["GET", "POST"], include_in_schema=False)
 async def remove(request: Request) -> Response:
     """Answer as rembg's server would."""
     answer = await carry(request, rembg.understand)

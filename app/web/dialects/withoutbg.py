@@ -9,10 +9,11 @@ from starlette.responses import JSONResponse, Response
 from app.answer import Answer
 from app.errors import ParameterRefused
 from app.options import CutoutOptions
+from app.web.base64_text import decode_base64
 from app.web.carry import Query, Source, Wanted
-from app.web.forms import read_form, text_of
+from app.web.forms import read_form
+from app.web.picture_part import picture_of
 from app.web.pieces import Base64, json_response
-from app.web.texts import LongText, decode_base64
 
 FIELDS = ("file", "image_base64")
 
@@ -24,14 +25,18 @@ def understand(content_type: str, body: bytes, query: Query) -> Wanted:  # noqa:
         ParameterRefused: There is no picture, or more than one.
         MalformedRequest: The body cannot be read.
     """
-    found = [part for part in read_form(content_type, body)[0] if part.name in FIELDS and part.value]
+    form = read_form(content_type, body)
+    sent = [part for part in form.parts if part.name in FIELDS]
+    found = [part for part in sent if part.value != b""]
     if len(found) != 1:
-        raise ParameterRefused("picture", f"Send one picture, as {' or '.join(FIELDS)}.")
+        is_empty = not found and (sent or not form.blank.isdisjoint(FIELDS))
+        empty = "The picture is empty. " if is_empty else ""
+        raise ParameterRefused("picture", f"{empty}Send one picture, as {' or '.join(FIELDS)}.")
     value = found[0].value
-    if found[0].name == "file" and isinstance(value, bytes):
-        upload = value
+    if isinstance(value, bytes) and found[0].name == "image_base64":
+        upload = decode_base64(value)
     else:
-        upload = decode_base64(value if isinstance(value, bytes | LongText) else text_of(found[0]) or "")
+        upload = picture_of(found[0])
     return Wanted(Source(upload), CutoutOptions(channels="alpha"))
 
 

@@ -1,0 +1,59 @@
+"""What commands say where they fail: a sentence on stderr, without numbers of the system or a traceback."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.cli.commands import run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with something in the place of everything a command looks for."""
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    broken = tmp_path / "models" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "manifest.json").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        ("remove nowhere.jpg out.png", {}, "nowhere.jpg: no such file or directory"),
+        ("remove folder.png out.png", {}, "folder.png: is a directory"),
+        ("remove file/photo.jpg out.png", {}, "file/photo.jpg: not a directory"),
+        ("serve --port 99999", {}, "cannot listen on 127.0.0.1 port 99999: "),
+        ("serve --host nowhere", {}, "'nowhere' does not appear to be an IPv4 or IPv6 address"),
+        ("serve", {"CUTOUT_WEB__PORT": "lots"}, "CUTOUT_WEB__PORT: "),
+        ("serve", {"CUTOUT_WEB__CORS_ORIGINS": "shop"}, "CUTOUT_WEB__CORS_ORIGINS: 'shop' is not an origin"),
+        ("serve --model U/", {}, "CUTOUT_MODELS: "),
+        ("keys new ü", {}, "a key's name is"),
+        ("models verify", {"CUTOUT_MODELS_DIR": "file"}, "there is no model in file"),
+        ("models list", {"CUTOUT_NOTHING": "1"}, "Unknown settings: CUTOUT_NOTHING"),
+        ("models verify broken", {}, "broken/manifest.json cannot be read: is a directory"),
+        ("models fetch u2netp --from file", {"CUTOUT_MODELS_DIR": "file"}, "not a directory"),
+    ],
+)
+def test_a_command_that_fails_says_why_in_words(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    environment: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cutout", *arguments.split()])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        run()
+    said = "".join(capsys.readouterr())
+
+    assert ended.value.code == 1
+    assert words in said
+    assert not re.search(r"Errno|Traceback|Value error|\[Err", said)
