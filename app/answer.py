@@ -26,7 +26,7 @@ from app.imaging.clean import clean_map
 from app.imaging.closed_form import Solved, solve_alpha
 from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.decode import Picture
-from app.imaging.encode import FORMATS, check_side, encode
+from app.imaging.encode import FORMATS, MAX_SIDE_PX, check_side, encode
 from app.imaging.foreground import estimate_foreground
 from app.imaging.frame import Frame
 from app.imaging.layout import Placement, Rectangle, check_canvas, place
@@ -209,9 +209,10 @@ def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes)
 
 
 def _format_for(pixels: Cutout | Rgb | Grey) -> str:
-    """Return PNG where something shines through or all is grey, JPEG elsewhere."""
+    """Return PNG where something shines through, all is grey or JPEG cannot hold the size; JPEG elsewhere."""
+    is_too_long = max(pixels.shape[:2]) > MAX_SIDE_PX["jpeg"]
     shines_through = pixels.ndim == 3 and pixels.shape[2] == 4 and not is_opaque(pixels)
-    return "png" if shines_through or pixels.ndim == 2 else "jpeg"
+    return "png" if shines_through or pixels.ndim == 2 or is_too_long else "jpeg"
 
 
 def _cleaned(seen: Seen, options: MaskOptions | CutoutOptions, *, level: float, check: Check) -> Seen:

@@ -118,7 +118,7 @@ class CutoutOptions(_Options):
     format: CutoutFormat = Field(
         "png",
         description="File format of the answer; `zip` holds `color.jpg` and `alpha.png`, `auto` is PNG where "
-        "something shines through and JPEG elsewhere.",
+        "something shines through or a JPEG cannot hold the result, and JPEG elsewhere.",
     )
     matting: Literal["fast", "hq", "none"] = Field(
         "fast",

@@ -3,13 +3,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
+from app.answer import HQ_CUT_SHORT, Answer, Drawn, Facts, Seen, compose_cutout, finish, finish_mask
 from app.arrays import SaliencyMap
 from app.footprint import PictureLimits
 from app.imaging.closed_form import solve_alpha
 from app.imaging.decode import Picture
 from app.imaging.matte import refine_alpha
 from app.imaging.saliency import to_grey
+from app.imaging.verdict import judge
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock, SimulatedSource
@@ -20,6 +21,7 @@ LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 RGB = photo(60, 80)
 MAP = disc_alpha(32, 32, softness=0.4)
 MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
+FACTS = Facts("disc", "none", "none", "none", judge(MAP, 60, 80), (), "")
 ENOUGH_S, NONE_S = 2.0, 0.0  # on a clock that stands still
 
 
@@ -102,6 +104,20 @@ def alpha_of(answer: Answer) -> NDArray[np.uint8]:
     """Return the mask, or a cutout's alpha."""
     pixels = opened(answer.encoded)
     return pixels if pixels.ndim == 2 else pixels[:, :, 3]
+
+
+@pytest.mark.parametrize(
+    ("side", "alpha", "media_type"),
+    [(65_500, 255, "image/jpeg"), (65_501, 255, "image/png"), (65_501, 0, "image/png")],
+)
+def test_auto_takes_png_where_a_jpeg_cannot_hold_the_side(side: int, alpha: int, media_type: str) -> None:
+    """libjpeg's own limit is 65,500 pixels, whichever way the picture lies."""
+    for shape in ((1, side), (side, 1)):
+        pixels = np.full((*shape, 4), alpha, np.uint8)
+        answer = finish(Drawn(pixels, FACTS), CutoutOptions(format="auto"), StepTimes(ManualClock()))
+
+        assert media_type == answer.media_type
+        assert shape == opened(answer.encoded).shape[:2]
 
 
 class NoLongerWantedError(Exception):
