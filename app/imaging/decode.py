@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.arrays import Grey, Rgb
 from app.errors import CorruptPicture
 from app.imaging.bmp import check_runs
+from app.imaging.chunks import lacks_transparency
 from app.imaging.colour import to_srgb
 from app.imaging.deep import is_deep, read_deep
 from app.imaging.heic import read_heic
@@ -23,6 +24,7 @@ from app.imaging.texts import check_texts
 FIRST_FRAME_ONLY = "first_frame_only"
 EXIF_IGNORED = "exif_ignored"
 ICC_IGNORED = "icc_ignored"
+TRANSPARENCY_IGNORED = "transparency_ignored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def decode(upload: bytes, header: Header) -> Picture:
         FIRST_FRAME_ONLY: header.is_animated,
         EXIF_IGNORED: orientation is None,
         ICC_IGNORED: is_profile_ignored,
+        TRANSPARENCY_IGNORED: header.format == "png" and lacks_transparency(upload),
     }
     own_alpha = stored.own_alpha
     if own_alpha is not None and own_alpha.min() == 255:

@@ -29,9 +29,10 @@ from PIL import (
 from app.arrays import Grey
 from app.errors import CorruptPicture
 from app.imaging.boxes import read_boxes
-from app.imaging.containers import jpeg_segments, png_chunks
+from app.imaging.chunks import needed_chunks
+from app.imaging.containers import jpeg_segments
 from app.imaging.rows import is_dense, is_paint_left, lacks_rows, paint
-from app.imaging.sniff import HIDDEN_CHUNKS, Header
+from app.imaging.sniff import Header
 from app.imaging.stored import Colours, Stored
 
 _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -112,7 +113,7 @@ def shown(upload: bytes, file_format: str) -> bytes:
     if file_format == "jpeg":
         return _without_exif(upload)
     if file_format == "png":
-        return _without_metadata(upload)
+        return needed_chunks(upload)
     if file_format == "avif":
         return _as_still(upload)
     return upload
@@ -127,16 +128,6 @@ def _without_exif(upload: bytes) -> bytes:
         if segment.name == b"\xe1" and upload.startswith(b"Exif", segment.start):
             at.append(segment.start)
     return _overwritten(upload, at, bytes(4))
-
-
-def _without_metadata(upload: bytes) -> bytes:
-    """Take profiles and comments out of a PNG: a broken one would fail it, and each would be inflated."""
-    kept, since = [], 0
-    for chunk in png_chunks(upload):
-        if chunk.name in HIDDEN_CHUNKS:
-            kept.append(upload[since : chunk.start - 8])
-            since = chunk.end + 4
-    return b"".join([*kept, upload[since:]]) if kept else upload
 
 
 def _as_still(upload: bytes) -> bytes:

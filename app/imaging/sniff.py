@@ -11,12 +11,12 @@ like any other file, though the answer says what it looked like.
 import importlib.util
 import re
 import struct
-import zlib
 from dataclasses import dataclass
 
 from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat
 from app.imaging.bmp import BMP_LEAST_BYTES, BMP_MAGIC, bmp_size
 from app.imaging.boxes import AVIF_BRANDS, HEIC_BRANDS, SEQUENCE_BRANDS, brands
+from app.imaging.chunks import is_ancillary, is_intact
 from app.imaging.coded import Coded, measure
 from app.imaging.containers import (
     GIF_MAGICS,
@@ -45,8 +45,6 @@ MAX_SCAN_MEGAPIXELS = 1000
 
 MAX_FRAMES = 10_000  # an animation of minutes has thousands; only the first is looked at
 
-HIDDEN_CHUNKS = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
-"""Of a PNG: what no reader gets to see, and may be broken."""
 _CHECKED_BYTES = 64 * 1024
 
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
@@ -180,7 +178,7 @@ def _sniff_png(upload: bytes) -> Header:
     is_named = len(first) == 4 and first.isalpha()
     if is_named and (len(upload) < 16 + first_bytes or (first == b"IHDR" and first_bytes < 13)):
         raise CorruptPicture("The PNG file is cut off within its first chunk.")
-    if first != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
+    if first != b"IHDR" or len(upload) < 33 or not is_intact(upload, Part(first, 16, 29)):
         raise _no_picture("PNG")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
     names, end = set(), len(PNG_MAGIC)
@@ -189,31 +187,26 @@ def _sniff_png(upload: bytes) -> Header:
             _check_chunk(upload, chunk)
         names.add(chunk.name)
         end = chunk.end + 4
-        if chunk.name == b"acTL":
-            _check_frames(int.from_bytes(upload[chunk.start : min(chunk.start + 4, chunk.end)], "big"))
+        if chunk.name == b"acTL" and chunk.end - chunk.start == 8 and is_intact(upload, chunk):
+            _check_frames(int.from_bytes(upload[chunk.start : chunk.start + 4], "big"))
     if not names & {b"IDAT", b"IEND"} and not upload[end + 4 : end + 8].isalpha():
         raise _no_picture("PNG")
     return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
 
 
 def _check_chunk(upload: bytes, chunk: Part) -> None:
-    """Look at a chunk before the picture's data: a reader that meets a broken one takes the file for none."""
+    """Look at a chunk before the picture's data: a broken critical one makes the file no picture."""
     if not chunk.name.isalpha():
         raise _no_picture("PNG")
     is_long = chunk.end - chunk.start > _CHECKED_BYTES
-    if is_long or chunk.name == b"IDAT" or chunk.name in HIDDEN_CHUNKS:
+    if is_long or chunk.name == b"IDAT" or is_ancillary(chunk) or is_intact(upload, chunk):
         return
-    if zlib.crc32(upload[chunk.start - 4 : chunk.end]) != _checksum(upload, chunk.end):
-        raise _no_picture("PNG")
+    raise _no_picture("PNG")
 
 
 def _check_frames(frames: int) -> None:
     if MAX_FRAMES < frames <= 2**31:  # a number beyond that is none, and the picture is a still one
         raise PictureTooComplex(f"The PNG file declares {frames} frames. Send one of them.")
-
-
-def _checksum(upload: bytes, at: int) -> int:
-    return int.from_bytes(upload[at : at + 4], "big")
 
 
 def _sniff_webp(upload: bytes) -> Header:

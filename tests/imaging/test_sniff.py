@@ -154,7 +154,7 @@ def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
     ("kind", "upload"),
     [
         ("PNG", png(PICTURE)[:15]),
-        ("PNG", png(PICTURE)[:33] + b"\0\0\0\1gAMA\0\0\0\0\0" + png(PICTURE)[33:]),  # not its checksum
+        ("PNG", png(PICTURE)[:33] + b"\0\0\0\3PLTE\0\0\0\0\0\0\0" + png(PICTURE)[33:]),  # not its checksum
         ("PNG", png(PICTURE)[:33] + b"\0\0\0\0a\0MA" + bytes(4) + png(PICTURE)[33:]),
         ("PNG", png(PICTURE)[:33] + b"\0\0\xff\xff\xff\xff\xff\xff"),  # a chunk without a name, cut off
         ("PNG", png_header(0, 5) + bytes(4)),
