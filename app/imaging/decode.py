@@ -13,10 +13,11 @@ from app.imaging.chunks import lacks_transparency
 from app.imaging.colour import to_srgb
 from app.imaging.deep import is_deep, read_deep
 from app.imaging.heic import read_heic
+from app.imaging.jpeg import read_jpeg
 from app.imaging.orientation import UPRIGHT, find_orientation, turn_upright
 from app.imaging.pillow import READER_ERRORS, read_by_pillow
 from app.imaging.profile import find_profile
-from app.imaging.shortcuts import read_by_shortcut
+from app.imaging.shortcuts import read_webp_by_shortcut
 from app.imaging.sniff import Header
 from app.imaging.stored import Stored
 from app.imaging.texts import check_texts
@@ -77,7 +78,7 @@ def decode(upload: bytes, header: Header) -> Picture:
     return Picture(
         rgb=turn_upright(rgb, orientation or UPRIGHT),
         own_alpha=None if own_alpha is None else turn_upright(own_alpha, orientation or UPRIGHT),
-        warnings=tuple(warning for warning, holds in odd.items() if holds),
+        warnings=(*(warning for warning, holds in odd.items() if holds), *stored.warnings),
     )
 
 
@@ -88,6 +89,10 @@ def _read(upload: bytes, header: Header) -> Stored:
             return read_heic(upload, header)
         if is_deep(upload, header):
             return read_deep(upload, header)
-        return read_by_shortcut(upload, header) or read_by_pillow(upload, header)
+        if header.format == "jpeg":
+            return read_jpeg(upload, header)
+        if header.format == "webp":
+            return read_webp_by_shortcut(upload, header) or read_by_pillow(upload, header)
+        return read_by_pillow(upload, header)
     except READER_ERRORS as error:
         raise CorruptPicture("The picture's data is broken or cut off.") from error

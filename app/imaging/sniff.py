@@ -31,6 +31,7 @@ from app.imaging.containers import (
     png_chunks,
     webp_chunks,
 )
+from app.imaging.jpeg_scans import Scans
 
 _READS_HEIC = importlib.util.find_spec("pillow_heif") is not None  # the extra [heif]
 ACCEPTED = (
@@ -122,9 +123,10 @@ def check_size(header: Header, *, limit_px: int, limit_side_px: int) -> None:
 
 def _sniff_jpeg(upload: bytes) -> Header:
     size: tuple[int, int] | None = None
-    scans, end = 0, 2
+    scans, seen, end = 0, Scans(), 2
     for segment in jpeg_segments(upload):
         marker, end = segment.name[0], segment.end
+        seen.see(upload, segment)
         if scans == 0 and marker < LEAST_MARKER:
             raise _no_picture("JPEG")
         if marker in _FRAME_MARKERS and size is None:
@@ -134,13 +136,14 @@ def _sniff_jpeg(upload: bytes) -> Header:
         if marker == _SOS:
             scans += 1
             _check_scans(scans, size)
+            if seen.is_sequential and seen.are_complete:
+                break  # no decoder reads further scans, and what follows may be anything
     if size is None or scans == 0:
         cut_off = last_marker(upload, end)
         if cut_off >= LEAST_MARKER or (size is not None and not cut_off):
             raise CorruptPicture("The JPEG file is cut off before its picture.")
         raise _no_picture("JPEG")
-    # The decoder notices missing pixels itself; a lone FF is the half of an end marker that it forgives.
-    return Header("jpeg", *size, "image/jpeg", is_whole=not upload.endswith(b"\xff"))
+    return Header("jpeg", *size, "image/jpeg")  # the decoder notices missing pixels itself
 
 
 def _frame_size(frame: bytes) -> tuple[int, int]:

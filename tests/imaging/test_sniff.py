@@ -192,7 +192,7 @@ def test_a_frame_header_of_every_usual_kind_is_believed(components: int) -> None
     assert sniff(frame(components=components)).height_px == 9
 
 
-@pytest.mark.parametrize("upload", [jpeg(PICTURE), png(PICTURE), webp(PICTURE), gif(PICTURE)])
+@pytest.mark.parametrize("upload", [png(PICTURE), webp(PICTURE), gif(PICTURE)])
 def test_a_file_without_its_last_byte_is_not_whole(upload: bytes) -> None:
     assert (True, False) == (sniff(upload).is_whole, sniff(upload[:-1]).is_whole)
 
