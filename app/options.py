@@ -165,7 +165,8 @@ class CutoutOptions(_Options):
     channels: Literal["auto", "rgba", "alpha"] = Field(
         "auto",
         description="`auto` leaves alpha out where nothing shines through, `rgba` keeps it where the format "
-        "can, `alpha` answers the alpha matte alone, 8-bit grey.",
+        "can, `alpha` answers the alpha matte alone, 8-bit grey. A see-through backdrop stays so with "
+        "`rgba`, and is laid over white otherwise.",
     )
     locates: bool = Field(
         default=False,
