@@ -11,12 +11,12 @@ from app.errors import CorruptPicture
 from app.imaging.bmp import check_runs
 from app.imaging.chunks import lacks_transparency
 from app.imaging.colour import to_srgb
+from app.imaging.colour_tags import find_colours
 from app.imaging.deep import is_deep, read_deep
 from app.imaging.heic import read_heic
 from app.imaging.jpeg import read_jpeg
 from app.imaging.orientation import UPRIGHT, find_orientation, turn_upright
 from app.imaging.pillow import READER_ERRORS, read_by_pillow
-from app.imaging.profile import find_profile
 from app.imaging.shortcuts import read_webp_by_shortcut
 from app.imaging.sniff import Header
 from app.imaging.stored import Stored
@@ -25,6 +25,8 @@ from app.imaging.texts import check_texts
 FIRST_FRAME_ONLY = "first_frame_only"
 EXIF_IGNORED = "exif_ignored"
 ICC_IGNORED = "icc_ignored"
+COLOURS_IGNORED = "colours_ignored"
+TONE_MAPPED = "tone_mapped"
 TRANSPARENCY_IGNORED = "transparency_ignored"
 
 
@@ -65,11 +67,14 @@ def decode(upload: bytes, header: Header) -> Picture:
         check_runs(upload)
     orientation = find_orientation(upload, header.format)
     stored = _read(upload, header)
-    rgb, is_profile_ignored = to_srgb(stored.colours, find_profile(upload, header.format))
+    said = find_colours(upload, header.format)
+    rgb, is_profile_ignored = to_srgb(stored.colours, said.profile, said.encoding)
     odd = {
         FIRST_FRAME_ONLY: header.is_animated,
         EXIF_IGNORED: orientation is None,
         ICC_IGNORED: is_profile_ignored,
+        COLOURS_IGNORED: said.is_ignored,
+        TONE_MAPPED: said.encoding is not None and said.encoding.has_high_range,
         TRANSPARENCY_IGNORED: header.format == "png" and lacks_transparency(upload),
     }
     own_alpha = stored.own_alpha
