@@ -140,6 +140,31 @@ def webp_chunks(upload: bytes) -> Iterator[Part]:
     raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
 
 
+def is_riff_whole(upload: bytes) -> bool:
+    """Tell whether a WebP has as many bytes as it says, or only one less though its last chunk is whole."""
+    lacking_bytes = _riff_bytes(upload) - len(upload)
+    end = _chunks_end(upload) if lacking_bytes == 1 else 0
+    return lacking_bytes < 1 or len(upload) <= end <= len(upload) + 1
+
+
+def rounded_riff(upload: bytes) -> bytes:
+    """Return a WebP as readers insist on it: with the padding of its last chunk, and as long as it says."""
+    if _riff_bytes(upload) != len(upload) + 1:
+        return upload
+    padding = bytes(_chunks_end(upload) - len(upload))
+    return upload[:4] + struct.pack("<I", len(upload) + len(padding) - 8) + upload[8:] + padding
+
+
+def _riff_bytes(upload: bytes) -> int:
+    return int.from_bytes(upload[4:8], "little") + 8
+
+
+def _chunks_end(upload: bytes) -> int:
+    """Return where the last whole chunk of a WebP ends, with its padding."""
+    end = max((chunk.end for chunk in webp_chunks(upload)), default=0)
+    return end + (end & 1)
+
+
 def gif_blocks(upload: bytes) -> Iterator[Part]:
     """Yield the blocks of a GIF up to and with its end: ``!`` an extension, ``,`` an image, ``;`` the end.
 

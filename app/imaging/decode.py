@@ -4,11 +4,15 @@ Which library reads which upload is chosen here; how, stands in the module of it
 raises on broken bytes becomes ``CorruptPicture`` with a text of ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from app.arrays import Grey, Rgb
 from app.errors import CorruptPicture
+from app.imaging.aperture import UnusableApertureError, clean_aperture
 from app.imaging.bmp import check_runs
+from app.imaging.boxes import read_boxes
 from app.imaging.chunks import lacks_transparency
 from app.imaging.colour import to_srgb
 from app.imaging.colour_tags import find_colours
@@ -27,6 +31,7 @@ EXIF_IGNORED = "exif_ignored"
 ICC_IGNORED = "icc_ignored"
 COLOURS_IGNORED = "colours_ignored"
 TONE_MAPPED = "tone_mapped"
+CROP_IGNORED = "crop_ignored"
 TRANSPARENCY_IGNORED = "transparency_ignored"
 
 
@@ -96,8 +101,23 @@ def _read(upload: bytes, header: Header) -> Stored:
             return read_deep(upload, header)
         if header.format == "jpeg":
             return read_jpeg(upload, header)
+        if header.format == "avif":
+            return _cut(read_by_pillow(upload, header), upload)
         if header.format == "webp":
             return read_webp_by_shortcut(upload, header) or read_by_pillow(upload, header)
         return read_by_pillow(upload, header)
     except READER_ERRORS as error:
         raise CorruptPicture("The picture's data is broken or cut off.") from error
+
+
+def _cut(stored: Stored, upload: bytes) -> Stored:
+    """Cut an AVIF down to its clean aperture, which comes before any turning."""
+    boxes = read_boxes(upload)
+    try:
+        shown = clean_aperture(upload, boxes.items[boxes.main])
+    except UnusableApertureError:
+        return replace(stored, warnings=(CROP_IGNORED,))
+    if shown is None:
+        return stored
+    own_alpha = None if stored.own_alpha is None else np.ascontiguousarray(stored.own_alpha[shown])
+    return replace(stored, colours=np.ascontiguousarray(stored.colours[shown]), own_alpha=own_alpha)

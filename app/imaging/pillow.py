@@ -30,7 +30,7 @@ from app.arrays import Grey
 from app.errors import CorruptPicture
 from app.imaging.boxes import read_boxes
 from app.imaging.chunks import needed_chunks
-from app.imaging.containers import jpeg_segments
+from app.imaging.containers import jpeg_segments, rounded_riff
 from app.imaging.rows import is_dense, is_paint_left, lacks_rows, paint
 from app.imaging.sniff import Header
 from app.imaging.stored import Colours, Stored
@@ -116,6 +116,8 @@ def shown(upload: bytes, file_format: str) -> bytes:
         return needed_chunks(upload)
     if file_format == "avif":
         return _as_still(upload)
+    if file_format == "webp":
+        return rounded_riff(upload)
     return upload
 
 
@@ -135,7 +137,7 @@ def _as_still(upload: bytes) -> bytes:
     boxes = read_boxes(upload)
     at = [item.kind_at for item in boxes.items.values() if item.kind == b"Exif"]
     visible = _overwritten(upload, at, b"free")
-    return visible if upload[8:12] != b"avis" else _overwritten(visible, [8], b"avif")
+    return visible if upload[8:12] == b"avif" else _overwritten(visible, [8], b"avif")
 
 
 def _overwritten(upload: bytes, at: list[int], name: bytes) -> bytes:

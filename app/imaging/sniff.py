@@ -13,11 +13,18 @@ import re
 import struct
 from dataclasses import dataclass
 
-from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat
+from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat, printable
 from app.imaging.bmp import BMP_LEAST_BYTES, BMP_MAGIC, bmp_size
-from app.imaging.boxes import AVIF_BRANDS, HEIC_BRANDS, SEQUENCE_BRANDS, brands
+from app.imaging.boxes import (
+    AVIF_BRANDS,
+    HEIC_BRANDS,
+    SEQUENCE_BRANDS,
+    STRUCTURAL_BRANDS,
+    brands,
+    main_kind,
+)
 from app.imaging.chunks import is_ancillary, is_intact
-from app.imaging.coded import Coded, measure
+from app.imaging.coded import measure
 from app.imaging.containers import (
     GIF_MAGICS,
     JPEG_MAGIC,
@@ -26,6 +33,7 @@ from app.imaging.containers import (
     Part,
     gif_blocks,
     has_image_data,
+    is_riff_whole,
     jpeg_segments,
     last_marker,
     png_chunks,
@@ -48,6 +56,7 @@ MAX_FRAMES = 10_000  # an animation of minutes has thousands; only the first is 
 
 _CHECKED_BYTES = 64 * 1024
 
+_KINDS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}  # by the coding of the main picture
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
 _SOS, _DQT = 0xDA, 0xDB
 _SHORT_CONTROL = re.compile(rb"\xf9[\x01-\x03]")  # of a GIF: a graphic control block has four bytes
@@ -96,12 +105,7 @@ def sniff(upload: bytes) -> Header:
         return _sniff_gif(upload)
     if upload.startswith(BMP_MAGIC) and len(upload) >= BMP_LEAST_BYTES:
         return Header("bmp", *_checked("BMP", *bmp_size(upload)), "image/bmp")
-    claimed = brands(upload)
-    if claimed & AVIF_BRANDS:
-        return _sniff_avif(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
-    if claimed & HEIC_BRANDS:
-        return _sniff_heic(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
-    raise UnsupportedFormat(ACCEPTED)
+    return _sniff_heif(upload, brands(upload))
 
 
 def check_size(header: Header, *, limit_px: int, limit_side_px: int) -> None:
@@ -216,9 +220,8 @@ def _sniff_webp(upload: bytes) -> Header:
     if len(upload) < 30:
         raise _no_picture("WebP")
     size = _checked("WebP", *_webp_size(upload))
-    is_whole = int.from_bytes(upload[4:8], "little") + 8 <= len(upload)
     frames = sum(chunk.name == b"ANMF" for chunk in webp_chunks(upload))
-    return Header("webp", *size, "image/webp", is_whole=is_whole, is_animated=frames > 1)
+    return Header("webp", *size, "image/webp", is_whole=is_riff_whole(upload), is_animated=frames > 1)
 
 
 def _webp_size(upload: bytes) -> tuple[int, int]:
@@ -262,19 +265,23 @@ def _sniff_gif(upload: bytes) -> Header:
     return Header("gif", *size, "image/gif", is_whole=is_whole, is_animated=frames > 1)
 
 
-def _sniff_avif(upload: bytes, *, is_animated: bool) -> Header:
-    return _header("avif", measure(upload), is_animated=is_animated)
-
-
-def _sniff_heic(upload: bytes, *, is_animated: bool) -> Header:
-    if not _READS_HEIC:
+def _sniff_heif(upload: bytes, claimed: frozenset[bytes]) -> Header:
+    """Sniff an AVIF or HEIC; where its brands leave open which it is, its main picture tells."""
+    if not claimed & (AVIF_BRANDS | HEIC_BRANDS | STRUCTURAL_BRANDS):
+        raise UnsupportedFormat(ACCEPTED)
+    kind = "avif" if claimed & AVIF_BRANDS else "heic"
+    if not claimed & (AVIF_BRANDS | HEIC_BRANDS):
+        coding = main_kind(upload)
+        if coding not in _KINDS:
+            named = printable(coding.decode("latin-1"))
+            raise UnsupportedFormat(ACCEPTED, remedy=f"The file is a HEIF whose picture is coded as {named}.")
+        kind = _KINDS[coding]
+    if kind == "heic" and not _READS_HEIC:
         raise UnsupportedFormat(ACCEPTED, remedy="HEIC and HEIF need the extra cutout-server[heif].")
-    return _header("heic", measure(upload), is_animated=is_animated)
-
-
-def _header(kind: str, coded: Coded, *, is_animated: bool) -> Header:
+    coded = measure(upload)
     width_px, height_px = _checked(kind.upper(), coded.width_px, coded.height_px)
     beyond_px = coded.coded_px if coded.coded_px > width_px * height_px else 0
+    is_animated = bool(claimed & SEQUENCE_BRANDS)
     return Header(kind, width_px, height_px, f"image/{kind}", is_animated=is_animated, coded_px=beyond_px)
 
 
