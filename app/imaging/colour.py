@@ -84,6 +84,11 @@ def _through_encoding(stored: _Pixels, encoding: Encoding) -> Rgb:
     return _through_matrix(stored, curves, encoding.to_srgb)
 
 
+def srgb_levels(encoding: Encoding) -> _Pixels:
+    """Return the level, spaced as sRGB's, of each 16-bit number of an encoding: (65536,) uint8."""
+    return _encode(np.clip(encoding.curve(65536), 0, 1))
+
+
 def _brought_down(stored: _Pixels, curve: Floats, encoding: Encoding) -> Rgb:
     """Convert a high dynamic range, bringing light above the shoulder's foot down below 1.
 

@@ -14,16 +14,17 @@ from app.imaging.aperture import UnusableApertureError, clean_aperture
 from app.imaging.bmp import check_runs
 from app.imaging.boxes import read_boxes
 from app.imaging.chunks import lacks_transparency
-from app.imaging.colour import to_srgb
+from app.imaging.colour import srgb_levels, to_srgb
 from app.imaging.colour_tags import find_colours
 from app.imaging.deep import is_deep, read_deep
+from app.imaging.encoding import Encoding
 from app.imaging.heic import read_heic
 from app.imaging.jpeg import read_jpeg
 from app.imaging.orientation import UPRIGHT, find_orientation, turn_upright
 from app.imaging.pillow import READER_ERRORS, read_by_pillow
 from app.imaging.shortcuts import read_webp_by_shortcut
 from app.imaging.sniff import Header
-from app.imaging.stored import Stored
+from app.imaging.stored import Colours, Stored
 from app.imaging.texts import check_texts
 
 FIRST_FRAME_ONLY = "first_frame_only"
@@ -71,9 +72,13 @@ def decode(upload: bytes, header: Header) -> Picture:
     if header.format == "bmp":
         check_runs(upload)
     orientation = find_orientation(upload, header.format)
-    stored = _read(upload, header)
     said = find_colours(upload, header.format)
-    rgb, is_profile_ignored = to_srgb(stored.colours, said.profile, said.encoding)
+    encoding = said.encoding
+    levels = None
+    if encoding is not None and is_deep(upload, header) and _needs_depth(encoding):
+        levels, encoding = srgb_levels(encoding), encoding.with_srgb_curve()
+    stored = _read(upload, header, levels)
+    rgb, is_profile_ignored = to_srgb(stored.colours, said.profile, encoding)
     odd = {
         FIRST_FRAME_ONLY: header.is_animated,
         EXIF_IGNORED: orientation is None,
@@ -92,13 +97,18 @@ def decode(upload: bytes, header: Header) -> Picture:
     )
 
 
-def _read(upload: bytes, header: Header) -> Stored:
+def _needs_depth(encoding: Encoding) -> bool:
+    """Tell whether 16-bit numbers of an encoding would lose much by being rounded to 8 bits as they are."""
+    return not (encoding.has_high_range or encoding.is_curved_as_srgb)
+
+
+def _read(upload: bytes, header: Header, levels: Colours | None) -> Stored:
     """Read the first frame as it is stored, by the fastest reader that is sure of it."""
     try:
         if header.format == "heic":
             return read_heic(upload, header)
         if is_deep(upload, header):
-            return read_deep(upload, header)
+            return read_deep(upload, header, levels=levels)
         if header.format == "jpeg":
             return read_jpeg(upload, header)
         if header.format == "avif":

@@ -11,7 +11,7 @@ Rule 2: a gamma within a twentieth of 1/2.2 is sRGB by another name, as libpng h
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,15 @@ class Encoding:
         if not self.is_full_range:
             numbers = np.clip((numbers * 255 - 16) / 219, 0, 1)
         return self.light(numbers)
+
+    @property
+    def is_curved_as_srgb(self) -> bool:
+        """Whether the numbers are spaced as sRGB's are, so that 8 bits of them are enough."""
+        return self.light is _srgb and self.is_full_range
+
+    def with_srgb_curve(self) -> "Encoding":
+        """Return the encoding of the same primaries whose numbers are spaced as sRGB's are."""
+        return replace(self, light=_srgb, is_full_range=True)
 
 
 def by_code_points(primaries: int, transfer: int, *, is_full_range: bool = True) -> Encoding | None:

@@ -174,6 +174,41 @@ def test_greys_and_palettes_are_converted_too() -> None:
     assert np.abs(decoded(palette).rgb[0, 0] - P3_VALUES[0]).max() < 1.01
 
 
+def deep_png(pixels: NDArray[np.uint16], *chunks: tuple[bytes, bytes]) -> bytes:
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2]]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    bare = b"\x89PNG\r\n\x1a\n" + with_chunks(bytes(33), *parts)[33:]
+    return with_chunks(bare, *chunks)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_the_shadows_of_16_bits_of_linear_light_are_kept(channels: int) -> None:
+    """Rounded to 8 bits first, the two darkest would be 0 and 13, or so, where sRGB has 1, 4 and 6."""
+    light = np.array([20, 79, 130, 500, 5000, 65535])
+    pixels = np.repeat(light[None, :, None], channels, axis=2)
+    if channels in (2, 4):
+        pixels[:, :, -1] = 32896  # 128
+    actual = decoded(deep_png(pixels.astype(np.uint16), (b"gAMA", struct.pack(">I", 100_000))))
+
+    assert np.abs(actual.rgb[0] - 255 * srgb_number(light / 65535)[:, None]).max() <= 0.51
+    if channels in (2, 4):
+        assert actual.own_alpha is not None
+        assert {128} == set(actual.own_alpha.ravel().tolist())
+
+
+def test_16_bits_of_linear_p3_are_converted() -> None:
+    light = np.array([[0.2, 0.4, 0.1], [0.01, 0.02, 0.015]])
+    pixels = np.rint(65535 * light)[None].astype(np.uint16)
+    actual = decoded(deep_png(pixels, (b"cICP", bytes((12, 8, 0, 1)))))
+
+    assert np.abs(actual.rgb[0] - converted(light, P3_TO_SRGB)).max() <= 1.2
+
+
 PATCH = (200, 100, 50)
 MODERN = [avif, heic]
 
