@@ -94,32 +94,38 @@ def _brought_down(stored: _Pixels, curve: Floats, encoding: Encoding) -> Rgb:
 
     The curve goes by the largest of the three channels, so that hues stay.
     """
-    to_linear, to_srgb = curve.astype(np.float32), encoding.to_srgb.astype(np.float32)
+    to_linear = curve.astype(np.float32)[None]
+    mixing = (65535 * encoding.to_srgb).astype(np.float32)
     to_srgb_levels = _encode(np.linspace(0, 1, 65536))
     rgb = np.empty_like(stored)
     for rows in _tiles(stored):
-        light = to_linear[stored[rows]]
-        if encoding.ootf_gamma != 1:
-            light *= _ootf(light, encoding.ootf_gamma)[:, :, None]
-        largest = light.max(axis=2)
-        light *= (_shoulder(largest) / np.maximum(largest, np.float32(1e-9)))[:, :, None]
-        inside = np.clip(cv2.transform(light, to_srgb), 0, 1)
-        rgb[rows] = to_srgb_levels[np.rint(inside * np.float32(65535)).astype(np.uint16)]
+        light = np.asarray(cv2.LUT(stored[rows], to_linear), np.float32)
+        largest = np.asarray(cv2.LUT(_largest(stored[rows]), to_linear), np.float32)
+        part = _ootf(light, encoding.ootf_gamma) if encoding.ootf_gamma != 1 else np.ones_like(largest)
+        part *= _shoulder(largest * part)
+        light = np.asarray(cv2.transform(light * part[:, :, None], mixing), np.float32)
+        np.clip(light, 0, 65535, out=light)
+        rgb[rows] = cv2.LUT((light + np.float32(0.5)).astype(np.uint16), to_srgb_levels)
     return rgb
+
+
+def _largest(tile: _Pixels) -> _Pixels:
+    red, green, blue = cv2.split(tile)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
 
 
 def _ootf(light: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
     """Return by what BT.2100's OOTF multiplies a scene's light: its luminance, to a power of gamma less 1."""
-    luminance = light @ np.asarray(luminance_weights(), np.float32) / np.float32(HLG_SCALE)
-    return np.asarray(np.power(luminance, np.float32(gamma - 1)), np.float32)
+    weights = np.asarray([luminance_weights()], np.float32) / np.float32(HLG_SCALE)
+    return np.asarray(cv2.pow(cv2.transform(light, weights), gamma - 1), np.float32)
 
 
 def _shoulder(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Leave light up to ``SHOULDER_FROM`` as it is, and bend what is more towards 1, without a kink."""
+    """Return by what light is multiplied: 1 up to ``SHOULDER_FROM``, and less beyond, without a kink."""
     room = np.float32(1 - SHOULDER_FROM)
-    beyond = np.maximum(light - np.float32(SHOULDER_FROM), 0) / room
-    bent = np.minimum(light, np.float32(SHOULDER_FROM)) - room * np.expm1(-beyond)
-    return np.asarray(bent, np.float32)
+    beyond = np.maximum(light - np.float32(SHOULDER_FROM), 0)
+    bent = np.float32(1) - room * np.asarray(cv2.exp(beyond / -room), np.float32)
+    return np.where(beyond > 0, bent / np.maximum(light, np.float32(SHOULDER_FROM)), np.float32(1))
 
 
 def _through(stored: _Pixels, profile: Profile) -> Rgb:
