@@ -16,6 +16,7 @@ from app.imaging.arrange import (
     arrange,
     blur_backdrop,
     cover,
+    cover_see_through,
     drop_shadow,
     is_opaque,
     lay_over,
@@ -24,16 +25,16 @@ from app.imaging.arrange import (
 )
 from app.imaging.clean import clean_map
 from app.imaging.closed_form import Solved, solve_alpha
-from app.imaging.compose import assemble_cutout, combine_alpha, over_colour
+from app.imaging.compose import assemble_cutout, combine_alpha, over_colour, over_white
 from app.imaging.decode import Picture
-from app.imaging.encode import FORMATS, check_side, encode
+from app.imaging.encode import FORMATS, MAX_SIDE_PX, check_side, encode
 from app.imaging.foreground import estimate_foreground
 from app.imaging.frame import Frame
 from app.imaging.layout import Placement, Rectangle, check_canvas, place
 from app.imaging.matte import refine_alpha
 from app.imaging.png import encode_png
 from app.imaging.progress import Check
-from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_grey
+from app.imaging.saliency import enlarge_to_grey, publish, resize_saliency, to_grey, weigh
 from app.imaging.verdict import SUBJECT_FROM, Verdict, judge
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
@@ -82,7 +83,7 @@ class Seen:
     """A decoded picture and what the network saw in it, stretched; all zero for an empty scene.
 
     ``is_refined`` tells whether it looked twice, ``frame`` what the picture is a part of, and ``backdrop`` is
-    the picture that the caller wants behind the subject.
+    the picture that the caller wants behind the subject; its colours are multiplied by alpha if it has one.
     """
 
     picture: Picture
@@ -93,7 +94,7 @@ class Seen:
     etag: str
     is_refined: bool = False
     frame: Frame | None = None
-    backdrop: Rgb | None = None
+    backdrop: Rgb | Cutout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +181,16 @@ def _laid_out(
 def _over_background(cutout: Cutout, seen: Seen, options: CutoutOptions, check: Check) -> Cutout | Rgb:
     height, width = cutout.shape[:2]
     colour = options.background_rgba
-    behind: Rgb
-    if seen.backdrop is not None:
+    own_alpha = seen.picture.own_alpha
+    behind: Rgb | Cutout
+    if seen.backdrop is not None and seen.backdrop.shape[2] == 4:
+        behind = cover_see_through(seen.backdrop, height, width, check=check)
+    elif seen.backdrop is not None:
         behind = cover(seen.backdrop, height, width, check=check)
     elif options.background == "blur":
-        behind = blur_backdrop(seen.picture.rgb, check=check)
+        picture = seen.picture.rgb
+        shown = picture if own_alpha is None else over_white(picture, own_alpha, check=check)
+        behind = blur_backdrop(shown, check=check)
     elif colour is None:
         return cutout
     elif colour[3] == 255 and options.channels == "auto":
@@ -209,9 +215,10 @@ def finish(drawn: Drawn, options: MaskOptions | CutoutOptions, steps: StepTimes)
 
 
 def _format_for(pixels: Cutout | Rgb | Grey) -> str:
-    """Return PNG where something shines through or all is grey, JPEG elsewhere."""
+    """Return PNG where something shines through, all is grey or JPEG cannot hold the size; JPEG elsewhere."""
+    is_too_long = max(pixels.shape[:2]) > MAX_SIDE_PX["jpeg"]
     shines_through = pixels.ndim == 3 and pixels.shape[2] == 4 and not is_opaque(pixels)
-    return "png" if shines_through or pixels.ndim == 2 else "jpeg"
+    return "png" if shines_through or pixels.ndim == 2 or is_too_long else "jpeg"
 
 
 def _cleaned(seen: Seen, options: MaskOptions | CutoutOptions, *, level: float, check: Check) -> Seen:
@@ -234,7 +241,7 @@ def _grey_mask(seen: Seen, options: MaskOptions, asks: Asks) -> tuple[Grey, bool
     """Return the mask, and whether its matting had time to end."""
     if options.size == "network":
         solved = Solved(seen.saliency, is_complete=True)
-        alpha = seen.saliency
+        alpha = weigh(seen.saliency, seen.picture.own_alpha)
     elif options.matting == "none" and options.threshold is None and seen.picture.own_alpha is None:
         return publish(seen.saliency, *seen.picture.rgb.shape[:2]), True
     else:
@@ -280,7 +287,9 @@ def _facts(seen: Seen, options: MaskOptions | CutoutOptions, *, is_complete: boo
         provider=seen.provider,
         matting="none" if seen.is_empty else options.matting,
         refine="crop" if seen.is_refined else "none",
-        verdict=judge(seen.saliency, height, width, is_empty=seen.is_empty, check=check),
+        verdict=judge(
+            weigh(seen.saliency, seen.picture.own_alpha), height, width, is_empty=seen.is_empty, check=check
+        ),
         warnings=seen.picture.warnings + (() if is_complete else (HQ_CUT_SHORT,)),
         etag=seen.etag,
     )

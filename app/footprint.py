@@ -105,7 +105,7 @@ def footprint(
     canvas_px = min(_canvas_px(picture, options), limit_px)
     backdrop_px, mask_px = _pixels(backdrop), _pixels(mask)
     kept = PICTURE_BYTES * source_px
-    with_backdrop = kept + 3 * backdrop_px
+    with_backdrop = kept + PICTURE_BYTES * backdrop_px
     with_all = with_backdrop + MASK_BYTES * mask_px
     copies = UPLOAD_COPIES * upload_bytes
     phases = (

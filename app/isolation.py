@@ -120,10 +120,13 @@ class IsolatedDecoder:
 
 def _picture(told: Mapping[str, object], buffers: list[bytearray], header: Header) -> Picture:
     """Put a picture together from what a cell says, and believe none of it that can be checked."""
-    size = (header.height_px, header.width_px)
-    height, width = size[::-1] if told.get("is_turned") else size
-    warnings = told.get("warnings")
-    if not isinstance(warnings, list) or len(buffers) not in (1, 2):
+    whole, warnings = (header.height_px, header.width_px), told.get("warnings")
+    size = told.get("size", list(whole))
+    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)):
+        raise RuntimeError("A cell gave no size.")
+    height, width = size
+    fits = any(0 < height <= rows and 0 < width <= columns for rows, columns in (whole, whole[::-1]))
+    if not isinstance(warnings, list) or len(buffers) not in (1, 2) or not fits:
         raise RuntimeError("A cell gave no picture.")
     rgb = np.frombuffer(buffers[0], np.uint8).reshape(height, width, 3)
     own_alpha = np.frombuffer(buffers[1], np.uint8).reshape(height, width) if len(buffers) == 2 else None
@@ -169,9 +172,9 @@ def _answer(channel: socket.socket, facts: Mapping[str, object], upload: bytes) 
     except Exception as error:  # noqa: BLE001 - the parent has the wall, and is told
         send_message(channel, {"error": type(error).__name__})
     else:
-        is_turned = picture.rgb.shape[:2] != (header.height_px, header.width_px)
+        size = picture.rgb.shape[:2]  # a picture may be turned, or cut to its clean aperture
         arrays = [np.ascontiguousarray(a).data for a in (picture.rgb, picture.own_alpha) if a is not None]
-        send_message(channel, {"is_turned": is_turned, "warnings": picture.warnings}, *arrays)
+        send_message(channel, {"size": size, "warnings": picture.warnings}, *arrays)
 
 
 def _warm_up() -> None:

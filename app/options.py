@@ -134,7 +134,8 @@ class CutoutOptions(_Options):
     format: Annotated[CutoutFormat, BeforeValidator(_format)] = Field(
         "png",
         description="File format of the answer, also as `jpg`, in capitals or as a media type; `zip` holds "
-        "`color.jpg` and `alpha.png`, `auto` is PNG where something shines through and JPEG elsewhere.",
+        "`color.jpg` and `alpha.png`, `auto` is PNG where something shines through or a JPEG cannot hold the "
+        "result, and JPEG elsewhere.",
     )
     matting: Literal["fast", "hq", "none"] = Field(
         "fast",
@@ -181,7 +182,8 @@ class CutoutOptions(_Options):
     channels: Literal["auto", "rgba", "alpha"] = Field(
         "auto",
         description="`auto` leaves alpha out where nothing shines through, `rgba` keeps it where the format "
-        "can, `alpha` answers the alpha matte alone, 8-bit grey.",
+        "can, `alpha` answers the alpha matte alone, 8-bit grey. A see-through backdrop stays so with "
+        "`rgba`, and is laid over white otherwise.",
     )
     locates: Truth = Field(
         default=False,

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
-from app.arrays import NetworkInput, SaliencyMap
+from app.arrays import Grey, NetworkInput, SaliencyMap
 from app.engine.admission import Permit
 from app.engine.batching import Batcher
 from app.engine.cache import Cache
@@ -38,7 +38,7 @@ from app.footprint import Footprint, PictureLimits, check_memory, footprint
 from app.imaging.encode import check_side
 from app.imaging.layout import shrunk_size
 from app.imaging.refine import choose_crop
-from app.imaging.saliency import is_empty, stretch
+from app.imaging.saliency import is_empty, stretch, weigh
 from app.imaging.sniff import Header, check_size, sniff
 from app.options import CutoutOptions, MaskOptions
 from app.reading import Read, Remembered, WayIn, blend, cache_key, read_crop, read_picture
@@ -317,7 +317,7 @@ class Pipeline:
                 inferred = await self._infer(way_in.model, read.network_input, job)
                 raw, provider = inferred.saliency, session.provider
             assert raw is not None  # noqa: S101 - there is the one or the other
-            scene_is_empty = is_empty(raw) if read.mask is None else not raw.any()
+            scene_is_empty = read.is_mask_empty if read.mask is not None else is_empty(raw, read.visible)
             if scene_is_empty and options.require_foreground:
                 raise NoForeground
             if read.mask is None:
@@ -335,13 +335,13 @@ class Pipeline:
             if read.mask is not None:
                 return seen
             if options.refine == "crop":
-                return await self._look_closer(seen, job)
+                return await self._look_closer(seen, read.visible, job)
         return seen
 
-    async def _look_closer(self, seen: Seen, job: Job) -> Seen:
+    async def _look_closer(self, seen: Seen, visible: Grey | None, job: Job) -> Seen:
         """Let the network look again at the subject alone; where that is no use, nothing changes."""
         height, width = seen.picture.rgb.shape[:2]
-        box = choose_crop(seen.saliency, height, width)
+        box = choose_crop(weigh(seen.saliency, visible), height, width)
         if seen.is_empty or box is None:
             return seen
         network_input = await self._pools.decode.call(read_crop, seen, box, job.steps)

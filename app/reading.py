@@ -8,16 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.answer import Answer, Seen
-from app.arrays import NetworkInput, Rgb, SaliencyMap
+from app.arrays import Cutout, Grey, NetworkInput, Rgb, SaliencyMap
 from app.engine.cache import Cache
 from app.engine.manifest import Manifest
 from app.errors import Settled
 from app.footprint import Footprint
+from app.imaging.compose import hide_in_white, over_white, premultiply
 from app.imaging.decode import Picture
 from app.imaging.frame import Frame, frame_picture, mask_of
 from app.imaging.prepare import prepare
 from app.imaging.refine import Box, blend_maps, prepare_crop
-from app.imaging.saliency import stretch
+from app.imaging.saliency import shrink_alpha, stretch, weigh
 from app.imaging.sniff import Header
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
@@ -58,15 +59,18 @@ class WayIn:
 class ReadPicture:
     """A decoded picture, and what the network takes of it, or the caller's mask in the network's place.
 
-    ``etag`` is the answer's.
+    ``etag`` is the answer's. ``visible`` is the picture's own alpha at the size of the network's map, and
+    ``is_mask_empty`` tells that nothing that a caller's mask takes in is to be seen.
     """
 
     etag: str
     picture: Picture
     network_input: NetworkInput | None
     frame: Frame | None = None
-    backdrop: Rgb | None = None
+    backdrop: Rgb | Cutout | None = None
     mask: SaliencyMap | None = None
+    visible: Grey | None = None
+    is_mask_empty: bool = False
 
 
 def read_picture(
@@ -97,21 +101,50 @@ def read_picture(
         if remembered is not None:
             raise Remembered(remembered)
         picture = read(way_in.upload, way_in.header)
+        if picture.own_alpha is not None:  # no step after this one may come upon hidden colours
+            hide_in_white(picture.rgb, picture.own_alpha)
         if way_in.backdrop is not None:
-            backdrop = read(*way_in.backdrop).rgb
+            backdrop = _backdrop(read(*way_in.backdrop), options, steps)
         if way_in.mask is not None:
             mask = mask_of(read(*way_in.mask), picture, check=steps.check)
     with steps.step("prepare"):
         if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
             picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)
-        network_input = prepare(picture.rgb, manifest.input_size_px) if mask is None else None
-    return ReadPicture(etag, picture, network_input, frame, backdrop, mask)
+        sent = ReadPicture(etag, picture, None, frame, backdrop, mask)
+        return _as_network_takes_it(sent, manifest.input_size_px, steps)
+
+
+def _as_network_takes_it(sent: ReadPicture, side_px: int, steps: StepTimes) -> ReadPicture:
+    """Add what the network takes of a picture, or what a mask in its place takes in."""
+    own_alpha = sent.picture.own_alpha
+    if sent.mask is not None:
+        return replace(sent, is_mask_empty=not weigh(sent.mask, own_alpha).any())
+    return replace(
+        sent,
+        network_input=prepare(_as_seen(sent.picture, steps), side_px),
+        visible=None if own_alpha is None else shrink_alpha(own_alpha, side_px, side_px),
+    )
+
+
+def _as_seen(picture: Picture, steps: StepTimes) -> Rgb:
+    """Return a picture as people see it: over white where it is see-through."""
+    if picture.own_alpha is None:
+        return picture.rgb
+    return over_white(picture.rgb, picture.own_alpha, check=steps.check)
+
+
+def _backdrop(sent: Picture, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Rgb | Cutout:
+    """Return what is to be behind the subject: see-through where that is asked for, else over white."""
+    stays = isinstance(options, CutoutOptions) and options.channels == "rgba"
+    if sent.own_alpha is None or not stays:
+        return _as_seen(sent, steps)
+    return premultiply(sent.rgb, sent.own_alpha, check=steps.check)
 
 
 def read_crop(seen: Seen, box: Box, steps: StepTimes) -> NetworkInput:
     """Return what the network takes of the subject's surroundings."""
     with steps.step("refine"):
-        return prepare_crop(seen.picture.rgb, box, seen.manifest.input_size_px)
+        return prepare_crop(_as_seen(seen.picture, steps), box, seen.manifest.input_size_px)
 
 
 def blend(seen: Seen, raw: SaliencyMap, box: Box, steps: StepTimes) -> Seen:

@@ -11,6 +11,7 @@ import argparse
 import gc
 import io
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -39,8 +40,13 @@ SPARE_BYTES = 3 * 2**20
 """What is not in proportion to pixels: code and tables that a library makes at its first use."""
 UPLOADS = (
     *("jpeg", "progressive", "turned", "cmyk", "png", "png alpha", "png 16"),
-    *("webp", "gif", "bmp", "avif"),
+    *("png 16 linear", "png hlg", "jpeg without end", "webp", "gif", "bmp", "avif"),
 )
+COLOUR_CHUNKS = {
+    "png 16 linear": (b"gAMA", (100_000).to_bytes(4, "big")),
+    "png hlg": (b"cICP", bytes((9, 18, 0, 1))),
+}
+"""What a PNG says of its colours that are not sRGB's, by the kind of upload."""
 ORIGIN = WeightsOrigin(source="none", sha256="0" * 64, license="CC0-1.0", authors="none")
 MANIFEST = Manifest(
     name="map",
@@ -111,7 +117,7 @@ BESIDE = (
     Case("cutout", backdrop=1.0),
     Case("cutout", {"format": "avif"}, backdrop=3.0),
     Case("cutout", CROPPED, "png alpha", backdrop=3.0),
-    Case("cutout", {"channels": "rgba"}, backdrop=0.1),
+    *(Case("cutout", {"channels": "rgba"}, backdrop=part) for part in (0.1, 1.0, 3.0)),
     Case("cutout", mask=1.0),
     Case("cutout", {"matting": "none"}, mask=1.0),
     Case("cutout", {"matting": "hq"}, mask=2.0),
@@ -128,6 +134,9 @@ def cases() -> Iterator[Case]:
         yield from (Case(endpoint, upload=upload) for endpoint in ("mask", "cutout"))
     yield Case("mask", {"matting": "fast", "threshold": 0.5}, "png alpha")
     yield Case("cutout", {"format": "avif", "refine": "crop"}, "png alpha")
+    yield from (
+        Case("cutout", options, "png alpha") for options in ({"background": "blur"}, {"megapixels": 1})
+    )
     yield from BESIDE
 
 
@@ -192,6 +201,15 @@ def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np
 
 def upload_of(kind: str, megapixels: float) -> bytes:
     """Build an upload of a kind of ``UPLOADS``."""
+    if kind in COLOUR_CHUNKS:
+        name, payload = COLOUR_CHUNKS[kind]
+        plain = upload_of("png 16" if "16" in kind else "png", megapixels)
+        chunk = (
+            len(payload).to_bytes(4, "big") + name + payload + zlib.crc32(name + payload).to_bytes(4, "big")
+        )
+        return plain[:33] + chunk + plain[33:]
+    if kind == "jpeg without end":
+        return upload_of("jpeg", megapixels)[:-2]
     rgb = photo(megapixels)
     if kind == "png 16":
         deep = rgb.astype(np.uint16) * np.uint16(257)

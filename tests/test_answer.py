@@ -3,23 +3,25 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from app.answer import HQ_CUT_SHORT, Answer, Seen, compose_cutout, finish, finish_mask
+from app.answer import HQ_CUT_SHORT, Answer, Drawn, Facts, Seen, compose_cutout, finish, finish_mask
 from app.arrays import SaliencyMap
 from app.footprint import PictureLimits
 from app.imaging.closed_form import solve_alpha
 from app.imaging.decode import Picture
 from app.imaging.matte import refine_alpha
 from app.imaging.saliency import to_grey
+from app.imaging.verdict import judge
 from app.options import CutoutOptions, MaskOptions
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock, SimulatedSource
 from tests.peaks import peak_bytes
-from tests.pictures import disc_alpha, opened, photo
+from tests.pictures import disc_alpha, noise, opened, photo
 
 LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 RGB = photo(60, 80)
 MAP = disc_alpha(32, 32, softness=0.4)
 MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
+FACTS = Facts("disc", "none", "none", "none", judge(MAP, 60, 80), (), "")
 ENOUGH_S, NONE_S = 2.0, 0.0  # on a clock that stands still
 
 
@@ -58,13 +60,33 @@ def test_where_nothing_was_seen_no_path_ran(kind: str) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 60])
-def test_a_network_sized_mask_knows_nothing_of_the_uploads_own_alpha(side: int) -> None:
+def test_a_network_sized_mask_is_weighed_by_the_uploads_own_alpha(side: int) -> None:
     """Also where the picture happens to be as large as the network's map."""
-    see_through = Picture(photo(side, side), np.zeros((side, side), dtype=np.uint8), ())
-    seen = Seen(see_through, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    own_alpha = np.zeros((side, side), dtype=np.uint8)
+    own_alpha[:, side // 2 :] = 255
+    half = Picture(photo(side, side), own_alpha, ())
+    seen = Seen(half, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
     answer = finish_mask(seen, MaskOptions(size="network"), StepTimes(ManualClock()), hq_budget_s=ENOUGH_S)
+    actual = opened(answer.encoded)
 
-    assert_array_equal(to_grey(MAP), opened(answer.encoded))
+    assert_array_equal(to_grey(MAP)[:, 16:], actual[:, 16:])
+    assert 0 == actual[:, :16].max()
+
+
+@pytest.mark.parametrize("opacity", [0, 128, 255])
+def test_the_verdict_is_of_what_shows(kind: str, opacity: int) -> None:
+    """Of a map that is 1 on the left half: coverage, box and emptiness by map times own alpha."""
+    saliency = np.zeros((32, 32), np.float32)
+    saliency[:, :16] = 1
+    own_alpha = np.full((60, 80), opacity, np.uint8)
+    own_alpha[:30] = 0
+    verdict = answered(
+        kind, "none", hq_budget_s=ENOUGH_S, saliency=saliency, own_alpha=own_alpha
+    ).facts.verdict
+
+    assert (0.25 if opacity else 0) == verdict.coverage
+    assert ((0, 30, 40, 60) if opacity else None) == verdict.box
+    assert (opacity == 0) == verdict.is_empty
 
 
 @pytest.mark.parametrize("clean", [0.0, 0.05])
@@ -85,11 +107,12 @@ def answered(
     is_empty: bool = False,
     saliency: SaliencyMap = MAP,
     clean: float = 0,
+    own_alpha: NDArray[np.uint8] | None = None,
 ) -> Answer:
     """Carry what was seen through the steps after the network."""
     steps, asked = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
     saliency = np.zeros_like(MAP) if is_empty else saliency
-    seen = Seen(Picture(RGB, None, ()), saliency, is_empty, MANIFEST, provider="none", etag="")
+    seen = Seen(Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", etag="")
     if kind == "mask":
         return finish_mask(seen, MaskOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
     options = CutoutOptions.model_validate(asked)
@@ -102,6 +125,20 @@ def alpha_of(answer: Answer) -> NDArray[np.uint8]:
     """Return the mask, or a cutout's alpha."""
     pixels = opened(answer.encoded)
     return pixels if pixels.ndim == 2 else pixels[:, :, 3]
+
+
+@pytest.mark.parametrize(
+    ("side", "alpha", "media_type"),
+    [(65_500, 255, "image/jpeg"), (65_501, 255, "image/png"), (65_501, 0, "image/png")],
+)
+def test_auto_takes_png_where_a_jpeg_cannot_hold_the_side(side: int, alpha: int, media_type: str) -> None:
+    """libjpeg's own limit is 65,500 pixels, whichever way the picture lies."""
+    for shape in ((1, side), (side, 1)):
+        pixels = np.full((*shape, 4), alpha, np.uint8)
+        answer = finish(Drawn(pixels, FACTS), CutoutOptions(format="auto"), StepTimes(ManualClock()))
+
+        assert media_type == answer.media_type
+        assert shape == opened(answer.encoded).shape[:2]
 
 
 class NoLongerWantedError(Exception):
@@ -166,17 +203,19 @@ def test_whatever_is_no_longer_wanted_ends_where_it_is(
         ({"scale": "30%", "background": "#ff880080"}, None),
         ({"position": "0% 100%", "shadow": "drop", "clean": 0.001}, (20, 20)),
         ({"results": "mask,cutout", "threshold": 0.5, "shadow": "drop"}, (900, 1200)),
+        ({"channels": "rgba"}, (400, 300, 4)),
+        ({"channels": "rgba", "scale": "50%"}, (1, 900, 4)),
     ],
 )
 @pytest.mark.parametrize("has_large_mask", [False, True])
 def test_composing_takes_at_most_32_bytes_a_pixel(
-    asked: dict[str, object], backdrop: tuple[int, int] | None, *, has_large_mask: bool
+    asked: dict[str, object], backdrop: tuple[int, ...] | None, *, has_large_mask: bool
 ) -> None:
     """Of the picture or the canvas, whichever is larger, on top of what it is given."""
     options = CutoutOptions.model_validate({"matting": "none", **asked})
     large = photo(900, 1200)
     saliency = disc_alpha(900, 1200, softness=0.1) if has_large_mask else MAP
-    behind = None if backdrop is None else photo(*backdrop)
+    behind = None if backdrop is None else noise(backdrop if len(backdrop) == 3 else (*backdrop, 3))
     seen = Seen(
         Picture(large, None, ()),
         saliency,

@@ -18,6 +18,7 @@ from app.imaging.sniff import Header, check_size, sniff
 from app.isolation import COMMAND, FORGOTTEN_AFTER_S, IsolatedDecoder
 from tests.bombs import png_of, rows, text
 from tests.fakes import ManualClock
+from tests.imaging.properties import clap, with_property
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, webp
 
 LIMIT_PX = 50_000_000
@@ -35,10 +36,10 @@ while True:
         open(facts["header"]["media_type"], "w").close()
         os.kill(os.getpid(), 9)
     if upload == b"hang": time.sleep(600)
-    if upload == b"lie": send_message(channel, {"is_turned": False, "warnings": []}, bytes(5))
+    if upload == b"lie": send_message(channel, {"size": [2, 2], "warnings": []}, bytes(5))
     if upload == b"invent": send_message(channel, {"error": "SystemExit", "text": "x"})
     if upload == b"swell": send_message(channel, {"error": "memory"})
-    if upload == b"killed once": send_message(channel, {"is_turned": False, "warnings": []}, bytes(12))
+    if upload == b"killed once": send_message(channel, {"size": [2, 2], "warnings": []}, bytes(12))
 """
 TWO_BY_TWO = Header("png", 2, 2, "image/png")
 
@@ -75,6 +76,7 @@ PICTURES = {
     "avif": avif(photo(60, 80)),
     "gif": gif(photo(60, 80), photo(60, 80)),
     "heic": heic(photo(64, 80)),
+    "cut to its aperture": with_property(avif(photo(96, 128)), b"clap", clap(100, 60)),
     "turned": jpeg(photo(60, 80), exif_orientation=6),
     "turned with alpha": png(noise((60, 80, 4)), exif_orientation=8),
     "cut": jpeg(photo(60, 80))[:-200],

@@ -167,6 +167,27 @@ def cover(picture: Rgb, height: int, width: int, *, check: Check = no_check) -> 
     return _transposed(enlarged_rows(turned, new_width, slice(left, left + width), width=height, check=check))
 
 
+def cover_see_through(premultiplied: Cutout, height: int, width: int, *, check: Check = no_check) -> Cutout:
+    """Cover a canvas like ``cover``, with a picture that things shine through.
+
+    Args:
+        premultiplied: (h, w, 4), colours multiplied by alpha, so that no hidden one bleeds into others.
+        height: Of the canvas, in pixels.
+        width: Likewise.
+        check: Asked for each strip.
+
+    Returns:
+        (height, width, 4) with straight alpha, colours 0 where it is 0.
+    """
+    covered = cover(premultiplied, height, width, check=check)
+    straight = np.empty_like(covered)
+    for strip in strips_of(height, 4 * width):
+        check()
+        *colours, alpha = (np.asarray(plane, np.float32) for plane in cv2.split(covered[strip]))
+        straight[strip] = _rounded(colours, alpha / np.float32(255))
+    return straight
+
+
 def blur_backdrop(picture: Rgb, *, check: Check = no_check) -> Rgb:
     """Blur a picture until it is no more than a mood."""
     return blur(picture, max(0.5, _BACKDROP_BLUR * max(picture.shape[:2])), check=check)

@@ -14,6 +14,8 @@ from app.imaging.containers import Part
 
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+STRUCTURAL_BRANDS = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})
+"""What says how a file is put together, and not how its pictures are coded."""
 SEQUENCE_BRANDS = frozenset({b"avis", b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"})
 
 _BROKEN = "The picture file's boxes are broken or cut off."
@@ -88,6 +90,17 @@ def read_boxes(upload: bytes) -> Boxes:
     except (StopIteration, LookupError, struct.error) as error:
         raise CorruptPicture(_BROKEN) from error
     return Boxes(items, main, references)
+
+
+def main_kind(upload: bytes) -> bytes:
+    """Return the kind of a file's main picture, or of the first part that it is put together from.
+
+    Raises:
+        CorruptPicture, PictureTooComplex: As ``read_boxes``.
+    """
+    boxes = read_boxes(upload)
+    parts = [part for part in boxes.references.get((b"dimg", boxes.main), ()) if part in boxes.items]
+    return boxes.items[parts[0] if parts else boxes.main].kind
 
 
 def coded_data(upload: bytes, item: Item) -> bytes:

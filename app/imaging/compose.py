@@ -50,6 +50,43 @@ def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = 
     return rgb
 
 
+def over_white(rgb: Rgb, own_alpha: Grey, *, check: Check = no_check) -> Rgb:
+    """Lay a picture over white by its own alpha, rounded to nearest; what is hidden leaves no trace.
+
+    Raises:
+        ValueError: The two arrays differ in height or width.
+    """
+    _check_same_size(rgb, own_alpha)
+    laid = np.empty_like(rgb)
+    for rows in strips_of(*own_alpha.shape):
+        check()
+        laid[rows] = over_colour(np.dstack((rgb[rows], own_alpha[rows])), (255, 255, 255))
+    return laid
+
+
+def premultiply(rgb: Rgb, own_alpha: Grey, *, check: Check = no_check) -> Cutout:
+    """Join colours and alpha, the colours multiplied by it and rounded: what may be scaled as it is.
+
+    Raises:
+        ValueError: The two arrays differ in height or width.
+    """
+    _check_same_size(rgb, own_alpha)
+    joined = np.empty((*own_alpha.shape, 4), np.uint8)
+    for rows in strips_of(*own_alpha.shape):
+        check()
+        alpha = own_alpha[rows]
+        joined[rows, :, :3] = cv2.multiply(rgb[rows], cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
+        joined[rows, :, 3] = alpha
+    return joined
+
+
+def hide_in_white(rgb: Rgb, own_alpha: Grey) -> None:
+    """Paint a picture white, in its own place, wherever its own alpha is 0."""
+    for rows in strips_of(*own_alpha.shape):
+        is_hidden = own_alpha[rows] == 0
+        rgb[rows] |= np.where(is_hidden, np.uint8(255), np.uint8(0))[:, :, None]
+
+
 def combine_alpha(alpha: AlphaMatte, own_alpha: Grey) -> AlphaMatte:
     """Multiply the matte by the picture's own alpha: what was see-through before stays so.
 

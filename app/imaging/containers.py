@@ -20,7 +20,7 @@ MAX_PARTS = 65_536  # a 50 MB PNG in chunks of 1 KiB stays below; a 20 MB file c
 _MAX_JUNK_BYTES = 65_536  # between two JPEG segments; Pillow skips junk one byte at a time in Python
 
 LEAST_MARKER = 0xC0  # what is below was never given a meaning that a file may use
-_TEM, _SOS, _EOI = 0x01, 0xDA, 0xD9
+_TEM, _SOI, _SOS, _EOI = 0x01, 0xD8, 0xDA, 0xD9
 # TEM, SOI, RST0-7: no length follows. Nor do readers skip anything behind the reserved JPG0-13.
 _BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8), *range(0xF0, 0xFE)})
 PIECE_BYTES = 1 << 18  # a search holds the interpreter: 0.2 ms a piece, 15 ms for 20 MB at once
@@ -39,8 +39,8 @@ class Part:
 def jpeg_segments(upload: bytes) -> Iterator[Part]:
     """Yield the segments of a JPEG up to and with EOI; the name is the marker's second byte.
 
-    Entropy-coded data is jumped over. The walk ends quietly where the file is cut off or where a segment
-    runs past its end: without an EOI segment the file is incomplete.
+    Entropy-coded data is jumped over. The walk ends quietly where the file is cut off, where a segment runs
+    past its end, or where another picture begins behind a scan: without an EOI segment the end is missing.
 
     Raises:
         CorruptPicture: There is more junk between two segments than any writer leaves.
@@ -56,6 +56,8 @@ def jpeg_segments(upload: bytes) -> Iterator[Part]:
             yield Part(b"\xd9", start, start)
             return
         if marker in _BARE_MARKERS:
+            if marker == _SOI and in_scan:
+                return
             if marker == _TEM:
                 yield Part(b"\x01", start, start)
             position = start
@@ -67,6 +69,19 @@ def jpeg_segments(upload: bytes) -> Iterator[Part]:
         yield Part(bytes((marker,)), start + 2, start + length)
         position, in_scan = start + length, in_scan or marker == _SOS
     raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
+
+
+def next_marker(upload: bytes, position: int) -> tuple[int, int] | None:
+    """Find a JPEG's next marker at or after ``position``: its second byte, and where its segment begins.
+
+    Restart markers are passed over. The search goes piece by piece; pieces overlap by the byte that a marker
+    may lie astride.
+    """
+    for start in range(position, len(upload), PIECE_BYTES):
+        found = _NEXT_MARKER.search(upload, start, start + PIECE_BYTES + 1)
+        if found is not None:
+            return upload[found.end() - 1], found.end()
+    return None
 
 
 def last_marker(upload: bytes, position: int) -> int:
@@ -125,6 +140,31 @@ def webp_chunks(upload: bytes) -> Iterator[Part]:
     raise PictureTooComplex(f"The picture's file has more than {MAX_PARTS} parts. Save it anew.")
 
 
+def is_riff_whole(upload: bytes) -> bool:
+    """Tell whether a WebP has as many bytes as it says, or only one less though its last chunk is whole."""
+    lacking_bytes = _riff_bytes(upload) - len(upload)
+    end = _chunks_end(upload) if lacking_bytes == 1 else 0
+    return lacking_bytes < 1 or len(upload) <= end <= len(upload) + 1
+
+
+def rounded_riff(upload: bytes) -> bytes:
+    """Return a WebP as readers insist on it: with the padding of its last chunk, and as long as it says."""
+    if _riff_bytes(upload) != len(upload) + 1:
+        return upload
+    padding = bytes(_chunks_end(upload) - len(upload))
+    return upload[:4] + struct.pack("<I", len(upload) + len(padding) - 8) + upload[8:] + padding
+
+
+def _riff_bytes(upload: bytes) -> int:
+    return int.from_bytes(upload[4:8], "little") + 8
+
+
+def _chunks_end(upload: bytes) -> int:
+    """Return where the last whole chunk of a WebP ends, with its padding."""
+    end = max((chunk.end for chunk in webp_chunks(upload)), default=0)
+    return end + (end & 1)
+
+
 def gif_blocks(upload: bytes) -> Iterator[Part]:
     """Yield the blocks of a GIF up to and with its end: ``!`` an extension, ``,`` an image, ``;`` the end.
 
@@ -173,18 +213,7 @@ def _skip_sub_blocks(upload: bytes, position: int, left: int) -> tuple[int, int]
 
 def _find_marker(upload: bytes, position: int, *, in_scan: bool) -> tuple[int, int] | None:
     """Find the next marker at or after ``position``: its second byte and where its segment begins."""
-    found = _search_marker(upload, position)
-    if found is None:
-        return None
-    if not in_scan and found.start() - position > _MAX_JUNK_BYTES:
+    found = next_marker(upload, position)
+    if found is not None and not in_scan and found[1] - 2 - position > _MAX_JUNK_BYTES:
         raise CorruptPicture("The JPEG file holds a long stretch of junk between its segments.")
-    return upload[found.end() - 1], found.end()
-
-
-def _search_marker(upload: bytes, position: int) -> re.Match[bytes] | None:
-    """Find the next marker, piece by piece; pieces overlap by the byte that a marker may lie astride."""
-    for start in range(position, len(upload), PIECE_BYTES):
-        found = _NEXT_MARKER.search(upload, start, start + PIECE_BYTES + 1)
-        if found is not None:
-            return found
-    return None
+    return found

@@ -4,25 +4,36 @@ Which library reads which upload is chosen here; how, stands in the module of it
 raises on broken bytes becomes ``CorruptPicture`` with a text of ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from app.arrays import Grey, Rgb
 from app.errors import CorruptPicture
+from app.imaging.aperture import UnusableApertureError, clean_aperture
 from app.imaging.bmp import check_runs
-from app.imaging.colour import to_srgb
+from app.imaging.boxes import read_boxes
+from app.imaging.chunks import lacks_transparency
+from app.imaging.colour import srgb_levels, to_srgb
+from app.imaging.colour_tags import find_colours
 from app.imaging.deep import is_deep, read_deep
+from app.imaging.encoding import Encoding
 from app.imaging.heic import read_heic
+from app.imaging.jpeg import read_jpeg
 from app.imaging.orientation import UPRIGHT, find_orientation, turn_upright
 from app.imaging.pillow import READER_ERRORS, read_by_pillow
-from app.imaging.profile import find_profile
-from app.imaging.shortcuts import read_by_shortcut
+from app.imaging.shortcuts import read_webp_by_shortcut
 from app.imaging.sniff import Header
-from app.imaging.stored import Stored
+from app.imaging.stored import Colours, Stored
 from app.imaging.texts import check_texts
 
 FIRST_FRAME_ONLY = "first_frame_only"
 EXIF_IGNORED = "exif_ignored"
 ICC_IGNORED = "icc_ignored"
+COLOURS_IGNORED = "colours_ignored"
+TONE_MAPPED = "tone_mapped"
+CROP_IGNORED = "crop_ignored"
+TRANSPARENCY_IGNORED = "transparency_ignored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +72,20 @@ def decode(upload: bytes, header: Header) -> Picture:
     if header.format == "bmp":
         check_runs(upload)
     orientation = find_orientation(upload, header.format)
-    stored = _read(upload, header)
-    rgb, is_profile_ignored = to_srgb(stored.colours, find_profile(upload, header.format))
+    said = find_colours(upload, header.format)
+    encoding = said.encoding
+    levels = None
+    if encoding is not None and is_deep(upload, header) and _needs_depth(encoding):
+        levels, encoding = srgb_levels(encoding), encoding.with_srgb_curve()
+    stored = _read(upload, header, levels)
+    rgb, is_profile_ignored = to_srgb(stored.colours, said.profile, encoding)
     odd = {
         FIRST_FRAME_ONLY: header.is_animated,
         EXIF_IGNORED: orientation is None,
         ICC_IGNORED: is_profile_ignored,
+        COLOURS_IGNORED: said.is_ignored,
+        TONE_MAPPED: said.encoding is not None and said.encoding.has_high_range,
+        TRANSPARENCY_IGNORED: header.format == "png" and lacks_transparency(upload),
     }
     own_alpha = stored.own_alpha
     if own_alpha is not None and own_alpha.min() == 255:
@@ -74,17 +93,41 @@ def decode(upload: bytes, header: Header) -> Picture:
     return Picture(
         rgb=turn_upright(rgb, orientation or UPRIGHT),
         own_alpha=None if own_alpha is None else turn_upright(own_alpha, orientation or UPRIGHT),
-        warnings=tuple(warning for warning, holds in odd.items() if holds),
+        warnings=(*(warning for warning, holds in odd.items() if holds), *stored.warnings),
     )
 
 
-def _read(upload: bytes, header: Header) -> Stored:
+def _needs_depth(encoding: Encoding) -> bool:
+    """Tell whether 16-bit numbers of an encoding would lose much by being rounded to 8 bits as they are."""
+    return not (encoding.has_high_range or encoding.is_curved_as_srgb)
+
+
+def _read(upload: bytes, header: Header, levels: Colours | None) -> Stored:
     """Read the first frame as it is stored, by the fastest reader that is sure of it."""
     try:
         if header.format == "heic":
             return read_heic(upload, header)
         if is_deep(upload, header):
-            return read_deep(upload, header)
-        return read_by_shortcut(upload, header) or read_by_pillow(upload, header)
+            return read_deep(upload, header, levels=levels)
+        if header.format == "jpeg":
+            return read_jpeg(upload, header)
+        if header.format == "avif":
+            return _cut(read_by_pillow(upload, header), upload)
+        if header.format == "webp":
+            return read_webp_by_shortcut(upload, header) or read_by_pillow(upload, header)
+        return read_by_pillow(upload, header)
     except READER_ERRORS as error:
         raise CorruptPicture("The picture's data is broken or cut off.") from error
+
+
+def _cut(stored: Stored, upload: bytes) -> Stored:
+    """Cut an AVIF down to its clean aperture, which comes before any turning."""
+    boxes = read_boxes(upload)
+    try:
+        shown = clean_aperture(upload, boxes.items[boxes.main])
+    except UnusableApertureError:
+        return replace(stored, warnings=(CROP_IGNORED,))
+    if shown is None:
+        return stored
+    own_alpha = None if stored.own_alpha is None else np.ascontiguousarray(stored.own_alpha[shown])
+    return replace(stored, colours=np.ascontiguousarray(stored.colours[shown]), own_alpha=own_alpha)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from app.imaging.pillow import load, opaque_where, pixels, shown
+from app.imaging.resample import strips_of
 from app.imaging.sniff import Header
 from app.imaging.stored import Colours, Stored
 
@@ -25,8 +26,14 @@ def is_deep(upload: bytes, header: Header) -> bool:
     return header.format == "png" and upload[_DEPTH_AT] == 16
 
 
-def read_deep(upload: bytes, header: Header) -> Stored:
+def read_deep(upload: bytes, header: Header, *, levels: Colours | None = None) -> Stored:
     """Read a PNG of 16 bits a sample.
+
+    Args:
+        upload: The bytes of the file.
+        header: What ``sniff`` said about them.
+        levels: (65536,), the 8-bit level of each 16-bit number of a colour, if not the nearest. Of linear
+            light 8 bits would leave no shadows.
 
     Raises:
         CorruptPicture: Its size is not the one that its header declares.
@@ -46,12 +53,22 @@ def read_deep(upload: bytes, header: Header) -> Stored:
         mode, transparent = stored.mode, stored.info.get("transparency")
         high, low = pixels(stored, mode), pixels(load(visible, header, rawmode=f"{mode};16L"), mode)
     rounded = round_to_8_bits(high, low)
+    if levels is not None:
+        _recode(rounded, high, low, levels, has_alpha=colour in (_GREY_WITH_ALPHA, _RGBA))
     if colour in (_GREY_WITH_ALPHA, _RGBA):
         return Stored(_squeezed(rounded[:, :, :-1]), np.ascontiguousarray(rounded[:, :, -1]))
     if transparent is None:
         return Stored(rounded)
     is_other = (high != np.array(transparent) >> 8) | (low != np.array(transparent) & 255)
     return Stored(rounded, opaque_where(is_other if colour == _GREY else is_other.any(axis=2)))
+
+
+def _recode(rounded: Colours, high: Colours, low: Colours, levels: Colours, *, has_alpha: bool) -> None:
+    """Write the level of each sample's number into its place; alpha stays as it is."""
+    channels = slice(None, -1) if has_alpha else slice(None)
+    for rows in strips_of(rounded.shape[0], rounded[0].size):
+        part = (rows, slice(None), channels) if rounded.ndim == 3 else (rows,)
+        rounded[part] = levels[high[part].astype(np.uint16) << 8 | low[part]]
 
 
 def round_to_8_bits(high: Colours, low: Colours) -> Colours:

@@ -43,12 +43,12 @@ _AVIF_SPEED = 9  # half the time of 8, a tenth larger; Pillow's default 6 takes 
 
 
 def check_side(height: int, width: int, *, format: str) -> None:  # noqa: A002
-    """Refuse a size that a format cannot hold; ``auto`` has to do with the lesser of PNG and JPEG.
+    """Refuse a size that a format cannot hold; ``auto`` holds what PNG does, which it falls back on.
 
     Raises:
         FormatExceeded: A side is longer than ``MAX_SIDE_PX`` of the format.
     """
-    limit_px = MAX_SIDE_PX["jpeg" if format == "auto" else format]
+    limit_px = MAX_SIDE_PX["png" if format == "auto" else format]
     if max(height, width) > limit_px:
         raise FormatExceeded(format, max(height, width), limit_px)
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from app.arrays import Grey, Rgb, SaliencyMap
+from app.arrays import SaliencyMap
 from app.errors import MaskDoesNotFit
+from app.imaging.arrange import opaque, resize_cutout
+from app.imaging.compose import hide_in_white
 from app.imaging.decode import Picture
 from app.imaging.layout import Corners, Rectangle, region_of, shrunk_size
 from app.imaging.progress import Check, no_check
@@ -41,9 +43,7 @@ def frame_picture(picture: Picture, *, most_px: int | None, corners: Corners | N
     region = Rectangle(0, 0, width, height) if corners is None else region_of(corners, height, width)
     new_height, new_width = (height, width) if most_px is None else shrunk_size(height, width, most_px)
     if (new_height, new_width) != (height, width):
-        rgb: Rgb = _shrunk(picture.rgb, new_height, new_width)
-        own_alpha = None if picture.own_alpha is None else _shrunk(picture.own_alpha, new_height, new_width)
-        picture = replace(picture, rgb=rgb, own_alpha=own_alpha)
+        picture = _shrunk(picture, new_height, new_width)
         region = _scaled(region, (height, width), (new_height, new_width))
     frame = Frame(new_height, new_width, region)
     if frame.is_whole:
@@ -78,8 +78,16 @@ def mask_of(sent: Picture, picture: Picture, *, check: Check = no_check) -> Sali
     return resize_saliency(saliency, min(height, own_height), min(width, own_width))
 
 
-def _shrunk(pixels: Rgb | Grey, height: int, width: int) -> Rgb | Grey:
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+def _shrunk(picture: Picture, height: int, width: int) -> Picture:
+    """Average a picture down; colours count as much as they show."""
+    rgb, own_alpha = picture.rgb, picture.own_alpha
+    if own_alpha is None:
+        smaller = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        return replace(picture, rgb=np.asarray(smaller, np.uint8))
+    rgba = resize_cutout(np.dstack((rgb, own_alpha)), height, width)
+    rgb, own_alpha = opaque(rgba), np.ascontiguousarray(rgba[:, :, 3])
+    hide_in_white(rgb, own_alpha)
+    return replace(picture, rgb=rgb, own_alpha=own_alpha)
 
 
 def _scaled(region: Rectangle, old: tuple[int, int], new: tuple[int, int]) -> Rectangle:

@@ -9,8 +9,11 @@ import numpy as np
 from PIL import Image
 
 from app.errors import CorruptPicture
+from app.imaging.boxes import HEIC_BRANDS, brands
 from app.imaging.sniff import Header
 from app.imaging.stored import Stored
+
+_WITH_A_BRAND_BYTES = 20  # of an ftyp box
 
 
 def read_heic(upload: bytes, header: Header) -> Stored:
@@ -22,6 +25,8 @@ def read_heic(upload: bytes, header: Header) -> Stored:
     """
     from pillow_heif import open_heif  # an extra, and slow to import: only who sends a HEIC pays for it
 
+    if not brands(upload) & HEIC_BRANDS and int.from_bytes(upload[:4], "big") >= _WITH_A_BRAND_BYTES:
+        upload = upload[:16] + b"heic" + upload[20:]  # libheif goes by the list of brands
     file = open_heif(io.BytesIO(upload), convert_hdr_to_8bit=True)
     main = file[file.primary_index]
     _check_size(main.size, header)

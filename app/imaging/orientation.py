@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging.boxes import declared_orientation, read_boxes
+from app.imaging.chunks import is_intact
 from app.imaging.containers import jpeg_segments, png_chunks, webp_chunks
 
 UPRIGHT = 1
@@ -50,7 +51,10 @@ def find_orientation(upload: bytes, file_format: str) -> int | None:
 
 
 def find_exif(upload: bytes, file_format: str) -> bytes | None:
-    """Find the EXIF block (a TIFF stream) of a JPEG, PNG or WebP, or ``None`` where there is none."""
+    """Find the EXIF block (a TIFF stream) of a JPEG, PNG or WebP, or ``None`` where there is none.
+
+    That of a PNG chunk with a wrong checksum is empty.
+    """
     if file_format not in ("jpeg", "png", "webp"):
         return None
     if file_format == "jpeg":
@@ -61,10 +65,12 @@ def find_exif(upload: bytes, file_format: str) -> bytes | None:
             if payload.startswith(_EXIF_INTRODUCTION):
                 return payload.removeprefix(_EXIF_INTRODUCTION)
         return None
-    chunks, name = (png_chunks, b"eXIf") if file_format == "png" else (webp_chunks, b"EXIF")
+    is_png = file_format == "png"
+    chunks, name = (png_chunks, b"eXIf") if is_png else (webp_chunks, b"EXIF")
     for chunk in chunks(upload):
         if chunk.name == name:
-            return upload[chunk.start : chunk.end].removeprefix(_EXIF_INTRODUCTION)
+            is_broken = is_png and not is_intact(upload, chunk)
+            return b"" if is_broken else upload[chunk.start : chunk.end].removeprefix(_EXIF_INTRODUCTION)
     return None
 
 

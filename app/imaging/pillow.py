@@ -29,9 +29,10 @@ from PIL import (
 from app.arrays import Grey
 from app.errors import CorruptPicture
 from app.imaging.boxes import read_boxes
-from app.imaging.containers import jpeg_segments, png_chunks
+from app.imaging.chunks import needed_chunks
+from app.imaging.containers import jpeg_segments, rounded_riff
 from app.imaging.rows import is_dense, is_paint_left, lacks_rows, paint
-from app.imaging.sniff import HIDDEN_CHUNKS, Header
+from app.imaging.sniff import Header
 from app.imaging.stored import Colours, Stored
 
 _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -112,9 +113,11 @@ def shown(upload: bytes, file_format: str) -> bytes:
     if file_format == "jpeg":
         return _without_exif(upload)
     if file_format == "png":
-        return _without_metadata(upload)
+        return needed_chunks(upload)
     if file_format == "avif":
         return _as_still(upload)
+    if file_format == "webp":
+        return rounded_riff(upload)
     return upload
 
 
@@ -129,22 +132,12 @@ def _without_exif(upload: bytes) -> bytes:
     return _overwritten(upload, at, bytes(4))
 
 
-def _without_metadata(upload: bytes) -> bytes:
-    """Take profiles and comments out of a PNG: a broken one would fail it, and each would be inflated."""
-    kept, since = [], 0
-    for chunk in png_chunks(upload):
-        if chunk.name in HIDDEN_CHUNKS:
-            kept.append(upload[since : chunk.start - 8])
-            since = chunk.end + 4
-    return b"".join([*kept, upload[since:]]) if kept else upload
-
-
 def _as_still(upload: bytes) -> bytes:
     """Name an AVIF's EXIF items otherwise, and have its main picture shown where it also has a sequence."""
     boxes = read_boxes(upload)
     at = [item.kind_at for item in boxes.items.values() if item.kind == b"Exif"]
     visible = _overwritten(upload, at, b"free")
-    return visible if upload[8:12] != b"avis" else _overwritten(visible, [8], b"avif")
+    return visible if upload[8:12] == b"avif" else _overwritten(visible, [8], b"avif")
 
 
 def _overwritten(upload: bytes, at: list[int], name: bytes) -> bytes:

@@ -6,6 +6,7 @@ Nothing is inflated beyond ``MAX_PROFILE_BYTES``: an iCCP chunk of a PNG can be 
 import zlib
 
 from app.imaging.boxes import read_boxes
+from app.imaging.chunks import is_intact
 from app.imaging.containers import jpeg_segments, png_chunks, webp_chunks
 
 MAX_PROFILE_BYTES = 4 * 1024 * 1024  # profiles of printing presses have one to three
@@ -63,6 +64,8 @@ def _from_png(upload: bytes) -> bytes | None:
         if chunk.name == b"IDAT":
             return None
         if chunk.name == b"iCCP":
+            if not is_intact(upload, chunk):
+                return UNUSABLE
             _, _, deflated = upload[chunk.start : chunk.end].partition(b"\x00")
             return _inflated(deflated[1:]) if deflated[:1] == b"\x00" else UNUSABLE
     return None

@@ -11,14 +11,40 @@ from app.imaging.resample import strips_of
 # which hold other things, half stay below this, as do three in four of flat colours, gradients and blobs
 # (docs/verdict.md).
 EMPTY_BELOW = 0.5
+SEEN_FROM = 0.1  # opacity of a picture that is see-through all over; below it there is nothing to see
 
 
-def is_empty(raw: SaliencyMap) -> bool:
+def is_empty(raw: SaliencyMap, visible: Grey | None = None) -> bool:
     """Tell whether the network saw no subject at all, by the raw maximum.
 
     It must be asked before ``stretch``, which makes any map look certain of something.
+
+    Args:
+        raw: (h, w) in [0, 1].
+        visible: The picture's own alpha, by which the map is multiplied, at its size. A picture that is
+            see-through all over is judged by its own greatest opacity.
     """
-    return float(raw.max()) < EMPTY_BELOW
+    if visible is None:
+        return float(raw.max()) < EMPTY_BELOW
+    opacity = int(visible.max()) / 255
+    return opacity < SEEN_FROM or float(weigh(raw, visible).max()) < EMPTY_BELOW * opacity
+
+
+def shrink_alpha(own_alpha: Grey, height: int, width: int) -> Grey:
+    """Resize a picture's own alpha to a map's size."""
+    return np.asarray(_resize(own_alpha, height, width), np.uint8)
+
+
+def weigh(saliency: SaliencyMap, own_alpha: Grey | None) -> SaliencyMap:
+    """Multiply a map by the picture's own alpha, resized to it; without one it stays as it is.
+
+    Returns:
+        float32 of the map's size, in [0, 1].
+    """
+    if own_alpha is None:
+        return saliency
+    visible = shrink_alpha(own_alpha, *saliency.shape)
+    return np.asarray(cv2.multiply(saliency, visible, scale=1 / 255, dtype=cv2.CV_32F), np.float32)
 
 
 def stretch(raw: SaliencyMap) -> SaliencyMap:

@@ -6,8 +6,8 @@ libjpeg-turbo with the same transform and upsampling, and a still WebP by libweb
 animations need.
 
 Rule: a shortcut is for files that are in perfect order. At the least oddity, a mere warning of the library
-included, it returns ``None``, and Pillow decides whether there is a picture: what is accepted, and what
-its pixels are, does not depend on the path.
+included, it gives up, and Pillow decides whether there is a picture: what is accepted, and what its pixels
+are, does not depend on the path. For a JPEG without its end, ``jpeg.py`` decides.
 """
 
 import struct
@@ -34,26 +34,32 @@ _FLAGS = {b"XMP ": 0x04, b"EXIF": 0x08, b"ICCP": 0x20, b"ANIM": 0x40, b"ANMF": 0
 _ALPHA_FLAG = 0x10
 
 
-def read_by_shortcut(upload: bytes, header: Header) -> Stored | None:
-    """Read an upload faster than Pillow, or return ``None`` where only Pillow can tell."""
-    if header.format == "jpeg":
-        return _read_jpeg(upload, header)
-    if header.format == "webp" and not header.is_animated:
-        return _read_webp(upload, header)
-    return None
+class UnusualJpegError(ValueError):
+    """A JPEG's sampling or kind of colours is not one that the fast reader knows."""
 
 
-def _read_jpeg(upload: bytes, header: Header) -> Stored | None:
+def read_webp_by_shortcut(upload: bytes, header: Header) -> Stored | None:
+    """Read a still WebP faster than Pillow, or return ``None`` where only Pillow can tell."""
+    return None if header.is_animated else _read_webp(upload, header)
+
+
+def read_jpeg_strictly(upload: bytes, header: Header) -> Stored:
+    """Read a JPEG in perfect order, to the same pixels as Pillow.
+
+    Raises:
+        UnusualJpegError: Its header is for Pillow.
+        ValueError: It is not in order; the text is the first complaint of libjpeg-turbo.
+    """
     size = (header.height_px, header.width_px)
     try:
         *read_size, inside, _ = simplejpeg.decode_jpeg_header(upload)
-        if inside not in _ASKED or tuple(read_size) != size:
-            return None
-        asked, channels = _ASKED[inside]
-        read = np.empty(size if channels == 1 else (*size, channels), np.uint8)
-        simplejpeg.decode_jpeg(upload, asked, buffer=read)
-    except ValueError:
-        return None
+    except ValueError as error:
+        raise UnusualJpegError from error
+    if inside not in _ASKED or tuple(read_size) != size:
+        raise UnusualJpegError
+    asked, channels = _ASKED[inside]
+    read = np.empty(size if channels == 1 else (*size, channels), np.uint8)
+    simplejpeg.decode_jpeg(upload, asked, buffer=read)
     if asked == "CMYK":
         np.invert(read, out=read)  # as Adobe stores inks
     return Stored(read)

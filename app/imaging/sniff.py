@@ -11,13 +11,20 @@ like any other file, though the answer says what it looked like.
 import importlib.util
 import re
 import struct
-import zlib
 from dataclasses import dataclass
 
-from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat
+from app.errors import CorruptPicture, PictureTooComplex, PictureTooLarge, UnsupportedFormat, printable
 from app.imaging.bmp import BMP_LEAST_BYTES, BMP_MAGIC, bmp_size
-from app.imaging.boxes import AVIF_BRANDS, HEIC_BRANDS, SEQUENCE_BRANDS, brands
-from app.imaging.coded import Coded, measure
+from app.imaging.boxes import (
+    AVIF_BRANDS,
+    HEIC_BRANDS,
+    SEQUENCE_BRANDS,
+    STRUCTURAL_BRANDS,
+    brands,
+    main_kind,
+)
+from app.imaging.chunks import is_ancillary, is_intact
+from app.imaging.coded import measure
 from app.imaging.containers import (
     GIF_MAGICS,
     JPEG_MAGIC,
@@ -26,11 +33,13 @@ from app.imaging.containers import (
     Part,
     gif_blocks,
     has_image_data,
+    is_riff_whole,
     jpeg_segments,
     last_marker,
     png_chunks,
     webp_chunks,
 )
+from app.imaging.jpeg_scans import Scans
 
 _READS_HEIC = importlib.util.find_spec("pillow_heif") is not None  # the extra [heif]
 ACCEPTED = (
@@ -45,10 +54,9 @@ MAX_SCAN_MEGAPIXELS = 1000
 
 MAX_FRAMES = 10_000  # an animation of minutes has thousands; only the first is looked at
 
-HIDDEN_CHUNKS = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
-"""Of a PNG: what no reader gets to see, and may be broken."""
 _CHECKED_BYTES = 64 * 1024
 
+_KINDS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}  # by the coding of the main picture
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn without DHT, JPG and DAC
 _SOS, _DQT = 0xDA, 0xDB
 _SHORT_CONTROL = re.compile(rb"\xf9[\x01-\x03]")  # of a GIF: a graphic control block has four bytes
@@ -97,12 +105,7 @@ def sniff(upload: bytes) -> Header:
         return _sniff_gif(upload)
     if upload.startswith(BMP_MAGIC) and len(upload) >= BMP_LEAST_BYTES:
         return Header("bmp", *_checked("BMP", *bmp_size(upload)), "image/bmp")
-    claimed = brands(upload)
-    if claimed & AVIF_BRANDS:
-        return _sniff_avif(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
-    if claimed & HEIC_BRANDS:
-        return _sniff_heic(upload, is_animated=bool(claimed & SEQUENCE_BRANDS))
-    raise UnsupportedFormat(ACCEPTED)
+    return _sniff_heif(upload, brands(upload))
 
 
 def begins_picture(upload: bytes) -> bool:
@@ -132,9 +135,10 @@ def check_size(header: Header, *, limit_px: int, limit_side_px: int) -> None:
 
 def _sniff_jpeg(upload: bytes) -> Header:
     size: tuple[int, int] | None = None
-    scans, end = 0, 2
+    scans, seen, end = 0, Scans(), 2
     for segment in jpeg_segments(upload):
         marker, end = segment.name[0], segment.end
+        seen.see(upload, segment)
         if scans == 0 and marker < LEAST_MARKER:
             raise _no_picture("JPEG")
         if marker in _FRAME_MARKERS and size is None:
@@ -144,13 +148,14 @@ def _sniff_jpeg(upload: bytes) -> Header:
         if marker == _SOS:
             scans += 1
             _check_scans(scans, size)
+            if seen.is_sequential and seen.are_complete:
+                break  # no decoder reads further scans, and what follows may be anything
     if size is None or scans == 0:
         cut_off = last_marker(upload, end)
         if cut_off >= LEAST_MARKER or (size is not None and not cut_off):
             raise CorruptPicture("The JPEG file is cut off before its picture.")
         raise _no_picture("JPEG")
-    # The decoder notices missing pixels itself; a lone FF is the half of an end marker that it forgives.
-    return Header("jpeg", *size, "image/jpeg", is_whole=not upload.endswith(b"\xff"))
+    return Header("jpeg", *size, "image/jpeg")  # the decoder notices missing pixels itself
 
 
 def _frame_size(frame: bytes) -> tuple[int, int]:
@@ -188,7 +193,7 @@ def _sniff_png(upload: bytes) -> Header:
     is_named = len(first) == 4 and first.isalpha()
     if is_named and (len(upload) < 16 + first_bytes or (first == b"IHDR" and first_bytes < 13)):
         raise CorruptPicture("The PNG file is cut off within its first chunk.")
-    if first != b"IHDR" or len(upload) < 33 or zlib.crc32(upload[12:29]) != _checksum(upload, 29):
+    if first != b"IHDR" or len(upload) < 33 or not is_intact(upload, Part(first, 16, 29)):
         raise _no_picture("PNG")
     size = _checked("PNG", *struct.unpack_from(">II", upload, 16))
     names, end = set(), len(PNG_MAGIC)
@@ -197,22 +202,21 @@ def _sniff_png(upload: bytes) -> Header:
             _check_chunk(upload, chunk)
         names.add(chunk.name)
         end = chunk.end + 4
-        if chunk.name == b"acTL":
-            _check_frames(int.from_bytes(upload[chunk.start : min(chunk.start + 4, chunk.end)], "big"))
+        if chunk.name == b"acTL" and chunk.end - chunk.start == 8 and is_intact(upload, chunk):
+            _check_frames(int.from_bytes(upload[chunk.start : chunk.start + 4], "big"))
     if not names & {b"IDAT", b"IEND"} and not upload[end + 4 : end + 8].isalpha():
         raise _no_picture("PNG")
     return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
 
 
 def _check_chunk(upload: bytes, chunk: Part) -> None:
-    """Look at a chunk before the picture's data: a reader that meets a broken one takes the file for none."""
+    """Look at a chunk before the picture's data: a broken critical one makes the file no picture."""
     if not chunk.name.isalpha():
         raise _no_picture("PNG")
     is_long = chunk.end - chunk.start > _CHECKED_BYTES
-    if is_long or chunk.name == b"IDAT" or chunk.name in HIDDEN_CHUNKS:
+    if is_long or chunk.name == b"IDAT" or is_ancillary(chunk) or is_intact(upload, chunk):
         return
-    if zlib.crc32(upload[chunk.start - 4 : chunk.end]) != _checksum(upload, chunk.end):
-        raise _no_picture("PNG")
+    raise _no_picture("PNG")
 
 
 def _check_frames(frames: int) -> None:
@@ -220,17 +224,12 @@ def _check_frames(frames: int) -> None:
         raise PictureTooComplex(f"The PNG file declares {frames} frames. Send one of them.")
 
 
-def _checksum(upload: bytes, at: int) -> int:
-    return int.from_bytes(upload[at : at + 4], "big")
-
-
 def _sniff_webp(upload: bytes) -> Header:
     if len(upload) < 30:
         raise _no_picture("WebP")
     size = _checked("WebP", *_webp_size(upload))
-    is_whole = int.from_bytes(upload[4:8], "little") + 8 <= len(upload)
     frames = sum(chunk.name == b"ANMF" for chunk in webp_chunks(upload))
-    return Header("webp", *size, "image/webp", is_whole=is_whole, is_animated=frames > 1)
+    return Header("webp", *size, "image/webp", is_whole=is_riff_whole(upload), is_animated=frames > 1)
 
 
 def _webp_size(upload: bytes) -> tuple[int, int]:
@@ -274,19 +273,23 @@ def _sniff_gif(upload: bytes) -> Header:
     return Header("gif", *size, "image/gif", is_whole=is_whole, is_animated=frames > 1)
 
 
-def _sniff_avif(upload: bytes, *, is_animated: bool) -> Header:
-    return _header("avif", measure(upload), is_animated=is_animated)
-
-
-def _sniff_heic(upload: bytes, *, is_animated: bool) -> Header:
-    if not _READS_HEIC:
+def _sniff_heif(upload: bytes, claimed: frozenset[bytes]) -> Header:
+    """Sniff an AVIF or HEIC; where its brands leave open which it is, its main picture tells."""
+    if not claimed & (AVIF_BRANDS | HEIC_BRANDS | STRUCTURAL_BRANDS):
+        raise UnsupportedFormat(ACCEPTED)
+    kind = "avif" if claimed & AVIF_BRANDS else "heic"
+    if not claimed & (AVIF_BRANDS | HEIC_BRANDS):
+        coding = main_kind(upload)
+        if coding not in _KINDS:
+            named = printable(coding.decode("latin-1"))
+            raise UnsupportedFormat(ACCEPTED, remedy=f"The file is a HEIF whose picture is coded as {named}.")
+        kind = _KINDS[coding]
+    if kind == "heic" and not _READS_HEIC:
         raise UnsupportedFormat(ACCEPTED, remedy="HEIC and HEIF need the extra cutout-server[heif].")
-    return _header("heic", measure(upload), is_animated=is_animated)
-
-
-def _header(kind: str, coded: Coded, *, is_animated: bool) -> Header:
+    coded = measure(upload)
     width_px, height_px = _checked(kind.upper(), coded.width_px, coded.height_px)
     beyond_px = coded.coded_px if coded.coded_px > width_px * height_px else 0
+    is_animated = bool(claimed & SEQUENCE_BRANDS)
     return Header(kind, width_px, height_px, f"image/{kind}", is_animated=is_animated, coded_px=beyond_px)
 
 

@@ -13,7 +13,8 @@ Colours = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Colours and, where the file has any transparency, the opacity of each pixel."""
+    """Colours and, where the file has any transparency, the opacity of each pixel; and what was odd."""
 
     colours: Colours
     own_alpha: Grey | None = None
+    warnings: tuple[str, ...] = ()

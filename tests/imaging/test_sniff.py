@@ -154,7 +154,7 @@ def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
     ("kind", "upload"),
     [
         ("PNG", png(PICTURE)[:15]),
-        ("PNG", png(PICTURE)[:33] + b"\0\0\0\1gAMA\0\0\0\0\0" + png(PICTURE)[33:]),  # not its checksum
+        ("PNG", png(PICTURE)[:33] + b"\0\0\0\3PLTE\0\0\0\0\0\0\0" + png(PICTURE)[33:]),  # not its checksum
         ("PNG", png(PICTURE)[:33] + b"\0\0\0\0a\0MA" + bytes(4) + png(PICTURE)[33:]),
         ("PNG", png(PICTURE)[:33] + b"\0\0\xff\xff\xff\xff\xff\xff"),  # a chunk without a name, cut off
         ("PNG", png_header(0, 5) + bytes(4)),
@@ -192,7 +192,7 @@ def test_a_frame_header_of_every_usual_kind_is_believed(components: int) -> None
     assert sniff(frame(components=components)).height_px == 9
 
 
-@pytest.mark.parametrize("upload", [jpeg(PICTURE), png(PICTURE), webp(PICTURE), gif(PICTURE)])
+@pytest.mark.parametrize("upload", [png(PICTURE), webp(PICTURE), gif(PICTURE)])
 def test_a_file_without_its_last_byte_is_not_whole(upload: bytes) -> None:
     assert (True, False) == (sniff(upload).is_whole, sniff(upload[:-1]).is_whole)
 

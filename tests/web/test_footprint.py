@@ -235,6 +235,30 @@ def test_a_mask_that_its_format_cannot_hold_is_refused_by_name(live: Live) -> No
     assert live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params=at_network_size).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "fields", "status"),
+    [
+        ("/v1/cutout", "image", {"format": "webp", "quality": "100", "channels": "alpha"}, 422),
+        ("/v1/cutout", "image", {"format": "webp", "region": "0 0 9px 1px"}, 422),  # the canvas stays whole
+        ("/v1/cutout", "image", {"format": "webp", "scale": "10%", "results": "mask,cutout"}, 422),
+        ("/v1/cutout", "image", {"format": "webp", "megapixels": "0.016383"}, 200),
+        ("/v1/mask", "image", {"format": "webp", "threshold": "0.5"}, 422),
+        ("/v1/cutout", "image", {"format": "auto", "background": "white"}, 200),
+        ("/v1.0/removebg", "image_file", {"format": "webp"}, 400),
+    ],
+)
+def test_a_size_that_webp_cannot_hold_is_refused_in_every_dialect(
+    live: Live, path: str, field: str, fields: dict[str, str], status: int
+) -> None:
+    files = {field: ("a.jpg", jpeg_of(16_384, 1), "image/jpeg")}
+    answer = live.client.post(path, files=files, data=fields)
+
+    assert status == answer.status_code, answer.text
+    if status != 200:
+        assert "format=webp" in answer.text
+        assert "16384" in answer.text
+
+
 def test_what_would_never_fit_into_memory_is_refused_and_not_put_off(keyed: Live) -> None:
     headers = {"X-Api-Key": next(KEYS)}
     upload = jpeg_of(4000, 3000)

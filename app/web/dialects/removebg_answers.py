@@ -37,6 +37,7 @@ _TOLD: Mapping[type[Exception], tuple[int, str, str]] = {
     errors.SourceTimedOut: (400, "failed_image_download", "Failed to download image"),
     errors.RegionOutsidePicture: (400, "roi_exceeds_bounds", "Region of interest exceeds the image"),
     errors.RegionIsEmpty: (400, "roi_region_empty", "Region of interest is empty"),
+    errors.FormatExceeded: (400, "invalid_format", "The format cannot hold the result"),
     errors.MalformedRequest: (400, "invalid_request", "The request cannot be read"),
     errors.InvalidOption: (400, "invalid_request", "The request cannot be read"),
 }

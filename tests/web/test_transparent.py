@@ -1,0 +1,48 @@
+"""Pictures and backdrops that are transparent already, over HTTP, by the real network."""
+
+import numpy as np
+import pytest
+
+from tests.pictures import flat, opened, photo, png
+from tests.web.conftest import Live
+
+SIZE = (120, 160)
+HIDDEN = png(np.dstack([photo(*SIZE), np.zeros(SIZE, np.uint8)]))
+GREEN_GLASS = png(np.dstack([flat(*SIZE, (0, 255, 0)), np.full(SIZE, 51, np.uint8)]))
+
+
+@pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout"])
+def test_a_subject_that_is_hidden_is_no_subject(live: Live, path: str) -> None:
+    answer = live.client.post(path, content=HIDDEN)
+    refused = live.client.post(path, content=HIDDEN, params={"require_foreground": "true"})
+
+    assert (200, "no_foreground") == (answer.status_code, answer.headers["x-cutout-verdict"])
+    assert 0 == opened(answer.content).max()
+    assert (422, "/problems/no-foreground") == (refused.status_code, refused.json()["type"])
+
+
+def test_its_mask_at_the_networks_size_is_empty(live: Live) -> None:
+    answer = live.client.post("/v1/mask", content=HIDDEN, params={"size": "network"})
+
+    assert (320, 320) == opened(answer.content).shape
+    assert 0 == opened(answer.content).max()
+
+
+def test_remove_bg_finds_no_foreground_in_it(live: Live) -> None:
+    answer = live.client.post("/v1.0/removebg", files={"image_file": ("a.png", HIDDEN)})
+
+    assert (400, "unknown_foreground") == (answer.status_code, answer.json()["errors"][0]["code"])
+
+
+@pytest.mark.parametrize(
+    ("path", "picture", "backdrop"),
+    [("/v1/cutout", "image", "background"), ("/v1.0/removebg", "image_file", "bg_image_file")],
+)
+def test_a_see_through_backdrop_is_laid_over_white(
+    live: Live, path: str, picture: str, backdrop: str
+) -> None:
+    files = {picture: ("a.png", png(photo(*SIZE))), backdrop: ("b.png", GREEN_GLASS)}
+    answer = live.client.post(path, files=files, data={"format": "png"})
+
+    assert 200 == answer.status_code
+    assert [204, 255, 204] == opened(answer.content)[0, 0].tolist()
