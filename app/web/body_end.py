@@ -8,7 +8,7 @@ a whole: what comes within a second is read and dropped.
 import asyncio
 from contextlib import suppress
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.journal import Journal, journal_of
@@ -17,6 +17,8 @@ from app.web.lingering import DropRate
 PATIENCE_S = 1.0
 PATIENCE_BYTES = 32 * 2**20
 TOO_SLOW = 408
+LAST = frozenset({401, TOO_SLOW, 413})
+"""What ends the connection in any case: some who send so much read until it is closed."""
 
 
 class BodyEnd:
@@ -34,8 +36,11 @@ class BodyEnd:
         body = _Body(receive, self._rate)
 
         async def send_behind(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] != TOO_SLOW:
-                await body.drop_rest(journal_of(scope))
+            if message["type"] == "http.response.start" and not body.is_at_end:
+                if message["status"] in LAST:
+                    MutableHeaders(scope=message)["Connection"] = "close"
+                if message["status"] != TOO_SLOW:
+                    await body.drop_rest(journal_of(scope))
             await send(message)
 
         await self._app(scope, body.receive, send_behind)
@@ -53,23 +58,23 @@ class _Body:
     def __init__(self, receive: Receive, rate: DropRate) -> None:
         self._receive = receive
         self._rate = rate
-        self._is_at_end = False
+        self.is_at_end = False
 
     async def receive(self) -> Message:
         """Pass one message on."""
         message = await self._receive()
-        self._is_at_end = self._is_at_end or not message.get("more_body", False)
+        self.is_at_end = self.is_at_end or not message.get("more_body", False)
         return message
 
     async def drop_rest(self, journal: Journal) -> None:
         """Drop what comes for a second, and not beyond the request's deadline, when it has to be answered."""
         patience_s = min(PATIENCE_S, journal.deadline_s - journal.steps.now_s())
-        if self._is_at_end or patience_s <= 0:
+        if self.is_at_end or patience_s <= 0:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 dropped_bytes = 0
-                while not self._is_at_end and dropped_bytes < PATIENCE_BYTES:
+                while not self.is_at_end and dropped_bytes < PATIENCE_BYTES:
                     size_bytes = len((await self.receive()).get("body", b""))
                     dropped_bytes += size_bytes
                     await asyncio.sleep(self._rate.take(size_bytes))

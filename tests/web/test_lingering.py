@@ -110,6 +110,15 @@ def test_a_refusal_goes_out_before_a_large_body_has_come(live: Live) -> None:
         client.sendall(PIECE)
 
 
+def test_a_body_that_was_too_large_ends_its_connection_even_if_it_came_whole(live: Live) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
+    connection.request("POST", "/v1/mask", body=bytes(MB_8))
+    answer = connection.getresponse()
+
+    assert (answer.status, answer.will_close) == (413, True)
+    assert b"upload-too-large" in answer.read()
+
+
 def test_a_small_body_that_is_refused_keeps_its_connection(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     for _ in range(2):
