@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain
 
 import cv2
 import structlog
@@ -41,6 +42,7 @@ from app.web.cors import cors_rules
 from app.web.dialects import routes as dialects
 from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
+from app.web.endpoints import check_routes
 from app.web.gate import TimeGate
 from app.web.guard import KeyGuard
 from app.web.head import HeadAsGet
@@ -57,6 +59,7 @@ from app.web.text_gate import TextGate
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
+ROUTERS = (routes.router, health.router, docs.router, dialects.router, oip.router)
 MOST_REPLAYS = 10_000  # some megabytes
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
@@ -94,11 +97,9 @@ def create_app(
         FastAPI.openapi(app), fetches=settings.remote.enabled
     )
     app.state.service = service
-    app.include_router(routes.router)
-    app.include_router(health.router)
-    app.include_router(docs.router)
-    app.include_router(dialects.router)
-    app.include_router(oip.router)
+    for router in ROUTERS:
+        app.include_router(router)
+    check_routes(chain(app.routes, *(router.routes for router in ROUTERS)))
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(TimeGate, service=service)
     app.add_middleware(TextGate)

@@ -10,8 +10,9 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from app.web import endpoints
+
 router = APIRouter()
-PAGE = "/docs"
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -44,19 +45,19 @@ _MAY_LOAD_FROM_HERE = {
 }
 
 
-@router.get(PAGE, include_in_schema=False)
+@endpoints.DOCS.on(router, include_in_schema=False)
 async def page() -> Response:
     """Return the page."""
     return HTMLResponse(_HTML, headers=_MAY_LOAD_FROM_HERE)
 
 
-@router.get(PAGE + "/start.js", include_in_schema=False)
+@endpoints.DOCS_START.on(router, include_in_schema=False)
 async def start() -> Response:
     """Return the lines that start the page; a script within it would need an exception from its policy."""
     return Response(_START, media_type="text/javascript")
 
 
-@router.get(PAGE + "/{name}", include_in_schema=False)
+@endpoints.DOCS_ASSET.on(router, include_in_schema=False)
 async def asset(name: str) -> Response:
     """Return one of the files that the page is made of.
 

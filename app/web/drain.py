@@ -20,11 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.engine.clock import Clock
 from app.errors import NotReady
 from app.web.body_end import BodyEnd
+from app.web.endpoints import is_probe_at
 from app.web.lingering import DropRate
 from app.web.problems import ProblemWall, Renderers
-
-# A probe answers for itself in every phase: /livez stays green, /readyz turns red.
-PROBES = frozenset({"/livez", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"})
 
 
 class Phase(Enum):
@@ -118,7 +116,7 @@ class DrainGate:
                     MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
-        if scope["path"] in PROBES:
+        if is_probe_at(scope["path"]):  # it answers for itself in every phase: /livez green, /readyz red
             await self._app(scope, receive, say_goodbye)
             return
         try:

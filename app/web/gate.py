@@ -9,14 +9,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import MalformedRequest
+from app.web.endpoints import find
 from app.web.journal import journal_of
 from app.web.service import Service
-
-_POSTS = (
-    *("/v1/mask", "/v1/cutout", "/v1.0/removebg", "/v1.0/improve", "/api/remove"),
-    *("/v1.0/alpha-channel", "/v1.0/alpha-channel-base64"),
-)
-CARRYING = frozenset({*(("POST", path) for path in _POSTS), ("GET", "/api/remove")})
 
 
 class TimeGate:
@@ -28,7 +23,7 @@ class TimeGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and _carries(scope["method"], scope["path"]):
+        if scope["type"] == "http" and _brings_picture(scope["method"], scope["path"]):
             journal = journal_of(scope)
             allowed_s = allowed_seconds(Headers(scope=scope), self._service.settings.limits.deadline_s)
             journal.deadline_s = journal.started_s + allowed_s
@@ -37,9 +32,9 @@ class TimeGate:
         await self._app(scope, receive, send)
 
 
-def _carries(method: str, path: str) -> bool:
-    is_inference = method == "POST" and path.startswith("/v2/models/") and path.endswith("/infer")
-    return is_inference or (method, path) in CARRYING
+def _brings_picture(method: str, path: str) -> bool:
+    endpoint = find(path)
+    return endpoint is not None and method in endpoint.picture_methods
 
 
 def allowed_seconds(headers: Headers, longest_s: float) -> float:

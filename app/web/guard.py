@@ -5,12 +5,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.engine.quota import Allowances
 from app.errors import Unauthorized
-from app.web.drain import PROBES
+from app.web.endpoints import find
 from app.web.journal import journal_of
 from app.web.keys import KeyRing
-
-OPEN = PROBES | {"/openapi.json", "/docs"}
-OPEN_FOLDERS = ("/problems/", "/docs/")
 
 
 class KeyGuard:
@@ -35,7 +32,8 @@ class KeyGuard:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(OPEN_FOLDERS)
+    endpoint = find(path)
+    return endpoint is not None and endpoint.is_open
 
 
 def sent_key(headers: Headers) -> bytes:

@@ -6,13 +6,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.errors import NotReady
+from app.web import endpoints
 from app.web.problems import describe_problem
 from app.web.service import Service, service_of
 
 router = APIRouter()
 
 
-@router.get("/livez")
+@endpoints.LIVE.on(router)
 async def livez(request: Request) -> JSONResponse:
     """Say that the process answers and its executor moves; a failure means: restart it."""
     check_alive(service_of(request))
@@ -29,14 +30,14 @@ def check_alive(service: Service) -> None:
         raise NotReady("The executor seems to hang; if it stays so, this process had better be replaced.")
 
 
-@router.get("/startupz")
+@endpoints.STARTED.on(router)
 async def startupz(request: Request) -> JSONResponse:
     """Say that models are loaded and warm; until then the other probes should wait."""
     service_of(request).ready_pipeline()
     return JSONResponse({"status": "started"})
 
 
-@router.get("/readyz")
+@endpoints.READY.on(router)
 async def readyz(request: Request) -> JSONResponse:
     """Say that requests are welcome, and what they will run on."""
     service = service_of(request)
@@ -56,7 +57,7 @@ async def readyz(request: Request) -> JSONResponse:
     )
 
 
-@router.get("/openapi.json", include_in_schema=False)
+@endpoints.CONTRACT.on(router, include_in_schema=False)
 async def contract(request: Request) -> Response:
     """Return the OpenAPI document; it is made once, not for each who asks."""
     state = request.app.state
@@ -66,7 +67,7 @@ async def contract(request: Request) -> Response:
     return Response(state.contract, media_type="application/json")
 
 
-@router.get("/problems/{slug}", include_in_schema=False)
+@endpoints.PROBLEM_PAGE.on(router, include_in_schema=False)
 async def problem_page(slug: str) -> PlainTextResponse:
     """Describe a problem type: the page behind the ``type`` of an error answer."""
     return describe_problem(slug)

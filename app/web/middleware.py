@@ -9,30 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.engine.clock import Clock
 from app.engine.quota import WINDOW_S, Allowance
 from app.telemetry import StepTimes, Telemetry
+from app.web.endpoints import is_probe_at, label_of
 from app.web.journal import Journal, request_id_from, traceparent_from
 
-INFER = "/v2/models/{}/infer"
-ENDPOINTS = (
-    "/v1/mask",
-    "/v1/cutout",
-    "/v1/models",
-    "/v1.0/removebg",
-    "/v1.0/account",
-    "/v1.0/improve",
-    "/v1.0/alpha-channel",
-    "/v1.0/alpha-channel-base64",
-    "/api/remove",
-    "/v2",
-    "/v2/health/live",
-    "/v2/health/ready",
-    INFER,
-    "/livez",
-    "/readyz",
-    "/startupz",
-    "/openapi.json",
-    "/docs",
-)
-QUIET = frozenset({"/livez", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"})
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -41,13 +20,6 @@ SAFE = {
 }
 """An answer is a picture or text for a program: opened in a browser it may load, run and frame nothing."""
 log = structlog.get_logger("cutout.web")
-
-
-def endpoint_of(path: str) -> str:
-    """Return the name under which a path is counted: there are few, whatever is asked for."""
-    if path in ENDPOINTS:
-        return path
-    return INFER if path.startswith("/v2/models/") and path.endswith("/infer") else "other"
 
 
 def rate_limits(allowance: Allowance) -> dict[str, str]:
@@ -76,7 +48,8 @@ class RequestJournal:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        endpoint = endpoint_of(scope["path"])
+        endpoint = label_of(scope["path"])
+        is_probe = is_probe_at(scope["path"])
         self._telemetry.received.labels(endpoint).inc()
         sent = Headers(scope=scope)
         request_id = request_id_from(sent.get("x-request-id"))
@@ -109,16 +82,16 @@ class RequestJournal:
             await self._app(scope, receive, add_headers)
         finally:
             journal.on_written()
-            self._close(endpoint, scope["method"], status, journal)
+            self._close(endpoint, scope["method"], status, journal, is_logged=not is_probe or status != 200)
 
-    def _close(self, endpoint: str, method: str, status: int, journal: Journal) -> None:
+    def _close(self, endpoint: str, method: str, status: int, journal: Journal, *, is_logged: bool) -> None:
         duration_s = self._clock.now_s() - journal.started_s
         outcome = "client-departed" if status == 499 else journal.outcome
         self._telemetry.request_ended(
             endpoint, model=journal.model, outcome=outcome, status=status, duration_s=duration_s
         )
         self._telemetry.steps_ended(journal.steps, outcome=outcome)
-        if endpoint in QUIET and status == 200:
+        if not is_logged:
             return
         log.info(
             "request",

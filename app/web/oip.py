@@ -23,6 +23,7 @@ from app.engine.deadline import Deadline
 from app.engine.manifest import Manifest
 from app.errors import InvalidOption, MalformedRequest
 from app.pipeline import Job
+from app.web import endpoints
 from app.web.departure import unless_departed
 from app.web.health import livez, readyz
 from app.web.journal import journal_of
@@ -37,7 +38,7 @@ INPUT, OUTPUT = "network_input", "saliency"
 HEAD = "Inference-Header-Content-Length"
 PLATFORM = "onnxruntime_onnx"
 VERSION = "1"
-router = APIRouter(prefix="/v2", include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +50,28 @@ class Asked:
     in_binary: bool
 
 
-@router.get("")
+@endpoints.INFERENCE_SERVER.on(router)
 async def server() -> JSONResponse:
     """Name the server and what of the protocol's extensions it knows."""
     return JSONResponse({"name": "cutout", "version": __version__, "extensions": ["binary_tensor_data"]})
 
 
-@router.get("/health/live")
+@endpoints.INFERENCE_LIVE.on(router)
 async def live(request: Request) -> JSONResponse:
     """Say that the process answers."""
     await livez(request)
     return JSONResponse({"live": True})
 
 
-@router.get("/health/ready")
+@endpoints.INFERENCE_READY.on(router)
 async def ready(request: Request) -> JSONResponse:
     """Say that requests are welcome."""
     await readyz(request)
     return JSONResponse({"ready": True})
 
 
-@router.get("/models/{name}")
-@router.get("/models/{name}/versions/1")
+@endpoints.INFERENCE_MODEL.on(router)
+@endpoints.INFERENCE_VERSION.on(router)
 async def model(request: Request, name: str) -> JSONResponse:
     """Describe the tensors of a model in memory."""
     manifest = _manifest(request, name)
@@ -86,8 +87,8 @@ async def model(request: Request, name: str) -> JSONResponse:
     )
 
 
-@router.get("/models/{name}/ready")
-@router.get("/models/{name}/versions/1/ready")
+@endpoints.INFERENCE_MODEL_READY.on(router)
+@endpoints.INFERENCE_VERSION_READY.on(router)
 async def model_ready(request: Request, name: str) -> JSONResponse:
     """Say that a model is in memory."""
     await readyz(request)
@@ -95,8 +96,8 @@ async def model_ready(request: Request, name: str) -> JSONResponse:
     return JSONResponse({"name": name, "ready": True})
 
 
-@router.post("/models/{name}/infer")
-@router.post("/models/{name}/versions/1/infer")
+@endpoints.INFER.on(router)
+@endpoints.INFER_VERSION.on(router)
 async def infer(request: Request, name: str) -> Response:
     """Run the network on what was sent."""
     service = service_of(request)

@@ -8,11 +8,11 @@ from pydantic import BaseModel
 from app.imaging.encode import FORMATS
 from app.imaging.sniff import ACCEPTED
 from app.web.carry import NAME_PATTERN
+from app.web.endpoints import CUTOUT, MASK
 from app.web.envelope import IMAGE_FIELDS, URL_FIELD
 from app.web.problems import KINDS, MEDIA_TYPE
 from app.web.remote import MOST_URL_CHARACTERS
 
-ENDPOINTS = ("/v1/mask", "/v1/cutout")
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 BASE64 = "^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 BINARY = {"type": "string", "format": "binary"}
@@ -59,8 +59,8 @@ def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
     for operations in document["paths"].values():
         if "get" in operations:
             operations["head"] = _head_of(operations["get"])
-    for path in ENDPOINTS if fetches else ():
-        content = document["paths"][path]["post"]["requestBody"]["content"]
+    for endpoint in (MASK, CUTOUT) if fetches else ():
+        content = document["paths"][endpoint.path]["post"]["requestBody"]["content"]
         for media_type in ("multipart/form-data", "application/json"):
             _name_url(content[media_type]["schema"])
     return document

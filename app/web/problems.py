@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
+from app.web.endpoints import Dialect, dialect_of
 from app.web.journal import Journal, journal_of
 
-Renderers = Mapping[str, "Callable[[Exception, JSONResponse, Headers], Response]"]
-"""By the beginning of a path: how a dialect tells an error, given the problem that it would be."""
+Renderers = Mapping[Dialect, "Callable[[Exception, JSONResponse, Headers], Response]"]
+"""How a dialect tells an error, given the problem that it would be."""
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger("cutout.web")
 
@@ -163,9 +164,9 @@ class ProblemWall:
             error = _lack_of_memory(raised, journal) if isinstance(raised, MemoryError) else raised
             problem_answer = _response_to(error, journal)
             response: Response = problem_answer
-            for prefix, render in self._renderers.items():
-                if scope["path"].startswith(prefix):
-                    response = render(error, problem_answer, Headers(scope=scope))
+            render = self._renderers.get(dialect_of(scope["path"]))
+            if render is not None:
+                response = render(error, problem_answer, Headers(scope=scope))
             _forget_frames(raised)
         if not has_begun:
             await response(scope, receive, send)

@@ -14,6 +14,7 @@ from app.errors import InvalidOption, UnknownOption
 from app.imaging.encode import FORMATS
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions, parse_options
 from app.reading import NotModified
+from app.web import endpoints
 from app.web.carry import Query, Source, Wanted, carry
 from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
 from app.web.journal import journal_of
@@ -25,8 +26,8 @@ router = APIRouter()
 JSON_TAG = "-json"
 
 
-@router.post(
-    "/v1/mask", response_class=Response, openapi_extra=describe_endpoint(MaskOptions, "saliency mask")
+@endpoints.MASK.on(
+    router, response_class=Response, openapi_extra=describe_endpoint(MaskOptions, "saliency mask")
 )
 async def mask(request: Request) -> Response:
     """Return the saliency mask of a picture.
@@ -38,7 +39,9 @@ async def mask(request: Request) -> Response:
     return await _answer(request, MaskOptions)
 
 
-@router.post("/v1/cutout", response_class=Response, openapi_extra=describe_endpoint(CutoutOptions, "cutout"))
+@endpoints.CUTOUT.on(
+    router, response_class=Response, openapi_extra=describe_endpoint(CutoutOptions, "cutout")
+)
 async def cutout(request: Request) -> Response:
     """Return the picture's subject with straight alpha, at the upright picture's size.
 
@@ -47,7 +50,7 @@ async def cutout(request: Request) -> Response:
     return await _answer(request, CutoutOptions)
 
 
-@router.get("/v1/models", openapi_extra={"security": SECURITY})
+@endpoints.MODELS.on(router, openapi_extra={"security": SECURITY})
 async def list_models(request: Request) -> JSONResponse:
     """List the models in memory, the default first, with their licences and quality figures.
 

@@ -6,10 +6,11 @@ from starlette.responses import JSONResponse, Response
 
 from app.engine.deadline import Deadline
 from app.pipeline import Job
-from app.web import oip
+from app.web import endpoints, oip
 from app.web.carry import Query, Wanted, carry
 from app.web.dialects import rembg, removebg, removebg_answers, withoutbg
 from app.web.dialects.removebg import Call
+from app.web.endpoints import Dialect
 from app.web.journal import journal_of
 from app.web.pieces import PiecewiseResponse
 from app.web.problems import Renderers
@@ -19,14 +20,14 @@ from app.web.service import service_of
 
 router = APIRouter()
 RENDERERS: Renderers = {
-    "/v1.0/": removebg_answers.render_error,
-    "/v1.0/alpha-channel": withoutbg.render_error,
-    "/api/remove": rembg.render_error,
-    "/v2": oip.render_error,
+    Dialect.REMOVEBG: removebg_answers.render_error,
+    Dialect.WITHOUTBG: withoutbg.render_error,
+    Dialect.REMBG: rembg.render_error,
+    Dialect.OPEN_INFERENCE: oip.render_error,
 }
 
 
-@router.post("/v1.0/removebg", include_in_schema=False)
+@endpoints.REMOVEBG.on(router, include_in_schema=False)
 async def remove_background(request: Request) -> Response:
     """Answer as remove.bg would."""
     calls: list[Call] = []
@@ -44,13 +45,13 @@ async def remove_background(request: Request) -> Response:
     )
 
 
-@router.get("/v1.0/account", include_in_schema=False)
+@endpoints.REMOVEBG_ACCOUNT.on(router, include_in_schema=False)
 async def account() -> JSONResponse:
     """Describe an account as remove.bg does."""
     return removebg_answers.account()
 
 
-@router.post("/v1.0/improve", include_in_schema=False)
+@endpoints.REMOVEBG_IMPROVE.on(router, include_in_schema=False)
 async def improve(request: Request) -> JSONResponse:
     """Take a picture that went wrong, and keep nothing of it."""
     service = service_of(request)
@@ -68,21 +69,21 @@ async def improve(request: Request) -> JSONResponse:
     return JSONResponse({"id": name})
 
 
-@router.api_route("/api/remove", methods=["GET", "POST"], include_in_schema=False)
+@endpoints.REMBG.on(router, include_in_schema=False)
 async def remove(request: Request) -> Response:
     """Answer as rembg's server would."""
     answer = await carry(request, rembg.understand)
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type)
 
 
-@router.post("/v1.0/alpha-channel", include_in_schema=False)
+@endpoints.WITHOUTBG.on(router, include_in_schema=False)
 async def alpha_channel(request: Request) -> Response:
     """Answer the alpha matte as withoutBG would."""
     answer = await carry(request, withoutbg.understand)
     return PiecewiseResponse(answer.encoded, media_type=answer.media_type)
 
 
-@router.post("/v1.0/alpha-channel-base64", include_in_schema=False)
+@endpoints.WITHOUTBG_BASE64.on(router, include_in_schema=False)
 async def alpha_channel_base64(request: Request) -> Response:
     """Answer the alpha matte in JSON as withoutBG would."""
     return withoutbg.alpha_in_json(await carry(request, withoutbg.understand))
