@@ -91,6 +91,7 @@ def create_app(
         openapi_url=None,  # served by app/web/health.py
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         redirect_slashes=False,  # it would lead to wherever the Host header says
     )
     app.openapi = lambda: completed(  # type: ignore[method-assign] # its own way to extend

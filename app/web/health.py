@@ -7,13 +7,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.errors import NotReady
 from app.web import endpoints
+from app.web.openapi import describe_json
 from app.web.problems import describe_problem
+from app.web.schemas import Alive, Ready, Started
 from app.web.service import Service, service_of
 
 router = APIRouter()
 
 
-@endpoints.LIVE.on(router)
+@endpoints.LIVE.on(router, openapi_extra=describe_json(Alive, "The process answers.", 503))
 async def livez(request: Request) -> JSONResponse:
     """Say that the process answers and its executor moves; a failure means: restart it."""
     check_alive(service_of(request))
@@ -30,14 +32,14 @@ def check_alive(service: Service) -> None:
         raise NotReady("The executor seems to hang; if it stays so, this process had better be replaced.")
 
 
-@endpoints.STARTED.on(router)
+@endpoints.STARTED.on(router, openapi_extra=describe_json(Started, "Models are warm.", 503))
 async def startupz(request: Request) -> JSONResponse:
     """Say that models are loaded and warm; until then the other probes should wait."""
     service_of(request).ready_pipeline()
     return JSONResponse({"status": "started"})
 
 
-@endpoints.READY.on(router)
+@endpoints.READY.on(router, openapi_extra=describe_json(Ready, "Requests are welcome.", 503))
 async def readyz(request: Request) -> JSONResponse:
     """Say that requests are welcome, and what they will run on."""
     service = service_of(request)

@@ -12,6 +12,7 @@ from app.web.endpoints import CUTOUT, MASK
 from app.web.envelope import IMAGE_FIELDS, URL_FIELD
 from app.web.problems import KINDS, MEDIA_TYPE
 from app.web.remote import MOST_URL_CHARACTERS
+from app.web.schemas import PictureResult, Problem, all_schemas, in_json, reference_to
 
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 BASE64 = "^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -26,6 +27,11 @@ IDEMPOTENCY = {
     "schema": {"type": "string", "pattern": NAME_PATTERN},
 }
 ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
+
+
+def describe_json(model: type[BaseModel], description: str, *statuses: int) -> dict[str, Any]:
+    """Return the OpenAPI operation members of an endpoint that answers with a model, or with problems."""
+    return {"responses": {"200": in_json(model, description), **problems(*statuses)}}
 
 
 def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
@@ -45,13 +51,15 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
         + [IDEMPOTENCY],
         "security": SECURITY,
         "requestBody": {"required": True, "content": _request_content(properties)},
-        "responses": {"200": _answer(what, properties["format"]["enum"]), **_problems()},
+        "responses": {"200": _answer(what, properties["format"]["enum"]), **problems(*ENVELOPE_STATUSES)},
     }
 
 
 def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
     """Add to an OpenAPI document HEAD and what is the operator's choice: keys, pictures that are fetched."""
-    document.setdefault("components", {})["securitySchemes"] = {
+    components = document.setdefault("components", {})
+    components["schemas"] = {**components.get("schemas", {}), **all_schemas()}
+    components["securitySchemes"] = {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
         "Bearer": {"type": "http", "scheme": "bearer"},
     }
@@ -154,7 +162,7 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
             **{FORMATS[name]: {"schema": BINARY} for name in formats if name in FORMATS},
             **_two_results(what),
             "application/json": {
-                "schema": {"type": "object"},
+                "schema": reference_to(PictureResult),
                 "example": {
                     "image": ONE_PIXEL,
                     "media_type": "image/png",
@@ -163,11 +171,15 @@ def _answer(what: str, formats: list[str]) -> dict[str, Any]:
                     "model": "u2net",
                     "provider": "CUDAExecutionProvider",
                     "matting": "fast",
+                    "refine": "none",
+                    "matting_ms": 34.1,
                     "verdict": {
                         "label": "ok",
                         "coverage": 0.31,
                         "uncertainty": 0.02,
                         "box": [12, 8, 440, 300],
+                        "touches_border": True,
+                        "is_empty": False,
                     },
                     "warnings": [],
                     "steps_ms": {"decode": 3.1, "infer": 9.8, "encode": 2.2},
@@ -184,9 +196,10 @@ def _two_results(what: str) -> dict[str, Any]:
     return {"multipart/form-data": {"schema": schema}}
 
 
-def _problems() -> dict[str, Any]:
+def problems(*statuses: int) -> dict[str, Any]:
+    """Return the OpenAPI responses of some failures."""
     responses: dict[str, Any] = {}
-    for status in ENVELOPE_STATUSES:
+    for status in statuses:
         kinds = [kind for kind in KINDS if kind.status == status]
         examples = {
             kind.slug: {
@@ -202,7 +215,7 @@ def _problems() -> dict[str, Any]:
         }
         responses[str(status)] = {
             "description": "; ".join(kind.title for kind in kinds) + ".",
-            "content": {MEDIA_TYPE: {"schema": {"type": "object"}, "examples": examples}},
+            "content": {MEDIA_TYPE: {"schema": reference_to(Problem), "examples": examples}},
         }
     return responses
 

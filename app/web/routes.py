@@ -18,8 +18,9 @@ from app.web import endpoints
 from app.web.carry import Query, Source, Wanted, carry
 from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
 from app.web.journal import journal_of
-from app.web.openapi import SECURITY, describe_endpoint
+from app.web.openapi import SECURITY, describe_endpoint, describe_json
 from app.web.pieces import Base64, PiecewiseResponse, json_response
+from app.web.schemas import ModelList
 from app.web.service import service_of
 
 router = APIRouter()
@@ -50,7 +51,10 @@ async def cutout(request: Request) -> Response:
     return await _answer(request, CutoutOptions)
 
 
-@endpoints.MODELS.on(router, openapi_extra={"security": SECURITY})
+@endpoints.MODELS.on(
+    router,
+    openapi_extra={"security": SECURITY, **describe_json(ModelList, "The models of this server.", 401, 503)},
+)
 async def list_models(request: Request) -> JSONResponse:
     """List the models in memory, the default first, with their licences and quality figures.
 

@@ -1,0 +1,128 @@
+"""Schemas: the JSON that the API answers with, as OpenAPI describes it.
+
+Answers are not built from these models, which would cost each of them time; tests compare the two.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+
+class Problem(BaseModel):
+    """A failure (RFC 9457). Some types have further members, such as a limit that was exceeded."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(
+        description="`/problems/` and the slug of the problem; a page with that path describes it."
+    )
+    title: str
+    status: int
+    detail: str = Field(description="What went wrong, in a sentence.")
+    instance: str = Field(description="`urn:request:` and the request id.")
+
+
+class _Described(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Verdict(_Described):
+    """What a result is worth."""
+
+    label: Literal["ok", "uncertain", "no_foreground"]
+    coverage: float = Field(description="Part of the picture that is subject, 0 to 1.")
+    uncertainty: float = Field(description="0 where the map is decided everywhere, 1 where it is nowhere.")
+    box: tuple[int, int, int, int] | None = Field(
+        description="Left, top, right and bottom of all that shows, in pixels; right and bottom exclusive."
+    )
+    touches_border: bool
+    is_empty: bool
+
+
+class PictureResult(_Described):
+    """A mask or a cutout in JSON."""
+
+    image: str = Field(description="The picture, in base64.")
+    mask: str | None = Field(None, description="The mask as PNG in base64, where `results` asks for both.")
+    media_type: str
+    width_px: int
+    height_px: int
+    model: str
+    provider: str
+    matting: str
+    refine: str
+    matting_ms: float
+    verdict: Verdict
+    warnings: list[str]
+    steps_ms: dict[str, float]
+
+
+class ModelDescription(_Described):
+    """A model in memory."""
+
+    name: str
+    architecture: str
+    provider: str
+    input_size_px: int
+    output: str
+    precision: str
+    parameters: int
+    sha256: str
+    license: str
+    authors: str
+    source: str
+    quality: dict[str, float]
+
+
+class ModelList(_Described):
+    """The models of a server."""
+
+    default: str
+    models: list[ModelDescription]
+    on_request: list[str] = Field(description="Models that are loaded when a request asks for one.")
+    unavailable: list[str]
+
+
+class Alive(_Described):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Started(_Described):
+    """Models are loaded and warm."""
+
+    status: Literal["started"]
+
+
+class Ready(_Described):
+    """Requests are welcome."""
+
+    status: Literal["ready"]
+    device_requested: str
+    provider: str
+    why_not_cuda: str | None
+    models: dict[str, str] = Field(description="The execution provider of each model in memory.")
+    unavailable: list[str]
+
+
+MODELS: tuple[type[BaseModel], ...] = (Problem, PictureResult, ModelList, Alive, Started, Ready)
+
+
+def reference_to(model: type[BaseModel]) -> dict[str, str]:
+    """Return the schema that stands for a model's."""
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def in_json(model: type[BaseModel], description: str) -> dict[str, Any]:
+    """Return the OpenAPI response that brings a model."""
+    return {"description": description, "content": {"application/json": {"schema": reference_to(model)}}}
+
+
+def all_schemas() -> dict[str, Any]:
+    """Return the schemas of all models, by name."""
+    kinds: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+        (each, "serialization") for each in MODELS
+    ]
+    return dict(models_json_schema(kinds, ref_template="#/components/schemas/{model}")[1]["$defs"])
