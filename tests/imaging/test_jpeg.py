@@ -231,5 +231,3 @@ def test_a_progressive_jpeg_whose_last_scan_was_left_out_in_good_order_has_a_war
     cut = KINDS[kind][: KINDS[kind].rindex(b"\xff\xda")]
 
     assert ("data_damaged",) == decoded(cut + EOI).warnings
-
-
