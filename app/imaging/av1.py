@@ -1,4 +1,4 @@
-"""AV1: how large the frames of a coded picture may be, from its sequence headers, without decoding.
+"""AV1: the size and the colours of coded pictures, from their sequence headers, without decoding.
 
 The size that an AVIF declares and the size of the frames inside need not agree, and the decoder allocates
 by the frames: 2 KB that declare 16 × 16 pixels can take 300 MB. Only the data itself tells. Section
@@ -26,6 +26,20 @@ def largest_frame(coded: bytes) -> tuple[int, int]:
     if not sizes:
         raise CorruptPicture(_BROKEN)
     return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+
+def code_points(coded: bytes) -> tuple[int, int] | None:
+    """Return the colour primaries and transfer characteristics (ITU-T H.273) that AV1 data declares.
+
+    Returns:
+        Those of the first sequence header, ``None`` where it declares none.
+
+    Raises:
+        CorruptPicture, PictureTooComplex: As ``largest_frame``.
+    """
+    headers = (coded[start:end] for kind, start, end in _units(coded) if kind == _SEQUENCE_HEADER)
+    header = next(headers, None)
+    return None if header is None else _colour_description(header)
 
 
 def _units(coded: bytes) -> Iterator[tuple[int, int, int]]:
@@ -57,15 +71,56 @@ def _leb128(coded: bytes, position: int) -> tuple[int, int]:
 
 
 def _frame_size(header: bytes) -> tuple[int, int]:
-    """Read max_frame_width and max_frame_height of a sequence header (5.5.1)."""
+    """Read max_frame_width and max_frame_height of a sequence header."""
     bits = Bits(header, _BROKEN)
-    bits.take(4)  # seq_profile, still_picture
-    if bits.take(1):  # reduced_still_picture_header
+    _skip_to_size(bits)
+    return _take_size(bits)
+
+
+def _skip_to_size(bits: Bits) -> tuple[int, bool]:
+    """Read a sequence header (5.5.1) up to its frame's size; return seq_profile and whether it is reduced."""
+    profile = bits.take(3)
+    bits.take(1)  # still_picture
+    is_reduced = bool(bits.take(1))  # reduced_still_picture_header
+    if is_reduced:
         bits.take(5)  # seq_level_idx
     else:
         _skip_operating_points(bits)
+    return profile, is_reduced
+
+
+def _take_size(bits: Bits) -> tuple[int, int]:
     width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
     return bits.take(width_bits) + 1, bits.take(height_bits) + 1
+
+
+def _colour_description(header: bytes) -> tuple[int, int] | None:
+    """Read color_primaries and transfer_characteristics of a sequence header (5.5.2)."""
+    bits = Bits(header, _BROKEN)
+    profile, is_reduced = _skip_to_size(bits)
+    _take_size(bits)
+    if not is_reduced and bits.take(1):  # frame_id_numbers_present_flag
+        bits.take(7)  # their lengths
+    bits.take(3)  # use_128x128_superblock, enable_filter_intra, enable_intra_edge_filter
+    if not is_reduced:
+        _skip_tools_of_sequences(bits)
+    bits.take(3)  # enable_superres, enable_cdef, enable_restoration
+    if bits.take(1) and profile == 2:  # high_bitdepth
+        bits.take(1)  # twelve_bit
+    if profile != 1:
+        bits.take(1)  # mono_chrome
+    return (bits.take(8), bits.take(8)) if bits.take(1) else None  # color_description_present_flag
+
+
+def _skip_tools_of_sequences(bits: Bits) -> None:
+    """Skip what a reduced header leaves out, from enable_interintra_compound to order_hint_bits."""
+    bits.take(4)  # compounds, warped motion, dual filter
+    has_order = bits.take(1)  # enable_order_hint
+    bits.take(2 * has_order)  # enable_jnt_comp, enable_ref_frame_mvs
+    has_screen_tools = bits.take(1) or bits.take(1)  # seq_choose_ or seq_force_screen_content_tools
+    if has_screen_tools and not bits.take(1):  # seq_choose_integer_mv
+        bits.take(1)  # seq_force_integer_mv
+    bits.take(3 * has_order)  # order_hint_bits_minus_1
 
 
 def _skip_operating_points(bits: Bits) -> None:

@@ -2,16 +2,20 @@
 
 Strategy: as libpng reads them. A critical chunk, whose name begins with a capital, makes no picture where its
 checksum is wrong; an ancillary one is skipped, as if it had not been there. Pillow, which would fail the
-picture for either, is shown the critical chunks, the transparency and the animation alone.
+picture for an ancillary one, and does not look at the checksums of data, is shown the critical chunks, the
+transparency and the animation alone.
 """
 
 import zlib
 
+from app.errors import CorruptPicture
 from app.imaging.containers import Part, png_chunks
 
 _TRANSPARENCY, _DATA = b"tRNS", b"IDAT"
 _FRAMES = frozenset({b"acTL", b"fcTL"})
 _ANIMATION = _FRAMES | {b"fdAT"}
+_COLOUR_TYPE_AT = 25  # in the file
+_TRANSPARENCY_BYTES = {0: 2, 2: 6}  # by colour type: one number, or three
 
 
 def is_ancillary(chunk: Part) -> bool:
@@ -25,8 +29,19 @@ def is_intact(upload: bytes, chunk: Part) -> bool:
     return zlib.crc32(memoryview(upload)[chunk.start - 4 : chunk.end]) == checksum
 
 
+def check_data(upload: bytes) -> None:
+    """Refuse a PNG whose data has a wrong checksum.
+
+    Raises:
+        CorruptPicture: It has.
+    """
+    for chunk in png_chunks(upload):
+        if chunk.name == _DATA and not is_intact(upload, chunk):
+            raise CorruptPicture("The picture's data is broken or cut off.")
+
+
 def needed_chunks(upload: bytes) -> bytes:
-    """Return a PNG without metadata, and without transparency or animation whose checksum is wrong.
+    """Return a PNG without metadata, and without transparency or animation that libpng would skip.
 
     What stands between two chunks of data stays: those have to be consecutive.
     """
@@ -39,7 +54,8 @@ def needed_chunks(upload: bytes) -> bytes:
     kept, since = [], 0
     for chunk in png_chunks(upload):
         is_needed = not is_ancillary(chunk) or (chunk.name in _ANIMATION and is_animation_intact)
-        is_needed = is_needed or (chunk.name == _TRANSPARENCY and is_intact(upload, chunk))
+        is_in_place = chunk.name == _TRANSPARENCY and chunk.start < first
+        is_needed = is_needed or (is_in_place and _is_transparency_usable(upload, chunk))
         if not (is_needed or first < chunk.start < last):
             kept.append(upload[since : chunk.start - 8])
             since = chunk.end + 4
@@ -47,10 +63,15 @@ def needed_chunks(upload: bytes) -> bytes:
 
 
 def lacks_transparency(upload: bytes) -> bool:
-    """Tell whether a PNG's transparency is left out, because its checksum is wrong."""
+    """Tell whether a PNG's transparency is left out: its checksum, its length or its place is wrong."""
+    is_late = False
     for chunk in png_chunks(upload):
-        if chunk.name == _DATA:
-            return False
-        if chunk.name == _TRANSPARENCY and not is_intact(upload, chunk):
+        is_late = is_late or chunk.name == _DATA
+        if chunk.name == _TRANSPARENCY and (is_late or not _is_transparency_usable(upload, chunk)):
             return True
     return False
+
+
+def _is_transparency_usable(upload: bytes, chunk: Part) -> bool:
+    length = chunk.end - chunk.start
+    return length == _TRANSPARENCY_BYTES.get(upload[_COLOUR_TYPE_AT], length) and is_intact(upload, chunk)

@@ -1,14 +1,15 @@
 """Colour tags: which of a file's statements about its colours counts.
 
 A PNG can make four, of which the first in this order counts (PNG, third edition, 4.3): cICP, iCCP, sRGB, then
-gAMA and cHRM. In an AVIF or HEIC an ICC profile counts before code points. One that cannot be used yields to
-the next, with a warning.
+gAMA and cHRM. In an AVIF or HEIC an ICC profile counts before code points, and those in boxes before those in
+an AVIF's coded data. One that cannot be used yields to the next, with a warning.
 """
 
 import struct
 from dataclasses import dataclass
 
-from app.imaging.boxes import read_boxes
+from app.imaging import av1
+from app.imaging.boxes import coded_data, read_boxes
 from app.imaging.chunks import is_intact
 from app.imaging.containers import png_chunks
 from app.imaging.encoding import UNSPECIFIED, Encoding, by_code_points, by_gamma
@@ -84,10 +85,11 @@ def _code_points(upload: bytes) -> tuple[int, int] | None:
     """Return the colour primaries and transfer characteristics of a main picture, or of its first tile."""
     boxes = read_boxes(upload)
     tiles = boxes.references.get((b"dimg", boxes.main), ())[:1]
-    for number in (boxes.main, *tiles):
-        item = boxes.items.get(number)
-        for part in () if item is None else item.properties:
+    items = [boxes.items[number] for number in (boxes.main, *tiles) if number in boxes.items]
+    for item in items:
+        for part in item.properties:
             is_long_enough = part.end - part.start >= 8
             if part.name == b"colr" and is_long_enough and upload.startswith(b"nclx", part.start):
                 return struct.unpack_from(">HH", upload, part.start + 4)
-    return None
+    coded = next((item for item in items if item.kind == b"av01"), None)
+    return None if coded is None else av1.code_points(coded_data(upload, coded))

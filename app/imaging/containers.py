@@ -148,11 +148,16 @@ def is_riff_whole(upload: bytes) -> bool:
 
 
 def rounded_riff(upload: bytes) -> bytes:
-    """Return a WebP as readers insist on it: with the padding of its last chunk, and as long as it says."""
-    if _riff_bytes(upload) != len(upload) + 1:
+    """Return a WebP as readers insist on it: as long as it says, with the padding of its last chunk.
+
+    Writers that count that byte wrongly, or not at all, say one byte too many or too few.
+    """
+    end = _chunks_end(upload)
+    beyond_bytes = _riff_bytes(upload) - end
+    if abs(beyond_bytes) > 1 or (beyond_bytes == 0 and end <= len(upload)):
         return upload
-    padding = bytes(_chunks_end(upload) - len(upload))
-    return upload[:4] + struct.pack("<I", len(upload) + len(padding) - 8) + upload[8:] + padding
+    padding = bytes(max(0, end - len(upload)))
+    return upload[:4] + struct.pack("<I", end - 8) + upload[8:end] + padding
 
 
 def _riff_bytes(upload: bytes) -> int:

@@ -13,7 +13,7 @@ from app.errors import CorruptPicture
 from app.imaging.aperture import UnusableApertureError, clean_aperture
 from app.imaging.bmp import check_runs
 from app.imaging.boxes import read_boxes
-from app.imaging.chunks import lacks_transparency
+from app.imaging.chunks import check_data, lacks_transparency
 from app.imaging.colour import srgb_levels, to_srgb
 from app.imaging.colour_tags import find_colours
 from app.imaging.deep import is_deep, read_deep
@@ -69,6 +69,7 @@ def decode(upload: bytes, header: Header) -> Picture:
         raise CorruptPicture("The picture's file is cut off.")
     if header.format == "png":
         check_texts(upload)
+        check_data(upload)
     if header.format == "bmp":
         check_runs(upload)
     orientation = find_orientation(upload, header.format)

@@ -4,14 +4,16 @@ libheif turns and crops the picture as its boxes say, and refuses coded pictures
 """
 
 import io
+from typing import cast
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from app.errors import CorruptPicture
 from app.imaging.boxes import HEIC_BRANDS, brands
 from app.imaging.sniff import Header
-from app.imaging.stored import Stored
+from app.imaging.stored import Colours, Stored
 
 _WITH_A_BRAND_BYTES = 20  # of an ftyp box
 
@@ -32,6 +34,8 @@ def read_heic(upload: bytes, header: Header) -> Stored:
     _check_size(main.size, header)
     read = np.asarray(main)
     _check_size(read.shape[1::-1], header)
+    if read.dtype == np.uint16:
+        read = _to_uint8(read, cast(int, main.info["bit_depth"]))
     if main.premultiplied_alpha:
         straight = main.mode.upper()
         read = np.asarray(Image.frombytes(main.mode, main.size, read.tobytes()).convert(straight))
@@ -39,6 +43,15 @@ def read_heic(upload: bytes, header: Header) -> Stored:
         return Stored(read)
     colours = read[:, :, :-1] if read.shape[2] == 4 else read[:, :, 0]
     return Stored(np.ascontiguousarray(colours), np.ascontiguousarray(read[:, :, -1]))
+
+
+def _to_uint8(deep: np.ndarray[tuple[int, ...], np.dtype[np.uint16]], bits: int) -> Colours:
+    """Scale samples to 8 bits, rounded half to even; of 16 bits, the lowest are empty.
+
+    Only greys come like this: libheif converts all that has colours.
+    """
+    most = (1 << 16) - (1 << (16 - bits))
+    return np.asarray(cv2.convertScaleAbs(deep, alpha=255 / most), np.uint8)
 
 
 def _check_size(size: tuple[int, ...], header: Header) -> None:

@@ -4,15 +4,20 @@ Rule 1: what follows the end marker is somebody else's: a video, a gain map, pad
 Rule 2: a file without its end marker is read where all of its pixels are there. That is for a strict decoder
     to say, which stops at its first complaint: about missing data, it means missing pixels; about bytes that
     are left over before the end, it means that all pixels had been read.
-Rule 3: zeros behind the last data are no data, if only without them the decoder is content: a download that
+Rule 3: an end marker makes no pixels. Where data breaks off before it, the blocks that did not come are grey
+    down to the last one, unless restart markers let the decoder find its way again; and of a progressive file
+    there is no telling what a scan that breaks off would have brought.
+Rule 4: zeros behind the last data are no data, if only without them the decoder is content: a download that
     broke off in a file of full length ends like this, and zeros decode to grey.
 """
 
 from dataclasses import replace
 
+import numpy as np
+
 from app.errors import CorruptPicture
 from app.imaging.containers import jpeg_segments
-from app.imaging.jpeg_scans import Ending, Scans, find_ending
+from app.imaging.jpeg_scans import Ending, Scans, find_ending, is_progressive
 from app.imaging.pillow import read_by_pillow
 from app.imaging.shortcuts import UnusualJpegError, read_jpeg_strictly
 from app.imaging.sniff import Header
@@ -23,8 +28,11 @@ DATA_DAMAGED = "data_damaged"
 
 _EOI = b"\xff\xd9"
 _LEFT_OVER = "extraneous bytes before marker 0xd9"
-_DAMAGE = ("premature end of data segment", "bad Huffman code", "bad progression")
+_BROKEN_OFF = ("premature end of data segment", "found marker 0xd9 instead of RST")
+_DAMAGE = ("premature end of data segment", "bad Huffman code", "bad progression", "found marker")
+_BLANK = (127, 128)  # of any channel, where no data came
 _CUT_OFF = "The picture's file is cut off."
+_BREAKS_OFF = "The JPEG file's data breaks off before its picture is complete, though an end marker follows."
 _APP0, _SOS, _DRI = b"\xe0", b"\xda", b"\xdd"
 _ALL_COEFFICIENTS = bytes((0, 63, 0))
 
@@ -37,15 +45,37 @@ def read_jpeg(upload: bytes, header: Header) -> Stored:
         READER_ERRORS: Its data is broken.
     """
     try:
-        return read_jpeg_strictly(upload, header)
+        stored = read_jpeg_strictly(upload, header)
     except ValueError as error:
-        complaint = str(error)
+        return _read_odd(upload, header, str(error))
+    lacks_scans = is_progressive(upload) and not find_ending(upload).has_all_scans
+    return replace(stored, warnings=(DATA_DAMAGED,)) if lacks_scans else stored
+
+
+def _read_odd(upload: bytes, header: Header, complaint: str) -> Stored:
+    """Read a JPEG that a strict decoder complains about."""
     ending = find_ending(upload)
     if not ending.is_marked:
         return _read_unmarked(upload, header, ending)
     stored = read_by_pillow(upload, header)
-    is_damaged = any(damage in complaint for damage in _DAMAGE)
+    in_order = _in_order(upload)
+    if in_order is not upload:
+        complaint = _complaint_about(in_order, header)
+    if any(sign in complaint for sign in _BROKEN_OFF):
+        is_last_block_blank = bool(np.isin(stored.colours[-1, -1], _BLANK).all())
+        if is_last_block_blank or not ending.has_all_scans or is_progressive(upload):
+            raise CorruptPicture(_BREAKS_OFF)
+    is_damaged = any(sign in complaint for sign in _DAMAGE)
     return replace(stored, warnings=(DATA_DAMAGED,)) if is_damaged else stored
+
+
+def _complaint_about(upload: bytes, header: Header) -> str:
+    """Return the first complaint of a strict decoder, empty where it has none."""
+    try:
+        read_jpeg_strictly(upload, header)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _read_unmarked(upload: bytes, header: Header, ending: Ending) -> Stored:

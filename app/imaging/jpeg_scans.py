@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from app.imaging.containers import MAX_PARTS, Part, jpeg_segments, next_marker
 
 _SEQUENTIAL, _PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # with Huffman codes; arithmetic ones end anywhere
+_FRAMES = _SEQUENTIAL | {_PROGRESSIVE}
 _SOI, EOI, _SOS, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
 _HARMLESS = frozenset({_DNL, _COM, *range(0xE0, 0xF0)})  # may stand between the last scan and the end
 _COEFFICIENTS = 64
@@ -25,7 +26,7 @@ class Scans:
     def see(self, upload: bytes, segment: Part) -> None:
         """Take note of a segment; of several frames the first counts."""
         marker, payload = segment.name[0], upload[segment.start : min(segment.end, segment.start + 1024)]
-        if (marker in _SEQUENTIAL or marker == _PROGRESSIVE) and not self._bits_left:
+        if marker in _FRAMES and not self._bits_left:
             self.is_sequential = marker in _SEQUENTIAL
             numbers = payload[6 : 6 + 3 * payload[5] : 3] if len(payload) > 6 else b""
             self._bits_left = {number: [_UNSENT] * _COEFFICIENTS for number in numbers}
@@ -78,6 +79,12 @@ def find_ending(upload: bytes) -> Ending:
         if segment.name[0] == EOI:
             return Ending(segment.start, is_marked=True, has_all_scans=False)
     return Ending(len(upload), is_marked=False, has_all_scans=False)
+
+
+def is_progressive(upload: bytes) -> bool:
+    """Tell whether a JPEG's frame is a progressive one, with Huffman codes."""
+    markers = (segment.name[0] for segment in jpeg_segments(upload))
+    return next((marker == _PROGRESSIVE for marker in markers if marker in _FRAMES), False)
 
 
 def _ending_after(upload: bytes, position: int) -> Ending:

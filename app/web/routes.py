@@ -1,6 +1,7 @@
 """Routes: ``/v1``, from request to answer."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 
@@ -14,6 +15,7 @@ from app.errors import InvalidOption, UnknownOption
 from app.imaging.encode import FORMATS
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions, parse_options
 from app.reading import NotModified
+from app.spelling import format_of
 from app.web import endpoints
 from app.web.carry import Query, Source, Wanted, carry
 from app.web.envelope import BACKDROP_FIELD, MASK_FIELD, open_envelope
@@ -76,7 +78,8 @@ def _understand(
 ) -> Wanted:
     """Understand a request to ``/v1``."""
     envelope = open_envelope(content_type, body, query)
-    options = parse_options(kind, envelope.options, typed=envelope.typed)
+    given = envelope.options if envelope.backdrop is None else _under_backdrop(envelope.options)
+    options = parse_options(kind, given, typed=envelope.typed)
     picture = Source(envelope.upload, envelope.image_url)
     beside = {BACKDROP_FIELD: envelope.backdrop, MASK_FIELD: envelope.mask}
     if isinstance(options, MaskOptions):
@@ -91,6 +94,13 @@ def _understand(
         raise InvalidOption("format", "any but zip, with a background: a ZIP holds the cutout's alpha")
     backdrop = None if envelope.backdrop is None else Source(envelope.backdrop)
     return Wanted(picture, options, backdrop, envelope.mask)
+
+
+def _under_backdrop(given: Mapping[str, object]) -> Mapping[str, object]:
+    """Return options that come with a backdrop: it fills a JPEG, which needs no colour then."""
+    is_jpeg = format_of(str(given.get("format", ""))) == "jpeg"
+    is_unfilled = given.get("background", "transparent") == "transparent"
+    return {**given, "background": "white"} if is_jpeg and is_unfilled else given
 
 
 async def _answer(request: Request, kind: type[MaskOptions | CutoutOptions]) -> Response:

@@ -118,8 +118,9 @@ WEBPS = {
 
 
 @pytest.mark.parametrize("kind", WEBPS)
-def test_a_webp_that_says_one_byte_too_many_is_read(kind: str) -> None:
-    whole, actual = decoded(WEBPS[kind]), decoded(resized(WEBPS[kind], 1))
+@pytest.mark.parametrize(("by", "tail"), [(1, b""), (1, b"\0"), (-1, b""), (-1, b"\0")])
+def test_a_webp_that_says_one_byte_too_many_or_too_few_is_read(kind: str, by: int, tail: bytes) -> None:
+    whole, actual = decoded(WEBPS[kind]), decoded(resized(WEBPS[kind], by) + tail)
 
     assert_array_equal(actual.rgb, whole.rgb)
     assert whole.warnings == actual.warnings

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex
-from app.imaging.av1 import largest_frame
+from app.imaging.av1 import code_points, largest_frame
 from app.imaging.boxes import coded_data, read_boxes
 from tests.pictures import avif, photo
 
@@ -39,6 +39,34 @@ def test_of_several_sequence_headers_the_largest_counts() -> None:
     assert (4032, 1024) == largest_frame(_unit(1, small) + _unit(1, FORMS["reduced"] + SIZE) + _unit(6, ""))
 
 
+# Fields of 5.5.1 and 5.5.2, from frame_id_numbers_present_flag on.
+TOOLS = "101"
+SEQUENCE_TOOLS = {
+    "none": "0" + TOOLS + "0000" + "0" + "1" + "1",
+    "all": "1" + "0011010" + TOOLS + "1111" + "1" + "11" + "0" + "1" + "0" + "1" + "110",
+    "order alone": "0" + TOOLS + "0000" + "1" + "10" + "0" + "0" + "111",
+}
+P3_PQ = "1" + f"{12:08b}{16:08b}{9:08b}"
+DEPTHS = {
+    "8 bits": ("0", "0" + "0"),
+    "10 bits": ("0", "1" + "0"),
+    "4:4:4": ("1", "1"),
+    "12 bits": ("2", "11" + "1"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tools", SEQUENCE_TOOLS)
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_code_points_are_read_in_every_form_of_the_sequence_header(form: str, tools: str, depth: str) -> None:
+    profile, bits = DEPTHS[depth]
+    between = TOOLS if form == "reduced" else SEQUENCE_TOOLS[tools]
+    header = f"{int(profile):03b}" + FORMS[form][3:] + SIZE + between + "010" + bits
+
+    assert (12, 16) == code_points(_unit(2, "") + _unit(1, header + P3_PQ))
+    assert code_points(_unit(1, header + "0")) is None
+
+
 def test_data_without_a_sequence_header_is_corrupt() -> None:
     with pytest.raises(CorruptPicture):
         largest_frame(_unit(2, "") + _unit(6, "10101010"))
@@ -53,6 +81,7 @@ def test_countless_units_are_too_complex() -> None:
 def test_any_bytes_raise_nothing_but_our_own_errors(data: bytes, kept: int) -> None:
     for coded in (data, b"\x0a" + data, _coded(34, 52)[:kept]):
         try:
+            code_points(coded)
             width, height = largest_frame(coded)
         except CutoutError:
             continue

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import CorruptPicture, UnsupportedFormat
@@ -122,3 +123,36 @@ def test_a_critical_chunk_with_a_wrong_checksum_makes_no_picture(name: bytes) ->
     )
     with pytest.raises((UnsupportedFormat, CorruptPicture)):
         decode(broken, sniff(broken))
+
+
+@pytest.mark.parametrize("size", [(24, 37), (300, 400)])
+def test_data_with_a_wrong_checksum_makes_no_picture(size: tuple[int, int]) -> None:
+    """Though all of it inflates."""
+    upload = png(photo(*size))
+    at = upload.rindex(b"IEND") - 5
+    broken = upload[:at] + bytes((upload[at] ^ 1,)) + upload[at + 1 :]
+
+    assert cv2.imdecode(np.frombuffer(broken, np.uint8), cv2.IMREAD_COLOR_RGB) is None
+    with pytest.raises(CorruptPicture):
+        decode(broken, sniff(broken))
+
+
+@pytest.mark.parametrize("payload", [b"", b"1", bytes(5), bytes(7)])
+@pytest.mark.parametrize("pixels", [PICTURE, PICTURE[:, :, 0]], ids=["rgb", "grey"])
+def test_transparency_of_a_wrong_length_is_skipped(pixels: NDArray[np.uint8], payload: bytes) -> None:
+    check_opaque(with_chunk(png(pixels), chunk(b"tRNS", payload, is_broken=False)))
+
+
+@pytest.mark.parametrize("pixels", [PICTURE, PICTURE[:, :, 0]], ids=["rgb", "grey"])
+def test_transparency_behind_the_data_is_skipped(pixels: NDArray[np.uint8]) -> None:
+    colour = pixels[0, 0].reshape(-1).astype(">u2").tobytes()
+    check_opaque(with_chunk(png(pixels), chunk(b"tRNS", colour, is_broken=False), before=b"IEND"))
+
+
+def check_opaque(upload: bytes) -> None:
+    actual = decode(upload, sniff(upload))
+    by_libpng = cv2.imdecode(np.frombuffer(upload, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+    assert actual.own_alpha is None
+    assert_array_equal(actual.rgb, by_libpng)
+    assert ("transparency_ignored",) == actual.warnings

@@ -7,6 +7,7 @@ Display P3, BT.2087 for BT.2020's, IEC 61966-2-1 for sRGB's curve, BT.2100 for P
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 from app.imaging.decode import Picture, decode
 from app.imaging.sniff import sniff
+from tests.grids import grid_of, single, tile_of
 from tests.pictures import avif, flat, heic, photo, png
 from tests.profiles import ADOBE_RGB, DISPLAY_P3, GAMMA_2_2, SRGB_CURVE, matrix_profile
 
@@ -238,6 +240,40 @@ def test_an_avif_and_a_heic_are_converted_by_their_nclx(  # type: ignore[no-unty
     assert np.abs(255 * read_as_srgb - PATCH).max() < 4
     assert np.abs(actual.rgb[32, 32] - converted(light(read_as_srgb), matrix)).max() <= 1.01
     assert () == actual.warnings
+
+
+def avif_of_code_points(primaries: int, transfer: int, *, is_grid: bool) -> bytes:
+    """Build an AVIF without a colour box; its sequence header has the code points among its bits."""
+    tile = tile_of(avif(flat(64, 64, PATCH)), size=(64, 64))
+    bits = f"{int.from_bytes(tile.coded, 'big'):0{8 * len(tile.coded)}b}"
+    found = f"{1:08b}{13:08b}{6:08b}"
+    assert bits[:200].count(found) == 1
+    changed = bits.replace(found, f"{primaries:08b}{transfer:08b}{6:08b}", 1)
+    tile = replace(tile, coded=int(changed, 2).to_bytes(len(tile.coded), "big"))
+    return grid_of([tile] * 2, rows=1, columns=2, size=(128, 64)) if is_grid else single(tile)
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "light", "matrix", "warnings"),
+    [
+        (1, 13, srgb_light, SAME, ()),
+        (12, 13, srgb_light, P3_TO_SRGB, ()),
+        (1, 8, lambda number: number, SAME, ()),
+        (200, 13, srgb_light, SAME, IGNORED),
+    ],
+)
+@pytest.mark.parametrize("is_grid", [False, True])
+def test_an_avif_without_a_colour_box_is_converted_by_its_coded_data(  # type: ignore[no-untyped-def]
+    primaries: int, transfer: int, light, matrix: object, warnings: tuple[str, ...], *, is_grid: bool
+) -> None:
+    """As decoders do (AV1 Image File Format, 2.2.1)."""
+    plain = avif_of_code_points(1, 13, is_grid=is_grid)
+    read_as_srgb = decoded(plain).rgb[32, 32] / 255
+    actual = decoded(avif_of_code_points(primaries, transfer, is_grid=is_grid))
+
+    assert np.abs(255 * read_as_srgb - PATCH).max() < 4
+    assert np.abs(actual.rgb[32, 32] - converted(light(read_as_srgb), matrix)).max() <= 1.01
+    assert warnings == actual.warnings
 
 
 def test_code_points_without_a_meaning_have_a_warning() -> None:

@@ -1,3 +1,4 @@
+import io
 import struct
 
 import numpy as np
@@ -30,6 +31,20 @@ def test_a_grey_heic_is_spread() -> None:
     actual = _decoded(heic(PICTURE[:, :, 0]))
 
     assert np.abs(actual.rgb.astype(int) - PICTURE[:, :, :1]).mean() < 1.5
+
+
+@pytest.mark.parametrize("has_code_points", [True, False])
+def test_a_grey_heic_of_ten_bits_is_scaled(*, has_code_points: bool) -> None:
+    """It comes in 16 bits, where every picture in colour comes in 8."""
+    import pillow_heif
+
+    ramp = np.tile(np.linspace(0, 65535, 131).astype(np.uint16), (97, 1))
+    file = io.BytesIO()
+    pillow_heif.encode("L;16", (131, 97), ramp.tobytes(), file, quality=95)
+    upload = file.getvalue()
+    actual = _decoded(upload if has_code_points else upload.replace(b"colrnclx", b"freenclx"))
+
+    assert np.abs(actual.rgb - ramp[:, :, None] / 257).max() <= 2
 
 
 def test_a_heic_keeps_its_own_alpha() -> None:

@@ -184,7 +184,50 @@ def test_a_jfif_of_another_version_is_read_without_its_end_too() -> None:
     assert_array_equal(decoded(odd.removesuffix(EOI)).rgb, WHOLE["4:2:0"])
 
 
-def test_data_that_breaks_off_before_an_end_marker_has_a_warning() -> None:
-    upload = KINDS["4:2:0"]
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "flat"])
+@pytest.mark.parametrize("place", [0.1, 0.7, 0.9])
+def test_an_end_marker_makes_no_pixels_of_data_that_breaks_off(kind: str, place: float) -> None:
+    upload = KINDS[kind]
+    start = upload.index(b"\xff\xda") + 14
+    kept = start + int(place * (len(upload) - start))
 
-    assert ("data_damaged",) == decoded(upload[: len(upload) * 3 // 4] + EOI).warnings
+    with pytest.raises(CorruptPicture):
+        decoded(upload[:kept].removesuffix(b"\xff") + EOI)
+
+
+def test_an_odd_header_does_not_hide_that_data_breaks_off() -> None:
+    upload = KINDS["4:2:0"]
+    odd = upload[:11] + b"\2\1" + upload[13:]
+
+    with pytest.raises(CorruptPicture):
+        decoded(odd[: len(odd) * 3 // 4] + EOI)
+
+
+@pytest.mark.parametrize("kind", ["restarts", "grey restarts"])
+@pytest.mark.parametrize("is_whole_interval", [False, True])
+def test_what_lies_between_two_restart_markers_may_be_lost(kind: str, *, is_whole_interval: bool) -> None:
+    """The decoder goes on behind the next one, so that all that is lost is in the middle."""
+    upload = {**KINDS, "grey restarts": saved(photo(64, 64), "L", restart_marker_blocks=2)}[kind]
+    first, second = upload.index(b"\xff\xd1"), upload.index(b"\xff\xd2")
+    lost = upload[:first] + upload[second:] if is_whole_interval else upload[: first + 4] + upload[second:]
+    whole, actual = decoded(upload), decoded(lost)
+
+    assert ("data_damaged",) == actual.warnings
+    assert_array_equal(actual.rgb[:8, :16], whole.rgb[:8, :16])
+    assert_array_equal(actual.rgb[-8:, -8:], whole.rgb[-8:, -8:])
+
+
+def test_a_last_block_that_lacks_its_last_bits_is_shown_with_a_warning() -> None:
+    """Encoders that forget to write them have been sold in cameras."""
+    upload = KINDS["4:4:4"]
+    actual = decoded(upload[:-3] + EOI)
+
+    assert_array_equal(actual.rgb[:40, :56], WHOLE["4:4:4"][:40, :56])
+    assert ("data_damaged",) == actual.warnings
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("progressive")])
+def test_a_progressive_jpeg_whose_last_scan_was_left_out_in_good_order_has_a_warning(kind: str) -> None:
+    cut = KINDS[kind][: KINDS[kind].rindex(b"\xff\xda")]
+
+    assert ("data_damaged",) == decoded(cut + EOI).warnings

@@ -27,8 +27,9 @@ def test_a_multipart_picture_may_have_any_of_its_names(name: str) -> None:
     assert envelope.options == {"quality": "80", "format": "webp"}
 
 
-@given(st.binary(max_size=3000))
+@given(st.binary(max_size=3000).filter(lambda upload: b"--" not in upload))
 def test_the_same_bytes_arrive_by_every_envelope(upload: bytes) -> None:
+    """Unless they begin like a form, whatever their type says."""
     content_type, body = multipart({"image": ("a", upload, "image/png")})
     text = base64.b64encode(upload).decode()
     envelopes = [

@@ -46,3 +46,22 @@ def test_a_see_through_backdrop_is_laid_over_white(
 
     assert 200 == answer.status_code
     assert [204, 255, 204] == opened(answer.content)[0, 0].tolist()
+
+
+@pytest.mark.parametrize("format", ["jpeg", "JPG", "image/jpeg"])
+@pytest.mark.parametrize("channels", ["auto", "rgba"])
+def test_a_backdrop_fills_a_jpeg_without_a_colour(live: Live, format: str, channels: str) -> None:  # noqa: A002
+    """A JPEG has no transparency, but a picture behind the subject leaves none."""
+    files = {"image": ("a.png", HIDDEN), "background": ("b.png", GREEN_GLASS)}
+    data = {"format": format, "channels": channels}
+    answer = live.client.post("/v1/cutout", files=files, data=data)
+
+    assert (200, "image/jpeg") == (answer.status_code, answer.headers["content-type"])
+    assert np.abs(opened(answer.content).astype(int) - (204, 255, 204)).max() <= 3
+
+
+def test_a_jpeg_of_the_mask_takes_no_backdrop(live: Live) -> None:
+    files = {"image": ("a.png", HIDDEN), "background": ("b.png", GREEN_GLASS)}
+    answer = live.client.post("/v1/mask", files=files, data={"format": "jpeg"})
+
+    assert (400, "background") == (answer.status_code, answer.json()["name"])
