@@ -5,7 +5,8 @@ sockets from one laptop would hold the server for ever. Here each stretch of a c
 
     connected ──head──▶ request ──body (``receive.py``)──▶ answer ──▶ idle ──head──▶ …
                                                              ├ each piece of it is taken in time
-                                                             └ before the body's end: ``lingering.py``
+                                                             ├ before the body's end: ``lingering.py``
+                                                             └ behind the client's: ``half_closed.py``
 
 Rule 1: deadlines are looked at five times a second for all connections together (``Door.sweep``), so a
 connection costs no timers and is closed at most a fifth of a second late.
@@ -28,6 +29,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.engine.clock import Clock
 from app.web.cors import origin_of, refusal_headers
+from app.web.half_closed import HalfClosed
 from app.web.journal import request_id_from
 from app.web.lingering import DropRate, Lingering, LingerLimits
 from app.web.problems import (
@@ -100,6 +102,7 @@ class Connection(H11Protocol):
         self._is_one_too_many = False
         self._head_since_s: float | None = None
         self._is_refused = False
+        self._half_closed: HalfClosed | None = None
         self._write_since_s: float | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -135,6 +138,18 @@ class Connection(H11Protocol):
             self._unread += data[stop:]
             self._read_soon()
         self._read(data[:stop])
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's protocols may tell to keep a transport
+        """Keep the connection for the answer, if the client has ended its half behind a whole request."""
+        if not self._answers_whole_request():
+            return False
+        if self._half_closed is None:
+            self._half_closed = HalfClosed(self.loop, self.conn, self._held)
+        return True
+
+    def _answers_whole_request(self) -> bool:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        return is_answering and self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
 
     def _read_soon(self) -> None:
         """Let others go first, then read on; nothing more is taken from the socket meanwhile."""
@@ -181,6 +196,8 @@ class Connection(H11Protocol):
         self._watch_head()
         if waited and self._unread and not self._held.is_closing():
             self._read_soon()
+        elif self._half_closed is not None and not self._answers_whole_request():
+            self.transport.close()  # nothing more can come
 
     def pause_writing(self) -> None:
         """Begin to wait for a reader."""

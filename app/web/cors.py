@@ -3,6 +3,10 @@
 Outside the wall, so that a page can read what went wrong, too; a preflight needs no key. What is refused
 before there is a request (``connection.py``) carries the same headers. Cookies and other credentials of the
 browser are never asked for: a key is sent by the page itself.
+
+A page that may ask may send any header, as tracing (``tracestate``, ``baggage``) and libraries
+(``X-Requested-With``) add their own to each request, and may ask a server in a private network, where the
+browser looks at that.
 """
 
 import re
@@ -10,11 +14,6 @@ from typing import Any
 
 from app.origins import split_origins
 
-SENT = (
-    *("X-Api-Key", "Authorization", "Content-Type", "X-Request-Id"),
-    *("X-Request-Timeout-Ms", "traceparent", "If-None-Match", "Idempotency-Key"),
-    "Inference-Header-Content-Length",
-)
 OWN = (
     *("X-Request-Id", "Server-Timing", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "traceparent"),
     *("X-Cutout-Model", "X-Cutout-Provider", "X-Cutout-Matting", "X-Cutout-Refine"),
@@ -38,9 +37,10 @@ def cors_rules(origins: str) -> dict[str, Any]:
     return {
         "allow_origins": split_origins(origins),
         "allow_methods": ["GET", "HEAD", "POST"],
-        "allow_headers": SENT,
+        "allow_headers": ["*"],
         "expose_headers": READ,
         "allow_credentials": False,
+        "allow_private_network": True,
         "max_age": PREFLIGHT_S,
     }
 

@@ -15,7 +15,7 @@ from app.errors import MalformedRequest
 from app.imaging.sniff import begins_picture
 from app.web.json_body import BYTE_ORDER_MARK, read_json
 from app.web.texts import LONG_BYTES, LongText, read_text
-from app.web.urlencoded import MAX_FIELDS, read_urlencoded
+from app.web.urlencoded import MAX_FIELDS, read_fields, read_urlencoded
 
 MULTIPART, JSON, URLENCODED = (
     b"multipart/form-data",
@@ -38,13 +38,15 @@ class Part:
     """One named part: a text, a number or a truth value, or the bytes of a part of a multipart body.
 
     A text that may be a picture in base64 is a ``LongText``. ``is_file`` says that the part has a file name,
-    and ``media_type`` is its own Content-Type, in small letters.
+    and ``media_type`` is its own Content-Type, in small letters. ``base64`` is what a picture is read
+    from in a urlencoded body.
     """
 
     name: str
     value: object
     is_file: bool = False
     media_type: str = ""
+    base64: LongText | None = None
 
     @property
     def is_blank(self) -> bool:
@@ -83,7 +85,8 @@ def read_form(content_type: str, body: bytes) -> Form:
     if kind == JSON:
         return _without_blanks((Part(name, value) for name, value in read_json(body).items()), is_typed=True)
     if kind == URLENCODED or not body:
-        return _without_blanks((Part(name, value) for name, value in read_urlencoded(body)), is_typed=False)
+        fields = read_fields(body)
+        return _without_blanks((Part(f.name, f.value, base64=f.base64) for f in fields), is_typed=False)
     raise MalformedRequest("Send a multipart form, a urlencoded form or JSON.")
 
 

@@ -22,6 +22,8 @@ def picture_of(part: Part) -> bytes:
         MalformedRequest: It is neither.
     """
     value = part.value
+    if part.base64 is not None:
+        return decode_base64(part.base64)
     if isinstance(value, bytes) and not _is_text(part, value):
         return value
     if isinstance(value, bytes | str | LongText):

@@ -1,11 +1,12 @@
 """A server on a real socket before a small application that says what it saw."""
 
+import asyncio
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -50,7 +51,7 @@ class Entrance:
         return all_of(client)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, unless told to ignore it; answer with its length, or with a large answer."""
+        """Read the body, unless told to ignore it; answer with its length, perhaps later, or largely."""
         assert scope["type"] == "http"
         path = scope["path"]
         self.asked.append(path)
@@ -62,6 +63,12 @@ class Entrance:
                 return
             length += len(message["body"])
             more = message["more_body"]
+        if path.startswith("/wait/"):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(float(path.removeprefix("/wait/"))):
+                    await receive()  # nothing but that the client has left
+                    self.departed += 1
+                    return
         body = bytes(BIG) if path == "/big" else str(length).encode()
         declared = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": declared})

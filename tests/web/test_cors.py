@@ -51,6 +51,28 @@ async def test_a_page_that_the_operator_named_may_ask_without_a_key(client: http
     assert "access-control-allow-credentials" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    "names",
+    ["x-requested-with", "content-type, sentry-trace, baggage", "traceparent,tracestate", "cache-control"],
+)
+async def test_a_page_may_send_what_its_libraries_add(client: httpx.AsyncClient, names: str) -> None:
+    asked = preflight(SHOP) | {"Access-Control-Request-Headers": names}
+    answer = await client.options("/v1/cutout", headers=asked)
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-headers"] == names
+
+
+async def test_a_page_may_ask_a_server_in_a_private_network(client: httpx.AsyncClient) -> None:
+    asked = {"Access-Control-Request-Private-Network": "true"}
+    answer = await client.options("/v1/cutout", headers=preflight(SHOP) | asked)
+    of_stranger = await client.options("/v1/cutout", headers=preflight(STRANGER) | asked)
+
+    assert (answer.status_code, of_stranger.status_code) == (200, 400)
+    assert answer.headers["access-control-allow-private-network"] == "true"
+    assert "access-control-allow-origin" not in of_stranger.headers
+
+
 async def test_another_page_may_not(client: httpx.AsyncClient) -> None:
     asked = await client.options("/v1/cutout", headers=preflight(STRANGER))
     sent = await client.post("/v1/cutout", headers={"Origin": STRANGER})

@@ -248,7 +248,7 @@ UNDERSTAND = {
 
 @pytest.mark.parametrize("dialect", UNDERSTAND)
 @pytest.mark.parametrize(
-    "kind", ["file", "no file name", "multipart", "urlencoded", "JSON", "JSON as text", "BOM"]
+    "kind", ["file", "no file name", "multipart", "urlencoded", "unescaped", "JSON", "JSON as text", "BOM"]
 )
 def test_every_dialect_takes_a_picture_in_every_form(dialect: str, kind: str) -> None:
     name, understand = UNDERSTAND[dialect]
@@ -258,6 +258,7 @@ def test_every_dialect_takes_a_picture_in_every_form(dialect: str, kind: str) ->
         "no file name": multipart((f'name="{name}"', UPLOAD, "")),
         "multipart": multipart(text(name, TEXT), text("bg_color", "")),
         "urlencoded": ("application/x-www-form-urlencoded", urlencode({name: TEXT, "bgc": ""}).encode()),
+        "unescaped": ("application/x-www-form-urlencoded", f"bgc=&{name}={TEXT}".encode()),
         "JSON": ("application/vnd.x+json", in_json),
         "JSON as text": ("text/plain", in_json),
         "BOM": ("application/json", b"\xef\xbb\xbf" + in_json),

@@ -1,4 +1,6 @@
 import base64
+import textwrap
+from collections.abc import Callable
 from urllib.parse import parse_qsl, quote_from_bytes, quote_plus, unquote_to_bytes, urlencode
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from app.errors import MalformedRequest
 from app.web.base64_text import decode_base64
 from app.web.texts import SLICE_BYTES, LongText
-from app.web.urlencoded import MAX_FIELDS, percent_slices, read_urlencoded
+from app.web.urlencoded import MAX_FIELDS, percent_slices, read_fields, read_urlencoded
 from tests.web.peaks import peak_bytes
 
 MANY = 2_000_000
@@ -40,6 +42,30 @@ def test_long_values_are_decoded_in_slices_that_cut_no_escape(pattern: str, offs
     text = ("x" * offset + pattern * (2 * SLICE_BYTES // len(pattern) + 1)).encode()
 
     assert b"".join(percent_slices(memoryview(text))) == unquote_to_bytes(text.replace(b"+", b" "))
+
+
+@pytest.mark.parametrize("size", [3, 900, 100_000])
+@pytest.mark.parametrize(
+    "spelling",
+    {
+        "escaped": quote_plus,
+        "not escaped": lambda text: text,
+        "not escaped, in lines": lambda text: "\n".join(textwrap.wrap(text, 4)),
+        "escaped lines": lambda text: quote_plus("\r\n".join(textwrap.wrap(text, 76))),
+        "data URL": lambda text: f"data:image/png;base64,{text}",
+        "data URL with spaces": lambda text: quote_plus(f" data:image/png; base64, {text}"),
+        "escaped but for plus signs": lambda text: quote_plus(f"data:;base64,{text}").replace("%2B", "+"),
+        "no padding": lambda text: text.rstrip("="),
+    }.values(),
+)
+def test_a_plus_sign_in_base64_is_one(size: int, spelling: Callable[[str], str]) -> None:
+    """A client that does not escape it means no space."""
+    picture = (b"\xff\xfb\xef\xbe" * (size // 4 + 1))[: size + 1]
+    body = f"format=png&image={spelling(base64.b64encode(picture).decode())}&a+b=c+d"
+    first, image, last = read_fields(body.encode())
+
+    assert decode_base64(image.base64) == picture
+    assert (first.value, last.name, last.value) == ("png", "a b", "c d")
 
 
 def test_a_picture_in_a_form_is_decoded_with_little_beside_it() -> None:
