@@ -41,19 +41,23 @@ def to_srgb(stored: _Pixels, profile: bytes | None, encoding: Encoding | None = 
         stored: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) CMYK with 255 for full ink.
         profile: The embedded ICC profile, or ``None``; the colours are then taken to be sRGB, and inks to
             be what Pillow takes them for.
-        encoding: What grey or RGB stands for where there is no profile; inks have none.
+        encoding: What grey or RGB stands for where there is no profile, or one that cannot be used; inks
+            have none.
 
     Returns:
         The picture, and whether its profile could not be used and was ignored.
     """
-    if profile is None and encoding is not None and (stored.ndim == 2 or stored.shape[2] == 3):
-        return _through_encoding(stored, encoding), False
     if profile is None:
-        return _to_rgb(stored), False
+        return _without_profile(stored, encoding), False
     try:
         return _through(stored, read_profile(profile)), False
     except UnusableProfileError:
-        return _to_rgb(stored), True
+        return _without_profile(stored, encoding), True
+
+
+def _without_profile(stored: _Pixels, encoding: Encoding | None) -> Rgb:
+    has_inks = stored.ndim == 3 and stored.shape[2] == 4
+    return _to_rgb(stored) if encoding is None or has_inks else _through_encoding(stored, encoding)
 
 
 def _to_rgb(stored: _Pixels) -> Rgb:

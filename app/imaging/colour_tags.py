@@ -22,7 +22,10 @@ _PARTS = 100_000  # of 1, in gAMA and cHRM
 
 @dataclass(frozen=True, slots=True)
 class ColourTags:
-    """An ICC profile or an encoding to convert by, or neither; and whether a statement made no sense."""
+    """An ICC profile to convert by, an encoding for where there is none or it cannot be used; or neither.
+
+    ``is_ignored`` tells that a statement that would have counted made no sense.
+    """
 
     profile: bytes | None = None
     encoding: Encoding | None = None
@@ -34,13 +37,11 @@ def find_colours(upload: bytes, file_format: str) -> ColourTags:
     if file_format == "png":
         return _of_png(upload)
     profile = find_profile(upload, file_format)
-    if profile is not None or file_format not in ("avif", "heic"):
-        return ColourTags(profile)
-    points = _code_points(upload)
+    points = _code_points(upload) if file_format in ("avif", "heic") else None
     if points is None:
-        return ColourTags()
+        return ColourTags(profile)
     encoding = by_code_points(*points)
-    return ColourTags(encoding=encoding, is_ignored=encoding is None)
+    return ColourTags(profile, encoding, is_ignored=profile is None and encoding is None)
 
 
 def _of_png(upload: bytes) -> ColourTags:
@@ -57,10 +58,10 @@ def _of_png(upload: bytes) -> ColourTags:
             return ColourTags(encoding=encoding)
         is_ignored = True
     profile = find_profile(upload, "png")
-    if profile is not None or b"sRGB" in said or not {b"gAMA", b"cHRM"} & said.keys():
+    if b"sRGB" in said or not {b"gAMA", b"cHRM"} & said.keys():
         return ColourTags(profile, is_ignored=is_ignored)
     encoding = _by_gamma(said.get(b"gAMA"), said.get(b"cHRM"))
-    return ColourTags(encoding=encoding, is_ignored=is_ignored or encoding is None)
+    return ColourTags(profile, encoding, is_ignored or (profile is None and encoding is None))
 
 
 def _by_cicp(payload: bytes) -> Encoding | None:

@@ -76,16 +76,17 @@ def decode(upload: bytes, header: Header) -> Picture:
     said = find_colours(upload, header.format)
     encoding = said.encoding
     levels = None
-    if encoding is not None and is_deep(upload, header) and _needs_depth(encoding):
+    if said.profile is None and encoding is not None and is_deep(upload, header) and _needs_depth(encoding):
         levels, encoding = srgb_levels(encoding), encoding.with_srgb_curve()
     stored = _read(upload, header, levels)
     rgb, is_profile_ignored = to_srgb(stored.colours, said.profile, encoding)
+    is_encoding_used = said.profile is None or is_profile_ignored
     odd = {
         FIRST_FRAME_ONLY: header.is_animated,
         EXIF_IGNORED: orientation is None,
         ICC_IGNORED: is_profile_ignored,
         COLOURS_IGNORED: said.is_ignored,
-        TONE_MAPPED: said.encoding is not None and said.encoding.has_high_range,
+        TONE_MAPPED: encoding is not None and encoding.has_high_range and is_encoding_used,
         TRANSPARENCY_IGNORED: header.format == "png" and lacks_transparency(upload),
     }
     own_alpha = stored.own_alpha

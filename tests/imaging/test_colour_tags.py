@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -162,6 +163,50 @@ def test_the_first_statement_counts_that_makes_sense(
 ) -> None:
     """PNG, third edition: cICP, iCCP, sRGB, gAMA and cHRM."""
     check(tagged(*chunks), expected, warnings=warnings, tolerance=1.6)
+
+
+NO_PROFILE = (b"iCCP", b"p\0\0" + zlib.compress(bytes(200)))
+ICC_IGNORED = ("icc_ignored",)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ((NO_PROFILE, GAMA), converted(STORED**1.8, SAME)),
+        ((NO_PROFILE, CHRM), P3_VALUES),
+        ((NO_PROFILE, SRGB, GAMA, CHRM), SRGB_VALUES),
+        ((NO_PROFILE, (b"gAMA", bytes(4))), SRGB_VALUES),
+        ((NO_PROFILE,), SRGB_VALUES),
+    ],
+)
+def test_a_profile_that_cannot_be_used_yields_to_what_comes_next(
+    chunks: tuple[tuple[bytes, bytes], ...], expected: Floats
+) -> None:
+    check(tagged(*chunks), expected, warnings=ICC_IGNORED)
+
+
+def with_profile(profile: bytes) -> bytes:
+    file = io.BytesIO()
+    picture = Image.fromarray(flat(64, 64, PATCH))
+    picture.save(file, "AVIF", quality=100, subsampling="4:4:4", icc_profile=profile)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("transfer", "more"), [(13, set()), (16, {"tone_mapped"})], ids=["p3", "pq"])
+def test_in_an_avif_it_yields_to_code_points(transfer: int, more: set[str]) -> None:
+    broken = with_nclx(with_profile(bytes(200)), 12, transfer)
+    by_points, actual = decoded(broken.replace(b"colrprof", b"freeprof")), decoded(broken)
+
+    assert actual.rgb[0, 0].tolist() == by_points.rgb[0, 0].tolist() != list(PATCH)
+    assert {"icc_ignored", *more} == set(actual.warnings)
+
+
+def test_code_points_of_a_high_range_count_for_nothing_beside_a_profile() -> None:
+    plain = with_profile(matrix_profile(DISPLAY_P3, SRGB_CURVE))
+    actual = decoded(with_nclx(plain, 9, 16))
+
+    assert_array_equal(actual.rgb, decoded(plain).rgb)
+    assert () == actual.warnings
 
 
 def test_greys_and_palettes_are_converted_too() -> None:
