@@ -20,7 +20,7 @@ async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeo
         Overloaded: The uploads of all requests together are over their budget.
         ClientDeparted: The client closed the connection.
     """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise UnsupportedFormat(("identity",), what="content encoding")
     if declared_length(request) > limit_bytes:
         raise UploadTooLarge(limit_bytes)

@@ -17,6 +17,9 @@ MANY_CHUNKS = 1000
 MEAN_CHUNK_BYTES, COUNTED_CHUNK_BYTES = 64, 256
 """The mean that many chunks need, and how much of a large one counts, or it would pay for thousands."""
 
+MOST_EMPTY_LINES = 2
+"""Before a request; some clients end a body with a line break that they do not count (RFC 9112, 2.2)."""
+
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
@@ -119,6 +122,7 @@ class StrictConnection(h11.Connection):
     """Of the last answer."""
     origin: str | None = None
     """The origin that the last whole head names, also one that is refused."""
+    _empty_lines = 0
     _is_chunked = False
     _had_trailer = False
     _chunks = 0
@@ -131,6 +135,8 @@ class StrictConnection(h11.Connection):
         Raises:
             h11.RemoteProtocolError: It is no HTTP, a head that is refused, or a chunk too many.
         """
+        if self.their_state is h11.IDLE and not self._skip_empty_lines():
+            return h11.NEED_DATA
         waiting = self.trailing_data[0]
         # Of a body in chunks no more lines than those of one slice ever wait, but for fields behind it.
         if (
@@ -143,7 +149,7 @@ class StrictConnection(h11.Connection):
             self._check_head(waiting)
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._chunks = self._chunk_bytes = self._bytes = 0
+            self._chunks = self._chunk_bytes = self._bytes = self._empty_lines = 0
             self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
             self._had_trailer = False
             return self._in_origin_form(event)
@@ -178,6 +184,13 @@ class StrictConnection(h11.Connection):
         if is_loose or frames or (end.headers and is_answered):
             raise h11.RemoteProtocolError("a body in chunks ends otherwise than by fields and an empty line")
         self._had_trailer = bool(end.headers)
+
+    def _skip_empty_lines(self) -> bool:
+        """Pass over line breaks before a request; return whether the next bytes are known not to be one."""
+        while self._empty_lines < MOST_EMPTY_LINES and self.trailing_data[0].startswith(b"\r\n"):
+            self._receive_buffer.maybe_extract_at_most(2)
+            self._empty_lines += 1
+        return self._empty_lines == MOST_EMPTY_LINES or self.trailing_data[0] != b"\r"
 
     def _check_head(self, waiting: bytes) -> None:
         self.origin = origin_of(waiting)

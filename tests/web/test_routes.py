@@ -326,6 +326,13 @@ def test_a_compressed_body_is_refused(live: Live) -> None:
     assert (answer.status_code, answer.json()["accepted"]) == (415, ["identity"])
 
 
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+def test_a_coding_that_is_none_is_none(live: Live, encoding: str) -> None:
+    answer = live.client.post("/v1/mask", content=UPLOAD, headers={"Content-Encoding": encoding})
+
+    assert answer.status_code == 200
+
+
 def test_a_chunked_upload_is_bounded_too(live: Live) -> None:
     answer = live.client.post("/v1/cutout", content=(bytes(100_000) for _ in range(41)))
 

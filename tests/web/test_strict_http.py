@@ -91,6 +91,28 @@ def test_many_requests_at_once_are_answered_in_their_order(enter: Callable[..., 
     assert received.count(b"200 OK") == 501
 
 
+@pytest.mark.parametrize("between", [b"", b"\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_a_line_break_before_a_request_is_passed_over(
+    enter: Callable[..., Entrance], between: bytes, size: int
+) -> None:
+    """Some clients end a body with one that they do not count (RFC 9112, 2.2)."""
+    here = enter(head_s=20)
+    client = here.connect()
+    sent = between + HEAD + b"\r\n" + chunked(2, 5) + END + between + GET + between
+    for start in range(0, len(sent), size):
+        client.sendall(sent[start : start + size])
+    client.shutdown(socket.SHUT_WR)
+
+    assert all_of(client).count(b"HTTP/1.1 200 OK") == 2
+    assert not here.closed
+
+
+@pytest.mark.parametrize("before", [b"\r\n" * 3, b"\n", b"\r", b"\r\r\n", b" \r\n"])
+def test_other_space_before_a_request_is_refused(enter: Callable[..., Entrance], before: bytes) -> None:
+    assert enter(head_s=20).last_answer_to(before + GET).startswith(b"HTTP/1.1 400 ")
+
+
 def test_who_leaves_in_the_middle_of_many_chunks_is_gone(enter: Callable[..., Entrance]) -> None:
     here = enter(head_s=20)
     client = here.connect()
