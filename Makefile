@@ -92,6 +92,7 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, resta
 	$(VENV)/bin/python -m benchmarks.memory --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.footprint
 	$(VENV)/bin/python -m benchmarks.search --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.refused --model $(MODEL)
 
 ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine alone
 	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster
