@@ -39,7 +39,7 @@ serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT
 
 test: $(TESTED) ## Run the tests, on real weights; images and Ray if what they depend on has changed
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory served WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	@$(MAKE) --no-print-directory served TORCH_WHICH=" and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: $(TESTED) ## Run every test there is
@@ -49,7 +49,7 @@ test-all: $(TESTED) ## Run every test there is
 
 # Tests that start servers wait most of their time: those of the export run behind them, and are printed afterwards.
 served:
-	nice -n 10 $(EXPORT)/bin/python -m pytest -m torch tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
+	nice -n 10 $(EXPORT)/bin/python -m pytest -m "torch$(TORCH_WHICH)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
 	  trap "kill $$torch 2>/dev/null" INT TERM; \
 	  $(VENV)/bin/python -m pytest -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
 	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))

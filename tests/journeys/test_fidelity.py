@@ -39,7 +39,7 @@ def test_masks_are_those_the_authors_publish(client: httpx.Client, shared_data: 
     assert np.mean(list(found.values())) <= 0.001
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["u2netp", pytest.param("u2net", marks=pytest.mark.whole)])
 def test_an_enlarged_picture_keeps_its_mask(client: httpx.Client, shared_data: Path, model: str) -> None:
     found = differences_when_enlarged(client, shared_data, model)
 

@@ -182,6 +182,7 @@ def test_weights_with_one_changed_byte_are_refused_and_nothing_is_exported(
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_an_earlier_export_is_measured_again(models_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["parity", "u2netp", "--models-dir", str(models_dir)]) == 0
     assert "parity_published_max_abs" in capsys.readouterr().out

@@ -38,6 +38,7 @@ def test_what_is_timed_goes_forward_and_back_in_its_precision(
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+@pytest.mark.whole
 def test_the_chosen_precision_is_in_the_recipe_of_the_run(data: Path, tmp_path: Path) -> None:
     train(small(precision="fastest"), Orders(data, tmp_path / "chosen"), console=QUIET)
     recipe = read_run(tmp_path / "chosen" / LAST).recipe
@@ -47,7 +48,7 @@ def test_the_chosen_precision_is_in_the_recipe_of_the_run(data: Path, tmp_path: 
     assert same(tmp_path / "chosen" / LAST, tmp_path / "asked" / LAST)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.whole)])
 def test_a_run_goes_on_in_the_precision_it_began_in(data: Path, tmp_path: Path, precision: str) -> None:
     """Whichever is faster here, one of the two runs would change."""
     train(small(precision=precision), Orders(data, tmp_path / "broken", minutes=0), console=QUIET)

@@ -316,6 +316,7 @@ def test_noise_is_no_subject(trained: Path) -> None:
     assert float(answer.mean()) < 0.9
 
 
+@pytest.mark.whole
 def test_a_series_trains_side_by_side_judges_and_keeps_half_the_bytes(data: Path, tmp_path: Path) -> None:
     for name, network in (("one", "unetpp_l1"), ("two", "unetpp_l2")):
         (tmp_path / f"{name}.toml").write_text(

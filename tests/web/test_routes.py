@@ -280,7 +280,7 @@ TRUNCATED = UPLOAD[: len(UPLOAD) // 2]
         ("/v1/cutout", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "unsupported-format"),
         ("/v1/cutout", b"", 422, "corrupt-picture"),
         ("/v1/mask", TRUNCATED, 422, "corrupt-picture"),
-        ("/v1/mask", UPLOAD[:-1], 422, "corrupt-picture"),
+        ("/v1/mask", UPLOAD[:-200], 422, "corrupt-picture"),
         ("/v1/cutout?model=birefnet", UPLOAD, 422, "invalid-option"),
         ("/v1/cutout?format=gif", UPLOAD, 422, "invalid-option"),
         ("/v1/cutout?quality=0", UPLOAD, 422, "invalid-option"),
