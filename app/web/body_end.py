@@ -16,6 +16,8 @@ from app.web.lingering import DropRate
 
 PATIENCE_S = 1.0
 PATIENCE_BYTES = 32 * 2**20
+MOST_WAITING = 16
+"""Answers that wait at a time; each may hold a third of a mebibyte of its body. More are given at once."""
 TOO_SLOW = 408
 LAST = frozenset({401, TOO_SLOW, 413})
 """What ends the connection in any case: some who send so much read until it is closed."""
@@ -27,6 +29,7 @@ class BodyEnd:
     def __init__(self, app: ASGIApp, *, rate: DropRate) -> None:
         self._app = app
         self._rate = rate
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,8 +42,12 @@ class BodyEnd:
             if message["type"] == "http.response.start" and not body.is_at_end:
                 if message["status"] in LAST:
                     MutableHeaders(scope=message)["Connection"] = "close"
-                if message["status"] != TOO_SLOW:
-                    await body.drop_rest(journal_of(scope))
+                if message["status"] != TOO_SLOW and self._waiting < MOST_WAITING:
+                    self._waiting += 1
+                    try:
+                        await body.drop_rest(journal_of(scope))
+                    finally:
+                        self._waiting -= 1
             await send(message)
 
         await self._app(scope, body.receive, send_behind)

@@ -240,6 +240,8 @@ class Connection(H11Protocol):
     def _linger(self, transport: Any) -> None:
         self._head_since_s = self._write_since_s = None
         self._unread.clear()
+        if self.cycle is not None:  # what came of the body is not kept for as long as its client lingers
+            self.cycle.body = bytearray()
         on_cut: Callable[[], object] = partial(self._door.on_closed, "slow-body")
         if self._is_refused:  # and counted as that
             on_cut = bool

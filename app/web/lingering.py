@@ -39,7 +39,7 @@ class LingerLimits:
     """
 
     client_bytes: int = 80 * 2**20
-    time_s: float = 30.0
+    time_s: float = 60.0
     pause_s: float = 5.0
     slow_pause_s: float = 0.5
     clients: int = 512
@@ -51,7 +51,7 @@ class DropRate:
     Taking costs the event loop time, whoever sends.
     """
 
-    def __init__(self, clock: Clock, bytes_per_s: float = 256 * 2**20) -> None:
+    def __init__(self, clock: Clock, bytes_per_s: float = 64 * 2**20) -> None:
         self._clock = clock
         self._bytes_per_s = bytes_per_s
         self._credit_bytes = 0.0
