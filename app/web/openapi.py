@@ -26,6 +26,40 @@ IDEMPOTENCY = {
     "same, and is not worked out twice while it is remembered.",
     "schema": {"type": "string", "pattern": NAME_PATTERN},
 }
+ANSWER_HEADERS = {
+    "X-Request-Id": "Yours if you sent one, else a new one.",
+    "Server-Timing": "Every step with its duration in milliseconds.",
+    "X-Cutout-Model": "The model that ran.",
+    "X-Cutout-Provider": "The execution provider that really ran it.",
+    "X-Cutout-Matting": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
+    "X-Cutout-Refine": "`crop` where the network looked twice, else `none`.",
+    "X-Cutout-Verdict": "What the result is worth, in a word.",
+    "X-Cutout-Subject": "The subject's left, top, right and bottom, if `locates` asks for it.",
+    "X-Cutout-Warnings": "What was odd about the picture, if anything.",
+    "X-Cutout-Cache": "`hit` where the answer was remembered.",
+    "ETag": "Strong tag over picture, options and model.",
+}
+RESULT = {
+    "image": ONE_PIXEL,
+    "media_type": "image/png",
+    "width_px": 451,
+    "height_px": 300,
+    "model": "u2net",
+    "provider": "CUDAExecutionProvider",
+    "matting": "fast",
+    "refine": "none",
+    "matting_ms": 34.1,
+    "verdict": {
+        "label": "ok",
+        "coverage": 0.31,
+        "uncertainty": 0.02,
+        "box": [12, 8, 440, 300],
+        "touches_border": True,
+        "is_empty": False,
+    },
+    "warnings": [],
+    "steps_ms": {"decode": 3.1, "infer": 9.8, "encode": 2.2},
+}
 ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
@@ -127,64 +161,16 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(what: str, formats: list[str]) -> dict[str, Any]:
-    text = {"type": "string"}
     return {
         "description": f"The {what}.",
         "headers": {
-            "X-Request-Id": {"schema": text, "description": "Yours if you sent one, else a new one."},
-            "Server-Timing": {"schema": text, "description": "Every step with its duration in milliseconds."},
-            "X-Cutout-Model": {"schema": text, "description": "The model that ran."},
-            "X-Cutout-Provider": {
-                "schema": text,
-                "description": "The execution provider that really ran it.",
-            },
-            "X-Cutout-Matting": {
-                "schema": text,
-                "description": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
-            },
-            "X-Cutout-Refine": {
-                "schema": text,
-                "description": "`crop` where the network looked twice, else `none`.",
-            },
-            "X-Cutout-Verdict": {"schema": text, "description": "What the result is worth, in a word."},
-            "X-Cutout-Subject": {
-                "schema": text,
-                "description": "The subject's left, top, right and bottom, if `locates` asks for it.",
-            },
-            "X-Cutout-Warnings": {
-                "schema": text,
-                "description": "What was odd about the picture, if anything.",
-            },
-            "X-Cutout-Cache": {"schema": text, "description": "`hit` where the answer was remembered."},
-            "ETag": {"schema": text, "description": "Strong tag over picture, options and model."},
+            name: {"schema": {"type": "string"}, "description": description}
+            for name, description in ANSWER_HEADERS.items()
         },
         "content": {
             **{FORMATS[name]: {"schema": BINARY} for name in formats if name in FORMATS},
             **_two_results(what),
-            "application/json": {
-                "schema": reference_to(PictureResult),
-                "example": {
-                    "image": ONE_PIXEL,
-                    "media_type": "image/png",
-                    "width_px": 451,
-                    "height_px": 300,
-                    "model": "u2net",
-                    "provider": "CUDAExecutionProvider",
-                    "matting": "fast",
-                    "refine": "none",
-                    "matting_ms": 34.1,
-                    "verdict": {
-                        "label": "ok",
-                        "coverage": 0.31,
-                        "uncertainty": 0.02,
-                        "box": [12, 8, 440, 300],
-                        "touches_border": True,
-                        "is_empty": False,
-                    },
-                    "warnings": [],
-                    "steps_ms": {"decode": 3.1, "infer": 9.8, "encode": 2.2},
-                },
-            },
+            "application/json": {"schema": reference_to(PictureResult), "example": RESULT},
         },
     }
 

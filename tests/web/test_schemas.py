@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from app.web.openapi import RESULT
 from app.web.schemas import Alive, ModelList, PictureResult, Problem, Ready, Started, all_schemas
 from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
@@ -45,6 +46,10 @@ def test_a_problem_is_what_its_schema_says(live: Live, query: str, sent: bytes, 
 
     assert read.model_dump(mode="json") == told
     assert set(read.model_extra or {}) == members
+
+
+def test_the_example_of_a_result_is_what_its_schema_says() -> None:
+    assert PictureResult.model_validate(RESULT).model_dump(mode="json", exclude_unset=True) == RESULT
 
 
 def references(of: Any) -> set[str]:
