@@ -1,4 +1,4 @@
-"""Passed: which slow groups of tests need not run again, since nothing that they depend on has changed.
+"""Passed: the slow groups of tests that need not run again, because their files have not changed.
 
     python -m tests.passed                  # say which are unchanged
     python -m tests.passed images           # exit with 0 if that group is unchanged

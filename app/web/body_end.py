@@ -1,8 +1,8 @@
-"""Body end: an answer waits a moment for the rest of its request's body, so that the connection can be kept.
+"""Body end: a response waits up to a second for the rest of its request's body.
 
-An answer that overtakes the body is its connection's last (``app/web/strict_http.py``), and a proxy that goes
-by Go's ``net/http`` resets its own client then. Most bodies of refused requests are small or on their way as
-a whole: what comes within a second is read and dropped.
+A response that overtakes the body must be the connection's last (``app/web/strict_http.py``), and a proxy on
+Go's ``net/http`` then resets its own client. Most bodies of refused requests are small or already on the way,
+so a short wait, in which the rest is read and dropped, keeps the connection usable.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from app.web.lingering import DropRate
 PATIENCE_S = 1.0
 PATIENCE_BYTES = 32 * 2**20
 MOST_WAITING = 16
-"""Answers that wait at a time; each may hold a third of a mebibyte of its body. More are given at once."""
+"""Responses that wait at a time; each may hold a third of a mebibyte of its body. Others go out at once."""
 TOO_SLOW = 408
 LAST = frozenset({401, TOO_SLOW, 413})
-"""What ends the connection in any case: some who send so much read until it is closed."""
+"""Always the connection's last response: some clients that send so much read until it is closed."""
 
 
 class BodyEnd:

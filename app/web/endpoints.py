@@ -1,8 +1,8 @@
-"""Endpoints: the one table of what is served, and of what each entry means to every layer around it.
+"""Endpoints: the one table of what is served, and what each entry means to every layer around the router.
 
 The router serves an entry by ``Endpoint.on``; metrics count requests by its ``label``; load shedding and
 deadlines go by ``picture_methods``, drain and the request log by ``is_probe``, authentication by ``is_open``,
-and errors are told in the words of its ``dialect``. ``create_app`` refuses a route that is not in the table.
+and error responses by its ``dialect``. ``create_app`` refuses a route that is not in the table.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,11 +1,11 @@
-"""Lingering: whoever was answered early may finish sending, or would never read the answer (RFC 9112, 9.6).
+"""Lingering close: a client that was answered early may finish sending (RFC 9112, 9.6).
 
-Closing a socket on bytes that nobody has read makes the operating system reset the connection, and an answer
-that its client has not read yet is lost; a proxy before the server makes a 502 of it. So the sending half is
-closed first, and what still comes is taken and dropped, until the client has closed its half too.
+If a server closes a socket that holds unread bytes, the operating system resets the connection, and the
+client loses a response that it has not read yet; a proxy turns that into a 502. So the server closes its
+sending half first, and drops what still arrives until the client has closed its half too.
 
-That must be no way to occupy the server: all of it goes into one buffer, and there are limits to the bytes of
-one client, its time and its slowness, to the number of clients and to the bytes a second of all together.
+All of it goes into one shared buffer. Limits on the bytes, time and pauses of one client, on the number of
+clients and on the bytes a second of all together keep this from being a way to occupy the server.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ OnCut = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class LingerLimits:
-    """What those who linger may take.
+    """Limits on lingering clients.
 
     Attributes:
-        client_bytes: Dropped of one client.
-        time_s: From the answer on, however little or much comes.
-        pause_s: In which too little comes, which is less than ``LEAST_BYTES_PER_S``.
+        client_bytes: Most bytes dropped for one client.
+        time_s: Longest time from the response on.
+        pause_s: Longest time at less than ``LEAST_BYTES_PER_S``.
         slow_pause_s: The same for a client that was refused for being slow.
-        clients: At a time; the one that has been there longest makes room for the next.
+        clients: Most at a time; the oldest makes room for the next.
     """
 
     client_bytes: int = 80 * 2**20
@@ -46,10 +46,7 @@ class LingerLimits:
 
 
 class DropRate:
-    """How fast what nobody wants is taken, from all clients together; more of it waits in them.
-
-    Taking costs the event loop time, whoever sends.
-    """
+    """Limits how many bytes a second are read only to be dropped, from all clients together."""
 
     def __init__(self, clock: Clock, bytes_per_s: float = 64 * 2**20) -> None:
         self._clock = clock
@@ -101,7 +98,7 @@ class Lingering:
         transport.resume_reading()
 
     def sweep(self) -> None:
-        """Let go of those whose time is over or who send too little."""
+        """Cut clients whose time is over or that send too little."""
         now_s = self.clock.now_s()
         for rest in tuple(self._rests):
             if now_s - rest.since_s > self._limits.time_s or rest.pauses(now_s):
