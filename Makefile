@@ -16,9 +16,10 @@ RAY        := .venv-ray
 # taken from here where it can be had; else the default index decides.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# Processes that run tests side by side, but for those that start servers, which have the machine to themselves.
+# Processes that run tests side by side, but for those that start servers as processes of their own.
 JOBS   ?= 2
-SERVED := tests/cli tests/journeys tests/web
+SERVED := tests/cli tests/journeys
+EXPORTED := torch
 UNSERVED = tests $(addprefix --ignore=,$(SERVED))
 TESTED = $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -39,7 +40,7 @@ serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT
 
 test: $(TESTED) ## Run the tests, on real weights; images and Ray if what they depend on has changed
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory served TORCH_WHICH=" and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: $(TESTED) ## Run every test there is
@@ -49,7 +50,7 @@ test-all: $(TESTED) ## Run every test there is
 
 # Tests that start servers wait most of their time: those of the export run behind them, and are printed afterwards.
 served:
-	nice -n 10 $(EXPORT)/bin/python -m pytest -m "torch$(TORCH_WHICH)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
+	nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
 	  trap "kill $$torch 2>/dev/null" INT TERM; \
 	  $(VENV)/bin/python -m pytest -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
 	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))
