@@ -235,7 +235,7 @@ class Connection(H11Protocol):
 
     def _still_sends(self) -> bool:
         """Tell whether more may come, of a body or behind a head that is not read."""
-        return self._is_refused or self.conn.their_state is h11.SEND_BODY
+        return self._is_refused or self.conn.their_state is h11.SEND_BODY or self._strict.had_trailer
 
     def _linger(self, transport: Any) -> None:
         self._head_since_s = self._write_since_s = None

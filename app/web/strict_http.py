@@ -124,7 +124,8 @@ class StrictConnection(h11.Connection):
     """The origin that the last whole head names, also one that is refused."""
     _empty_lines = 0
     _is_chunked = False
-    _had_trailer = False
+    had_trailer = False
+    """Whether the last body in chunks ended with fields, behind which the connection ends."""
     _chunks = 0
     _chunk_bytes = 0
     _bytes = 0
@@ -151,7 +152,7 @@ class StrictConnection(h11.Connection):
         if isinstance(event, h11.Request):
             self._chunks = self._chunk_bytes = self._bytes = self._empty_lines = 0
             self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
-            self._had_trailer = False
+            self.had_trailer = False
             return self._in_origin_form(event)
         if isinstance(event, h11.Data):
             self._check_chunk(event, waiting)
@@ -163,7 +164,7 @@ class StrictConnection(h11.Connection):
         """Return an event's bytes; an answer before the body's end, or after trailer fields, is the last."""
         if isinstance(event, h11.Response):
             self.status = event.status_code
-            if self._had_trailer or self.their_state is h11.SEND_BODY:
+            if self.had_trailer or self.their_state is h11.SEND_BODY:
                 others = [(name, value) for name, value in event.headers if name != b"connection"]
                 headers = [*others, (b"connection", b"close")]
                 event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
@@ -183,7 +184,7 @@ class StrictConnection(h11.Connection):
         is_answered = self.our_state is not h11.SEND_RESPONSE
         if is_loose or frames or (end.headers and is_answered):
             raise h11.RemoteProtocolError("a body in chunks ends otherwise than by fields and an empty line")
-        self._had_trailer = bool(end.headers)
+        self.had_trailer = bool(end.headers)
 
     def _skip_empty_lines(self) -> bool:
         """Pass over line breaks before a request; return whether the next bytes are known not to be one."""
