@@ -24,7 +24,7 @@ UNSERVED = tests $(addprefix --ignore=,$(SERVED))
 TESTED = $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# ONNX Runtime reports to its maker by default; app/engine/runtime.py keeps it from that, this the peers.
+# ONNX Runtime reports to its maker by default; app/engine/models/onnxruntime_loader.py keeps it from that, this the peers.
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help

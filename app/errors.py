@@ -22,9 +22,9 @@ CutoutError
 │  ├─ UrlNotAllowed         a picture's URL that is not asked, or whose host is out of reach
 │  ├─ FetchingDisabled      no picture is fetched by its URL here
 │  ├─ PictureNotFetched     the host of a picture's URL gave no picture
-│  ├─ NameReused            the caller's name for a request was given to another one
+│  ├─ IdempotencyKeyReused            the caller's name for a request was given to another one
 │  └─ Unauthorized          no key, or a wrong one
-├─ UnderWay                 this very request is being worked out; try again
+├─ RequestInProgress                 this very request is being worked out; try again
 ├─ QuotaExceeded            this caller's share is used up; try again
 ├─ Overloaded               our capacity is used up; try again
 ├─ NotReady                 the model is still loading, or the server is stopping
@@ -293,14 +293,14 @@ class PictureNotFetched(RequestRejected):
         super().__init__(f"The host of the picture's URL was reached, but {why}.")
 
 
-class NameReused(RequestRejected):
+class IdempotencyKeyReused(RequestRejected):
     """The caller named this request like another one."""
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was sent with another request. Make a new one for each.")
 
 
-class UnderWay(CutoutError):
+class RequestInProgress(CutoutError):
     """The same request, of the same name, is being worked out."""
 
     retry_after_s = 1

@@ -12,55 +12,54 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.engine.admission import Admission, Budget
-from app.engine.batching import Batcher
-from app.engine.cache import Cache
-from app.engine.cells import CellLost, Cells
+from app.engine.batching.batcher import Batcher
+from app.engine.batching.planning import BatchLimits, CostTable
+from app.engine.capacity.admission import Admission, Budget
+from app.engine.capacity.cache import Cache
+from app.engine.capacity.idempotency import IdempotencyKeys
+from app.engine.capacity.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
+from app.engine.capacity.quota import QuotaRegistry, Rates
 from app.engine.clock import SystemClock
-from app.engine.device import CUDA, probe, usable_cores
-from app.engine.gpu import GpuUnreadable, open_gpu_memory
-from app.engine.loading import Loader
-from app.engine.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
-from app.engine.models import Models
-from app.engine.planning import BatchLimits, CostTable
-from app.engine.priority import step_back
-from app.engine.quota import Allowances, Rates
-from app.engine.replays import Replays
-from app.engine.workers import Pools
+from app.engine.models.device import CUDA, probe, usable_cores
+from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
+from app.engine.models.loading import Loader
+from app.engine.models.registry import ModelRegistry
+from app.engine.threads.priority import lower_priority
+from app.engine.threads.sandbox import SandboxLost, SandboxPool
+from app.engine.threads.workers import Pools
 from app.errors import CutoutError, ModelUnavailable
-from app.footprint import PictureLimits
-from app.imaging.decode import decode
-from app.isolation import COMMAND, IsolatedDecoder
-from app.pipeline import Pipeline
+from app.imaging.formats.decode import decode
+from app.pipeline.footprint import PictureLimits
+from app.pipeline.run import Pipeline
+from app.pipeline.sandboxed_decoder import COMMAND, SandboxedDecoder
 from app.settings import Settings
 from app.system_errors import sentence_of
 from app.telemetry import Step, Telemetry
-from app.web import docs, health, oip, routes
+from app.web.access_log import AccessLog
+from app.web.api_keys import ApiKeys
+from app.web.auth import ApiKeyAuth
 from app.web.background import keep_running, sample, tidy_up, watch_keys
 from app.web.body_end import BodyEnd
 from app.web.cors import cors_rules
-from app.web.dialects import routes as dialects
-from app.web.dialects.routes import RENDERERS
 from app.web.drain import Drain, DrainGate
-from app.web.endpoints import check_routes
-from app.web.gate import TimeGate
-from app.web.guard import KeyGuard
+from app.web.endpoints import dialects, docs, health, open_inference, v1
+from app.web.endpoints.dialects import RENDERERS
+from app.web.endpoints.openapi import completed
+from app.web.endpoints.table import check_routes
 from app.web.head import HeadAsGet
-from app.web.keys import KeyRing
 from app.web.lag import watch_lag
 from app.web.lingering import DropRate
-from app.web.middleware import RequestJournal
-from app.web.openapi import completed
+from app.web.load_shedding import LoadShedder
 from app.web.path_prefix import PathPrefix
 from app.web.problems import ProblemWall, on_framework_error
-from app.web.remote import RemotePictures, Rules, SystemResolver
+from app.web.request.fetch import PictureFetcher, Rules, SystemResolver
 from app.web.service import Service
 from app.web.text_gate import TextGate
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
-ROUTERS = (routes.router, health.router, docs.router, dialects.router, oip.router)
-MOST_REPLAYS = 10_000  # some megabytes
+ROUTERS = (v1.router, health.router, docs.router, dialects.router, open_inference.router)
+MAX_IDEMPOTENCY_KEYS = 10_000  # some megabytes
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
 
@@ -88,30 +87,30 @@ def create_app(
         version=__version__,
         description=DESCRIPTION,
         lifespan=lambda _: _lifespan(service, on_settled, opens_when_warm=opens_when_warm),
-        openapi_url=None,  # served by app/web/health.py
+        openapi_url=None,  # served by app/web/endpoints/health.py
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
         redirect_slashes=False,  # it would lead to wherever the Host header says
     )
     app.openapi = lambda: completed(  # type: ignore[method-assign] # its own way to extend
-        FastAPI.openapi(app), fetches=settings.remote.enabled
+        FastAPI.openapi(app), fetches=settings.fetcher.enabled
     )
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
     check_routes(chain(app.routes, *(router.routes for router in ROUTERS)))
     app.add_exception_handler(HTTPException, on_framework_error)
-    app.add_middleware(TimeGate, service=service)
+    app.add_middleware(LoadShedder, service=service)
     app.add_middleware(TextGate)
-    app.add_middleware(KeyGuard, keys=service.keys, allowances=Allowances(clock))
+    app.add_middleware(ApiKeyAuth, keys=service.keys, quotas=QuotaRegistry(clock))
     app.add_middleware(ProblemWall, renderers=RENDERERS)
     app.add_middleware(BodyEnd, rate=service.drop_rate)
     app.add_middleware(DrainGate, drain=service.drain, renderers=RENDERERS, rate=service.drop_rate)
     if settings.web.cors_origins is not None:
         app.add_middleware(CORSMiddleware, **cors_rules(settings.web.cors_origins))
     app.add_middleware(HeadAsGet)
-    app.add_middleware(RequestJournal, telemetry=service.telemetry, clock=clock)
+    app.add_middleware(AccessLog, telemetry=service.telemetry, clock=clock)
     app.add_middleware(PathPrefix, prefix=settings.web.path_prefix or "")
     return app
 
@@ -127,10 +126,10 @@ def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]
         Admission(budget_of(settings)),
         clock,
         drain,
-        KeyRing(access.keys_file, access.key_hashes, rates),
-        Replays(MOST_REPLAYS),
+        ApiKeys(access.keys_file, access.key_hashes, rates),
+        IdempotencyKeys(MAX_IDEMPOTENCY_KEYS),
         DropRate(clock),
-        _remote_pictures(settings, clock),
+        _picture_fetcher(settings, clock),
     )
     service.telemetry.watch_admission(service.admission)
     service.telemetry.watch_lifecycle(lambda: drain.has_begun, restarts=restarts)
@@ -174,16 +173,16 @@ def budget_of(settings: Settings) -> Budget:
     return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels, memory_bytes)
 
 
-def _remote_pictures(settings: Settings, clock: SystemClock) -> RemotePictures | None:
-    remote = settings.remote
-    if not remote.enabled:
+def _picture_fetcher(settings: Settings, clock: SystemClock) -> PictureFetcher | None:
+    fetcher = settings.fetcher
+    if not fetcher.enabled:
         return None
     rules = Rules(
-        connect_s=remote.connect_timeout_s,
-        total_s=remote.timeout_s,
-        most_in_flight=min(remote.in_flight, max(1, settings.limits.in_flight_requests // 2)),
+        connect_s=fetcher.connect_timeout_s,
+        total_s=fetcher.timeout_s,
+        max_in_flight=min(fetcher.in_flight, max(1, settings.limits.in_flight_requests // 2)),
     )
-    return RemotePictures(clock, rules=rules, resolve=SystemResolver())
+    return PictureFetcher(clock, rules=rules, resolve=SystemResolver())
 
 
 def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
@@ -204,7 +203,9 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         max_batch=engine.max_batch,
         clock=clock,
     )
-    models = Models(loader, settings.models, most=engine.max_models, clock=clock, observer=telemetry.runs)
+    models = ModelRegistry(
+        loader, settings.models, maximum=engine.max_models, clock=clock, observer=telemetry.runs
+    )
     costs: dict[str, Mapping[int, float]] = {}
     models.on_costs = costs.__setitem__
     models.load_pinned(_log_broken)
@@ -214,7 +215,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     models.on_costs = batcher.learn_costs
     batcher.start()
     pools = Pools.of(engine.workers or usable_cores(), clock)
-    cells = _cells(settings, clock)
+    sandboxes = _sandboxes(settings, clock)
     budget = budget_of(settings)
     limit_px = min(settings.limits.picture_pixels, budget.pixels)
     telemetry.ready.set(1)
@@ -225,10 +226,10 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
         limits=PictureLimits(limit_px, settings.limits.picture_side_px, budget.memory_bytes),
         clock=clock,
         hq_budget_s=engine.hq_budget_s,
-        read=decode if cells is None else IsolatedDecoder(cells, limit_px),
+        read=decode if sandboxes is None else SandboxedDecoder(sandboxes, limit_px),
         cache=Cache(settings.cache_bytes),
         why_not_cuda=loader.probe.why_not_cuda,
-        on_close=(lambda: None) if cells is None else cells.close,
+        on_close=(lambda: None) if sandboxes is None else sandboxes.close,
     )
     telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
     steps: dict[str, Step] = {
@@ -252,14 +253,14 @@ def _watch_gpu(telemetry: Telemetry) -> None:
     telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
 
 
-def _cells(settings: Settings, clock: SystemClock) -> Cells | None:
+def _sandboxes(settings: Settings, clock: SystemClock) -> SandboxPool | None:
     """Return the processes that decode, if there are to be any; they are ready when this returns."""
     engine = settings.engine
     if engine.decoders == 0:
         return None
-    cells = Cells(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
-    cells.start()
-    return cells
+    sandboxes = SandboxPool(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
+    sandboxes.start()
+    return sandboxes
 
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
@@ -267,7 +268,7 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
         service.pipeline = await asyncio.to_thread(_open_behind_the_loop, service)
     except Exception as error:  # whatever it is, it ends the process, which says so
         service.failure = error
-        is_known = isinstance(error, (CutoutError, CellLost, OSError, MemoryError))
+        is_known = isinstance(error, (CutoutError, SandboxLost, OSError, MemoryError))
         reason = getattr(error, "reason", sentence_of(error))
         exc_info = None if is_known else error
         log.error("the service cannot start", error=sentence_of(error), reason=reason, exc_info=exc_info)
@@ -281,7 +282,7 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
 
 
 def _open_behind_the_loop(service: Service) -> Pipeline:
-    step_back()  # ONNX Runtime's threads are as the one that starts them
+    lower_priority()  # ONNX Runtime's threads are as the one that starts them
     return open_pipeline(service.settings, service.telemetry)
 
 

@@ -20,8 +20,15 @@ from pydantic import (
 )
 
 from app.errors import InvalidOption, UnknownOption
-from app.imaging.css import parse_colour
-from app.imaging.layout import Corners, Layout, parse_margins, parse_position, parse_region, parse_scale
+from app.imaging.layout.css_colours import parse_colour
+from app.imaging.layout.placement import (
+    Corners,
+    Layout,
+    parse_margins,
+    parse_position,
+    parse_region,
+    parse_scale,
+)
 from app.spelling import format_of, truth_of
 
 PictureFormat = Literal["png", "webp", "jpeg", "avif"]
@@ -243,7 +250,7 @@ class CutoutOptions(_Options):
         return None if self.region is None else parse_region(self.region)
 
     @property
-    def most_pixels(self) -> int | None:
+    def max_pixels(self) -> int | None:
         """How many pixels the picture may have before it is shrunk."""
         return None if self.megapixels is None else round(self.megapixels * 1e6)
 

@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     engine: Engine = Engine()
     web: Web = Web()
     access: Access = Access()
-    remote: Remote = Remote()
+    fetcher: Remote = Remote()
     lifecycle: Lifecycle = Lifecycle()
 
     @field_validator("models", mode="before")

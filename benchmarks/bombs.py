@@ -52,9 +52,9 @@ async def _throw(server: Server, made: dict[str, bytes], asked: argparse.Namespa
     random.Random(0).shuffle(order)
     _, junk_mib, _ = await _together(server, [bytes(len(upload)) for upload in order], asked.at_once)
     together, peak_mib, held_mib = await _together(server, order, asked.at_once)
-    answers = [*alone, *together]
+    responses = [*alone, *together]
     return [
-        Figure("bombs not refused with 4xx", sum(not 400 <= r.status < 500 for r in answers), 0),
+        Figure("bombs not refused with 4xx", sum(not 400 <= r.status < 500 for r in responses), 0),
         Figure("slowest refusal, alone", max(r.latency_s for r in alone) * 1e3, 250, " ms"),
         Figure(f"peak memory with {asked.at_once} at once", peak_mib, 25, " MiB"),
         Figure("the same above junk of the same sizes", peak_mib - junk_mib, 25, " MiB"),

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from app.imaging.decode import decode
-from app.imaging.sniff import sniff
+from app.imaging.formats.decode import decode
+from app.imaging.formats.sniff import sniff
 from benchmarks.pictures import photo
 from benchmarks.report import Figure, print_figures, print_machine, print_table
 

@@ -86,7 +86,11 @@ def decoders_of(pid: int) -> list[int]:
     """Return the processes that decode for a server."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     pids = [int(child) for file in tasks for child in file.read_text().split()]
-    return [child for child in pids if b"app.isolation" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [
+        child
+        for child in pids
+        if b"app.pipeline.sandboxed_decoder" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def _picture(number: int) -> bytes:

@@ -31,7 +31,7 @@ ENTER_TIMEOUT_S = 5.0
 class Tally:
     """What happened in all rounds together."""
 
-    departed: int = 0
+    disconnected: int = 0
     ran_in_vain: float = 0
     bystanders: int = 0
     bystanders_failed: int = 0
@@ -55,9 +55,9 @@ def main() -> None:
     command = (sys.executable, "-m", "benchmarks.watched", "serve", "--port", "0", "--model", asked.model)
     with Server(asked.model, asked.models_dir, command=command) as server:
         asyncio.run(_all_rounds(server, shot, tally, rounds=asked.rounds, clients=asked.clients))
-    reached = 100 * tally.ran_in_vain / max(1, tally.departed)
+    reached = 100 * tally.ran_in_vain / max(1, tally.disconnected)
     print("Released, by round:", ", ".join(f"{1e3 * seconds:.1f}" for seconds in tally.released_s), "ms\n")
-    print(f"## {tally.departed} departures, {tally.bystanders} bystanders\n")
+    print(f"## {tally.disconnected} departures, {tally.bystanders} bystanders\n")
     print_figures(
         [
             Figure("departed whose pictures ran", reached, 1, " %"),
@@ -96,12 +96,12 @@ async def _one_round(
     left_s = time.monotonic()
     released_s = await _until_released(server, since_s=began_s, count=len(leaving))
     tally.released_s.append(released_s[-1] - (left_s - began_s))
-    answers = await asyncio.gather(*staying)
-    tally.departed += len(leaving)
-    tally.bystanders += len(answers)
-    tally.bystanders_failed += sum(reply is None or reply.status != 200 for reply in answers)
+    responses = await asyncio.gather(*staying)
+    tally.disconnected += len(leaving)
+    tally.bystanders += len(responses)
+    tally.bystanders_failed += sum(reply is None or reply.status != 200 for reply in responses)
     await asyncio.sleep(0.2)  # a run in vain would end within
-    answered = sum(reply is not None and reply.status == 200 for reply in answers)
+    answered = sum(reply is not None and reply.status == 200 for reply in responses)
     tally.ran_in_vain += max(0.0, _pictures_run(server) - ran_before - answered)
 
 

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.arrays import AlphaMatte, Grey, Rgb, SaliencyMap
-from app.imaging.closed_form import solve_alpha
-from app.imaging.foreground import estimate_foreground
-from app.imaging.matte import refine_alpha
-from app.imaging.saliency import resize_saliency, to_grey
+from app.imaging.matting.closed_form import solve_alpha
+from app.imaging.matting.foreground import estimate_foreground
+from app.imaging.matting.matte import refine_alpha
+from app.imaging.matting.saliency import resize_saliency, to_grey
 from benchmarks.report import ROOT, Figure, print_figures, print_machine, print_table
 from model_export.matting_metrics import absolute_error, gradient_error, squared_error
 from model_export.samples import find_samples, read_grey

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.imaging.encode import encode
+from app.imaging.formats.encode import encode
 from benchmarks.report import Figure, print_figures, print_machine, print_table
 
 REAL_CUTOUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "astronaut-cutout.png"

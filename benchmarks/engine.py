@@ -32,7 +32,7 @@ from pathlib import Path
 from PIL import Image
 
 from app.cli.worker import SWITCH_INTERVAL_S
-from app.engine.device import usable_cores
+from app.engine.models.device import usable_cores
 from benchmarks.client import Client, Shot
 from benchmarks.lag import lag_figures
 from benchmarks.load import Result, closed_loop, open_loop, percentile, rate_of

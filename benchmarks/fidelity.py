@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.engine.runtime import onnxruntime
+from app.engine.models.onnxruntime_loader import onnxruntime
 from benchmarks.report import print_machine
 from model_export.metrics import max_f_beta, mean_absolute_error
 
@@ -38,11 +38,11 @@ class Quality:
     max_f: float
 
 
-def mask_of(client: httpx.Client, upload: bytes, model: str) -> Grey:
+def saliency_from_mask(client: httpx.Client, upload: bytes, model: str) -> Grey:
     """Ask the service for a mask at its default options but ``matting=none``."""
-    answer = client.post("/v1/mask", params={"model": model, "matting": "none"}, content=upload)
-    answer.raise_for_status()
-    return np.asarray(Image.open(io.BytesIO(answer.content)))
+    response = client.post("/v1/mask", params={"model": model, "matting": "none"}, content=upload)
+    response.raise_for_status()
+    return np.asarray(Image.open(io.BytesIO(response.content)))
 
 
 def differences_to_authors(client: httpx.Client, data: Path, model: str) -> dict[str, float]:
@@ -50,7 +50,7 @@ def differences_to_authors(client: httpx.Client, data: Path, model: str) -> dict
     found: dict[str, float] = {}
     for path in sorted((data / "u2net-reference" / "images").iterdir()):
         theirs = np.asarray(Image.open(data / "u2net-reference" / model / f"{path.stem}.png").convert("L"))
-        found[path.stem] = difference(mask_of(client, path.read_bytes(), model), theirs)
+        found[path.stem] = difference(saliency_from_mask(client, path.read_bytes(), model), theirs)
     return found
 
 
@@ -58,14 +58,14 @@ def differences_when_enlarged(client: httpx.Client, data: Path, model: str) -> d
     """Return how far the mask of a 12-megapixel enlargement is from that of its original."""
     found: dict[str, float] = {}
     for path in sorted((data / "u2net-reference" / "images").iterdir()):
-        original = mask_of(client, path.read_bytes(), model)
+        original = saliency_from_mask(client, path.read_bytes(), model)
         height, width = original.shape
         factor = (ENLARGED_PX / (height * width)) ** 0.5
         size = round(width * factor), round(height * factor)
         large = Image.open(path).convert("RGB").resize(size, Image.Resampling.BICUBIC)
         encoded = io.BytesIO()
         large.save(encoded, "JPEG", quality=95)
-        mask = mask_of(client, encoded.getvalue(), model)
+        mask = saliency_from_mask(client, encoded.getvalue(), model)
         shrunk = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         found[path.stem] = difference(shrunk, original)
     return found
@@ -75,12 +75,14 @@ def difference_to_rembg(client: httpx.Client, data: Path, model: str) -> float:
     """Return the mean absolute difference to the alpha of rembg's stored cutout."""
     folder = data / "rembg-reference"
     theirs = np.asarray(Image.open(folder / f"anime-girl-1.{model}.png").convert("RGBA"))[:, :, 3]
-    return difference(mask_of(client, (folder / "anime-girl-1.jpg").read_bytes(), model), theirs)
+    return difference(saliency_from_mask(client, (folder / "anime-girl-1.jpg").read_bytes(), model), theirs)
 
 
 def quality_of_service(client: httpx.Client, data: Path, model: str, *, every: int = 1) -> Quality:
     """Judge the service's masks over every so-manieth picture of ECSSD."""
-    return _quality((mask_of(client, path.read_bytes(), model), truth) for path, truth in _ecssd(data, every))
+    return _quality(
+        (saliency_from_mask(client, path.read_bytes(), model), truth) for path, truth in _ecssd(data, every)
+    )
 
 
 def quality_of_reference(weights: Path, data: Path, *, every: int = 1) -> Quality:

@@ -22,15 +22,15 @@ from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from benchmarks.report import Figure, print_figures, print_machine
-from model_export.answers import open_journey
 from model_export.checkpoint import trained_network
 from model_export.datasets import Dataset, decode_dataset, read_split, write_split
+from model_export.export_checkpoint import export_trained
 from model_export.finetune import published_network
 from model_export.losses import deep_supervised_bce
+from model_export.predictions import open_journey
 from model_export.recipe import Recipe, read_recipe
 from model_export.samples import find_samples, read_grey
-from model_export.train import BEST, Orders, judge, normalised, train
-from model_export.trained import export_trained
+from model_export.train import BEST, TrainOptions, judge, normalised, train
 
 LEARNED, HELD_OUT = 200, 40
 LIGHT, WARMTH, NOISE = 0.1, (1.0, 0.75, 0.45), 0.008
@@ -50,7 +50,9 @@ def main() -> None:
     recipe = read_recipe("u2netp", table="finetune").model_copy(update={"epochs": asked.epochs})
     with tempfile.TemporaryDirectory() as name:
         folder = lay_out(asked.data, Path(name), spoils=not asked.as_they_are)
-        orders = Orders(folder, folder / "run", learned=folder / "learned", held_out=folder / "held_out")
+        orders = TrainOptions(
+            folder, folder / "run", learned=folder / "learned", held_out=folder / "held_out"
+        )
         held_out = decode_dataset(folder, recipe.size_px).part(read_split(folder / "held_out"))
         sample = torch.zeros(1, 3, recipe.size_px, recipe.size_px)
         before = score(published_network("u2netp", "freeze", sample), held_out, recipe)
@@ -99,8 +101,8 @@ def serve(folder: Path) -> float:
     with open_journey("mine", models) as journey:
         for name in read_split(folder / "held_out"):
             upload = (folder / "T-Image" / f"{name}.jpg").read_bytes()
-            mask = journey.answer(upload, MaskOptions()).grey / 255.0
-            alpha = journey.answer(upload, CutoutOptions()).grey
+            mask = journey.response(upload, MaskOptions()).grey / 255.0
+            alpha = journey.response(upload, CutoutOptions()).grey
             truth = read_grey(folder / "T-Mask" / f"{name}.png") / 255.0
             if alpha.shape != truth.shape:
                 raise SystemExit(f"the cutout of {name} is {alpha.shape}, its mask {truth.shape}")

@@ -1,4 +1,4 @@
-"""Footprint: what each option really takes at its peak, against what ``app/footprint.py`` counts for it.
+"""Footprint: what each option takes at its peak, against what ``app/pipeline/footprint.py`` counts for it.
 
     python -m benchmarks.footprint [--megapixels 6] [--only TEXT]
 
@@ -19,17 +19,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from app.answer import Seen, compose_cutout, finish, finish_mask
-from app.engine.cache import Cache
+from app.engine.capacity.cache import Cache
+from app.engine.capacity.memory import give_back_freed_memory, tune_allocator
 from app.engine.clock import SystemClock
-from app.engine.manifest import Manifest, WeightsOrigin
-from app.engine.memory import give_back_freed_memory, hold_little_memory
-from app.footprint import PictureLimits, footprint
-from app.imaging.decode import decode
-from app.imaging.saliency import resize_saliency
-from app.imaging.sniff import sniff
+from app.engine.models.manifest import Manifest, WeightsOrigin
+from app.imaging.formats.decode import decode
+from app.imaging.formats.sniff import sniff
+from app.imaging.matting.saliency import resize_saliency
 from app.options import CutoutOptions, MaskOptions, parse_options
-from app.reading import WayIn, read_picture
+from app.pipeline.footprint import PictureLimits, footprint
+from app.pipeline.prepare import AdmittedUpload, read_picture
+from app.pipeline.render import Segmentation, compose_cutout, finish, finish_mask
 from app.telemetry import StepTimes
 from benchmarks.pictures import photo
 from benchmarks.report import print_machine, print_table
@@ -156,7 +156,7 @@ def measure(case: Case, megapixels: float) -> Measured:
     headers = {role: None if pair is None else pair[1] for role, pair in pairs.items()}
     longest = max(len(sent) for sent in (upload, *beside.values()) if sent is not None)
     counted = footprint(header, options, limit_px=LIMITS.pixels, upload_bytes=longest, **headers)
-    way_in = WayIn(upload, header, "map", counted, **pairs)
+    way_in = AdmittedUpload(upload, header, "map", counted, **pairs)
     gc.collect()
     give_back_freed_memory()
     held_bytes = status_bytes("self", "VmRSS")
@@ -165,13 +165,13 @@ def measure(case: Case, megapixels: float) -> Measured:
     return Measured(case, status_bytes("self", "VmHWM") - held_bytes, counted.memory_bytes)
 
 
-def _work_out(way_in: WayIn, options: MaskOptions | CutoutOptions) -> None:
+def _work_out(way_in: AdmittedUpload, options: MaskOptions | CutoutOptions) -> None:
     steps = StepTimes(SystemClock())
     read = read_picture(
         way_in, MANIFEST, options, steps, known=frozenset(), owner="", read=decode, cache=Cache(0)
     )
     saliency = read.mask if read.mask is not None else _map(options)
-    seen = Seen(
+    segmentation = Segmentation(
         read.picture,
         saliency,
         is_empty=False,
@@ -184,11 +184,11 @@ def _work_out(way_in: WayIn, options: MaskOptions | CutoutOptions) -> None:
     )
     del read
     if isinstance(options, MaskOptions):
-        finish_mask(seen, options, steps, hq_budget_s=60.0)
+        finish_mask(segmentation, options, steps, hq_budget_s=60.0)
         return
-    drawn = compose_cutout(seen, options, steps, hq_budget_s=60.0, limits=LIMITS)
-    del seen
-    finish(drawn, options, steps)
+    rendered = compose_cutout(segmentation, options, steps, hq_budget_s=60.0, limits=LIMITS)
+    del segmentation
+    finish(rendered, options, steps)
 
 
 def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -240,7 +240,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
-    hold_little_memory()
+    tune_allocator()
     print_machine()
     chosen = [case for case in cases() if asked.only in case.name]
     for case in chosen:

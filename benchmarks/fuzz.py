@@ -19,8 +19,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["app.imaging"]):
-    from app.imaging.decode import decode
-    from app.imaging.sniff import check_size, sniff
+    from app.imaging.formats.decode import decode
+    from app.imaging.formats.sniff import check_size, sniff
 
 from app.errors import CutoutError
 

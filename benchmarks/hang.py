@@ -36,13 +36,18 @@ def main() -> None:
         hanging_model(Path(folder))
         settings = {"CUTOUT_LIFECYCLE__SUPERVISE": "true"}
         with Server("hangs", Path(folder), settings) as server:
-            seen = [_hang_once(f"http://{server.host}:{server.port}") for _ in range(asked.times)]
+            segmentation = [_hang_once(f"http://{server.host}:{server.port}") for _ in range(asked.times)]
     print(f"## A run that never ends, {asked.times} times\n")
     print_figures(
         [
-            Figure("/livez is red, slowest", max(red for red, _ in seen), 2, " s"),
-            Figure("another worker answers, slowest", max(back for _, back in seen), 10, " s"),
-            Figure("another worker answers, median", statistics.median(back for _, back in seen), 10, " s"),
+            Figure("/livez is red, slowest", max(red for red, _ in segmentation), 2, " s"),
+            Figure("another worker answers, slowest", max(back for _, back in segmentation), 10, " s"),
+            Figure(
+                "another worker answers, median",
+                statistics.median(back for _, back in segmentation),
+                10,
+                " s",
+            ),
         ]
     )
 

@@ -81,8 +81,8 @@ async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse
     for _ in range(asked.passes):
         for envelope in ENVELOPES:
             shots = [shot_of(sample.path.read_bytes(), envelope) for sample in samples]
-            answers = await send(server, shots, asked.at_once)
-            results += [(s, envelope, r) for s, r in zip(samples, answers, strict=True)]
+            responses = await send(server, shots, asked.at_once)
+            results += [(s, envelope, r) for s, r in zip(samples, responses, strict=True)]
         await asyncio.sleep(1)
         held.append(server.rss_bytes())
     counts = Counter((sample.kind, result.status) for sample, _, result in results)
@@ -99,11 +99,11 @@ async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse
     mutated = await send(server, list(_mutations(samples, asked.mutations)), asked.at_once)
     mutated_counts = Counter(result.status for result in mutated)
     print(f"{len(mutated)} mutations: {dict(sorted(mutated_counts.items()))}\n")
-    answers = [result for _, _, result in results]
+    responses = [result for _, _, result in results]
     return [
-        Figure("answers 5xx or none", sum(_failed(r) for r in answers), 0),
-        Figure("answers of the expected class", 100 * fit / len(answers), 99.9, " %", is_floor=True),
-        Figure("slowest answer", percentile([r.latency_s for r in answers], 100), 2, " s"),
+        Figure("answers 5xx or none", sum(_failed(r) for r in responses), 0),
+        Figure("answers of the expected class", 100 * fit / len(responses), 99.9, " %", is_floor=True),
+        Figure("slowest answer", percentile([r.latency_s for r in responses], 100), 2, " s"),
         Figure("memory, last pass above first", (held[-1] - held[0]) / 2**20, 16, " MiB"),
         Figure("mutations answered 5xx or not at all", sum(_failed(r) for r in mutated), 0),
         Figure("slowest answer to a mutation", percentile([r.latency_s for r in mutated], 100), 2, " s"),

@@ -16,8 +16,8 @@ def lag_figures(before: Metrics, after: Metrics) -> list[Figure]:
     if not total:
         return []
     p99 = next(bound for bound, count in counts if count >= 0.99 * total)
-    most = next(bound for bound, count in counts if count >= total)
+    maximum = next(bound for bound, count in counts if count >= total)
     return [
         Figure(f"event-loop lag of {total:.0f} looks, p99 (bucket)", 1e3 * p99, 5, " ms"),
-        Figure("event-loop lag, max (bucket)", 1e3 * most, 50, " ms"),
+        Figure("event-loop lag, max (bucket)", 1e3 * maximum, 50, " ms"),
     ]

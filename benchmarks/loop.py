@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.report import print_machine, print_table
 from benchmarks.server import Server, add_server_arguments
 
-MOST_BYTES = 20 * 2**20 - 1000
+MAX_BYTES = 20 * 2**20 - 1000
 PAUSE_S = 0.002
 
 
@@ -131,7 +131,7 @@ def _send_all(
     said.put(answered)
 
 
-def _filled(start: bytes, again: bytes, end: bytes, size: int = MOST_BYTES) -> bytes:
+def _filled(start: bytes, again: bytes, end: bytes, size: int = MAX_BYTES) -> bytes:
     return start + again * ((size - len(start) - len(end)) // len(again)) + end
 
 

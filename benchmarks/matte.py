@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from app.arrays import AlphaMatte, Rgb, SaliencyMap
-from app.engine.memory import hold_little_memory
-from app.imaging.closed_form import solve_alpha
-from app.imaging.foreground import estimate_foreground
-from app.imaging.guided import fit_colour_model
-from app.imaging.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha
+from app.engine.capacity.memory import tune_allocator
+from app.imaging.matting.closed_form import solve_alpha
+from app.imaging.matting.foreground import estimate_foreground
+from app.imaging.matting.guided_filter import fit_colour_model
+from app.imaging.matting.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha
 from benchmarks.report import print_machine
 from tests.composites import composite, ideal_map
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)
-    hold_little_memory()  # as the process that serves does: fresh arrays cost more there
+    tune_allocator()  # as the process that serves does: fresh arrays cost more there
     for megapixels in options.megapixels:
         _measure(megapixels, options.runs, skip_full=options.skip_full)
 

@@ -104,8 +104,8 @@ async def _overload(server: Server, requests: int, factor: float, shots: Sequenc
         f"{capacity:.2f} a second\n"
     )
     print_table(("answer", "count", "p50", "p99", "max"), by_status(results))
-    most_bytes = max((held for _, _, held in samples), default=0)
-    print(f"Held {base_bytes / 2**20:.0f} MiB when warm; at most {most_bytes / 2**20:.0f} MiB were counted")
+    max_bytes = max((held for _, _, held in samples), default=0)
+    print(f"Held {base_bytes / 2**20:.0f} MiB when warm; at most {max_bytes / 2**20:.0f} MiB were counted")
     print(f"in flight; holds {server.rss_bytes() / 2**20:.0f} MiB now.\n")
     plateau = samples[len(samples) // 3 :]
     slope = _theil_sen([(x, y) for x, y, _ in plateau]) * 1000 / 1e6
@@ -129,9 +129,9 @@ async def _sample(server: Server, samples: list[tuple[float, int, int]]) -> None
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 
-def _theil_sen(points: Sequence[tuple[float, float]], most: int = 400) -> float:
+def _theil_sen(points: Sequence[tuple[float, float]], maximum: int = 400) -> float:
     """Return the median slope of all pairs of at most ``most`` points, evenly chosen."""
-    chosen = points[:: -(-len(points) // most) or 1]
+    chosen = points[:: -(-len(points) // maximum) or 1]
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(chosen, 2) if x2 > x1]
     return statistics.median(slopes) if slopes else math.nan
 

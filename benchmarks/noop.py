@@ -23,10 +23,10 @@ from prometheus_client import start_http_server
 
 from app.cli.listening import listen
 from app.cli.worker import SWITCH_INTERVAL_S
-from app.engine.batching import Batcher
+from app.engine.batching.batcher import Batcher
+from app.engine.batching.planning import BatchLimits
 from app.engine.clock import SystemClock
-from app.engine.planning import BatchLimits
-from app.engine.priority import step_forward
+from app.engine.threads.priority import favour_latency
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import read_settings
@@ -44,7 +44,7 @@ def main() -> None:
         os.sched_setaffinity(0, {asked.core})
     settings = read_settings()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    step_forward()
+    favour_latency()
     if asked.bare:
         serve_bare(listen("127.0.0.1", settings.web.port))
         return
@@ -84,7 +84,7 @@ def serve_bare(listener: socket.socket) -> None:
     app = FastAPI()
 
     @app.post("/v1/mask")
-    async def answer(request: Request) -> Response:
+    async def response(request: Request) -> Response:
         await request.body()
         return Response(bytes(300), media_type="image/png")
 

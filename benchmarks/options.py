@@ -4,8 +4,8 @@
 
 Goes through every field and value of ``MaskOptions`` and ``CutoutOptions``, one at a time, by the functions
 that serve, on a synthetic map. Processor time of one thread, the best of ``--runs``, per megapixel of the
-picture, for each step of its own. A step that costs more than ``MOST_RATIO`` times as much a pixel for the
-largest picture as for the smallest is marked; below ``LEAST_MS`` a megapixel it is too small to tell. A field
+picture, for each step of its own. A step that costs more than ``MAX_RATIO`` times as much a pixel for the
+largest picture as for the smallest is marked; below ``MIN_MS`` a megapixel it is too small to tell. A field
 of the models that nothing here varies is listed as not measured, so that the next option shows.
 """
 
@@ -18,21 +18,21 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 
-from app.answer import Seen, compose_cutout, finish, finish_mask
 from app.arrays import Rgb, SaliencyMap
-from app.engine.manifest import Manifest
-from app.engine.memory import hold_little_memory
-from app.footprint import PictureLimits
-from app.imaging.decode import Picture
-from app.imaging.frame import frame_picture, mask_of
-from app.imaging.refine import blend_maps, choose_crop, prepare_crop
+from app.engine.capacity.memory import tune_allocator
+from app.engine.models.manifest import Manifest
+from app.imaging.formats.decode import Picture
+from app.imaging.layout.region import frame_picture, saliency_from_mask
+from app.imaging.matting.refine import blend_maps, choose_crop, prepare_crop
 from app.options import CutoutOptions, MaskOptions, parse_options
+from app.pipeline.footprint import PictureLimits
+from app.pipeline.render import Segmentation, compose_cutout, finish, finish_mask
 from app.telemetry import StepTimes
 from benchmarks.pictures import photo
 from benchmarks.report import print_machine, print_table
 from tests.fakes import SimulatedSource
 
-MOST_RATIO, LEAST_MS = 1.5, 2.0
+MAX_RATIO, MIN_MS = 1.5, 2.0
 LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 STEPS = ("prepare", "matte", "compose", "encode")
 _MAP_PX = 320
@@ -94,7 +94,7 @@ def main() -> None:
     asked = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)  # as the worker threads do
-    hold_little_memory()
+    tune_allocator()
     cases = [case for case in cases_of_all_options() if asked.only in case.name]
     rows = (row for case in cases for row in _rows(case, asked.megapixels, asked.runs))
     sizes = [f"{size:g} MP" for size in asked.megapixels]
@@ -153,10 +153,10 @@ def _rows(case: Case, sizes: Sequence[float], runs: int) -> Iterator[tuple[str, 
     per_size = [_measured(case, size, runs) for size in sizes]
     for step in STEPS:
         costs_ms = [costs.get(step, 0.0) for costs in per_size]
-        if max(costs_ms) < LEAST_MS / 4:
+        if max(costs_ms) < MIN_MS / 4:
             continue
         ratio = costs_ms[-1] / max(costs_ms[0], 1e-9)
-        grows = ratio > MOST_RATIO and costs_ms[-1] > LEAST_MS
+        grows = ratio > MAX_RATIO and costs_ms[-1] > MIN_MS
         verdict = "**GROWS**" if grows else "ok"
         yield (case.name, step, *(f"{cost:.1f}" for cost in costs_ms), f"{ratio:.2f}", verdict)
 
@@ -189,22 +189,26 @@ def _run(
     steps: StepTimes,
 ) -> None:
     """Do with a decoded picture what the service does."""
-    seen = Seen(picture, saliency, is_empty=False, manifest=_manifest(), provider="none", etag="")
+    segmentation = Segmentation(
+        picture, saliency, is_empty=False, manifest=_manifest(), provider="none", etag=""
+    )
     with steps.step("prepare"):
         if case.mask_part is not None:
             sent = np.repeat((saliency * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-            seen = replace(seen, saliency=mask_of(Picture(sent, None, ()), picture))
+            segmentation = replace(
+                segmentation, saliency=saliency_from_mask(Picture(sent, None, ()), picture)
+            )
         if options.refine == "crop":
-            seen = replace(seen, saliency=_looked_at_again(picture.rgb, saliency))
-        if isinstance(options, CutoutOptions) and (options.most_pixels or options.corners):
-            picture, frame = frame_picture(picture, most_px=options.most_pixels, corners=options.corners)
-            seen = replace(seen, picture=picture, frame=frame)
+            segmentation = replace(segmentation, saliency=_looked_at_again(picture.rgb, saliency))
+        if isinstance(options, CutoutOptions) and (options.max_pixels or options.corners):
+            picture, frame = frame_picture(picture, max_px=options.max_pixels, corners=options.corners)
+            segmentation = replace(segmentation, picture=picture, frame=frame)
     if isinstance(options, MaskOptions):
-        finish_mask(seen, options, steps, hq_budget_s=1e9)
+        finish_mask(segmentation, options, steps, hq_budget_s=1e9)
         return
     if case.backdrop_px is not None:
-        seen = replace(seen, backdrop=cv2.resize(photo(0.1), case.backdrop_px[::-1]))
-    finish(compose_cutout(seen, options, steps, hq_budget_s=1e9, limits=LIMITS), options, steps)
+        segmentation = replace(segmentation, backdrop=cv2.resize(photo(0.1), case.backdrop_px[::-1]))
+    finish(compose_cutout(segmentation, options, steps, hq_budget_s=1e9, limits=LIMITS), options, steps)
 
 
 def _looked_at_again(rgb: Rgb, saliency: SaliencyMap) -> SaliencyMap:

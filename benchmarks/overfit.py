@@ -18,13 +18,13 @@ from rich.console import Console
 
 from app.options import CutoutOptions, MaskOptions
 from benchmarks.report import Figure, print_figures, print_machine
-from model_export.answers import open_journey
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import read_run
+from model_export.export_checkpoint import export_trained
+from model_export.predictions import open_journey
 from model_export.recipe import Recipe, parse_recipe
 from model_export.samples import find_samples
-from model_export.train import BEST, Orders, train
-from model_export.trained import export_trained
+from model_export.train import BEST, TrainOptions, train
 
 PICTURES, SHOWN = 8, 10
 """How many are learned, and how often an epoch shows each."""
@@ -112,7 +112,9 @@ def laid_out(data: Path, folder: Path, *, is_spread: bool) -> Path:
 
 def learn_by_heart(recipe: Recipe, data: Path, folder: Path) -> list[Figure]:
     """Train, export and serve one network."""
-    orders = Orders(data, folder / "run", learned=folder / "learned.txt", held_out=folder / "judged.txt")
+    orders = TrainOptions(
+        data, folder / "run", learned=folder / "learned.txt", held_out=folder / "judged.txt"
+    )
     train(recipe, orders, console=Console(quiet=True))
     best = read_run(folder / "run" / BEST).progress
     models = folder / "models"
@@ -126,8 +128,8 @@ def learn_by_heart(recipe: Recipe, data: Path, folder: Path) -> list[Figure]:
     )
     upload = next((data / "T-Image").iterdir()).read_bytes()
     with open_journey("by-heart", models) as journey:
-        answers = [journey.answer(upload, options) for options in (MaskOptions(), CutoutOptions())]
-    if not all(answer.grey.any() for answer in answers):
+        responses = [journey.response(upload, options) for options in (MaskOptions(), CutoutOptions())]
+    if not all(response.grey.any() for response in responses):
         raise SystemExit(f"{recipe.architecture} answers nothing")
     parity = manifest.quality["parity_served_float32_max_abs"]
     return [

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from app.engine.device import usable_cores
+from app.engine.models.device import usable_cores
 from benchmarks.load import (
     Client,
     Result,

@@ -18,10 +18,10 @@ from PIL import Image
 
 from app.arrays import NetworkInput, Rgb, SaliencyMap
 from app.engine.clock import SystemClock
-from app.engine.device import probe
-from app.engine.loading import Loader
+from app.engine.models.device import probe
+from app.engine.models.loading import Loader
+from app.imaging.matting.saliency import stretch
 from app.imaging.prepare import prepare
-from app.imaging.saliency import stretch
 from app.imaging.tiles import shrink
 from benchmarks.report import ROOT, print_machine, print_table
 from model_export.samples import find_samples, read_grey
@@ -66,7 +66,7 @@ def main() -> None:
     session = loader.load(asked.model).session
     side = session.manifest.input_size_px
 
-    def seen(network_input: NetworkInput) -> SaliencyMap:
+    def segmentation(network_input: NetworkInput) -> SaliencyMap:
         return stretch(session.infer(network_input[None])[0])
 
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
@@ -75,14 +75,14 @@ def main() -> None:
         with Image.open(sample.picture) as stored:
             small = np.asarray(stored.convert("RGB"))
         truth = read_grey(sample.truth) >= 128
-        original = seen(_bilinear(small, side))
+        original = segmentation(_bilinear(small, side))
         factor = (LARGE_PX / (small.shape[0] * small.shape[1])) ** 0.5
         large = cv2.resize(small, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         for sigma in asked.noise:
             noise = np.random.default_rng(number).normal(0, sigma, large.shape).astype(np.float32)
             noisy = np.clip(np.rint(large + noise), 0, 255).astype(np.uint8)
             for way, shrunk in WAYS.items():
-                saliency = seen(shrunk(noisy, side))
+                saliency = segmentation(shrunk(noisy, side))
                 enlarged = cv2.resize(saliency, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
                 moved, error = np.abs(saliency - original).mean(), np.abs(enlarged - truth).mean()
                 found.setdefault((way, sigma), []).append((float(moved), float(error)))

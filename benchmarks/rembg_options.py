@@ -71,9 +71,11 @@ def _edges(client: httpx.Client, urls: tuple[str, str], photographs: list[Rgb], 
     for seed in range(seeds):
         scene = composite(1.0, seed, photographs)
         upload = cv2.imencode(".png", scene.rgb[:, :, ::-1])[1].tobytes()
-        answers = [_cutout(client, url, upload, dc) for url, dc in zip(urls, ("false", "true"), strict=True)]
-        if all(answer[:, :, 3].any() for answer in answers):
-            errors.append([path_errors(a[:, :, :3], a[:, :, 3] / np.float32(255), scene) for a in answers])
+        responses = [
+            _cutout(client, url, upload, dc) for url, dc in zip(urls, ("false", "true"), strict=True)
+        ]
+        if all(response[:, :, 3].any() for response in responses):
+            errors.append([path_errors(a[:, :, :3], a[:, :, 3] / np.float32(255), scene) for a in responses])
     theirs, ours = np.mean(errors, axis=0)
     rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in (("rembg", theirs), ("ours", ours))]
     print_table((f"{len(errors)} of {seeds} scenes, 1 MP", *ERRORS), rows)
@@ -85,8 +87,8 @@ def _edges(client: httpx.Client, urls: tuple[str, str], photographs: list[Rgb], 
 
 def _cutout(client: httpx.Client, url: str, upload: bytes, dc: str) -> NDArray[np.uint8]:
     form = {"model": "u2net", "dc": dc}
-    answer = client.post(f"{url}/api/remove", data=form, files={"file": ("scene.png", upload)})
-    return np.asarray(Image.open(io.BytesIO(answer.raise_for_status().content)))
+    response = client.post(f"{url}/api/remove", data=form, files={"file": ("scene.png", upload)})
+    return np.asarray(Image.open(io.BytesIO(response.raise_for_status().content)))
 
 
 def combinations() -> Iterator[dict[str, str]]:
@@ -102,10 +104,10 @@ def _kind(client: httpx.Client, url: str, upload: bytes, options: dict[str, str]
     form = {name: text for name, text in options.items() if name != "bgc"}
     query = {name: text for name, text in options.items() if name == "bgc"}
     files = {"file": ("picture.jpg", upload)}
-    answer = client.post(url, data={"model": "u2net", **form}, params=query, files=files)
-    if answer.status_code != 200:
-        return f"status {answer.status_code}"
-    opened = Image.open(io.BytesIO(answer.content))
+    response = client.post(url, data={"model": "u2net", **form}, params=query, files=files)
+    if response.status_code != 200:
+        return f"status {response.status_code}"
+    opened = Image.open(io.BytesIO(response.content))
     return f"{opened.format} {opened.mode} {opened.size}"
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
-from app.engine.batching import Batcher
+from app.engine.batching.batcher import Batcher
+from app.engine.batching.planning import BatchLimits, CostTable, Ticket
 from app.engine.clock import SystemClock
-from app.engine.planning import BatchLimits, CostTable, Ticket
 from app.main import open_pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry

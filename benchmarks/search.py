@@ -41,7 +41,7 @@ from benchmarks.server import Server, add_server_arguments
 MEGAPIXELS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 12.0, 24.0, 48.0)
 SHAPES = (0.75, 1.5, 1.0, 0.05, 30.0)
 FORMATS = ("jpeg", "jpeg", "progressive", "png", "alpha", "webp", "gif", "bmp", "avif")
-MOST_UPLOAD_BYTES = 19 * 2**20
+MAX_UPLOAD_BYTES = 19 * 2**20
 SPARE_BYTES = 64 * 2**20
 LATE_S, LIVEZ_S = 0.3, 0.25
 TRIES, PAUSE_S = 12, 0.7
@@ -116,7 +116,7 @@ def draw(chance: random.Random) -> Drawn:
         beside["mask"] = (chance.choice(("png", "jpeg", "webp")), chance.choice(MEGAPIXELS), shape)
     envelope = "form" if beside else chance.choice(("raw", "form", "json"))
     sizes = [len(upload_of(*one)) for one in (picture, *beside.values())]
-    if sum(sizes) * (4 / 3 if envelope == "json" else 1) > MOST_UPLOAD_BYTES:
+    if sum(sizes) * (4 / 3 if envelope == "json" else 1) > MAX_UPLOAD_BYTES:
         beside, envelope = {}, "raw"  # too long a body is refused while it comes, which is another matter
     return Drawn(
         endpoint, picture, options, beside, envelope, chance.choice((400, 2000, 8000, 30_000, 30_000))
@@ -145,7 +145,7 @@ def upload_of(kind: str, megapixels: float, shape: float) -> bytes:
     }.get(name, {})
     encoded = io.BytesIO()
     picture.save(encoded, name, **how)
-    if encoded.tell() > MOST_UPLOAD_BYTES or (kind == "avif" and megapixels > 12):
+    if encoded.tell() > MAX_UPLOAD_BYTES or (kind == "avif" and megapixels > 12):
         return upload_of(kind, megapixels / 2, shape)
     return encoded.getvalue()
 
@@ -177,17 +177,17 @@ def body_of(drawn: Drawn) -> tuple[str, bytes, str]:
     return "", body + b"--cut--\r\n", "multipart/form-data; boundary=cut"
 
 
-def ask(server: Server, drawn: Drawn, seen: Seen) -> None:
+def ask(server: Server, drawn: Drawn, observed: Seen) -> None:
     """Send one request, again where it is put off, and note what came."""
     for _ in range(TRIES):
         status, slug, took_s = ask_once(server, drawn)
         late_s = took_s - drawn.timeout_ms / 1e3
-        with seen.lock:
-            seen.statuses[f"{status} {slug}".strip()] += 1
-            seen.latest_s = max(seen.latest_s, late_s)
+        with observed.lock:
+            observed.statuses[f"{status} {slug}".strip()] += 1
+            observed.latest_s = max(observed.latest_s, late_s)
             is_odd = not status.isdigit() or (status >= "500" and status not in ("503", "504"))
             if is_odd or late_s > LATE_S:
-                seen.odd.append(f"{status} {slug} after {took_s:.2f} s: {drawn}")
+                observed.odd.append(f"{status} {slug} after {took_s:.2f} s: {drawn}")
         if status != "503":
             return
         time.sleep(PAUSE_S)
@@ -201,15 +201,15 @@ def ask_once(server: Server, drawn: Drawn) -> tuple[str, str, float]:
     begun_s = time.monotonic()
     try:
         connection.request("POST", f"/v1/{drawn.endpoint}{query}", body, headers)
-        answer = connection.getresponse()
+        response = connection.getresponse()
         took_s = time.monotonic() - begun_s
-        content = answer.read()
+        content = response.read()
     except (OSError, http.client.HTTPException) as error:
         return type(error).__name__, "", time.monotonic() - begun_s
     finally:
         connection.close()
-    slug = json.loads(content)["type"].rpartition("/")[2] if answer.status >= 400 else ""
-    return str(answer.status), slug, took_s
+    slug = json.loads(content)["type"].rpartition("/")[2] if response.status >= 400 else ""
+    return str(response.status), slug, took_s
 
 
 def probe(host: str, port: int, latest: Any, is_over: Any) -> None:
@@ -226,7 +226,7 @@ def probe(host: str, port: int, latest: Any, is_over: Any) -> None:
 
 def run(server: Server, requests: list[Drawn], together: int) -> tuple[Seen, float]:
     """Send the requests, so many at a time; return what was seen, and the longest ``/livez`` in seconds."""
-    seen, lock, waiting = Seen(), threading.Lock(), iter(requests)
+    observed, lock, waiting = Seen(), threading.Lock(), iter(requests)
     latest, is_over = multiprocessing.Value("d", 0.0), multiprocessing.Event()
     prober = multiprocessing.Process(target=probe, args=(server.host, server.port, latest, is_over))
     prober.start()
@@ -237,7 +237,7 @@ def run(server: Server, requests: list[Drawn], together: int) -> tuple[Seen, flo
                 drawn = next(waiting, None)
             if drawn is None:
                 return
-            ask(server, drawn, seen)
+            ask(server, drawn, observed)
 
     clients = [threading.Thread(target=work) for _ in range(together)]
     for client in clients:
@@ -246,7 +246,7 @@ def run(server: Server, requests: list[Drawn], together: int) -> tuple[Seen, flo
         client.join()
     is_over.set()
     prober.join()
-    return seen, latest.value
+    return observed, latest.value
 
 
 def main() -> int:
@@ -269,20 +269,20 @@ def main() -> int:
         warm_bytes = server.rss_bytes()
         server.forget_peak()
         begun_s = time.monotonic()
-        seen, livez_s = run(server, requests, asked.together)
+        observed, livez_s = run(server, requests, asked.together)
         took_s, peak_bytes = time.monotonic() - begun_s, server.peak_bytes()
-    print_table(("answer", "times"), [(name, str(n)) for name, n in sorted(seen.statuses.items())])
+    print_table(("answer", "times"), [(name, str(n)) for name, n in sorted(observed.statuses.items())])
     print(f"{asked.requests} requests in {took_s:.0f} s; warm {warm_bytes / 2**20:.0f} MiB\n")
     fine = ("2", "3", "4", "503", "504")
-    odd = sum(n for name, n in seen.statuses.items() if not name.startswith(fine))
+    odd = sum(n for name, n in observed.statuses.items() if not name.startswith(fine))
     figures = [
         Figure("peak above warm", (peak_bytes - warm_bytes) / 1e6, (asked.budget + SPARE_BYTES) / 1e6, " MB"),
-        Figure("latest answer after its deadline", seen.latest_s, LATE_S, " s"),
+        Figure("latest answer after its deadline", observed.latest_s, LATE_S, " s"),
         Figure("longest /livez", livez_s * 1e3, LIVEZ_S * 1e3, " ms"),
         Figure("answers from 500 on but 503 and 504, and lost connections", odd, 0),
     ]
     print_figures(figures)
-    for line in seen.odd[:20]:
+    for line in observed.odd[:20]:
         print(line)
     return int(not all(figure.passes for figure in figures))
 

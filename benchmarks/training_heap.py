@@ -3,8 +3,8 @@
     .venv-export/bin/python -m benchmarks.training_heap [--rounds 3]
 
 Each network takes a few steps on noise in a process of its own, in turn as glibc does it by default and as
-``train`` does it (``model_export/heap.py``). Printed are medians: of seconds a step, of the share of time in
-the kernel and of the largest resident memory; and how many times as fast the latter is.
+``train`` does it (``model_export/malloc.py``). Printed are medians: of seconds a step, of the share of time
+in the kernel and of the largest resident memory; and how many times as fast the latter is.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.report import ROOT, print_machine, print_table
 from model_export.architectures import ARCHITECTURES
-from model_export.heap import keep_freed_memory
 from model_export.losses import bce_dice
+from model_export.malloc import keep_freed_memory
 
 SHAPES = {"u2netp": (320, 4), "u2net": (320, 2), "stdc1": (224, 16), "unetpp_bn": (96, 8)}
 STEPS, WARM_UP = 8, 3
@@ -46,8 +46,8 @@ def main() -> None:
         for _ in range(asked.rounds):
             for how, figures in found.items():
                 figures.append(in_child(name, how))
-        cells = {how: _medians(figures) for how, figures in found.items()}
-        kept, returned = cells["kept"], cells["returned"]
+        sandboxes = {how: _medians(figures) for how, figures in found.items()}
+        kept, returned = sandboxes["kept"], sandboxes["returned"]
         rows.append(
             (
                 f"{name}, {batch} of {size_px} px",

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.report import print_machine, print_table
 from model_export.architectures import ARCHITECTURES
-from model_export.heap import keep_freed_memory
+from model_export.malloc import keep_freed_memory
 from model_export.precision import PICTURES, seconds_of_a_step
 
 SIZE_PX = {"u2netp": 320, "u2net": 320, "stdc1": 224, "unetpp_bn": 224, "unet_bn": 224, "fcn8s": 96}

@@ -19,11 +19,11 @@ from PIL import Image
 
 from app.arrays import Mask, Rgb
 from app.engine.clock import SystemClock
-from app.engine.device import probe
-from app.engine.loading import Loader
+from app.engine.models.device import probe
+from app.engine.models.loading import Loader
+from app.imaging.matting.saliency import EMPTY_BELOW, stretch
+from app.imaging.matting.verdict import UNCERTAIN_FROM, judge
 from app.imaging.prepare import prepare
-from app.imaging.saliency import EMPTY_BELOW, stretch
-from app.imaging.verdict import UNCERTAIN_FROM, judge
 from benchmarks.report import ROOT, print_machine, print_table
 from model_export.samples import find_samples, read_grey
 
@@ -85,8 +85,8 @@ def _pictures(folders: list[Path]) -> Iterator[tuple[Rgb, Mask]]:
 
 def _overlap(saliency: np.ndarray, mask: Mask) -> float:
     """Return intersection over union of the map at a half and the true mask."""
-    seen = cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
-    return float((seen & mask).sum() / max(1, (seen | mask).sum()))
+    segmentation = cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
+    return float((segmentation & mask).sum() / max(1, (segmentation | mask).sum()))
 
 
 def _free_part(mask: Mask) -> tuple[slice, slice] | None:
@@ -115,9 +115,9 @@ def _made() -> Iterator[Rgb]:
     for _ in range(10):
         corners = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
         yield cv2.resize(corners, (320, 240), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
-    for cells in (3, 6, 12, 24, 48, 96):
+    for sandboxes in (3, 6, 12, 24, 48, 96):
         for _ in range(4):
-            grid = rng.uniform(60, 220, (cells, cells, 3)).astype(np.float32)
+            grid = rng.uniform(60, 220, (sandboxes, sandboxes, 3)).astype(np.float32)
             enlarged = cv2.resize(grid, (320, 240), interpolation=cv2.INTER_CUBIC)
             yield np.clip(enlarged, 0, 255).astype(np.uint8)
     for sigma in (5, 20, 60):

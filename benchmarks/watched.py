@@ -9,7 +9,7 @@ import sys
 import time
 
 from app.cli import main
-from app.engine.admission import Permit
+from app.engine.capacity.admission import Permit
 
 RELEASED = "released at "
 

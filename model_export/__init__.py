@@ -39,6 +39,6 @@ And of judging one:
 ======================  ==============================================================
 
 This room is the only home of torch. Of the service it knows ``app.weights``,
-``app.engine.manifest`` and ``app.errors``, and ``answers`` alone runs it (``docs/adr/0009``); the
+``app.engine.models.manifest`` and ``app.errors``, and ``answers`` alone runs it (``docs/adr/0009``); the
 service knows nothing of it.
 """

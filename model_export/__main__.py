@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from app.engine.manifest import read_manifest, read_model
+from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
-from model_export.learning import declare_training, run_training, table_of_architectures
-from model_export.series import declare_series, run_series
+from model_export.sweep import declare_series, run_series
+from model_export.train_cli import declare_training, run_training, table_of_architectures
 
 FAILED = 1
 INTERRUPTED = 130
@@ -59,7 +59,7 @@ def _export(asked: argparse.Namespace) -> None:
         published(asked.name)
         export(asked.name, asked.models_dir, local_weights=asked.weights)
     else:
-        from model_export.trained import export_trained
+        from model_export.export_checkpoint import export_trained
 
         export_trained(
             asked.name,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.engine.manifest import Manifest
+from app.engine.models.manifest import Manifest
 
 CARD_FILE = "README.md"
 _LARGEST = "the largest absolute difference over test pictures and pixels, of saliency in [0, 1]"

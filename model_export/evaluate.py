@@ -22,9 +22,9 @@ from rich.progress import track
 
 from app.errors import CutoutError, InvalidOption
 from app.options import CutoutOptions, MaskOptions, parse_options
-from model_export.answers import Journey, Judged, open_journey
 from model_export.errors import CommandFailed
 from model_export.metrics import Curves
+from model_export.predictions import Journey, Judged, open_journey
 from model_export.report import CURVES, Gallery, write_report
 from model_export.samples import Sample, SampleSet, SamplesInvalid, find_samples, read_grey
 
@@ -85,7 +85,7 @@ class Evaluation:
     data: str
     kind: str
     pictures: int
-    answer: str
+    result: str
     options: Mapping[str, str]
     rows: Sequence[Row]
 
@@ -99,8 +99,8 @@ def run(asked: argparse.Namespace) -> Evaluation:
         CutoutError: An option is wrong, or the model is missing.
     """
     found = find_samples(asked.data)
-    answer = asked.answer or ANSWER_OF[found.kind]
-    paths = {matting: parse_path(answer, matting, dict(asked.option)) for matting in asked.matting}
+    result = asked.result or ANSWER_OF[found.kind]
+    paths = {matting: parse_path(result, matting, dict(asked.option)) for matting in asked.matting}
     witnesses = {matting: Witness(Gallery() if asked.report else None) for matting in asked.matting}
     with open_journey(asked.model, asked.models_dir) as journey:
         evaluation = Evaluation(
@@ -110,7 +110,7 @@ def run(asked: argparse.Namespace) -> Evaluation:
             data=asked.data.resolve().name,
             kind=found.kind,
             pictures=len(found.samples),
-            answer=answer,
+            result=result,
             options=dict(asked.option),
             rows=[
                 row
@@ -126,7 +126,7 @@ def run(asked: argparse.Namespace) -> Evaluation:
     return evaluation
 
 
-def parse_path(answer: str, matting: str, options: Mapping[str, str]) -> MaskOptions | CutoutOptions:
+def parse_path(result: str, matting: str, options: Mapping[str, str]) -> MaskOptions | CutoutOptions:
     """Return the request's options for one matting path.
 
     Raises:
@@ -135,7 +135,7 @@ def parse_path(answer: str, matting: str, options: Mapping[str, str]) -> MaskOpt
     """
     if "format" in options:
         raise InvalidOption("format", "nothing here, since PNG is judged, which is exact")
-    return parse_options(ANSWERS[answer], {**options, "matting": matting})
+    return parse_options(ANSWERS[result], {**options, "matting": matting})
 
 
 def judge(
@@ -167,7 +167,7 @@ def table(evaluation: Evaluation) -> list[str]:
     extra = "".join(f", {name}={value}" for name, value in evaluation.options.items())
     lines = [
         f"{evaluation.model} on {evaluation.provider}, {evaluation.data}: {evaluation.pictures} pictures, "
-        f"{evaluation.kind}, judged by the {evaluation.answer}{extra}",
+        f"{evaluation.kind}, judged by the {evaluation.result}{extra}",
         "",
         f"| matting | region | {' | '.join(names)} | empty |",
         "|---" * (len(names) + 3) + "|",
@@ -221,7 +221,7 @@ def _judge_of(kind: str) -> Judge:
 
 def _judged(journey: Journey, sample: Sample, options: MaskOptions | CutoutOptions) -> Judged:
     try:
-        return journey.answer(sample.picture.read_bytes(), options)
+        return journey.predict(sample.picture.read_bytes(), options)
     except CutoutError as error:
         raise PictureFailed(f"{sample.picture}: {error}") from error
 

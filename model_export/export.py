@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from app.engine.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, WeightsOrigin, write_manifest
+from app.engine.models.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, WeightsOrigin, write_manifest
 from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, published
 from model_export.architectures import ARCHITECTURES
 from model_export.card import CARD_FILE, write_card
@@ -28,7 +28,7 @@ from model_export.cost import count_parameters
 from model_export.parity import measure_parity
 from model_export.pictures import synthetic_pictures
 from model_export.port import port
-from model_export.served import ServedGraph
+from model_export.serving_graph import ServedGraph
 from model_export.simplify import simplify
 from model_export.weights import read_convolutions
 

@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.engine.runtime import onnxruntime
+from app.engine.models.onnxruntime_loader import onnxruntime
 from model_export.errors import CommandFailed
-from model_export.exact import EXACT_SIZE_PX, ExactModel
+from model_export.float64_reference import EXACT_SIZE_PX, ExactModel
 from model_export.pictures import synthetic_pictures
 from model_export.port import with_identity_norms
-from model_export.served import IMAGENET_MEAN, IMAGENET_STD, ServedGraph
+from model_export.serving_graph import IMAGENET_MEAN, IMAGENET_STD, ServedGraph
 
 LIMIT = 1e-5
 TRAINED_LIMIT = 1e-4

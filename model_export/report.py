@@ -36,19 +36,19 @@ class Case:
 class Gallery:
     """Sees every answer of a set, and keeps the worst."""
 
-    def __init__(self, most: int = WORST) -> None:
-        self._most = most
+    def __init__(self, maximum: int = WORST) -> None:
+        self._maximum = maximum
         self._worst: list[Case] = []
 
     def see(self, picture: Path, grey: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         """Take note of one answer, (H, W), to a picture, and of the truth."""
         error = float(np.abs(grey.astype(np.float32) - truth).mean() / 255)
-        if len(self._worst) == self._most and error <= self._worst[0].error:
+        if len(self._worst) == self._maximum and error <= self._worst[0].error:
             return
         with Image.open(picture) as stored:
             upright = ImageOps.exif_transpose(stored).convert("RGB")
         thumbs = tuple(_thumb(each) for each in (upright, Image.fromarray(truth), Image.fromarray(grey)))
-        keep = heapq.heappush if len(self._worst) < self._most else heapq.heapreplace
+        keep = heapq.heappush if len(self._worst) < self._maximum else heapq.heapreplace
         keep(self._worst, Case(error, picture.name, thumbs))
 
     def worst(self) -> list[Case]:

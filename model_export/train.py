@@ -32,12 +32,12 @@ from model_export.curves import plot_curves
 from model_export.datasets import Dataset, decode_dataset, read_split, split, write_split
 from model_export.errors import CommandFailed
 from model_export.finetune import hold_norms, published_network
-from model_export.heap import keep_freed_memory
 from model_export.losses import LOSSES, distilled
+from model_export.malloc import keep_freed_memory
 from model_export.metrics import max_f_of_means, mean_absolute_error, precision_and_recall
 from model_export.precision import fastest_precision
 from model_export.recipe import Recipe
-from model_export.served import IMAGENET_MEAN, IMAGENET_STD, normalise
+from model_export.serving_graph import IMAGENET_MEAN, IMAGENET_STD, normalise
 from model_export.transforms import augment
 
 LAST, BEST, CURVES = "last.safetensors", "best.safetensors", "curves.csv"
@@ -57,7 +57,7 @@ class TrainingFailed(CommandFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class TrainOptions:
     """What a run is asked to do beside its recipe."""
 
     data: Path
@@ -71,7 +71,7 @@ class Orders:
     """When to end early, after the epoch in which they have passed."""
 
 
-def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> Progress:
+def train(recipe: Recipe, orders: TrainOptions, *, console: Console | None = None) -> Progress:
     """Train a network, and leave checkpoints, curves and splits in ``orders.out``.
 
     Returns:
@@ -135,7 +135,7 @@ def train(recipe: Recipe, orders: Orders, *, console: Console | None = None) -> 
     return run.progress
 
 
-def _settled(orders: Orders) -> torch.device:
+def _settled(orders: TrainOptions) -> torch.device:
     """Settle what holds for the whole process: device, threads, determinism and what becomes of memory."""
     device = device_of(orders.device)
     if orders.threads:
@@ -169,7 +169,9 @@ def _learn(
     return float(np.mean(losses)), rate
 
 
-def _is_over(progress: Progress, recipe: Recipe, orders: Orders, console: Console, *, spent_s: float) -> bool:
+def _is_over(
+    progress: Progress, recipe: Recipe, orders: TrainOptions, console: Console, *, spent_s: float
+) -> bool:
     if progress.epoch >= recipe.epochs:
         return True
     if recipe.patience and progress.epoch - progress.best_epoch >= recipe.patience:
@@ -268,7 +270,7 @@ def judge(network: nn.Module, held_out: Dataset, recipe: Recipe, device: torch.d
     return float(np.mean(errors)), max_f_of_means(curves)
 
 
-def _begun(recipe: Recipe, orders: Orders, whole: Dataset) -> Run:
+def _begun(recipe: Recipe, orders: TrainOptions, whole: Dataset) -> Run:
     if orders.held_out is None:
         learned, held_out = split(whole.names, recipe.held_out, seed=recipe.seed)
     else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
-from app.engine.manifest import Manifest, WeightsOrigin
+from app.engine.models.manifest import Manifest, WeightsOrigin
 from app.errors import ModelUnavailable
 
 

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.imaging.boxes import coded_data, read_boxes
+from app.imaging.formats.isobmff import coded_data, read_boxes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import hashlib
 import struct
 from pathlib import Path
 
-from app.engine.manifest import MODEL_FILE, Manifest, WeightsOrigin, write_manifest
+from app.engine.models.manifest import MODEL_FILE, Manifest, WeightsOrigin, write_manifest
 
 SIDE = 32
 FLOAT, UINT8, INT64, BOOL = 1, 2, 7, 9

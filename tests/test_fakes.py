@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engine.backend import Backend
 from app.engine.clock import Clock, SystemClock
-from app.engine.device import probe
-from app.engine.loading import Loader
-from app.engine.models import Models
+from app.engine.models.backend import Backend
+from app.engine.models.device import probe
+from app.engine.models.loading import Loader
+from app.engine.models.registry import ModelRegistry
 from app.telemetry import Telemetry
 from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend
 
@@ -21,7 +21,7 @@ def backend(request: pytest.FixtureRequest, models_dir: Path) -> Backend:
         return SimulatedBackend()
     clock = SystemClock()
     loader = Loader(models_dir, device="cpu", probe=probe("cpu"), threads=0, max_batch=None, clock=clock)
-    models = Models(loader, ["u2netp"], most=1, clock=clock, observer=Telemetry().runs)
+    models = ModelRegistry(loader, ["u2netp"], maximum=1, clock=clock, observer=Telemetry().runs)
     models.load_pinned(lambda _: None)
     return models
 

@@ -17,14 +17,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.answer import Answer, Seen, compose_cutout, finish, finish_mask
-from app.engine.cache import Cache
+from app.engine.capacity.cache import Cache
 from app.engine.clock import SystemClock
-from app.footprint import PictureLimits, footprint
-from app.imaging.decode import decode
-from app.imaging.sniff import sniff
+from app.imaging.formats.decode import decode
+from app.imaging.formats.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
-from app.reading import WayIn, read_picture
+from app.pipeline.footprint import PictureLimits, footprint
+from app.pipeline.prepare import AdmittedUpload, read_picture
+from app.pipeline.render import Result, Segmentation, compose_cutout, finish, finish_mask
 from app.telemetry import StepTimes
 from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks
@@ -52,7 +52,8 @@ def test_a_mask_is_a_bare_picture(hostile: list[Path], format_: str) -> None:
     options = MaskOptions.model_validate({"format": format_})
     for path in hostile:
         check_bare(
-            finish_mask(seen(path), options, StepTimes(SystemClock()), hq_budget_s=HQ_BUDGET_S), path.name
+            finish_mask(segmentation(path), options, StepTimes(SystemClock()), hq_budget_s=HQ_BUDGET_S),
+            path.name,
         )
 
 
@@ -75,10 +76,10 @@ def test_a_lossless_cutout_is_a_bare_picture_with_no_colour_under_alpha_0(
     hostile: list[Path], options: CutoutOptions
 ) -> None:
     for path in hostile:
-        answer = cutout(path, options)
-        check_bare(answer, path.name)
+        result = cutout(path, options)
+        check_bare(result, path.name)
 
-        assert hidden_colours(answer, beyond_px=0).max(initial=0) == 0, path.name
+        assert hidden_colours(result, beyond_px=0).max(initial=0) == 0, path.name
 
 
 @pytest.mark.parametrize(("format_", "beyond"), [("webp", RINGS_BEYOND), ("avif", RINGS_BEYOND), ("zip", 0)])
@@ -87,28 +88,30 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 ) -> None:
     options = CutoutOptions.model_validate({"format": format_, "matting": "none"})
     for path in hostile:
-        answer = cutout(path, options)
-        check_bare(answer, path.name)
+        result = cutout(path, options)
+        check_bare(result, path.name)
 
-        assert hidden_colours(answer, beyond_px=RINGS_WITHIN_PX).max(initial=0) <= beyond, path.name
+        assert hidden_colours(result, beyond_px=RINGS_WITHIN_PX).max(initial=0) <= beyond, path.name
 
 
-def cutout(path: Path, options: CutoutOptions) -> Answer:
+def cutout(path: Path, options: CutoutOptions) -> Result:
     """Carry a file through all steps after the network."""
-    steps, shown = StepTimes(SystemClock()), seen(path)
+    steps, shown = StepTimes(SystemClock()), segmentation(path)
     return finish(
         compose_cutout(shown, options, steps, hq_budget_s=HQ_BUDGET_S, limits=LIMITS), options, steps
     )
 
 
 @functools.cache
-def seen(path: Path) -> Seen:
+def segmentation(path: Path) -> Segmentation:
     """Decode an upload as the service does, and see a disc in it."""
     upload = path.read_bytes()
     steps = StepTimes(SystemClock())
     header = sniff(upload)
     read = read_picture(
-        WayIn(upload, header, MANIFEST.name, footprint(header, CutoutOptions(), limit_px=LIMITS.pixels)),
+        AdmittedUpload(
+            upload, header, MANIFEST.name, footprint(header, CutoutOptions(), limit_px=LIMITS.pixels)
+        ),
         MANIFEST,
         CutoutOptions(),
         steps,
@@ -117,27 +120,27 @@ def seen(path: Path) -> Seen:
         read=decode,
         cache=Cache(0),
     )
-    return Seen(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
+    return Segmentation(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
 
 
-def check_bare(answer: Answer, name: str) -> None:
+def check_bare(result: Result, name: str) -> None:
     """Hold every picture of an answer against what a bare one needs: by its pieces, and by Pillow."""
-    for media_type, encoded in pictures_of(answer):
+    for media_type, encoded in pictures_of(result):
         PIECES[media_type](encoded)
         with Image.open(io.BytesIO(encoded)) as stored:
             assert set() == set(stored.info) - PILLOW_MAY_TELL, name
             assert {} == dict(stored.getexif()), name
-            assert (media_type, (answer.width_px, answer.height_px)) == (
+            assert (media_type, (result.width_px, result.height_px)) == (
                 stored.get_format_mimetype(),
                 stored.size,
             ), name
 
 
-def pictures_of(answer: Answer) -> list[tuple[str, bytes]]:
+def pictures_of(result: Result) -> list[tuple[str, bytes]]:
     """Return the answer's only picture, or the two of a ZIP that holds nothing else."""
-    if answer.media_type != "application/zip":
-        return [(answer.media_type, answer.encoded)]
-    with zipfile.ZipFile(io.BytesIO(answer.encoded)) as archive:
+    if result.media_type != "application/zip":
+        return [(result.media_type, result.encoded)]
+    with zipfile.ZipFile(io.BytesIO(result.encoded)) as archive:
         first, second = archive.infolist()
         assert (b"", b"", b"", b"", b"") == (
             archive.comment, first.extra, first.comment, second.extra, second.comment,
@@ -145,17 +148,17 @@ def pictures_of(answer: Answer) -> list[tuple[str, bytes]]:
         pictures = [("image/jpeg", archive.read("color.jpg")), ("image/png", archive.read("alpha.png"))]
     names_twice = 2 * len("color.jpg" + "alpha.png")
     headers = 2 * (30 + 46) + 22  # two local ones, two central ones, and the end, by the ZIP specification
-    assert sum(len(encoded) for _, encoded in pictures) + headers + names_twice == len(answer.encoded)
+    assert sum(len(encoded) for _, encoded in pictures) + headers + names_twice == len(result.encoded)
     return pictures
 
 
-def hidden_colours(answer: Answer, *, beyond_px: int) -> NDArray[np.uint8]:
+def hidden_colours(result: Result, *, beyond_px: int) -> NDArray[np.uint8]:
     """Return the colours under alpha 0 that are further from anything that shows."""
-    if answer.media_type == "application/zip":
-        (_, colours), (_, opacity) = pictures_of(answer)
+    if result.media_type == "application/zip":
+        (_, colours), (_, opacity) = pictures_of(result)
         rgb, alpha = opened(colours), opened(opacity)
     else:
-        rgba = opened(answer.encoded)
+        rgba = opened(result.encoded)
         rgb, alpha = rgba[:, :, :3], rgba[:, :, 3]
     window = np.ones((2 * beyond_px + 1, 2 * beyond_px + 1), np.uint8)
     return rgb[cv2.dilate(alpha, window) == 0]

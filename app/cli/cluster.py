@@ -24,7 +24,7 @@ from app.cli.worker import serve_metrics, tune_process
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings, read_settings
-from app.web.health import check_alive
+from app.web.endpoints.health import check_alive
 from app.web.service import Service
 
 LONGER_S = 5.0
@@ -122,13 +122,13 @@ def cutout(cluster: Cluster) -> Any:
         ValueError: Nobody said who may come in.
     """
     settings = _decided_settings()
-    most = settings.limits.in_flight_requests
+    maximum = settings.limits.in_flight_requests
     lifecycle = settings.lifecycle
     deployment = serve.deployment(
         serve.ingress(build_app)(Server),
         name="cutout",
-        max_ongoing_requests=most,
-        max_queued_requests=most,
+        max_ongoing_requests=maximum,
+        max_queued_requests=maximum,
         # As the service itself says that it has too much to do.
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         autoscaling_config=AutoscalingConfig(

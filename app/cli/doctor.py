@@ -11,8 +11,8 @@ def doctor() -> None:
     """Say what this machine would really run on, and why."""
     # Here, because every command imports this module, and the parent of a worker has to stay light.
 
-    from app.engine.device import probe, usable_cores
-    from app.engine.runtime import onnxruntime
+    from app.engine.models.device import probe, usable_cores
+    from app.engine.models.onnxruntime_loader import onnxruntime
     from app.main import open_pipeline
     from app.telemetry import Telemetry
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.web.keys import NAME, new_key
+from app.web.api_keys import NAME, new_key
 
 
 def new(

@@ -20,9 +20,9 @@ from uvicorn.server import ServerState
 
 from app.cli.listening import listen
 from app.settings import Web
-from app.web.connection import SWEEP_S, Connection, Door
+from app.web.connection import SWEEP_S, Connection, ConnectionLimits
 
-MOST_CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 PATH = "/metrics"
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -32,7 +32,7 @@ _REFUSAL = (
 class MetricsPage:
     """The page, which listens from its beginning on and answers while ``serve`` runs."""
 
-    def __init__(self, registry: CollectorRegistry, door: Door, listener: socket.socket) -> None:
+    def __init__(self, registry: CollectorRegistry, door: ConnectionLimits, listener: socket.socket) -> None:
         self._registry = registry
         self._door = door
         self._listener = listener
@@ -77,26 +77,26 @@ class MetricsPage:
 class _PageConnection(Connection):
     """A connection that is turned away where there are enough."""
 
-    def __init__(self, door: Door, **of_uvicorn: Any) -> None:
+    def __init__(self, door: ConnectionLimits, **of_uvicorn: Any) -> None:
         super().__init__(door, **of_uvicorn)
         self._page_door = door
 
     def connection_made(self, transport: Any) -> None:
         """Begin to count."""
         super().connection_made(transport)
-        if len(self._page_door.connections) > MOST_CONNECTIONS:
+        if len(self._page_door.connections) > MAX_CONNECTIONS:
             transport.write(_REFUSAL)
             transport.close()
 
 
-async def sweep(door: Door) -> None:
+async def sweep(door: ConnectionLimits) -> None:
     """Close the connections whose clients let a deadline pass, until cancelled."""
     while True:
         await asyncio.sleep(SWEEP_S)
         door.sweep()
 
 
-def open_page(web: Web, registry: CollectorRegistry, door: Door) -> MetricsPage | None:
+def open_page(web: Web, registry: CollectorRegistry, door: ConnectionLimits) -> MetricsPage | None:
     """Return the page of these settings, which listens already, or None where there is to be none.
 
     Raises:

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from app.cli.options import settings_for
 from app.cli.stopping import ends_at_once
-from app.engine.admission import Admission
+from app.engine.capacity.admission import Admission
 from app.engine.clock import SystemClock
 from app.options import CutoutOptions, MaskOptions, parse_options
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.answer import Answer
+    from app.pipeline.render import Result
     from app.telemetry import StepTimes
 
 FORMAT_BY_SUFFIX = {
@@ -54,27 +54,27 @@ def remove(
     settings = settings_for([model] if model else None)
     upload = source.read_bytes()
     with ends_at_once():  # a step cannot be stopped, and nothing is written yet
-        answer, steps = asyncio.run(_carry(upload, options, settings))
-    target.write_bytes(answer.encoded)
+        result, steps = asyncio.run(_carry(upload, options, settings))
+    target.write_bytes(result.encoded)
     took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
-    facts = answer.facts
+    info = result.info
     Console(stderr=True).print(
-        f"{target}: {answer.width_px} × {answer.height_px} px, {facts.model} on {facts.provider}, "
-        f"verdict {facts.verdict.label} ({took})",
+        f"{target}: {result.width_px} × {result.height_px} px, {info.model} on {info.provider}, "
+        f"verdict {info.verdict.label} ({took})",
         highlight=False,
         soft_wrap=True,
     )
-    for warning in facts.warnings:
+    for warning in info.warnings:
         Console(stderr=True).print(f"warning: {warning}", highlight=False)
 
 
 async def _carry(
     upload: bytes, options: MaskOptions | CutoutOptions, settings: Settings
-) -> tuple["Answer", "StepTimes"]:
+) -> tuple["Result", "StepTimes"]:
     """Carry one picture through the same journey that the server uses."""
     # Here, because every command imports this module, and the parent of a worker has to stay light.
     from app.main import budget_of, open_pipeline
-    from app.pipeline import Job
+    from app.pipeline.run import Job
     from app.telemetry import StepTimes, Telemetry
 
     clock = SystemClock()

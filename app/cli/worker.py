@@ -25,14 +25,14 @@ from app.cli.listening import BACKLOG
 from app.cli.metrics_page import MetricsPage, open_page, reachable, sweep
 from app.cli.stopping import on_stop
 from app.cli.supervise import ALIVE, READY, STUCK, Inherited
-from app.engine.device import CPU
-from app.engine.memory import hold_little_memory
-from app.engine.priority import step_forward
+from app.engine.capacity.memory import tune_allocator
+from app.engine.models.device import CPU
+from app.engine.threads.priority import favour_latency
 from app.logs import configure_logs, log_what_breaks
 from app.main import create_app
 from app.settings import Settings
 from app.web.background import keep_running
-from app.web.connection import Door
+from app.web.connection import ConnectionLimits
 from app.web.drain import Drain
 from app.web.lingering import LingerLimits
 from app.web.service import Service
@@ -106,18 +106,18 @@ def run_worker(settings: Settings, listener: socket.socket, inherited: Inherited
 def tune_process() -> None:
     """Make this a process that serves: its event loop is let in early, and memory is given back."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    hold_little_memory()
-    step_forward()
+    tune_allocator()
+    favour_latency()
 
 
-def open_door(service: Service) -> Door:
+def open_door(service: Service) -> ConnectionLimits:
     """Return the rules for connections that the settings have."""
     limits = service.settings.limits
-    return Door(
+    return ConnectionLimits(
         service.clock,
         head_timeout_s=limits.head_timeout_s,
         write_timeout_s=limits.write_timeout_s,
-        most_per_address=service.settings.web.connections_per_address,
+        max_per_address=service.settings.web.connections_per_address,
         on_closed=lambda reason: service.telemetry.closed.labels(reason).inc(),
         linger=LingerLimits(client_bytes=LINGER_UPLOADS * limits.upload_bytes),
         drop_rate=service.drop_rate,
@@ -128,7 +128,7 @@ def open_door(service: Service) -> Door:
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it shuts down."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, door: Door) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, door: ConnectionLimits) -> None:
         super().__init__(config)
         self._drain = drain
         self._tasks: list[asyncio.Task[None]] = []

@@ -35,17 +35,17 @@ def prepare(rgb: Rgb, input_size_px: int) -> NetworkInput:
     """
     height, width = rgb.shape[:2]
     is_noisy = max(height, width) >= 2 * input_size_px and estimate_noise(rgb) > _NOISY
-    least_px = input_size_px * (_NOISY_AVERAGED_TO if is_noisy else _AVERAGED_TO)
-    averaged_height, averaged_width = _averaged_side_px(height, least_px), _averaged_side_px(width, least_px)
+    min_px = input_size_px * (_NOISY_AVERAGED_TO if is_noisy else _AVERAGED_TO)
+    averaged_height, averaged_width = _averaged_side_px(height, min_px), _averaged_side_px(width, min_px)
     averaged = rgb
     if (averaged_height, averaged_width) != (height, width):
         averaged = _resize(rgb, averaged_height, averaged_width, cv2.INTER_AREA)
     return _resize(averaged, input_size_px, input_size_px, cv2.INTER_LINEAR)
 
 
-def _averaged_side_px(side_px: int, least_px: int) -> int:
-    """Return the side after averaging by a whole factor to ``least_px`` or more."""
-    factor = side_px // least_px
+def _averaged_side_px(side_px: int, min_px: int) -> int:
+    """Return the side after averaging by a whole factor to ``min_px`` or more."""
+    factor = side_px // min_px
     return side_px if factor < 2 else round(side_px / factor)
 
 

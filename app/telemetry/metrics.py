@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from app import __version__
-from app.engine.admission import Admission
+from app.engine.capacity.admission import Admission
 from app.telemetry.runs import RunMetrics
 from app.telemetry.saturation import Sample, Saturation
 from app.telemetry.steps import StepTimes
@@ -31,7 +31,7 @@ LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 NO_MODEL = "none"
 CORES = "cores"
 
-OVERLOADED, DEPARTED, EXPIRED = "overloaded", "client-departed", "deadline-exceeded"
+OVERLOADED, DISCONNECTED, EXPIRED = "overloaded", "client-disconnected", "deadline-exceeded"
 
 
 class Step(Protocol):
@@ -201,7 +201,7 @@ class Telemetry:
         """Take note of the steps of a request, and of work that was in vain."""
         for name, seconds in steps.seconds.items():
             self._step_duration.labels(name).observe(seconds)
-        if outcome in (DEPARTED, EXPIRED):
+        if outcome in (DISCONNECTED, EXPIRED):
             self._cancelled.labels(steps.current).inc()
             for name, seconds in steps.seconds.items():
                 self._wasted.labels(name).inc(seconds)

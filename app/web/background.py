@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from app.engine.memory import give_back_freed_memory
-from app.web.keys import KeyRing, KeysUnreadable
+from app.engine.capacity.memory import give_back_freed_memory
+from app.web.api_keys import ApiKeys, KeysUnreadable
 from app.web.service import Service
 
 TIDY_EVERY_S = 10.0
@@ -60,7 +60,7 @@ async def sample(service: Service) -> None:
         service.telemetry.sample(now_s=service.clock.now_s(), cpu_s=time.process_time())
 
 
-async def watch_keys(keys: KeyRing, *, every_s: float = SAMPLE_EVERY_S) -> None:
+async def watch_keys(keys: ApiKeys, *, every_s: float = SAMPLE_EVERY_S) -> None:
     """Take over a changed file of keys within a second, until cancelled; a broken one changes nothing."""
     told = ""
     while True:

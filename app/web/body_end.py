@@ -11,12 +11,12 @@ from contextlib import suppress
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.journal import Journal, journal_of
+from app.web.context import RequestContext, context_of
 from app.web.lingering import DropRate
 
 PATIENCE_S = 1.0
 PATIENCE_BYTES = 32 * 2**20
-MOST_WAITING = 16
+MAX_WAITING = 16
 """Responses that wait at a time; each may hold a third of a mebibyte of its body. Others go out at once."""
 TOO_SLOW = 408
 LAST = frozenset({401, TOO_SLOW, 413})
@@ -42,10 +42,10 @@ class BodyEnd:
             if message["type"] == "http.response.start" and not body.is_at_end:
                 if message["status"] in LAST:
                     MutableHeaders(scope=message)["Connection"] = "close"
-                if message["status"] != TOO_SLOW and self._waiting < MOST_WAITING:
+                if message["status"] != TOO_SLOW and self._waiting < MAX_WAITING:
                     self._waiting += 1
                     try:
-                        await body.drop_rest(journal_of(scope))
+                        await body.drop_rest(context_of(scope))
                     finally:
                         self._waiting -= 1
             await send(message)
@@ -73,9 +73,9 @@ class _Body:
         self.is_at_end = self.is_at_end or not message.get("more_body", False)
         return message
 
-    async def drop_rest(self, journal: Journal) -> None:
+    async def drop_rest(self, context: RequestContext) -> None:
         """Drop what comes for a second, and not beyond the request's deadline, when it has to be answered."""
-        patience_s = min(PATIENCE_S, journal.deadline_s - journal.steps.now_s())
+        patience_s = min(PATIENCE_S, context.deadline_s - context.steps.now_s())
         if self.is_at_end or patience_s <= 0:
             return
         with suppress(TimeoutError):

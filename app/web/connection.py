@@ -28,9 +28,9 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.engine.clock import Clock
+from app.web.context import request_id_from
 from app.web.cors import origin_of, refusal_headers
 from app.web.half_closed import HalfClosed
-from app.web.journal import request_id_from
 from app.web.lingering import DropRate, Lingering, LingerLimits
 from app.web.problems import (
     HEAD_TOO_SLOW,
@@ -48,7 +48,7 @@ SWEEP_S = 0.2
 
 
 @dataclass(slots=True)
-class Door:
+class ConnectionLimits:
     """What all connections of a server share: their rules, and how many each address has.
 
     Attributes:
@@ -65,7 +65,7 @@ class Door:
     clock: Clock
     head_timeout_s: float
     write_timeout_s: float
-    most_per_address: int | None
+    max_per_address: int | None
     on_closed: Callable[[str], object]
     linger: LingerLimits = field(default_factory=LingerLimits)
     drop_rate: DropRate | None = None
@@ -92,7 +92,7 @@ class Door:
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 protocol, with a deadline for each stretch and a closer look at each head."""
 
-    def __init__(self, door: Door, **of_uvicorn: Any) -> None:
+    def __init__(self, door: ConnectionLimits, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self.conn = self._strict = StrictConnection(h11.SERVER)
         self._unread = bytearray()
@@ -114,7 +114,7 @@ class Connection(H11Protocol):
         self._owner = owner_of(self.client[0]) if self.client else ""
         door.per_address[self._owner] += 1
         self._head_since_s = door.clock.now_s()
-        if door.most_per_address is not None and door.per_address[self._owner] > door.most_per_address:
+        if door.max_per_address is not None and door.per_address[self._owner] > door.max_per_address:
             self._is_one_too_many = True
             if door.cors_origins is None:
                 self._turn_away()
@@ -270,9 +270,7 @@ class Connection(H11Protocol):
 
     def _turn_away(self, *, origin: str | None = None) -> None:
         """Refuse a connection beyond the share of its address."""
-        detail = (
-            f"One address may have {self._door.most_per_address} connections at a time. Close some first."
-        )
+        detail = f"One address may have {self._door.max_per_address} connections at a time. Close some first."
         self._refuse(TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"}, origin=origin)
 
     def _should_upgrade(self) -> bool:
@@ -300,7 +298,7 @@ class Connection(H11Protocol):
         if self.conn.our_state is h11.DONE and self.conn.their_state is h11.DONE:
             self.conn.start_next_cycle()  # it is the next request that is refused
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = problem(
+            response = problem(
                 kind,
                 detail,
                 request_id=request_id_from(None),
@@ -311,8 +309,8 @@ class Connection(H11Protocol):
                 },
             )
             for event in (
-                h11.Response(status_code=kind.status, headers=answer.raw_headers),
-                h11.Data(data=bytes(answer.body)),
+                h11.Response(status_code=kind.status, headers=response.raw_headers),
+                h11.Data(data=bytes(response.body)),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.engine.clock import Clock
 from app.errors import NotReady
 from app.web.body_end import BodyEnd
-from app.web.endpoints import is_probe_at
+from app.web.endpoints.table import is_probe_at
 from app.web.lingering import DropRate
 from app.web.problems import ProblemWall, Renderers
 

@@ -18,7 +18,7 @@ from app.engine.clock import Clock
 
 BUFFER_BYTES = 64 * 1024
 """What one read drops: 200 clients at once take the event loop for 3 ms."""
-LEAST_BYTES_PER_S = 4096
+MIN_BYTES_PER_S = 4096
 BURST_S = 0.05
 WAKE_S, TURNS = 0.005, 32
 """How often, and how many at a time, go on reading that had to wait."""
@@ -33,7 +33,7 @@ class LingerLimits:
     Attributes:
         client_bytes: Most bytes dropped for one client.
         time_s: Longest time from the response on.
-        pause_s: Longest time at less than ``LEAST_BYTES_PER_S``.
+        pause_s: Longest time at less than ``MIN_BYTES_PER_S``.
         slow_pause_s: The same for a client that was refused for being slow.
         clients: Most at a time; the oldest makes room for the next.
     """
@@ -163,7 +163,7 @@ class _Rest(asyncio.BufferedProtocol):
         if self.waits or now_s - self._watched_s <= self.pause_s:
             return False
         came = self.dropped_bytes - self._watched_bytes
-        is_little = came < LEAST_BYTES_PER_S * self.pause_s
+        is_little = came < MIN_BYTES_PER_S * self.pause_s
         self._watched_s, self._watched_bytes = now_s, self.dropped_bytes
         return is_little
 

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
-from app.web.endpoints import Dialect, dialect_of
-from app.web.journal import Journal, journal_of
+from app.web.context import RequestContext, context_of
+from app.web.endpoints.table import Dialect, dialect_of
 
 Renderers = Mapping[Dialect, "Callable[[Exception, JSONResponse, Headers], Response]"]
 """How a dialect tells an error, given the problem that it would be."""
@@ -57,8 +57,10 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture's URL cannot be asked"),
     errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Pictures are not fetched here"),
     errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture's URL gives no picture"),
-    errors.NameReused: ProblemKind(422, "name-reused", "This name belongs to another request"),
-    errors.UnderWay: ProblemKind(409, "under-way", "This request is being worked out"),
+    errors.IdempotencyKeyReused: ProblemKind(
+        422, "idempotency-key-reused", "This name belongs to another request"
+    ),
+    errors.RequestInProgress: ProblemKind(409, "request-in-progress", "This request is being worked out"),
     errors.Overloaded: ProblemKind(503, "overloaded", "The server is at its limit"),
     errors.NotReady: ProblemKind(503, "not-ready", "The server is not ready"),
     errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
@@ -116,20 +118,20 @@ def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
 
 def on_framework_error(request: Request, error: Exception) -> JSONResponse:
     """Answer what the router itself refuses: no such path, no such method."""
-    journal = journal_of(request.scope)
+    context = context_of(request.scope)
     if not isinstance(error, HTTPException):  # pragma: no cover - registered for HTTPException alone
         raise error
     kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code, INTERNAL)
-    journal.outcome = kind.slug
+    context.outcome = kind.slug
     headers = dict(error.headers or {})
     if "Allow" in headers:
         allowed = set(headers["Allow"].split(", "))
         headers["Allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
     detail = f"{kind.title}. The endpoints are listed at /openapi.json."
-    return problem(kind, detail, request_id=journal.request_id, headers=headers)
+    return problem(kind, detail, request_id=context.request_id, headers=headers)
 
 
-class ClientDeparted(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection; nobody waits for an answer."""
 
 
@@ -145,7 +147,7 @@ class ProblemWall:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        journal = journal_of(scope)
+        context = context_of(scope)
         has_begun = False
 
         async def note_begin(message: Message) -> None:
@@ -156,43 +158,43 @@ class ProblemWall:
         try:
             await self._app(scope, receive, note_begin)
             return
-        except ClientDeparted as departed:
-            journal.outcome = "client-departed"
-            _forget_frames(departed)
+        except ClientDisconnected as disconnected:
+            context.outcome = "client-disconnected"
+            _forget_frames(disconnected)
             return
         except Exception as raised:  # noqa: BLE001 - rule 3
-            error = _lack_of_memory(raised, journal) if isinstance(raised, MemoryError) else raised
-            problem_answer = _response_to(error, journal)
-            response: Response = problem_answer
+            error = _lack_of_memory(raised, context) if isinstance(raised, MemoryError) else raised
+            problem_response = _response_to(error, context)
+            response: Response = problem_response
             render = self._renderers.get(dialect_of(scope["path"]))
             if render is not None:
-                response = render(error, problem_answer, Headers(scope=scope))
+                response = render(error, problem_response, Headers(scope=scope))
             _forget_frames(raised)
         if not has_begun:
             await response(scope, receive, send)
 
 
-def _lack_of_memory(raised: MemoryError, journal: Journal) -> errors.Overloaded:
-    log.warning("out of memory", request_id=journal.request_id)
+def _lack_of_memory(raised: MemoryError, context: RequestContext) -> errors.Overloaded:
+    log.warning("out of memory", request_id=context.request_id)
     overloaded = errors.Overloaded("memory")
     overloaded.__cause__ = raised
     return overloaded
 
 
-def _response_to(error: Exception, journal: Journal) -> JSONResponse:
+def _response_to(error: Exception, context: RequestContext) -> JSONResponse:
     """Build the answer for whatever was raised, and write down what the operator has to know of it."""
     if not isinstance(error, errors.CutoutError):
-        log.error("request broke", request_id=journal.request_id, exc_info=error)
-        journal.outcome = INTERNAL.slug
+        log.error("request broke", request_id=context.request_id, exc_info=error)
+        context.outcome = INTERNAL.slug
         detail = "Something broke on our side. This is a bug; the log has it under the request id."
-        return problem(INTERNAL, detail, request_id=journal.request_id)
-    response = problem_of(error, journal.request_id)
-    journal.outcome = response_slug(error)
+        return problem(INTERNAL, detail, request_id=context.request_id)
+    response = problem_of(error, context.request_id)
+    context.outcome = response_slug(error)
     reason = getattr(error, "reason", None)
     if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
-        log.error("request failed", request_id=journal.request_id, reason=reason, exc_info=error)
+        log.error("request failed", request_id=context.request_id, reason=reason, exc_info=error)
     elif reason is not None:
-        journal.facts = {"reason": reason}
+        context.facts = {"reason": reason}
     return response
 
 

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from app.engine.admission import Admission
+from app.engine.capacity.admission import Admission
+from app.engine.capacity.idempotency import IdempotencyKeys
 from app.engine.clock import Clock
-from app.engine.replays import Replays
 from app.errors import NotReady
-from app.pipeline import Pipeline
+from app.pipeline.run import Pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry
+from app.web.api_keys import ApiKeys
 from app.web.drain import Drain
-from app.web.keys import KeyRing
 from app.web.lingering import DropRate
-from app.web.remote import RemotePictures
+from app.web.request.fetch import PictureFetcher
 
 
 @dataclass(slots=True)
@@ -29,10 +29,10 @@ class Service:
     admission: Admission
     clock: Clock
     drain: Drain
-    keys: KeyRing
-    replays: Replays
+    keys: ApiKeys
+    idempotency_keys: IdempotencyKeys
     drop_rate: DropRate
-    remote: RemotePictures | None = None
+    fetcher: PictureFetcher | None = None
     pipeline: Pipeline | None = None
     failure: Exception | None = None
 

@@ -9,7 +9,7 @@ from app.web.problems import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, ProblemKin
 
 HEAD_BYTES = 16 * 1024
 
-MOST_HEAD_LINES = 200
+MAX_HEAD_LINES = 200
 """h11 reads a head in one step, which takes a hundredth of a millisecond a line."""
 SLICE_LINES = 64
 """A chunk has two, and one of a single byte costs as much work as a large one."""
@@ -17,7 +17,7 @@ MANY_CHUNKS = 1000
 MEAN_CHUNK_BYTES, COUNTED_CHUNK_BYTES = 64, 256
 """The mean that many chunks need, and how much of a large one counts, or it would pay for thousands."""
 
-MOST_EMPTY_LINES = 2
+MAX_EMPTY_LINES = 2
 """Before a request; some clients end a body with a line break that they do not count (RFC 9112, 2.2)."""
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
@@ -54,8 +54,8 @@ def check_head(received: bytes, *, new_bytes: int | None = None) -> None:
     if len(head) > HEAD_BYTES:
         limit = f"{HEAD_BYTES // 1024} KiB"
         raise HeadRefused(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
-    if head.count(b"\r\n") > MOST_HEAD_LINES:
-        raise HeadRefused(HEAD_TOO_LARGE, f"The request has more than {MOST_HEAD_LINES} headers.")
+    if head.count(b"\r\n") > MAX_HEAD_LINES:
+        raise HeadRefused(HEAD_TOO_LARGE, f"The request has more than {MAX_HEAD_LINES} headers.")
     # A head that comes byte by byte is not searched as a whole each time.
     start = 0 if end or new_bytes is None else max(0, len(head) - new_bytes - 3)
     if is_ambiguous(head, is_whole=bool(end), start=start):
@@ -140,11 +140,7 @@ class StrictConnection(h11.Connection):
             return h11.NEED_DATA
         waiting = self.trailing_data[0]
         # Of a body in chunks no more lines than those of one slice ever wait, but for fields behind it.
-        if (
-            self._is_chunked
-            and self.their_state is h11.SEND_BODY
-            and waiting.count(b"\r\n") > MOST_HEAD_LINES
-        ):
+        if self._is_chunked and self.their_state is h11.SEND_BODY and waiting.count(b"\r\n") > MAX_HEAD_LINES:
             raise h11.RemoteProtocolError("there are too many fields behind a body in chunks")
         if self.their_state is h11.IDLE and b"\r\n\r\n" in waiting:
             self._check_head(waiting)
@@ -188,10 +184,10 @@ class StrictConnection(h11.Connection):
 
     def _skip_empty_lines(self) -> bool:
         """Pass over line breaks before a request; return whether the next bytes are known not to be one."""
-        while self._empty_lines < MOST_EMPTY_LINES and self.trailing_data[0].startswith(b"\r\n"):
+        while self._empty_lines < MAX_EMPTY_LINES and self.trailing_data[0].startswith(b"\r\n"):
             self._receive_buffer.maybe_extract_at_most(2)
             self._empty_lines += 1
-        return self._empty_lines == MOST_EMPTY_LINES or self.trailing_data[0] != b"\r"
+        return self._empty_lines == MAX_EMPTY_LINES or self.trailing_data[0] != b"\r"
 
     def _check_head(self, waiting: bytes) -> None:
         self.origin = origin_of(waiting)

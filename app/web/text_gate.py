@@ -4,7 +4,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.web.texts import read_text
+from app.web.request.texts import read_text
 
 
 class TextGate:

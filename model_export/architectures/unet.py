@@ -20,7 +20,7 @@ from model_export.architectures.layers import DoubleConv
 
 CHANNELS = (64, 128, 256, 512, 1024)
 MARGIN_PX = 92  # what the valid convolutions take on each side
-LEAST_OUTPUT_PX, STEP_PX = 4, 16  # legal outputs are 4 + 16 k pixels a side
+MIN_OUTPUT_PX, STEP_PX = 4, 16  # legal outputs are 4 + 16 k pixels a side
 
 
 def unet() -> nn.Module:
@@ -96,7 +96,7 @@ def overlap_tile(network: ValidUNet, normalised: Tensor, *, tile_px: int = 388) 
     Raises:
         ValueError: A tile cannot have that side.
     """
-    if tile_px < LEAST_OUTPUT_PX or (tile_px - LEAST_OUTPUT_PX) % STEP_PX:
+    if tile_px < MIN_OUTPUT_PX or (tile_px - MIN_OUTPUT_PX) % STEP_PX:
         raise ValueError(f"A tile has 4 + 16 k pixels a side, not {tile_px}.")
     height, width = normalised.shape[-2:]
     mirrored = _mirrored(normalised)
@@ -154,7 +154,7 @@ def _cropped(skip: Tensor, target: Tensor) -> Tensor:
 
 
 def _legal_output(side_px: int) -> int:
-    return LEAST_OUTPUT_PX + STEP_PX * math.ceil(max(0, side_px - LEAST_OUTPUT_PX) / STEP_PX)
+    return MIN_OUTPUT_PX + STEP_PX * math.ceil(max(0, side_px - MIN_OUTPUT_PX) / STEP_PX)
 
 
 def _mirrored(normalised: Tensor) -> Tensor:
@@ -169,6 +169,6 @@ def _tiles(side_px: int, tile_px: int) -> list[tuple[int, int]]:
     """Return where tiles begin and end along a side."""
     if side_px <= tile_px:
         return [(0, side_px)]
-    step = max(STEP_PX, tile_px - LEAST_OUTPUT_PX)
+    step = max(STEP_PX, tile_px - MIN_OUTPUT_PX)
     starts = [*range(0, side_px - tile_px, step), side_px - tile_px]
     return [(start, start + tile_px) for start in starts]

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from app.cli.commands import cutout
 from app.cli.serve import _check_exposure
-from app.engine.quota import Rates
+from app.engine.capacity.quota import Rates
 from app.settings import Settings
-from app.web.keys import KeyRing
+from app.web.api_keys import ApiKeys
 
 
 def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
     key, _, table = said.stdout.partition("\n")
     file = tmp_path / "keys.toml"
     file.write_text(table)
-    found = KeyRing(file, None, Rates()).find(key.encode())
+    found = ApiKeys(file, None, Rates()).find(key.encode())
 
     assert said.exit_code == 0
     assert found is not None

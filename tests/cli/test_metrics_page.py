@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli.metrics_page import MOST_CONNECTIONS, MetricsPage, open_page
+from app.cli.metrics_page import MAX_CONNECTIONS, MetricsPage, open_page
 from app.cli.worker import serve_metrics
 from app.engine.clock import SystemClock
 from app.main import create_app
 from app.settings import Settings, Web
 from app.telemetry import Telemetry
-from app.web.connection import Door
+from app.web.connection import ConnectionLimits
 
 HEAD_TIMEOUT_S = 1.0
 
@@ -24,7 +24,7 @@ HEAD_TIMEOUT_S = 1.0
 @pytest.fixture
 def page() -> Iterator[MetricsPage]:
     """A page that is served on a thread."""
-    door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+    door = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
     page = open_page(Web(metrics_port=0), Telemetry().registry, door)
     assert page is not None
     ended = threading.Event()
@@ -69,10 +69,10 @@ def first_line(peer: socket.socket) -> bytes:
     ],
 )
 def test_there_is_one_page_and_nothing_else(page: MetricsPage, method: str, path: str, status: int) -> None:
-    answer = httpx.request(method, f"{page.url.removesuffix('/metrics')}{path}", timeout=30)
+    response = httpx.request(method, f"{page.url.removesuffix('/metrics')}{path}", timeout=30)
 
-    assert answer.status_code == status
-    assert ("cutout_ready" in answer.text) == (status == 200 and method == "GET")
+    assert response.status_code == status
+    assert ("cutout_ready" in response.text) == (status == 200 and method == "GET")
 
 
 def test_who_reads_open_metrics_gets_them(page: MetricsPage) -> None:
@@ -87,7 +87,7 @@ def test_who_reads_open_metrics_gets_them(page: MetricsPage) -> None:
 def test_those_who_come_when_all_places_are_taken_are_turned_away(page: MetricsPage) -> None:
     with httpx.Client(timeout=30) as client:
         client.get(page.url).raise_for_status()  # it is served by now
-    peers = [connected(page) for _ in range(4 * MOST_CONNECTIONS)]
+    peers = [connected(page) for _ in range(4 * MAX_CONNECTIONS)]
     try:
         lines = [first_line(peer) for peer in peers]
     finally:
@@ -95,12 +95,12 @@ def test_those_who_come_when_all_places_are_taken_are_turned_away(page: MetricsP
             peer.close()
 
     assert set(lines) <= {b"HTTP/1.1 503 Service Unavailable", b"HTTP/1.1 408 ", b""}
-    assert sum(line.startswith(b"HTTP/1.1 408") for line in lines) <= MOST_CONNECTIONS
-    assert sum(line.startswith(b"HTTP/1.1 503") for line in lines) >= 2 * MOST_CONNECTIONS
+    assert sum(line.startswith(b"HTTP/1.1 408") for line in lines) <= MAX_CONNECTIONS
+    assert sum(line.startswith(b"HTTP/1.1 503") for line in lines) >= 2 * MAX_CONNECTIONS
 
 
 def test_clients_that_say_nothing_lose_their_places_to_others(page: MetricsPage) -> None:
-    peers = [connected(page) for _ in range(MOST_CONNECTIONS)]
+    peers = [connected(page) for _ in range(MAX_CONNECTIONS)]
     until_s = time.monotonic() + 60
     status = 0
     while status != 200:
@@ -111,7 +111,7 @@ def test_clients_that_say_nothing_lose_their_places_to_others(page: MetricsPage)
             status = 0
         time.sleep(0.05)
 
-    assert [first_line(peer)[:12] for peer in peers] == [b"HTTP/1.1 408"] * MOST_CONNECTIONS
+    assert [first_line(peer)[:12] for peer in peers] == [b"HTTP/1.1 408"] * MAX_CONNECTIONS
     for peer in peers:
         peer.close()
 
@@ -119,16 +119,16 @@ def test_clients_that_say_nothing_lose_their_places_to_others(page: MetricsPage)
 def test_many_who_ask_at_once_get_the_whole_page(page: MetricsPage) -> None:
     async def ask() -> list[httpx.Response]:
         async with httpx.AsyncClient(timeout=60) as client:
-            return await asyncio.gather(*(client.get(page.url) for _ in range(MOST_CONNECTIONS)))
+            return await asyncio.gather(*(client.get(page.url) for _ in range(MAX_CONNECTIONS)))
 
-    answers = asyncio.run(ask())
+    responses = asyncio.run(ask())
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert all("cutout_ready" in answer.text for answer in answers)
+    assert {response.status_code for response in responses} == {200}
+    assert all("cutout_ready" in response.text for response in responses)
 
 
 def test_a_page_whose_port_is_taken_says_so_and_what_to_do() -> None:
-    door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+    door = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=rf"cannot serve metrics on 127.0.0.1 port {port}: .*METRICS_PORT"):
@@ -136,7 +136,7 @@ def test_a_page_whose_port_is_taken_says_so_and_what_to_do() -> None:
 
 
 def test_there_need_not_be_one() -> None:
-    door = Door(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+    door = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
 
     assert open_page(Web(metrics_port=None), Telemetry().registry, door) is None
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import yaml
 
-from app.engine.manifest import read_manifest
-from app.footprint import footprint
-from app.imaging.sniff import Header
+from app.engine.models.manifest import read_manifest
+from app.imaging.formats.sniff import Header
 from app.options import CutoutOptions
+from app.pipeline.footprint import footprint
 from app.settings import Settings
 from tests.deploy.promql import metrics_of
 from tests.deploy.test_monitoring import exposed

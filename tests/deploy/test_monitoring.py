@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.engine.admission import Admission, Budget
+from app.engine.capacity.admission import Admission, Budget
 from app.telemetry import Telemetry
 from app.web.problems import KINDS
 from tests.deploy.promql import metrics_of
@@ -89,10 +89,12 @@ def test_panels_lie_beside_each_other_and_explain_themselves() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in panels():
         place = panel["gridPos"]
-        cells = {(place["x"] + dx, place["y"] + dy) for dx in range(place["w"]) for dy in range(place["h"])}
-        assert not cells & taken
-        assert all(0 <= x < 24 for x, _ in cells)
-        taken |= cells
+        sandboxes = {
+            (place["x"] + dx, place["y"] + dy) for dx in range(place["w"]) for dy in range(place["h"])
+        }
+        assert not sandboxes & taken
+        assert all(0 <= x < 24 for x, _ in sandboxes)
+        taken |= sandboxes
         assert panel["type"] == "row" or panel["description"]
     assert len({panel["id"] for panel in panels()}) == len(list(panels()))
 

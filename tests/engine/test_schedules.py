@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.engine.admission import Admission, Budget, Permit
-from app.engine.batching import Batcher
-from app.engine.planning import BatchLimits, CostTable, Ticket
+from app.engine.batching.batcher import Batcher
+from app.engine.batching.planning import BatchLimits, CostTable, Ticket
+from app.engine.capacity.admission import Admission, Budget, Permit
 from app.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, SimulatedRun
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from app.arrays import Grey, Rgb
-from app.engine.runtime import onnxruntime
-from app.imaging.decode import decode
+from app.engine.models.onnxruntime_loader import onnxruntime
+from app.imaging.formats.decode import decode
+from app.imaging.formats.sniff import sniff
+from app.imaging.matting.saliency import publish, stretch
 from app.imaging.prepare import prepare
-from app.imaging.saliency import publish, stretch
-from app.imaging.sniff import sniff
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ("0002-01", "bike", "girl", "horse", "im_14", "im_27", "long", "rifle2", "vangogh")

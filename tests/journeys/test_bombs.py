@@ -32,17 +32,17 @@ def test_bombs_are_refused_and_leave_no_mark(serve: Callable[..., Server]) -> No
     made = bombs()
     with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(8) as crowd:
 
-        def answer_to(name: str) -> str:
-            answer = client.post("/v1/cutout", content=made[name])
-            assert answer.status_code == 422, (name, answer.text)
-            return str(answer.json()["type"].removeprefix("/problems/"))
+        def response_to(name: str) -> str:
+            response = client.post("/v1/cutout", content=made[name])
+            assert response.status_code == 422, (name, response.text)
+            return str(response.json()["type"].removeprefix("/problems/"))
 
         for _ in range(4):
             assert client.post("/v1/cutout", content=jpeg(photo(600, 800))).status_code == 200
         held = _resident_bytes(server)
-        slugs = dict(zip(made, crowd.map(answer_to, made), strict=True))
+        slugs = dict(zip(made, crowd.map(response_to, made), strict=True))
         for _ in range(2):
-            list(crowd.map(answer_to, made))
+            list(crowd.map(response_to, made))
         give_up_at_s = time.monotonic() + 30
         while _resident_bytes(server) - held > 25 * MEBIBYTE and time.monotonic() < give_up_at_s:
             time.sleep(0.5)

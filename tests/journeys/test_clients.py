@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.imaging.matting.saliency import stretch, to_grey
 from app.imaging.prepare import prepare
-from app.imaging.saliency import stretch, to_grey
 from tests.journeys.conftest import ROOT, Server
 from tests.journeys.front import tls_front
 from tests.pictures import opened
@@ -86,15 +86,15 @@ class Stage:
 
     def of_v1(self, **options: str) -> NDArray[np.uint8]:
         """Return what /v1 gives for the picture."""
-        answer = httpx.post(
+        response = httpx.post(
             f"{self.url}/v1/cutout",
             content=PICTURE.read_bytes(),
             params=options,
             headers={"X-Api-Key": KEY},
             timeout=120,
         )
-        assert answer.status_code == 200
-        return opened(answer.content)
+        assert response.status_code == 200
+        return opened(response.content)
 
     def written(self, name: str) -> NDArray[np.uint8]:
         """Return the picture that a client wrote."""

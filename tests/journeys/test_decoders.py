@@ -52,14 +52,14 @@ def test_without_descriptors_for_a_decoder_pictures_are_refused_for_the_moment(s
             for pid in decoders_of(server.process.pid):
                 os.kill(pid, signal.SIGKILL)
             until_s = time.monotonic() + 60
-            while (answer := client.post("/v1/mask", content=UPLOAD)).status_code == 200:
+            while (response := client.post("/v1/mask", content=UPLOAD)).status_code == 200:
                 assert time.monotonic() < until_s
             refused = [client.post("/v1/mask", content=UPLOAD) for _ in range(5)]
     answers_again(url)
     with ThreadPoolExecutor(8) as crowd:
         list(crowd.map(ask, range(16)))
 
-    assert {(it.status_code, it.json()["resource"]) for it in (answer, *refused)} == {(503, "decoders")}
+    assert {(it.status_code, it.json()["resource"]) for it in (response, *refused)} == {(503, "decoders")}
     assert {it.headers["retry-after"] for it in refused} == {"1"}
     assert statuses == {200: 16}
     assert server.stop() == 0

@@ -76,10 +76,12 @@ def test_the_built_service_answers_as_an_unprivileged_user_and_stops_with_0(imag
     )
     try:
         _wait_until_healthy(image, environment)
-        answer = httpx.post(f"http://127.0.0.1:{port}/v1/cutout", content=jpeg(photo(240, 320)), timeout=120)
+        response = httpx.post(
+            f"http://127.0.0.1:{port}/v1/cutout", content=jpeg(photo(240, 320)), timeout=120
+        )
         server.send_signal(signal.SIGTERM)
 
-        assert answer.status_code == 200
+        assert response.status_code == 200
         assert server.wait(120) == 0
     finally:
         server.kill()

@@ -56,13 +56,13 @@ def test_a_full_disk_matters_to_no_request(serve: Serve) -> None:
         url = server.url
         large = png(noise((1200, 1000, 3)))
         with limited(server, resource.RLIMIT_FSIZE, 0):
-            answers = (
+            responses = (
                 httpx.post(f"{url}/v1/cutout", content=UPLOAD, timeout=60),
                 httpx.post(f"{url}/v1/cutout", files={"image": large}, timeout=60),
                 httpx.post(f"{url}/v1/mask", content=large, timeout=60),
                 httpx.post(f"{url}/v1/mask", content=b"nothing", timeout=60),
             )
-        assert [200, 200, 200, 415] == [answer.status_code for answer in answers]
+        assert [200, 200, 200, 415] == [response.status_code for response in responses]
         assert server.stop() == 0
 
 
@@ -93,11 +93,11 @@ def test_without_memory_it_says_so_and_goes_on(serve: Serve) -> None:
 
     def ask(number: int) -> None:
         path = f"{url}/v1/{('cutout', 'mask')[number % 2]}"
-        answer = httpx.post(path, content=upload, timeout=120)
-        statuses[answer.status_code, answer.headers.get("retry-after")] += 1
+        response = httpx.post(path, content=upload, timeout=120)
+        statuses[response.status_code, response.headers.get("retry-after")] += 1
 
-    most = _status_bytes(server, "VmSize") + 60 * 2**20
-    with limited(server, resource.RLIMIT_AS, most), ThreadPoolExecutor(8) as crowd:
+    maximum = _status_bytes(server, "VmSize") + 60 * 2**20
+    with limited(server, resource.RLIMIT_AS, maximum), ThreadPoolExecutor(8) as crowd:
         list(crowd.map(ask, range(10)))
 
     assert statuses == {(503, "1"): 10}
@@ -133,7 +133,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(serve: Serve) -> 
     assert answers_again(url) == 0
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.stderr)
-    assert any("client-departed" in line for line in server.stderr)
+    assert any("client-disconnected" in line for line in server.stderr)
 
 
 def _in_flight(metrics_url: str) -> float:

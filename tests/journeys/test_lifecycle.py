@@ -53,12 +53,12 @@ class Crowd:
             while not self._stop.is_set():
                 begun_s = time.monotonic()
                 try:
-                    answer = client.post("/v1/mask", content=UPLOAD)
+                    response = client.post("/v1/mask", content=UPLOAD)
                 except httpx.TransportError as error:
                     self.attempts.append(Attempt(begun_s, type(error).__name__, says_goodbye=False))
                     continue
-                goodbye = answer.headers.get("connection") == "close"
-                self.attempts.append(Attempt(begun_s, answer.status_code, says_goodbye=goodbye))
+                goodbye = response.headers.get("connection") == "close"
+                self.attempts.append(Attempt(begun_s, response.status_code, says_goodbye=goodbye))
 
     def leave(self) -> list[Attempt]:
         """Stop asking, and return what was seen."""
@@ -158,13 +158,13 @@ def test_stalled_peers_do_not_hold_the_exit(serve: Serve) -> None:
     stopped_s = time.monotonic()
     code = server.stop()
     lasted_s = time.monotonic() - stopped_s
-    answer = peer.recv(10_000)
+    response = peer.recv(10_000)
     reader.close()
 
     assert code == 0
     assert lasted_s >= 1
-    assert answer.startswith(b"HTTP/1.1 503")
-    assert b"connection: close" in answer.lower()
+    assert response.startswith(b"HTTP/1.1 503")
+    assert b"connection: close" in response.lower()
     assert [line["lost"] for line in said(server, "requests were abandoned")] == [2]
 
 
@@ -179,12 +179,12 @@ def test_after_the_delay_new_requests_are_refused_in_words_while_old_ones_are_wa
     refused = httpx.post(f"{url}/v1/mask", content=bytes(3_000_000))
     alive = httpx.get(f"{url}/livez")
     peer.sendall(bytes(1000 - len(b"never whole")))
-    answer = peer.recv(10_000)
+    response = peer.recv(10_000)
 
     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")
     assert (refused.headers["connection"], int(refused.headers["retry-after"]) > 0) == ("close", True)
     assert (alive.status_code, alive.headers["connection"]) == (200, "close")
-    assert answer.startswith(b"HTTP/1.1 415")
+    assert response.startswith(b"HTTP/1.1 415")
     assert server.process.wait(120) == 0
 
 
@@ -227,12 +227,12 @@ def test_a_killed_worker_is_replaced_and_the_request_that_waited_is_answered(ser
     first = worker_of(server)
     peer = stalled_upload(url)
     os.kill(first, signal.SIGKILL)
-    answers = [httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120).status_code for _ in range(3)]
+    responses = [httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120).status_code for _ in range(3)]
     server.wait_for("Cutout listens on")
     metrics_url = [m.group(1) for line in server.stdout if (m := re.search(r"Metrics\s+(\S+)", line))][-1]
 
     assert was_cut_off(peer)
-    assert answers == [200, 200, 200]
+    assert responses == [200, 200, 200]
     assert worker_of(server) != first
     assert 'cutout_engine_restarts_total{reason="ended"} 1.0' in httpx.get(metrics_url).text
     assert [line["restarts"] for line in said(server, "the worker is replaced")] == [1]

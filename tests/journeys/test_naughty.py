@@ -39,12 +39,12 @@ def test_no_text_in_any_place_breaks_an_answer_a_log_line_or_the_disk(
     broken: list[tuple[str, str, bytes]] = []
     for text in strings:
         for place, request in requests_with(text):
-            answer = _exchange(host, int(port), request)
-            status = int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
+            response = _exchange(host, int(port), request)
+            status = int(response[9:12]) if response.startswith(b"HTTP/1.1 ") else 0
             statuses[status] += 1
-            injected = b"\r\nset-cookie:" in answer.lower()
+            injected = b"\r\nset-cookie:" in response.lower()
             if status >= 500 or status == 0 or injected:
-                broken.append((place, text, answer[:300]))
+                broken.append((place, text, response[:300]))
 
     assert broken == []
     assert _files() == before
@@ -59,18 +59,18 @@ def test_no_text_in_any_place_breaks_an_answer_a_log_line_or_the_disk(
 def _exchange(host: str, port: int, request: bytes) -> bytes:
     """Send a request and return its first answer, whole; the server may hang up on what it refuses."""
     with socket.create_connection((host, port), timeout=30) as client:
-        answer = b""
+        response = b""
         try:
             client.sendall(request)
-            while not _is_whole(answer) and (piece := client.recv(65536)):
-                answer += piece
+            while not _is_whole(response) and (piece := client.recv(65536)):
+                response += piece
         except ConnectionError:
             pass
-        return answer
+        return response
 
 
-def _is_whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(b"\r\n\r\n")
+def _is_whole(response: bytes) -> bool:
+    head, end, body = response.partition(b"\r\n\r\n")
     length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
     return bool(end) and length is not None and len(body) >= int(length[1])
 

@@ -64,9 +64,9 @@ def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> 
 
 
 def found(client: httpx.Client, query: str) -> list[object]:
-    answer = client.get("/query", params={"query": query}).raise_for_status().json()
-    assert answer["status"] == "success", (query, answer)
-    return list(answer["data"]["result"])
+    response = client.get("/query", params={"query": query}).raise_for_status().json()
+    assert response["status"] == "success", (query, response)
+    return list(response["data"]["result"])
 
 
 def wait_for(client: httpx.Client, query: str) -> None:

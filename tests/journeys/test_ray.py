@@ -51,7 +51,7 @@ def direct() -> Iterator[DirectServer]:
         yield server
 
 
-def answer_of(request: httpx.Request, server: DirectServer | RayCluster) -> httpx.Response:
+def response_of(request: httpx.Request, server: DirectServer | RayCluster) -> httpx.Response:
     content = request.read()
     headers = {name: text for name, text in request.headers.items() if name.startswith("content-type")}
     url = request.url.copy_with(host=server.host, port=server.port)
@@ -62,7 +62,7 @@ def answer_of(request: httpx.Request, server: DirectServer | RayCluster) -> http
 def test_answers_are_those_of_a_server_without_ray(
     cluster: RayCluster, direct: DirectServer, journey: str
 ) -> None:
-    through, plain = answer_of(JOURNEYS[journey], cluster), answer_of(JOURNEYS[journey], direct)
+    through, plain = response_of(JOURNEYS[journey], cluster), response_of(JOURNEYS[journey], direct)
 
     assert through.status_code == plain.status_code
     assert len(through.headers.get_list("x-request-id")) == 1
@@ -71,12 +71,12 @@ def test_answers_are_those_of_a_server_without_ray(
     assert without_chance(through) == without_chance(plain)
 
 
-def without_chance(answer: httpx.Response) -> bytes:
+def without_chance(response: httpx.Response) -> bytes:
     """Return the body without the request's id, which Ray draws in its own form, and a form's boundary."""
-    drawn = [answer.headers["x-request-id"]]
-    if answer.headers["content-type"].startswith("multipart"):
-        drawn.append(answer.headers["content-type"].partition("boundary=")[2].strip('"'))
-    body = answer.content
+    drawn = [response.headers["x-request-id"]]
+    if response.headers["content-type"].startswith("multipart"):
+        drawn.append(response.headers["content-type"].partition("boundary=")[2].strip('"'))
+    body = response.content
     for text in drawn:
         body = body.replace(text.encode(), b"")
     return body
@@ -85,7 +85,7 @@ def without_chance(answer: httpx.Response) -> bytes:
 def test_a_node_that_dies_takes_with_it_what_it_was_working_on_and_nothing_else(cluster: RayCluster) -> None:
     shot = Shot("/v1/mask", jpeg(photo(240, 320)))
     loss = asyncio.run(kill_under_load(cluster, shot, seconds=15))
-    after = answer_of(JOURNEYS["mask"], cluster)
+    after = response_of(JOURNEYS["mask"], cluster)
 
     assert any(r.intended_s > loss.killed_s for r in loss.results)
     assert loss.failed == loss.failed_in_flight

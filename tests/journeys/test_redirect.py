@@ -49,10 +49,10 @@ def running(caddy: Path, folder: Path, file: str, **variables: str) -> Iterator[
 def test_caddy_stands_in_for_the_name(caddy: Path, upstream: str, tmp_path: Path) -> None:
     names = {"REDIRECTED_NAME": f"{NAME}:{(port := free_port())}", "UPSTREAM": upstream}
     with running(caddy, tmp_path, "docker/redirect/Caddyfile", **names) as authority:
-        answer = _ask(NAME, port, authority)
+        response = _ask(NAME, port, authority)
 
-    assert answer.status_code == 200
-    assert opened(answer.content).shape == (500, 500, 4)
+    assert response.status_code == 200
+    assert opened(response.content).shape == (500, 500, 4)
 
 
 def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
@@ -60,11 +60,11 @@ def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
 ) -> None:
     names = {"DOMAIN": f"localhost:{(port := free_port())}", "UPSTREAM": upstream}
     with running(caddy, tmp_path, "docker/proxy/Caddyfile", **names) as authority:
-        answer = _ask("localhost", port, authority)
+        response = _ask("localhost", port, authority)
 
-    assert answer.status_code == 200
-    assert opened(answer.content).shape == (500, 500, 4)
-    assert "max-age" in answer.headers["Strict-Transport-Security"]
+    assert response.status_code == 200
+    assert opened(response.content).shape == (500, 500, 4)
+    assert "max-age" in response.headers["Strict-Transport-Security"]
 
 
 @pytest.mark.parametrize(("service", "profile"), [("redirect", "redirect"), ("proxy", "tls")])

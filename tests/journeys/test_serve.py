@@ -157,8 +157,8 @@ def test_a_port_that_is_taken_stops_the_start_in_one_line(serve: Serve, setting:
 def test_a_picture_of_twelve_megapixels_comes_back_upright_and_whole(serve: Serve) -> None:
     url = serve("--model", "u2netp").url
     turned = jpeg(np.rot90(photo(3000, 4000)).copy(), exif_orientation=6)
-    answer = httpx.post(f"{url}/v1/cutout", content=turned, timeout=60)
-    cutout = np.asarray(Image.open(io.BytesIO(answer.content)))
+    response = httpx.post(f"{url}/v1/cutout", content=turned, timeout=60)
+    cutout = np.asarray(Image.open(io.BytesIO(response.content)))
 
     assert cutout.shape == (3000, 4000, 4)
     assert not cutout[cutout[:, :, 3] == 0].any()

@@ -211,10 +211,10 @@ def test_fcn_s_map_lies_over_the_picture(stride: int) -> None:
                 layer.bias.zero_()
         picture = torch.zeros(1, 3, 224, 288)
         picture[:, :, 96:128, 160:192] = 1
-        answer = network(picture)[0][0, 0]
-        rows, columns = (torch.arange(side, dtype=torch.float32) for side in answer.shape)
-        answer = answer - answer.min()
-        centre = (answer.sum(1) @ rows / answer.sum(), answer.sum(0) @ columns / answer.sum())
+        result = network(picture)[0][0, 0]
+        rows, columns = (torch.arange(side, dtype=torch.float32) for side in result.shape)
+        result = result - result.min()
+        centre = (result.sum(1) @ rows / result.sum(), result.sum(0) @ columns / result.sum())
 
     assert abs(float(centre[0]) - 111.5) < 12
     assert abs(float(centre[1]) - 175.5) < 12
@@ -262,9 +262,9 @@ def test_pruned_at_l_a_u_net_plus_plus_is_the_full_networks_head_l(depth: int) -
     with torch.inference_mode():
         whole = network(functional.pad(picture, (0, 10, 0, 14)))  # to 64 and 48: what the full depth pads to
         head = whole[4 - depth]
-        answer = pruned(functional.pad(picture, (0, 10, 0, 14)))[0]
+        result = pruned(functional.pad(picture, (0, 10, 0, 14)))[0]
 
-    assert torch.equal(answer, head)
+    assert torch.equal(result, head)
     assert count_parameters(pruned) == count_parameters(UNetPlusPlus(depth=depth, batch_norm=True))
     with pytest.raises(ValueError, match="heads"):
         network.pruned(5)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from app.engine.manifest import Manifest, WeightsOrigin
+from app.engine.models.manifest import Manifest, WeightsOrigin
 from model_export.card import write_card
 
 MANIFEST = Manifest(

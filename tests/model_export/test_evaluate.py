@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.imaging.decode import decode
-from app.imaging.matte import refine_alpha
+from app.imaging.formats.decode import decode
+from app.imaging.formats.sniff import sniff
+from app.imaging.matting.matte import refine_alpha
+from app.imaging.matting.saliency import publish, resize_saliency, stretch, to_grey
 from app.imaging.prepare import prepare
-from app.imaging.saliency import publish, resize_saliency, stretch, to_grey
-from app.imaging.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
-from model_export.answers import Journey, open_journey
 from model_export.evaluate import shown
 from model_export.matting_metrics import absolute_error
+from model_export.predictions import Journey, open_journey
 from tests.pictures import disc_alpha, jpeg, photo
 
 SIZES = [(120, 160), (150, 110)]
@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_answers(
     command(data, models_dir, "--matting", "fast", "--json", str(written))
     errors = []
     for path in sorted((data / "images").iterdir()):
-        alpha = journey.answer(path.read_bytes(), CutoutOptions()).grey
+        alpha = journey.predict(path.read_bytes(), CutoutOptions()).grey
         truth = np.asarray(Image.open(data / "alphas" / f"{path.stem}.png"))
         errors.append(absolute_error(alpha, truth, truth > -1))
 
@@ -99,9 +99,9 @@ def test_an_answer_is_what_the_steps_give_one_by_one(journey: Journey) -> None:
     refined = to_grey(refine_alpha(rgb, stretch(raw)))
     coarse = to_grey(resize_saliency(stretch(raw), 120, 160))
 
-    assert np.array_equal(journey.answer(upload, CutoutOptions()).grey, refined)
-    assert np.array_equal(journey.answer(upload, CutoutOptions(matting="none")).grey, coarse)
-    assert np.array_equal(journey.answer(upload, MaskOptions()).grey, publish(stretch(raw), 120, 160))
+    assert np.array_equal(journey.predict(upload, CutoutOptions()).grey, refined)
+    assert np.array_equal(journey.predict(upload, CutoutOptions(matting="none")).grey, coarse)
+    assert np.array_equal(journey.predict(upload, MaskOptions()).grey, publish(stretch(raw), 120, 160))
 
 
 def raw_maps(journey: Journey, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -109,7 +109,7 @@ def raw_maps(journey: Journey, batch: np.ndarray) -> np.ndarray:  # type: ignore
 
 
 def test_a_picture_without_a_subject_is_counted(journey: Journey) -> None:
-    judged = journey.answer(jpeg(np.full((90, 120, 3), 128, np.uint8)), MaskOptions())
+    judged = journey.predict(jpeg(np.full((90, 120, 3), 128, np.uint8)), MaskOptions())
 
     assert judged.is_empty
     assert not judged.grey.any()

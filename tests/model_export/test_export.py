@@ -9,8 +9,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.manifest import Manifest, read_manifest, read_model
-from app.engine.runtime import onnxruntime
+from app.engine.models.manifest import Manifest, read_manifest, read_model
+from app.engine.models.onnxruntime_loader import onnxruntime
 from model_export.__main__ import main
 from model_export.architectures import ARCHITECTURES
 from model_export.export import export, export_served

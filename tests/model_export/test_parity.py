@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from model_export.architectures import ARCHITECTURES
-from model_export.exact import ExactModel
+from model_export.float64_reference import ExactModel
 from model_export.parity import Parity, ParityFailed, compare_published, max_abs
 from model_export.pictures import synthetic_pictures
 from model_export.port import port, with_identity_norms

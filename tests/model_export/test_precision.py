@@ -9,7 +9,7 @@ from torch import nn
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import read_run
 from model_export.precision import Precision, fastest_precision, seconds_of_a_step
-from model_export.train import LAST, Orders, train
+from model_export.train import LAST, TrainOptions, train
 from tests.model_export.runs import QUIET, same, small
 
 pytestmark = pytest.mark.torch
@@ -28,22 +28,22 @@ def test_trying_leaves_the_network_as_it_is() -> None:
 def test_what_is_timed_goes_forward_and_back_in_its_precision(
     precision: Precision, dtype: torch.dtype
 ) -> None:
-    network, seen = ARCHITECTURES["stdc1"](), set[torch.dtype]()
+    network, observed = ARCHITECTURES["stdc1"](), set[torch.dtype]()
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(lambda _layer, _inputs, output: seen.add(output.dtype))
+            layer.register_forward_hook(lambda _layer, _inputs, output: observed.add(output.dtype))
 
     assert seconds_of_a_step(network, torch.zeros(2, 3, 64, 64), precision) > 0
-    assert seen == {dtype}
+    assert observed == {dtype}
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 @pytest.mark.whole
 def test_the_chosen_precision_is_in_the_recipe_of_the_run(data: Path, tmp_path: Path) -> None:
-    train(small(precision="fastest"), Orders(data, tmp_path / "chosen"), console=QUIET)
+    train(small(precision="fastest"), TrainOptions(data, tmp_path / "chosen"), console=QUIET)
     recipe = read_run(tmp_path / "chosen" / LAST).recipe
     assert recipe.precision in ("float32", "bfloat16")
-    train(recipe, Orders(data, tmp_path / "asked"), console=QUIET)
+    train(recipe, TrainOptions(data, tmp_path / "asked"), console=QUIET)
 
     assert same(tmp_path / "chosen" / LAST, tmp_path / "asked" / LAST)
 
@@ -51,9 +51,9 @@ def test_the_chosen_precision_is_in_the_recipe_of_the_run(data: Path, tmp_path: 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.whole)])
 def test_a_run_goes_on_in_the_precision_it_began_in(data: Path, tmp_path: Path, precision: str) -> None:
     """Whichever is faster here, one of the two runs would change."""
-    train(small(precision=precision), Orders(data, tmp_path / "broken", minutes=0), console=QUIET)
-    train(small(precision="fastest"), Orders(data, tmp_path / "broken", resume=True), console=QUIET)
-    train(small(precision=precision), Orders(data, tmp_path / "whole"), console=QUIET)
+    train(small(precision=precision), TrainOptions(data, tmp_path / "broken", minutes=0), console=QUIET)
+    train(small(precision="fastest"), TrainOptions(data, tmp_path / "broken", resume=True), console=QUIET)
+    train(small(precision=precision), TrainOptions(data, tmp_path / "whole"), console=QUIET)
 
     assert read_run(tmp_path / "broken" / LAST).recipe.precision == precision
     assert same(tmp_path / "broken" / LAST, tmp_path / "whole" / LAST)

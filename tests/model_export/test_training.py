@@ -20,14 +20,14 @@ from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
-from model_export.answers import open_journey
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import CheckpointInvalid, read_run, trained_network
 from model_export.finetune import hold_norms, published_network
+from model_export.predictions import open_journey
 from model_export.recipe import RecipeInvalid, read_recipe
 from model_export.recipes import RECIPES
 from model_export.samples import SamplesInvalid
-from model_export.train import Orders, TrainingFailed, learning_rate, size_in, train
+from model_export.train import TrainingFailed, TrainOptions, learning_rate, size_in, train
 from tests.model_export.runs import QUIET, same, small
 from tests.pictures import disc_alpha, noise, photo
 
@@ -74,7 +74,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     changes = {"architecture": "unetpp_l2", "loss": "bce_dice", "learning_rate": 3e-3, "epochs": 40}
     recipe = small(**changes, sizes_px=[], augmentation={"flip_horizontally": True})
-    train(recipe, Orders(data, out), console=QUIET)
+    train(recipe, TrainOptions(data, out), console=QUIET)
     return out
 
 
@@ -105,16 +105,16 @@ def test_the_trained_network_is_exported_and_answers_both_endpoints(trained: Pat
     mixed = upload[1] * (40, 190, 90) + (1 - upload[1]) * photo(90, 120)
     Image.fromarray(mixed.astype(np.uint8)).save(upload[0])
     with open_journey("discs", tmp_path) as journey:
-        mask = journey.answer(upload[0].read_bytes(), MaskOptions())
-        cutout = journey.answer(upload[0].read_bytes(), CutoutOptions())
+        mask = journey.predict(upload[0].read_bytes(), MaskOptions())
+        cutout = journey.predict(upload[0].read_bytes(), CutoutOptions())
 
     assert manifest["parameters"] == 511_714
     assert manifest["quality"]["parity_served_float32_max_abs"] <= 1e-4
     assert manifest["quality"]["held_out_max_f"] >= 0.97
     assert (manifest["weights"]["license"], manifest["input_size_px"]) == ("CC0-1.0", 64)
     assert "held_out_mae" in card
-    for answer in (mask, cutout):
-        assert np.mean((answer.grey > 127) == (disc_alpha(90, 120) >= 0.5)) > 0.95
+    for result in (mask, cutout):
+        assert np.mean((result.grey > 127) == (disc_alpha(90, 120) >= 0.5)) > 0.95
 
 
 def test_a_name_that_is_taken_and_a_file_that_is_no_run_are_refused(
@@ -145,7 +145,7 @@ def test_the_average_is_what_is_served(trained: Path) -> None:
 
 def test_a_run_ends_early_when_it_gets_no_better(data: Path, tmp_path: Path) -> None:
     recipe = small(learning_rate=1e-12, epochs=50, patience=2, schedule="constant", warm_up_steps=0)
-    progress = train(recipe, Orders(data, tmp_path / "run"), console=QUIET)
+    progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
 
     assert progress.epoch < 50
     assert progress.epoch - progress.best_epoch == 2
@@ -153,12 +153,12 @@ def test_a_run_ends_early_when_it_gets_no_better(data: Path, tmp_path: Path) -> 
 
 def test_a_run_ends_after_its_minutes_and_goes_on_when_resumed(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    first = train(small(), Orders(data, out, minutes=0), console=QUIET)
+    first = train(small(), TrainOptions(data, out, minutes=0), console=QUIET)
     with pytest.raises(TrainingFailed, match="holds a run"):
-        train(small(), Orders(data, out), console=QUIET)
+        train(small(), TrainOptions(data, out), console=QUIET)
     with pytest.raises(TrainingFailed, match="another recipe"):
-        train(small(batch=2), Orders(data, out, resume=True), console=QUIET)
-    last = train(small(), Orders(data, out, resume=True), console=QUIET)
+        train(small(batch=2), TrainOptions(data, out, resume=True), console=QUIET)
+    last = train(small(), TrainOptions(data, out, resume=True), console=QUIET)
 
     assert (first.epoch, last.epoch) == (1, 4)
 
@@ -177,7 +177,7 @@ def test_what_cannot_begin_says_why(
     data: Path, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
     with pytest.raises((TrainingFailed, SamplesInvalid, Exception), match=said):
-        train(small(**changes), Orders(data, tmp_path / "run"), console=QUIET)
+        train(small(**changes), TrainOptions(data, tmp_path / "run"), console=QUIET)
 
 
 def test_every_recipe_can_be_read_and_is_of_a_network_that_there_is() -> None:
@@ -232,7 +232,7 @@ def test_convolutions_begin_as_the_recipe_says(
         size_px=32,
         sizes_px=[],
     )
-    train(hardly, Orders(data, tmp_path / "run"), console=QUIET)
+    train(hardly, TrainOptions(data, tmp_path / "run"), console=QUIET)
     network, _ = trained_network(tmp_path / "run" / "last.safetensors")
 
     layers = [
@@ -290,7 +290,7 @@ def test_fine_tuning_lowers_the_error_on_held_out_pictures(data: Path, tmp_path:
     recipe = read_recipe("u2netp", table="finetune").model_copy(
         update={"size_px": 64, "epochs": 3, "held_out": 3, "batch": 2, "learning_rate": 1e-4, "patience": 0}
     )
-    progress = train(recipe, Orders(data, tmp_path / "run"), console=QUIET)
+    progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
     maes = [row["mae"] for row in progress.curves]
 
     assert maes[-1] < maes[0]
@@ -311,9 +311,9 @@ def test_noise_is_no_subject(trained: Path) -> None:
     network, _ = trained_network(trained / "best.safetensors")
     speckle = torch.from_numpy(noise((64, 64, 3))).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        answer = torch.sigmoid(network((speckle - 0.45) / 0.22)[0])
+        result = torch.sigmoid(network((speckle - 0.45) / 0.22)[0])
 
-    assert float(answer.mean()) < 0.9
+    assert float(result.mean()) < 0.9
 
 
 @pytest.mark.whole

@@ -47,7 +47,7 @@ def test_work_for_a_request_without_an_answer_is_wasted() -> None:
         clock.advance(0.25)
     steps.current = "batch"
     telemetry.steps_ended(steps, outcome="ok")
-    telemetry.steps_ended(steps, outcome="client-departed")
+    telemetry.steps_ended(steps, outcome="client-disconnected")
 
     assert value(telemetry, "cutout_cancelled_total", step="batch") == 1
     assert value(telemetry, "cutout_wasted_seconds_total", step="decode") == 0.25

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from app.engine.admission import Admission, Budget
+from app.engine.capacity.admission import Admission, Budget
 from app.telemetry import Telemetry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.cli.worker import DrainingServer
 from app.engine.clock import SystemClock
-from app.web.connection import Door
+from app.web.connection import ConnectionLimits
 from app.web.drain import Drain
 from app.web.lingering import DropRate, LingerLimits
 
@@ -29,7 +29,7 @@ class Entrance:
 
     port: int = 0
     asked: list[str] = field(default_factory=list)
-    departed: int = 0
+    disconnected: int = 0
     lingering: Callable[[], int] = lambda: 0
     stop: Callable[[], None] = lambda: None
     closed: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class Entrance:
         client.connect(("127.0.0.1", self.port))
         return client
 
-    def last_answer_to(self, sent: bytes) -> bytes:
+    def last_response_to(self, sent: bytes) -> bytes:
         """Send once, and return all that comes until the server closes."""
         client = self.connect()
         client.sendall(sent)
@@ -59,7 +59,7 @@ class Entrance:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                self.departed += 1
+                self.disconnected += 1
                 return
             length += len(message["body"])
             more = message["more_body"]
@@ -67,7 +67,7 @@ class Entrance:
             with suppress(TimeoutError):
                 async with asyncio.timeout(float(path.removeprefix("/wait/"))):
                     await receive()  # nothing but that the client has left
-                    self.departed += 1
+                    self.disconnected += 1
                     return
         body = bytes(BIG) if path == "/big" else str(length).encode()
         declared = [(b"content-length", str(len(body)).encode())]
@@ -96,7 +96,7 @@ def all_of(client: socket.socket) -> bytes:
     return received
 
 
-def one_answer(client: socket.socket) -> bytes:
+def one_response(client: socket.socket) -> bytes:
     """Read one short answer and leave the connection open."""
     received = b""
     while b"\r\n\r\n" not in received or received.endswith(b"\r\n\r\n"):
@@ -127,7 +127,7 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         *,
         head_s: float = 0.3,
         write_s: float = 0.3,
-        most: int | None = None,
+        maximum: int | None = None,
         linger: LingerLimits = LingerLimits(time_s=0.6, pause_s=0.3),  # noqa: B008 - it does not change
         bytes_per_s: float = 1e9,
         cors: str | None = None,
@@ -138,8 +138,8 @@ def entrances() -> Iterator[Callable[..., Entrance]]:
         def note(reason: str) -> None:
             here.closed[reason] += 1
 
-        door = Door(
-            clock, head_s, write_s, most, note, linger, DropRate(clock, bytes_per_s), cors_origins=cors
+        door = ConnectionLimits(
+            clock, head_s, write_s, maximum, note, linger, DropRate(clock, bytes_per_s), cors_origins=cors
         )
         config = uvicorn.Config(
             here.app,

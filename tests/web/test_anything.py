@@ -201,9 +201,9 @@ def test_nothing_that_is_sent_breaks_anything(
     sent += [(name.encode(), value.encode("latin-1")) for name, value in more]
     sent += [] if encoding is None else [(b"content-encoding", encoding.encode("latin-1"))]
     line = endpoint if not query else f"{endpoint}?{in_urlencoded(query)[:8000].decode()}"
-    answer = live.client.post(line, content=body[1], headers=sent)
+    response = live.client.post(line, content=body[1], headers=sent)
 
-    assert answer.status_code < 500 or answer.status_code in (503, 504), (answer.text, line, body)
+    assert response.status_code < 500 or response.status_code in (503, 504), (response.text, line, body)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "x\udfff", "\udc00\ud800"])
@@ -262,7 +262,7 @@ def of_version(live: Live, line: bytes) -> bytes:
     ],
 )
 def test_other_versions_of_http_are_not_spoken(live: Live, end: bytes, status: bytes) -> None:
-    answer = of_version(live, b"GET /livez" + end)
+    response = of_version(live, b"GET /livez" + end)
 
-    assert answer.startswith(b"HTTP/1.1 " + status + b" ")
-    assert (status == b"505") is (b"/problems/http-version" in answer)
+    assert response.startswith(b"HTTP/1.1 " + status + b" ")
+    assert (status == b"505") is (b"/problems/http-version" in response)

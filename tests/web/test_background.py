@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.quota import Rates
+from app.engine.capacity.quota import Rates
+from app.web.api_keys import ApiKeys
 from app.web.background import keep_running, watch_keys
-from app.web.keys import KeyRing
 
 
 @pytest.mark.parametrize("error", [ValueError, RecursionError, MemoryError, RuntimeError, OSError, KeyError])
@@ -45,7 +45,7 @@ def test_work_that_is_cancelled_ends() -> None:
 def test_a_broken_file_of_keys_is_told_once_for_each_way_in_which_it_is(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("")
-    ring = KeyRing(file, None, Rates())
+    ring = ApiKeys(file, None, Rates())
 
     async def watch(lines: Sequence[object]) -> None:
         task = asyncio.create_task(watch_keys(ring, every_s=0.001))

@@ -15,9 +15,9 @@ UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
 
 
 def cutout(live: Live, **options: str) -> NDArray[np.uint8]:
-    answer = live.client.post("/v1/cutout", content=UPLOAD, params=options)
-    assert answer.status_code == 200, answer.text
-    return opened(answer.content)
+    response = live.client.post("/v1/cutout", content=UPLOAD, params=options)
+    assert response.status_code == 200, response.text
+    return opened(response.content)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_a_moved_subject_is_the_same_subject(
 
 
 def test_a_scaled_subject_has_its_part_of_the_picture(live: Live, plain: NDArray[np.uint8]) -> None:
-    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "locates": "true"})
-    left, top, right, bottom = map(int, answer.headers["x-cutout-subject"].split(","))
-    scaled = opened(answer.content)
+    response = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "locates": "true"})
+    left, top, right, bottom = map(int, response.headers["x-cutout-subject"].split(","))
+    scaled = opened(response.content)
 
     height, width = plain.shape[:2]
     assert max((right - left) / width, (bottom - top) / height) == pytest.approx(0.5, abs=0.01)
@@ -65,13 +65,13 @@ def test_a_scaled_subject_has_its_part_of_the_picture(live: Live, plain: NDArray
 
 
 def test_outside_of_a_region_there_is_nothing(live: Live, plain: NDArray[np.uint8]) -> None:
-    seen = cutout(live, region="100px 50px 400px 450px")
+    observed = cutout(live, region="100px 50px 400px 450px")
 
-    assert seen.shape == plain.shape
-    outside = np.ones(seen.shape[:2], bool)
+    assert observed.shape == plain.shape
+    outside = np.ones(observed.shape[:2], bool)
     outside[50:450, 100:400] = False
-    assert not seen[outside].any()
-    assert seen[50:450, 100:400, 3].max() > 200
+    assert not observed[outside].any()
+    assert observed[50:450, 100:400, 3].max() > 200
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_outside_of_a_region_there_is_nothing(live: Live, plain: NDArray[np.uint
     [("0 0 9999 10", "region-outside"), ("5 5 5 9", "region-empty"), ("1 2 3", "invalid-option")],
 )
 def test_a_region_that_is_none_is_a_problem(live: Live, region: str, slug: str) -> None:
-    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"region": region})
+    response = live.client.post("/v1/cutout", content=UPLOAD, params={"region": region})
 
-    assert (422, f"/problems/{slug}") == (answer.status_code, answer.json()["type"])
+    assert (422, f"/problems/{slug}") == (response.status_code, response.json()["type"])
 
 
 def test_fewer_megapixels_are_a_smaller_picture(live: Live) -> None:
@@ -92,10 +92,10 @@ def test_fewer_megapixels_are_a_smaller_picture(live: Live) -> None:
 
 
 def test_alpha_alone_is_the_alpha_of_the_cutout(live: Live, plain: NDArray[np.uint8]) -> None:
-    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"channels": "alpha"})
+    response = live.client.post("/v1/cutout", content=UPLOAD, params={"channels": "alpha"})
 
-    assert Image.open(io.BytesIO(answer.content)).mode == "L"
-    assert np.array_equal(opened(answer.content), plain[:, :, 3])
+    assert Image.open(io.BytesIO(response.content)).mode == "L"
+    assert np.array_equal(opened(response.content), plain[:, :, 3])
 
 
 def test_auto_is_png_where_something_shines_through(live: Live) -> None:
@@ -116,10 +116,10 @@ def test_auto_is_png_where_something_shines_through(live: Live) -> None:
 
 def test_a_picture_may_stand_behind_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
     behind = photo(512, 512)
-    answer = live.client.post(
+    response = live.client.post(
         "/v1/cutout", files={"image": UPLOAD, "background": ("b.png", _png(behind))}, data={"format": "png"}
     )
-    over = opened(answer.content)
+    over = opened(response.content)
 
     alpha = plain[:, :, 3:] / 255
     expected = plain[:, :, :3] * alpha + behind * (1 - alpha)
@@ -129,10 +129,10 @@ def test_a_picture_may_stand_behind_the_subject(live: Live, plain: NDArray[np.ui
 
 def test_a_background_that_is_no_picture_is_refused(live: Live) -> None:
     for endpoint, status in (("cutout", 415), ("mask", 400)):
-        answer = live.client.post(
+        response = live.client.post(
             f"/v1/{endpoint}", files={"image": UPLOAD, "background": ("b.png", b"nothing")}
         )
-        assert answer.status_code == status
+        assert response.status_code == status
 
 
 def test_a_blurred_background_is_the_picture_itself(live: Live) -> None:
@@ -155,14 +155,14 @@ def test_a_shadow_is_beneath_the_subject(live: Live, plain: NDArray[np.uint8]) -
 
 
 def test_a_picture_without_a_subject_is_laid_out_as_it_is(live: Live) -> None:
-    answer = live.client.post(
+    response = live.client.post(
         "/v1/cutout",
         content=jpeg(np.full((60, 80, 3), 128, np.uint8)),
         params={"crop": "true", "margin": "5"},
     )
 
-    assert opened(answer.content).shape == (60, 80, 4)
-    assert "x-cutout-subject" not in answer.headers
+    assert opened(response.content).shape == (60, 80, 4)
+    assert "x-cutout-subject" not in response.headers
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

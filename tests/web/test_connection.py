@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.engine.clock import SystemClock
 from app.web import connection
-from app.web.connection import Door, owner_of
+from app.web.connection import ConnectionLimits, owner_of
 from app.web.strict_http import HEAD_BYTES
-from tests.web.entrance import BIG, GET, Entrance, all_of, drip_until_closed, one_answer, wait_until
+from tests.web.entrance import BIG, GET, Entrance, all_of, drip_until_closed, one_response, wait_until
 
 
 def test_a_request_is_answered_and_its_connection_kept(enter: Callable[..., Entrance]) -> None:
@@ -26,7 +26,7 @@ def test_a_request_is_answered_and_its_connection_kept(enter: Callable[..., Entr
     for body in (b"", b"x" * 70_000):
         head = f"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         client.sendall(head + body)
-        assert one_answer(client).endswith(str(len(body)).encode())
+        assert one_response(client).endswith(str(len(body)).encode())
         time.sleep(1.2)
 
     assert not here.closed
@@ -40,8 +40,8 @@ def test_a_head_may_come_in_pieces(enter: Callable[..., Entrance], size: int) ->
     for start in range(0, len(sent), size):
         client.sendall(sent[start : start + size])
         time.sleep(0.001)
-    received = one_answer(client)
-    received += b"" if received.count(b"200 OK") == 2 else one_answer(client)
+    received = one_response(client)
+    received += b"" if received.count(b"200 OK") == 2 else one_response(client)
 
     assert received.count(b"200 OK") == 2
     assert here.asked == ["/read", "/read"]
@@ -50,10 +50,10 @@ def test_a_head_may_come_in_pieces(enter: Callable[..., Entrance], size: int) ->
 @pytest.mark.parametrize("first", [b"", b"GET /read HT", b"GET /read HTTP/1.1\r\nHost: here\r\nX: "])
 def test_a_head_that_does_not_come_is_not_waited_for(enter: Callable[..., Entrance], first: bytes) -> None:
     here = enter()
-    answer = here.last_answer_to(first)
+    response = here.last_response_to(first)
 
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"/problems/headers-too-slow" in answer
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b"/problems/headers-too-slow" in response
     assert here.closed == {"headers-too-slow": 1}
     assert not here.asked
 
@@ -63,7 +63,7 @@ def test_dripping_does_not_extend_the_time_of_a_head(enter: Callable[..., Entran
     here = enter()
     client = here.connect()
     client.sendall(GET)
-    one_answer(client)
+    one_response(client)
     drip_until_closed(client, b"G")
 
     assert here.closed == {"headers-too-slow": 1}
@@ -114,17 +114,17 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("sent", AMBIGUOUS.values(), ids=AMBIGUOUS)
 def test_a_head_that_can_be_read_in_two_ways_is_refused(enter: Callable[..., Entrance], sent: bytes) -> None:
     here = enter(head_s=20)
-    answer = here.last_answer_to(sent)
+    response = here.last_response_to(sent)
 
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"application/problem+json" in answer
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in response
     assert here.closed == {"malformed-request": 1}
     assert not here.asked
 
 
 def test_a_second_head_is_looked_at_like_the_first(enter: Callable[..., Entrance]) -> None:
     here = enter(head_s=20)
-    received = here.last_answer_to(GET + AMBIGUOUS["length and chunks"])
+    received = here.last_response_to(GET + AMBIGUOUS["length and chunks"])
 
     assert [received.count(b"200 OK"), received.count(b"HTTP/1.1 400 ")] == [1, 1]
     assert here.asked == ["/read"]
@@ -156,32 +156,32 @@ def test_chunks_that_are_none_end_the_request(enter: Callable[..., Entrance]) ->
     while not here.asked and time.monotonic() < until_s:
         time.sleep(0.01)
     client.sendall(b"xyz\r\n")
-    answer = all_of(client)
+    response = all_of(client)
 
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    wait_until(lambda: here.departed == 1)
+    assert response.startswith(b"HTTP/1.1 400 ")
+    wait_until(lambda: here.disconnected == 1)
 
 
 def test_an_address_has_its_share_of_connections(enter: Callable[..., Entrance]) -> None:
-    here = enter(head_s=20, most=2)
+    here = enter(head_s=20, maximum=2)
     first, second = here.connect(), here.connect()
     refused = all_of(here.connect())
     first.sendall(GET)
-    one_answer(first)
+    one_response(first)
     second.close()
     until_s = time.monotonic() + 20
-    answer = b""
-    while b"200 OK" not in answer and time.monotonic() < until_s:  # until the place is free again
+    response = b""
+    while b"200 OK" not in response and time.monotonic() < until_s:  # until the place is free again
         with here.connect() as third:
             try:
                 third.sendall(GET)
-                answer = third.recv(1000)
+                response = third.recv(1000)
             except ConnectionError:
-                answer = b""
+                response = b""
 
     assert refused.startswith(b"HTTP/1.1 429 ")
     assert b"retry-after: 1" in refused.lower()
-    assert b"200 OK" in answer
+    assert b"200 OK" in response
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_whom_an_address_belongs_to(address: str, owner: str) -> None:
 def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector() -> None:
     """Memory would grow between its visits, which the worker makes rare."""
     made: list[weakref.ref[connection.Connection]] = []
-    door = Door(SystemClock(), 5, 5, None, lambda _: None)
+    door = ConnectionLimits(SystemClock(), 5, 5, None, lambda _: None)
 
     def connect(**of_uvicorn: Any) -> connection.Connection:
         protocol = door.connect(**of_uvicorn)

@@ -43,12 +43,12 @@ def preflight(origin: str) -> dict[str, str]:
 
 
 async def test_a_page_that_the_operator_named_may_ask_without_a_key(client: httpx.AsyncClient) -> None:
-    answer = await client.options("/v1/cutout", headers=preflight(SHOP))
+    response = await client.options("/v1/cutout", headers=preflight(SHOP))
 
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-origin"] == SHOP
-    assert "x-api-key" in answer.headers["access-control-allow-headers"].lower()
-    assert "access-control-allow-credentials" not in answer.headers
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == SHOP
+    assert "x-api-key" in response.headers["access-control-allow-headers"].lower()
+    assert "access-control-allow-credentials" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,19 @@ async def test_a_page_that_the_operator_named_may_ask_without_a_key(client: http
 )
 async def test_a_page_may_send_what_its_libraries_add(client: httpx.AsyncClient, names: str) -> None:
     asked = preflight(SHOP) | {"Access-Control-Request-Headers": names}
-    answer = await client.options("/v1/cutout", headers=asked)
+    response = await client.options("/v1/cutout", headers=asked)
 
-    assert answer.status_code == 200
-    assert answer.headers["access-control-allow-headers"] == names
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-headers"] == names
 
 
 async def test_a_page_may_ask_a_server_in_a_private_network(client: httpx.AsyncClient) -> None:
     asked = {"Access-Control-Request-Private-Network": "true"}
-    answer = await client.options("/v1/cutout", headers=preflight(SHOP) | asked)
+    response = await client.options("/v1/cutout", headers=preflight(SHOP) | asked)
     of_stranger = await client.options("/v1/cutout", headers=preflight(STRANGER) | asked)
 
-    assert (answer.status_code, of_stranger.status_code) == (200, 400)
-    assert answer.headers["access-control-allow-private-network"] == "true"
+    assert (response.status_code, of_stranger.status_code) == (200, 400)
+    assert response.headers["access-control-allow-private-network"] == "true"
     assert "access-control-allow-origin" not in of_stranger.headers
 
 
@@ -82,11 +82,11 @@ async def test_another_page_may_not(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_page_can_read_what_went_wrong(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/cutout", headers={"Origin": SHOP})
+    response = await client.post("/v1/cutout", headers={"Origin": SHOP})
 
-    assert answer.status_code == 401
-    assert answer.headers["access-control-allow-origin"] == SHOP
-    assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
+    assert response.status_code == 401
+    assert response.headers["access-control-allow-origin"] == SHOP
+    assert "retry-after" in response.headers["access-control-expose-headers"].lower()
 
 
 async def test_no_page_may_by_default() -> None:
@@ -137,11 +137,11 @@ async def test_what_is_no_origin_stops_the_start(origins: str) -> None:
 async def test_an_origin_is_meant_as_a_browser_sends_it(configured: str, origin: str) -> None:
     app = create_app(Settings(web={"cors_origins": f"https://other.example,{configured}"}))
     async with httpx.AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
-        answer = await client.get("/livez", headers={"Origin": origin})
+        response = await client.get("/livez", headers={"Origin": origin})
         of_stranger = await client.get("/livez", headers={"Origin": "app://localhost"})
 
-    assert answer.headers["access-control-allow-origin"] == origin
-    assert answer.headers["vary"] == "Origin"
+    assert response.headers["access-control-allow-origin"] == origin
+    assert response.headers["vary"] == "Origin"
     assert "access-control-allow-origin" not in of_stranger.headers
 
 
@@ -153,11 +153,11 @@ async def test_a_page_may_ask_for_head(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("path", ["/livez", "/v1/mask", "/nothing", "/openapi.json"])
 async def test_a_browser_may_do_nothing_with_an_answer(client: httpx.AsyncClient, path: str) -> None:
-    answer = await client.get(path)
+    response = await client.get(path)
 
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    assert answer.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert response.headers["cache-control"] == "no-store"
 
 
 PLAIN = {
@@ -173,10 +173,10 @@ PLAIN = {
 def test_a_page_may_read_every_header_of_every_dialect(live: Live, path: str) -> None:
     name = "image_file" if path.startswith(("/v1/", "/v1.0/removebg")) else "file"
     sent = {"X-Request-Id": "a", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
-    answer = live.client.post(path, files={name: ("a.jpg", jpeg(photo(60, 90)))}, headers=sent)
+    response = live.client.post(path, files={name: ("a.jpg", jpeg(photo(60, 90)))}, headers=sent)
 
-    assert answer.status_code == 200, answer.text
-    assert {*answer.headers} - PLAIN <= {name.lower() for name in READ}
+    assert response.status_code == 200, response.text
+    assert {*response.headers} - PLAIN <= {name.lower() for name in READ}
 
 
 HEAD = f"POST /read HTTP/1.1\r\nHost: here\r\nOrigin: {SHOP}\r\n".encode()
@@ -200,8 +200,8 @@ def here(enter: Callable[..., Entrance]) -> Entrance:
 
 def test_a_page_can_read_the_refusals_of_a_connection(here: Entrance) -> None:
     for status, sent in REFUSED.items():
-        lines = header_lines(here.last_answer_to(sent))
-        strange = header_lines(here.last_answer_to(sent.replace(SHOP.encode(), STRANGER.encode())))
+        lines = header_lines(here.last_response_to(sent))
+        strange = header_lines(here.last_response_to(sent.replace(SHOP.encode(), STRANGER.encode())))
 
         assert lines[0].startswith(f"http/1.1 {status} ")
         assert {f"access-control-allow-origin: {SHOP}", "vary: origin"} < set(lines)
@@ -211,8 +211,8 @@ def test_a_page_can_read_the_refusals_of_a_connection(here: Entrance) -> None:
 
 
 def test_a_page_can_read_what_was_wrong_with_a_body_and_with_a_later_request(here: Entrance) -> None:
-    in_chunks = here.last_answer_to(HEAD + b"Transfer-Encoding: chunked\r\n\r\nnothing\r\n")
-    second = here.last_answer_to(b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n" + REFUSED[400])
+    in_chunks = here.last_response_to(HEAD + b"Transfer-Encoding: chunked\r\n\r\nnothing\r\n")
+    second = here.last_response_to(b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n" + REFUSED[400])
 
     assert f"access-control-allow-origin: {SHOP}" in header_lines(in_chunks)
     assert f"access-control-allow-origin: {SHOP}" in header_lines(second.partition(b"\r\n\r\n0")[2])
@@ -221,18 +221,20 @@ def test_a_page_can_read_what_was_wrong_with_a_body_and_with_a_later_request(her
 def test_an_origin_line_in_a_body_is_no_origin(here: Entrance) -> None:
     sent = b"POST /read HTTP/9\r\nHost: here\r\n\r\n\r\nOrigin: " + SHOP.encode() + b"\r\n"
 
-    assert not [line for line in header_lines(here.last_answer_to(sent)) if line.startswith("access-control")]
+    assert not [
+        line for line in header_lines(here.last_response_to(sent)) if line.startswith("access-control")
+    ]
 
 
 @pytest.mark.parametrize("sent", [HEAD + b"\r\n", b""])
 def test_a_page_can_read_that_its_address_has_too_many_connections(
     enter: Callable[..., Entrance], sent: bytes
 ) -> None:
-    here = enter(head_s=20, most=1, cors=SHOP)
+    here = enter(head_s=20, maximum=1, cors=SHOP)
     first = here.connect()
     first.sendall(b"GET /read HTTP/1.1\r\nHost: here\r\n\r\n")
     assert first.recv(2**16).startswith(b"HTTP/1.1 200 ")
-    lines = header_lines(here.last_answer_to(sent))
+    lines = header_lines(here.last_response_to(sent))
 
     assert lines[0].startswith("http/1.1 429 ")
     assert (f"access-control-allow-origin: {SHOP}" in lines) == bool(sent)

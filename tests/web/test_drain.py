@@ -8,8 +8,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.engine.clock import SystemClock
 from app.telemetry import StepTimes
+from app.web.context import RequestContext
 from app.web.drain import Drain, DrainGate, Phase
-from app.web.journal import Journal
 from app.web.lingering import DropRate
 from tests.fakes import ManualClock
 
@@ -25,10 +25,10 @@ class Peer:
     told: list[Message] = field(default_factory=list)
 
     def scope(self) -> Scope:
-        journal = Journal("id", StepTimes(ManualClock()), 0.0)
+        context = RequestContext("id", StepTimes(ManualClock()), 0.0)
         return {
             "type": "http", "method": "POST", "path": self.path, "headers": list(self.headers),
-            "state": {"journal": journal},
+            "state": {"journal": context},
         }  # fmt: skip
 
     async def receive(self) -> Message:
@@ -113,14 +113,14 @@ def test_a_request_in_flight_keeps_it_from_being_over_until_time_is_up() -> None
         task = asyncio.create_task(asyncio.sleep(0))
         drain.begin()
         clock.advance(5)
-        seen = []
+        observed = []
         with drain.carrying(task):
-            seen.append(drain.is_over())
+            observed.append(drain.is_over())
             clock.advance(29.9)
-            seen.append(drain.is_over())
+            observed.append(drain.is_over())
             clock.advance(0.2)
-            seen.append(drain.is_over())
-        return seen
+            observed.append(drain.is_over())
+        return observed
 
     assert asyncio.run(wait()) == [False, False, True]
 

@@ -49,12 +49,12 @@ def keyed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 KEYS = iter(f"key{n}" for n in range(40))
 
 
-def check_paid(answer: httpx.Response, resource: str, quota: float, price: float) -> None:
+def check_paid(response: httpx.Response, resource: str, quota: float, price: float) -> None:
     """Check what a first request cost; while it was worked on, its key got some of the quota back."""
-    assert answer.status_code == 200, answer.text
-    entries = dict(part.strip().split(";", 1) for part in answer.headers["ratelimit"].split(","))
+    assert response.status_code == 200, response.text
+    entries = dict(part.strip().split(";", 1) for part in response.headers["ratelimit"].split(","))
     left = float(entries[f'"{resource}"'].split(";")[0].removeprefix("r="))
-    meanwhile = answer.elapsed.total_seconds() * quota / 60
+    meanwhile = response.elapsed.total_seconds() * quota / 60
 
     assert quota - price - 1 <= left <= quota - price + meanwhile
 
@@ -91,9 +91,9 @@ def test_a_key_pays_for_the_larger_of_picture_and_canvas_and_for_each_picture_be
 ) -> None:
     sent = {"image": jpeg_of(1000, 1000), **files}
     parts = {name: (name, content, "image/png") for name, content in sent.items()}
-    answer = keyed.client.post("/v1/cutout", files=parts, data=options, headers={"X-Api-Key": next(KEYS)})
+    response = keyed.client.post("/v1/cutout", files=parts, data=options, headers={"X-Api-Key": next(KEYS)})
 
-    check_paid(answer, "megapixels", MEGAPIXELS, megapixels)
+    check_paid(response, "megapixels", MEGAPIXELS, megapixels)
 
 
 def test_a_crop_pays_for_the_canvas_that_came_out_and_not_for_the_largest_there_might_have_been(
@@ -102,15 +102,15 @@ def test_a_crop_pays_for_the_canvas_that_came_out_and_not_for_the_largest_there_
     mask = np.zeros((1500, 1500), np.uint8)
     mask[700:900, 700:900] = 255
     parts = {"image": jpeg_of(1500, 1500), "mask": png(mask)}
-    answer = keyed.client.post(
+    response = keyed.client.post(
         "/v1/cutout",
         files={name: (name, content, "image/png") for name, content in parts.items()},
         data={"crop": "true", "margin": "50%"},
         headers={"X-Api-Key": next(KEYS)},
     )
 
-    assert opened(answer.content).shape[:2] == pytest.approx((400, 400), abs=8)
-    check_paid(answer, "megapixels", MEGAPIXELS, 2 * 1.5**2)
+    assert opened(response.content).shape[:2] == pytest.approx((400, 400), abs=8)
+    check_paid(response, "megapixels", MEGAPIXELS, 2 * 1.5**2)
 
 
 def test_a_key_with_a_small_quota_gets_no_request_for_nothing_by_a_crop(keyed: Live) -> None:
@@ -119,9 +119,9 @@ def test_a_key_with_a_small_quota_gets_no_request_for_nothing_by_a_crop(keyed: L
     mask[700:710, 700:710] = 255
     files: Any = {"image": ("a", jpeg_of(1300, 1300), "image/jpeg"), "mask": ("m", png(mask), "image/png")}
     options = {"crop": "true", "margin": "50%", "matting": "none"}
-    answer = keyed.client.post("/v1/cutout", files=files, data=options, headers={"X-Api-Key": "small"})
+    response = keyed.client.post("/v1/cutout", files=files, data=options, headers={"X-Api-Key": "small"})
 
-    check_paid(answer, "megapixels", 4, 2 * 1.3**2)
+    check_paid(response, "megapixels", 4, 2 * 1.3**2)
 
 
 def test_a_canvas_that_did_not_come_to_be_is_not_paid_for(keyed: Live) -> None:
@@ -129,20 +129,20 @@ def test_a_canvas_that_did_not_come_to_be_is_not_paid_for(keyed: Live) -> None:
     files: Any = {"image": ("a", jpeg_of(1000, 1000), "image/jpeg")}
     files["mask"] = ("m", small_png(1000, 1000, 0), "image/png")
     options = {"crop": "true", "margin": "50%", "require_foreground": "true"}
-    answer = keyed.client.post("/v1/cutout", files=files, data=options, headers=headers)
+    response = keyed.client.post("/v1/cutout", files=files, data=options, headers=headers)
 
-    assert answer.status_code == 422
-    left = float(answer.headers["ratelimit"].split('"megapixels";r=')[1].split(";")[0])
+    assert response.status_code == 422
+    left = float(response.headers["ratelimit"].split('"megapixels";r=')[1].split(";")[0])
     assert left >= MEGAPIXELS - 2 - 1
 
 
 def test_a_zip_has_no_background(live: Live) -> None:
     parts = {"image": jpeg_of(60, 50), "background": jpeg_of(30, 40)}
     files: Any = {name: (name, content, "image/jpeg") for name, content in parts.items()}
-    answer = live.client.post("/v1/cutout", files=files, data={"format": "zip"})
+    response = live.client.post("/v1/cutout", files=files, data={"format": "zip"})
 
-    assert problem_of(answer) == (422, "invalid-option")
-    assert answer.json()["name"] == "format"
+    assert problem_of(response) == (422, "invalid-option")
+    assert response.json()["name"] == "format"
 
 
 def test_an_answer_that_is_being_written_counts_until_it_is_taken(live: Live) -> None:
@@ -181,28 +181,28 @@ def test_a_request_of_many_tensors_costs_as_many_requests(keyed: Live, count: in
     }
     outputs = [{"name": "saliency", "parameters": {"binary_data": True}}]
     head = json.dumps({"inputs": [described], "outputs": outputs}).encode()
-    answer = keyed.client.post(
+    response = keyed.client.post(
         "/v2/models/u2netp/infer",
         content=head + TENSOR.tobytes() * count,
         headers={"Inference-Header-Content-Length": str(len(head)), "X-Api-Key": next(KEYS)},
     )
 
-    check_paid(answer, "requests", REQUESTS, count)
+    check_paid(response, "requests", REQUESTS, count)
 
 
 def test_what_one_key_was_answered_is_not_remembered_for_another(keyed: Live) -> None:
     upload = jpeg(photo(60, 70))
     mine, other = ({"X-Api-Key": next(KEYS)} for _ in range(2))
-    answers = [
+    responses = [
         keyed.client.post("/v1/cutout", content=upload, headers=key) for key in (mine, mine, other, other)
     ]
 
-    assert [None, "hit", None, "hit"] == [answer.headers.get("x-cutout-cache") for answer in answers]
-    assert len({answer.content for answer in answers}) == 1
+    assert [None, "hit", None, "hit"] == [response.headers.get("x-cutout-cache") for response in responses]
+    assert len({response.content for response in responses}) == 1
 
 
-def problem_of(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["type"].removeprefix("/problems/")
+def problem_of(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["type"].removeprefix("/problems/")
 
 
 @pytest.mark.parametrize(
@@ -221,16 +221,16 @@ def test_a_canvas_that_is_too_large_is_refused_and_says_so(
 ) -> None:
     parts = {"image": jpeg_of(width, height), "mask": small_png(width, height, 255)}
     files = {name: (name, content, "image/png") for name, content in parts.items()}
-    answer = live.client.post("/v1/cutout", files=files, data=options)
+    response = live.client.post("/v1/cutout", files=files, data=options)
 
-    assert problem_of(answer) == (422, slug)
+    assert problem_of(response) == (422, slug)
 
 
 def test_a_mask_that_its_format_cannot_hold_is_refused_by_name(live: Live) -> None:
-    answer = live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params={"format": "webp"})
+    response = live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params={"format": "webp"})
 
-    assert problem_of(answer) == (422, "format-exceeded")
-    assert (answer.json()["name"], answer.json()["side_px"]) == ("format", 16_384)
+    assert problem_of(response) == (422, "format-exceeded")
+    assert (response.json()["name"], response.json()["side_px"]) == ("format", 16_384)
     at_network_size = {"format": "webp", "size": "network"}
     assert live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params=at_network_size).status_code == 200
 
@@ -251,12 +251,12 @@ def test_a_size_that_webp_cannot_hold_is_refused_in_every_dialect(
     live: Live, path: str, field: str, fields: dict[str, str], status: int
 ) -> None:
     files = {field: ("a.jpg", jpeg_of(16_384, 1), "image/jpeg")}
-    answer = live.client.post(path, files=files, data=fields)
+    response = live.client.post(path, files=files, data=fields)
 
-    assert status == answer.status_code, answer.text
+    assert status == response.status_code, response.text
     if status != 200:
-        assert "format=webp" in answer.text
-        assert "16384" in answer.text
+        assert "format=webp" in response.text
+        assert "16384" in response.text
 
 
 def test_what_would_never_fit_into_memory_is_refused_and_not_put_off(keyed: Live) -> None:
@@ -275,7 +275,7 @@ def test_a_request_is_answered_at_its_deadline_and_its_permit_stays_with_the_ste
     parts = {"image": jpeg_of(4000, 3000), "mask": small_png(4000, 3000, 255)}
     files: Any = {name: (name, content, "image/png") for name, content in parts.items()}
     live.client.post("/v1/mask", content=jpeg(photo(60, 80)))
-    answer = live.client.post(
+    response = live.client.post(
         "/v1/cutout",
         files=files,
         data={"format": "avif", "quality": "100", "matting": "none"},
@@ -283,7 +283,7 @@ def test_a_request_is_answered_at_its_deadline_and_its_permit_stays_with_the_ste
     )
     held = live.service.admission.requests, live.service.admission.memory_bytes > 0
 
-    assert problem_of(answer) == (504, "deadline-exceeded")
+    assert problem_of(response) == (504, "deadline-exceeded")
     assert held == (1, True)
     give_up_at_s = time.monotonic() + 120
     while live.service.admission.requests and time.monotonic() < give_up_at_s:

@@ -55,9 +55,9 @@ def test_a_connection_goes_on_behind_a_head(live: Live) -> None:
     ],
 )
 def test_a_405_names_head_where_get_is(live: Live, method: str, path: str, allow: str) -> None:
-    answer = live.client.request(method, path)
+    response = live.client.request(method, path)
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
 def test_the_contract_has_head_wherever_it_has_get(live: Live) -> None:

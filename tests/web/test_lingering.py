@@ -9,7 +9,7 @@ import pytest
 
 from app.web.lingering import LingerLimits
 from tests.web.conftest import Live
-from tests.web.entrance import Entrance, all_of, drip_until_closed, one_answer, wait_until
+from tests.web.entrance import Entrance, all_of, drip_until_closed, one_response, wait_until
 
 PIECE = bytes(100_000)
 PATIENT = LingerLimits(time_s=20, pause_s=20)
@@ -21,33 +21,33 @@ def test_a_refused_upload_is_read_to_its_end_so_that_the_answer_arrives(live: Li
     body = iter([b"x" * 100_000] * 39) if is_chunked else b"x" * 3_900_000
     headers = {"Content-Encoding": "br"}
     connection.request("POST", "/v1/mask", body=body, headers=headers, encode_chunked=is_chunked)
-    answer = connection.getresponse()
+    response = connection.getresponse()
 
-    assert answer.status == 415
-    assert b"unsupported-format" in answer.read()
+    assert response.status == 415
+    assert b"unsupported-format" in response.read()
 
 
 def test_an_upload_over_the_cap_is_not_even_read(live: Live) -> None:
     """The answer comes at once, and the connection ends."""
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
         peer.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: here\r\nContent-Length: 4000001\r\n\r\n")
-        answer = b""
+        response = b""
         while piece := peer.recv(65536):
-            answer += piece
+            response += piece
 
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"upload-too-large" in answer
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"upload-too-large" in response
 
 
 def test_an_upload_of_unknown_length_ends_at_the_cap(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
         peer.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n")
         peer.sendall(b"3d0900\r\n" + bytes(0x3D0900) + b"\r\n1\r\nx\r\n")
-        answer = b""
+        response = b""
         while piece := peer.recv(65536):
-            answer += piece
+            response += piece
 
-    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert response.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_client_that_waits_to_be_told_to_send_is_told_not_to(live: Live) -> None:
@@ -56,9 +56,9 @@ def test_a_client_that_waits_to_be_told_to_send_is_told_not_to(live: Live) -> No
     connection.putheader("Content-Length", "500000000")
     connection.putheader("Expect", "100-continue")
     connection.endheaders()
-    answer = connection.getresponse()
+    response = connection.getresponse()
 
-    assert answer.status == 413
+    assert response.status == 413
 
 
 def whole_upload(client: socket.socket, head: bytes, body_bytes: int, *, chunked: bool = False) -> bytes:
@@ -68,7 +68,7 @@ def whole_upload(client: socket.socket, head: bytes, body_bytes: int, *, chunked
         piece = PIECE[: body_bytes - start]
         client.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
     client.sendall(b"0\r\n\r\n" if chunked else b"")
-    return one_answer(client)
+    return one_response(client)
 
 
 MB_8 = 8_000_000
@@ -94,39 +94,39 @@ EARLY = {
 @pytest.mark.parametrize(("head", "status"), EARLY.values(), ids=EARLY)
 def test_who_sends_all_before_reading_reads_why(live: Live, head: bytes, status: int) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as client:
-        answer = whole_upload(client, head + b"\r\n", MB_8, chunked=b"chunked" in head)
+        response = whole_upload(client, head + b"\r\n", MB_8, chunked=b"chunked" in head)
 
-    assert answer.startswith(b"HTTP/1.1 %d " % status)
-    assert answer.lower().count(b"\r\nconnection: close\r\n") <= 1
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+    assert response.lower().count(b"\r\nconnection: close\r\n") <= 1
+    assert response.count(b"HTTP/1.1 ") == 1
 
 
 def test_a_refusal_goes_out_before_a_large_body_has_come(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as client:
         client.sendall(b"POST /v1/mask HTTP/1.1\r\n" + LENGTH + b"\r\n" + PIECE)
-        answer = all_of(client)  # up to the server's half of the end, while ours is open
+        response = all_of(client)  # up to the server's half of the end, while ours is open
 
-        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert response.startswith(b"HTTP/1.1 413 ")
         client.sendall(PIECE)
 
 
 def test_a_body_that_was_too_large_ends_its_connection_even_if_it_came_whole(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     connection.request("POST", "/v1/mask", body=bytes(MB_8))
-    answer = connection.getresponse()
+    response = connection.getresponse()
 
-    assert (answer.status, answer.will_close) == (413, True)
-    assert b"upload-too-large" in answer.read()
+    assert (response.status, response.will_close) == (413, True)
+    assert b"upload-too-large" in response.read()
 
 
 def test_a_small_body_that_is_refused_keeps_its_connection(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     for _ in range(2):
         connection.request("POST", "/v1/nothing", body=PIECE)
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
 
-        assert (answer.status, answer.will_close) == (404, False)
+        assert (response.status, response.will_close) == (404, False)
 
 
 IGNORED = b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 100000000\r\n\r\n"
@@ -136,7 +136,7 @@ def test_dripping_does_not_extend_the_time_to_linger(enter: Callable[..., Entran
     here = enter(linger=LingerLimits(time_s=0.6, pause_s=20))
     client = here.connect()
     client.sendall(IGNORED)
-    assert b"200 OK" in one_answer(client)
+    assert b"200 OK" in one_response(client)
     drip_until_closed(client, b".")
 
     assert here.closed == {"slow-body": 1}
@@ -147,7 +147,7 @@ def test_who_falls_silent_is_let_go(enter: Callable[..., Entrance]) -> None:
     here = enter(linger=LingerLimits(time_s=60, pause_s=0.3))
     client = here.connect()
     client.sendall(IGNORED + PIECE)
-    one_answer(client)
+    one_response(client)
     wait_until(lambda: here.lingering() == 0)
 
     assert here.closed == {"slow-body": 1}
@@ -166,7 +166,7 @@ def test_who_ends_first_is_not_counted_as_cut(enter: Callable[..., Entrance]) ->
     here = enter(linger=PATIENT)
     with here.connect() as client:
         client.sendall(IGNORED + PIECE)
-        one_answer(client)
+        one_response(client)
         wait_until(lambda: here.lingering() == 1)
     wait_until(lambda: here.lingering() == 0)
 
@@ -178,7 +178,7 @@ def test_the_one_that_has_lingered_longest_makes_room(enter: Callable[..., Entra
     clients = [here.connect() for _ in range(3)]
     for client in clients:
         client.sendall(IGNORED)
-        one_answer(client)
+        one_response(client)
         wait_until(lambda: here.lingering() > 0)
     wait_until(lambda: here.closed == {"slow-body": 1})
 
@@ -194,7 +194,7 @@ def test_all_together_are_taken_no_faster_than_the_limit(enter: Callable[..., En
     began_s = time.monotonic()
     for client in clients:
         client.sendall(IGNORED)
-        one_answer(client)
+        one_response(client)
         client.setblocking(False)
     sent = 0
     while time.monotonic() - began_s < 1.5:
@@ -214,7 +214,7 @@ def test_what_lingers_ends_with_the_server(enter: Callable[..., Entrance]) -> No
     here = enter(linger=PATIENT)
     client = here.connect()
     client.sendall(IGNORED)
-    one_answer(client)
+    one_response(client)
     began_s = time.monotonic()
     here.stop()
 

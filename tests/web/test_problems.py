@@ -13,8 +13,8 @@ from starlette.types import Message
 
 from app import errors
 from app.telemetry import StepTimes
-from app.web.dialects.routes import RENDERERS
-from app.web.journal import Journal
+from app.web.context import RequestContext
+from app.web.endpoints.dialects import RENDERERS
 from app.web.problems import KINDS, PROBLEMS, ProblemWall, problem_of
 from tests.fakes import ManualClock
 from tests.pictures import jpeg, noise
@@ -49,8 +49,8 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.FetchingDisabled: errors.FetchingDisabled(),
     errors.PictureNotFetched: errors.PictureNotFetched("it answers with status 404"),
     errors.SourceTimedOut: errors.SourceTimedOut(10.0),
-    errors.NameReused: errors.NameReused(),
-    errors.UnderWay: errors.UnderWay(),
+    errors.IdempotencyKeyReused: errors.IdempotencyKeyReused(),
+    errors.RequestInProgress: errors.RequestInProgress(),
     errors.CorruptPicture: errors.CorruptPicture("The picture is truncated."),
     errors.Overloaded: errors.Overloaded("requests in flight"),
     errors.NotReady: errors.NotReady("The model is still loading."),
@@ -75,10 +75,10 @@ def test_slugs_are_unique() -> None:
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
 def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.CutoutError) -> None:
-    answer = problem_of(error, "r-1")
-    body = bytes(answer.body).decode()
+    response = problem_of(error, "r-1")
+    body = bytes(response.body).decode()
 
-    assert answer.media_type == "application/problem+json"
+    assert response.media_type == "application/problem+json"
     assert f"/problems/{PROBLEMS[type(error)].slug}" in body
     assert '"instance":"urn:request:r-1"' in body
     assert not re.search(r"Traceback|secret|sha256|\.py|<b>", body)
@@ -86,10 +86,10 @@ def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.C
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
 def test_what_may_be_tried_again_says_when_to_come_back(error: errors.CutoutError) -> None:
-    answer = problem_of(error, "r-1")
-    may_retry = answer.status_code in (409, 429, 503) and not isinstance(error, errors.ProviderUnavailable)
+    response = problem_of(error, "r-1")
+    may_retry = response.status_code in (409, 429, 503) and not isinstance(error, errors.ProviderUnavailable)
 
-    assert may_retry == ("retry-after" in answer.headers)
+    assert may_retry == ("retry-after" in response.headers)
 
 
 def test_a_refused_upload_is_let_go_at_once(live: Live) -> None:
@@ -130,8 +130,8 @@ def _frames_that_hold(upload_bytes: int) -> list[str]:
 def test_a_lack_of_memory_is_told_in_every_dialect(path: str, expected: Callable[[Any], bool]) -> None:
     async def run() -> Response:
         sent: list[Message] = []
-        journal = Journal("r-1", StepTimes(ManualClock()), 0.0)
-        scope = {"type": "http", "path": path, "headers": [], "state": {"journal": journal}}
+        context = RequestContext("r-1", StepTimes(ManualClock()), 0.0)
+        scope = {"type": "http", "path": path, "headers": [], "state": {"journal": context}}
 
         async def fails(*_: object) -> None:
             raise MemoryError
@@ -146,6 +146,6 @@ def test_a_lack_of_memory_is_told_in_every_dialect(path: str, expected: Callable
         assert dict(sent[0]["headers"])[b"retry-after"] == b"1"
         return Response(sent[1]["body"], sent[0]["status"])
 
-    answer = asyncio.run(run())
-    assert answer.status_code == 503
-    assert expected(json.loads(answer.body))
+    response = asyncio.run(run())
+    assert response.status_code == 503
+    assert expected(json.loads(response.body))

@@ -71,8 +71,8 @@ def test_another_answer_is_worked_out(live: Live, params: dict[str, str], header
 
 def test_a_tag_that_is_none_is_no_reason_to_answer_nothing(live: Live) -> None:
     for header in ("*", "", "junk", 'W/"' + "0" * 32 + '"'):
-        answer = live.client.post("/v1/mask", content=UPLOAD, headers={"If-None-Match": header})
-        assert answer.status_code == 200
+        response = live.client.post("/v1/mask", content=UPLOAD, headers={"If-None-Match": header})
+        assert response.status_code == 200
 
 
 def test_the_mask_of_a_picture_gives_its_cutout_without_the_network(live: Live) -> None:
@@ -80,15 +80,15 @@ def test_the_mask_of_a_picture_gives_its_cutout_without_the_network(live: Live) 
     plain = opened(live.client.post("/v1/cutout", content=UPLOAD, params={"matting": "none"}).content)
     before = runs(live)
     files = {"image": UPLOAD, "mask": ("mask.png", mask)}
-    answer = live.client.post("/v1/cutout", files=files, data={"matting": "none"})
+    response = live.client.post("/v1/cutout", files=files, data={"matting": "none"})
     text = {"image": base64.b64encode(UPLOAD).decode(), "mask": base64.b64encode(mask).decode()}
     in_json = live.client.post("/v1/cutout", json={**text, "matting": "none"})
 
-    cutout, shows = opened(answer.content).astype(int), plain[:, :, 3] > 2
+    cutout, shows = opened(response.content).astype(int), plain[:, :, 3] > 2
     assert np.abs(cutout[:, :, 3] - plain[:, :, 3]).max() <= 2  # the mask was rounded
     assert np.array_equal(cutout[shows][:, :3], plain[shows][:, :3])
-    assert in_json.content == answer.content
-    assert answer.headers["x-cutout-provider"] == "none"
+    assert in_json.content == response.content
+    assert response.headers["x-cutout-provider"] == "none"
     assert runs(live) == before
 
 
@@ -107,22 +107,22 @@ def test_a_trimap_is_solved_in_its_band_alone(live: Live) -> None:
 def test_a_mask_may_be_smaller_but_has_the_picture_s_shape(live: Live) -> None:
     half = png(np.full((256, 256), 255, np.uint8))
     wide = png(np.full((256, 300), 255, np.uint8))
-    answers = [
+    responses = [
         live.client.post("/v1/cutout", files={"image": UPLOAD, "mask": ("m.png", mask)})
         for mask in (half, wide)
     ]
 
-    assert (opened(answers[0].content)[:, :, 3] == 255).all()
-    assert (answers[1].status_code, answers[1].json()["type"]) == (422, "/problems/mask-does-not-fit")
-    assert answers[1].json()["mask_px"] == [300, 256]
+    assert (opened(responses[0].content)[:, :, 3] == 255).all()
+    assert (responses[1].status_code, responses[1].json()["type"]) == (422, "/problems/mask-does-not-fit")
+    assert responses[1].json()["mask_px"] == [300, 256]
 
 
 def test_an_empty_mask_is_an_empty_answer(live: Live) -> None:
     files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
-    answer = live.client.post("/v1/cutout", files=files)
+    response = live.client.post("/v1/cutout", files=files)
 
-    assert not opened(answer.content).any()
-    assert answer.headers["x-cutout-verdict"] == "no_foreground"
+    assert not opened(response.content).any()
+    assert response.headers["x-cutout-verdict"] == "no_foreground"
     required = live.client.post("/v1/cutout", files=files, data={"require_foreground": "true"})
     assert (required.status_code, required.json()["type"]) == (422, "/problems/no-foreground")
 
@@ -149,14 +149,18 @@ def test_an_answer_that_is_remembered_is_given_again(models_dir: Path) -> None:
         other = live.client.post("/v1/cutout", content=UPLOAD, params={"crop": "true"})
 
     assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
-    assert [answer.headers.get("x-cutout-cache") for answer in (first, again, other)] == [None, "hit", None]
+    assert [response.headers.get("x-cutout-cache") for response in (first, again, other)] == [
+        None,
+        "hit",
+        None,
+    ]
     assert runs(live) == before + 1
 
 
 def test_nothing_is_remembered_unless_asked(live: Live) -> None:
-    answers = [live.client.post("/v1/mask", content=UPLOAD) for _ in range(2)]
+    responses = [live.client.post("/v1/mask", content=UPLOAD) for _ in range(2)]
 
-    assert not any("x-cutout-cache" in answer.headers for answer in answers)
+    assert not any("x-cutout-cache" in response.headers for response in responses)
 
 
 def test_mask_and_cutout_come_in_one_answer(live: Live) -> None:
@@ -164,9 +168,9 @@ def test_mask_and_cutout_come_in_one_answer(live: Live) -> None:
     cutout = live.client.post("/v1/cutout", content=UPLOAD, params={"format": "webp"}).content
     before = runs(live)
     params = {"format": "webp", "results": "cutout,mask"}
-    answer = live.client.post("/v1/cutout", content=UPLOAD, params=params)
-    head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
-    parts = email.message_from_bytes(head + answer.content, policy=email.policy.HTTP).iter_parts()
+    response = live.client.post("/v1/cutout", content=UPLOAD, params=params)
+    head = f"Content-Type: {response.headers['content-type']}\r\n\r\n".encode()
+    parts = email.message_from_bytes(head + response.content, policy=email.policy.HTTP).iter_parts()
     found = {
         part.get_param("name", header="content-disposition"): (
             part.get_content_type(),
@@ -182,19 +186,19 @@ def test_mask_and_cutout_come_in_one_answer(live: Live) -> None:
 def test_mask_and_cutout_come_in_one_json_answer(live: Live) -> None:
     mask = live.client.post("/v1/mask", content=UPLOAD).content
     params = {"results": "mask,cutout"}
-    answer = live.client.post(
+    response = live.client.post(
         "/v1/cutout", content=UPLOAD, params=params, headers={"Accept": "application/json"}
     )
     plain = live.client.post("/v1/cutout", content=UPLOAD)
 
-    assert base64.b64decode(answer.json()["mask"]) == mask
-    assert base64.b64decode(answer.json()["image"]) == plain.content
+    assert base64.b64decode(response.json()["mask"]) == mask
+    assert base64.b64decode(response.json()["image"]) == plain.content
 
 
 @pytest.mark.parametrize("clash", [{"region": "0 0 50% 50%"}, {"megapixels": "0.1"}], ids=str)
 def test_the_mask_beside_a_cutout_is_of_the_whole_picture(live: Live, clash: dict[str, str]) -> None:
-    answer = live.client.post("/v1/cutout", content=UPLOAD, params={"results": "mask,cutout", **clash})
-    assert (answer.status_code, answer.json()["name"]) == (422, "results")
+    response = live.client.post("/v1/cutout", content=UPLOAD, params={"results": "mask,cutout", **clash})
+    assert (response.status_code, response.json()["name"]) == (422, "results")
 
     files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
     own = live.client.post("/v1/cutout", files=files, data={"results": "mask,cutout"})
@@ -226,18 +230,18 @@ def test_a_request_with_a_name_is_answered_again_without_work_or_charge(models_d
 
 def test_a_repeat_whose_answer_was_not_kept_comes_out_the_same(live: Live) -> None:
     headers = {"Idempotency-Key": "kept-by-nobody"}
-    answers = [live.client.post("/v1/mask", content=UPLOAD, headers=headers) for _ in range(2)]
+    responses = [live.client.post("/v1/mask", content=UPLOAD, headers=headers) for _ in range(2)]
 
-    assert answers[0].content == answers[1].content
+    assert responses[0].content == responses[1].content
 
 
 @pytest.mark.parametrize("other", [{"params": {"quality": "7"}}, {"content": UPLOAD + b"\0"}], ids=str)
 def test_a_name_is_for_one_request(live: Live, other: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": f"one-{len(str(other))}"}
     assert live.client.post("/v1/mask", content=UPLOAD, headers=headers).status_code == 200
-    answer = live.client.post("/v1/mask", **{"content": UPLOAD, "headers": headers, **other})
+    response = live.client.post("/v1/mask", **{"content": UPLOAD, "headers": headers, **other})
 
-    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/name-reused")
+    assert (response.status_code, response.json()["type"]) == (422, "/problems/idempotency-key-reused")
 
 
 def test_a_request_under_way_is_not_begun_again(live: Live) -> None:
@@ -247,15 +251,17 @@ def test_a_request_under_way_is_not_begun_again(live: Live) -> None:
         return live.client.post("/v1/cutout", content=UPLOAD, params={"matting": "hq"}, headers=headers)
 
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(post, range(2)))
+        responses = list(pool.map(post, range(2)))
 
-    assert sorted(answer.status_code for answer in answers) == [200, 409]
-    refused = next(answer for answer in answers if answer.status_code == 409)
-    assert (refused.json()["type"], refused.headers["retry-after"]) == ("/problems/under-way", "1")
+    assert sorted(response.status_code for response in responses) == [200, 409]
+    refused = next(response for response in responses if response.status_code == 409)
+    assert (refused.json()["type"], refused.headers["retry-after"]) == ("/problems/request-in-progress", "1")
     assert post(0).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["", "two words", "x" * 256, "caf\u00e9"])
 def test_a_name_that_is_none_is_refused(live: Live, name: str) -> None:
-    answer = live.client.post("/v1/mask", content=UPLOAD, headers={"Idempotency-Key": name.encode("latin-1")})
-    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
+    response = live.client.post(
+        "/v1/mask", content=UPLOAD, headers={"Idempotency-Key": name.encode("latin-1")}
+    )
+    assert (response.status_code, response.json()["type"]) == (400, "/problems/malformed-request")

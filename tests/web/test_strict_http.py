@@ -9,14 +9,14 @@ import pytest
 
 from app.web.strict_http import (
     MANY_CHUNKS,
+    MAX_HEAD_LINES,
     MEAN_CHUNK_BYTES,
-    MOST_HEAD_LINES,
     SLICE_LINES,
     HeadRefused,
     StrictConnection,
     slice_end,
 )
-from tests.web.entrance import GET, Entrance, all_of, one_answer, wait_until
+from tests.web.entrance import GET, Entrance, all_of, one_response, wait_until
 
 HEAD = b"POST /read HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n"
 END = b"0\r\n\r\n"
@@ -27,7 +27,7 @@ def chunked(count: int, size: int) -> bytes:
 
 
 def bodies_of(received: bytes) -> list[bytes]:
-    return [answer.partition(b"\r\n\r\n")[2] for answer in received.split(b"HTTP/1.1 200 OK")[1:]]
+    return [response.partition(b"\r\n\r\n")[2] for response in received.split(b"HTTP/1.1 200 OK")[1:]]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_body_in_many_tiny_chunks_is_refused(
     enter: Callable[..., Entrance], size: int, before: bytes
 ) -> None:
     here = enter(head_s=20)
-    received = here.last_answer_to(before + HEAD + b"\r\n" + chunked(200_000 // (size + 5), size))
+    received = here.last_response_to(before + HEAD + b"\r\n" + chunked(200_000 // (size + 5), size))
 
     assert received.count(b"HTTP/1.1 400 ") == 1
     assert received.count(b"HTTP/1.1 200 ") == len(before.split(b" HTTP/1.1")) - 1
@@ -76,7 +76,7 @@ def test_the_chunks_of_each_request_are_counted_for_themselves(enter: Callable[.
     client = here.connect()
     for _ in range(4):
         client.sendall(HEAD + b"\r\n" + chunked(MANY_CHUNKS - 1, 1) + END)
-        assert one_answer(client).endswith(str(MANY_CHUNKS - 1).encode())
+        assert one_response(client).endswith(str(MANY_CHUNKS - 1).encode())
 
 
 def test_many_requests_at_once_are_answered_in_their_order(enter: Callable[..., Entrance]) -> None:
@@ -110,7 +110,7 @@ def test_a_line_break_before_a_request_is_passed_over(
 
 @pytest.mark.parametrize("before", [b"\r\n" * 3, b"\n", b"\r", b"\r\r\n", b" \r\n"])
 def test_other_space_before_a_request_is_refused(enter: Callable[..., Entrance], before: bytes) -> None:
-    assert enter(head_s=20).last_answer_to(before + GET).startswith(b"HTTP/1.1 400 ")
+    assert enter(head_s=20).last_response_to(before + GET).startswith(b"HTTP/1.1 400 ")
 
 
 def test_who_leaves_in_the_middle_of_many_chunks_is_gone(enter: Callable[..., Entrance]) -> None:
@@ -119,10 +119,10 @@ def test_who_leaves_in_the_middle_of_many_chunks_is_gone(enter: Callable[..., En
     client.sendall(HEAD + b"\r\n" + chunked(MANY_CHUNKS - 1, 1))
     client.close()
     until_s = time.monotonic() + 20
-    while not here.departed and time.monotonic() < until_s:
+    while not here.disconnected and time.monotonic() < until_s:
         time.sleep(0.01)
 
-    assert here.departed == 1
+    assert here.disconnected == 1
 
 
 def test_who_ends_its_side_after_many_chunks_was_read_to_the_end(enter: Callable[..., Entrance]) -> None:
@@ -132,14 +132,14 @@ def test_who_ends_its_side_after_many_chunks_was_read_to_the_end(enter: Callable
     client.sendall(HEAD + b"\r\n" + chunked(MANY_CHUNKS - 1, 1))
     client.shutdown(socket.SHUT_WR)
     all_of(client)
-    wait_until(lambda: here.departed == 1)
+    wait_until(lambda: here.disconnected == 1)
 
     assert here.asked == ["/read"]
 
 
 def test_a_refused_head_behind_many_requests_is_refused(enter: Callable[..., Entrance]) -> None:
     here = enter(head_s=20)
-    received = here.last_answer_to(GET * 60 + HEAD + b"Content-Length: 5\r\n\r\n" + chunked(100, 1))
+    received = here.last_response_to(GET * 60 + HEAD + b"Content-Length: 5\r\n\r\n" + chunked(100, 1))
 
     assert (received.count(b"200 OK"), received.count(b"HTTP/1.1 400 ")) == (60, 1)
 
@@ -178,7 +178,7 @@ def test_a_chunk_that_comes_in_parts_is_one() -> None:
         b"0\r\nX: a\r\n\n",
         b"0\r\nContent-Length: 5\r\n\r\n",
         b"0\r\nX: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"0\r\n" + b"X: a\r\n" * (MOST_HEAD_LINES + 70) + b"\r\n",
+        b"0\r\n" + b"X: a\r\n" * (MAX_HEAD_LINES + 70) + b"\r\n",
         b"0\r\nX: a\r\n folded\r\n\r\n",
         b"1;a\rb\r\nx\r\n0\r\n\r\n",
     ],
@@ -213,10 +213,10 @@ def test_a_large_chunk_does_not_pay_for_thousands_of_tiny_ones(enter: Callable[.
     client = enter(head_s=20).connect()
     client.sendall(HEAD + b"\r\n" + chunked(1, 500_000) + chunked(2 * MANY_CHUNKS, 1) + END)
 
-    assert b"HTTP/1.1 400" in one_answer(client)
+    assert b"HTTP/1.1 400" in one_response(client)
 
 
-@pytest.mark.parametrize(("headers", "status"), [(MOST_HEAD_LINES - 2, 200), (MOST_HEAD_LINES + 1, 431)])
+@pytest.mark.parametrize(("headers", "status"), [(MAX_HEAD_LINES - 2, 200), (MAX_HEAD_LINES + 1, 431)])
 def test_a_head_has_no_more_lines_than_anybody_needs(
     enter: Callable[..., Entrance], headers: int, status: int
 ) -> None:
@@ -224,7 +224,7 @@ def test_a_head_has_no_more_lines_than_anybody_needs(
     head = b"GET /read HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
     sent = head + b"a:b\r\n" * (headers - 2) + b"\r\n"
 
-    assert b"HTTP/1.1 %d" % status in here.last_answer_to(sent)
+    assert b"HTTP/1.1 %d" % status in here.last_response_to(sent)
 
 
 TRAILERS = {
@@ -233,7 +233,7 @@ TRAILERS = {
     "line feeds alone": (b"X-Checksum: 1\nX: 2\r\n", False),
     "a folded line": (b"X-Checksum: 1\r\n 2\r\n", False),
     "no field": (b"X-Checksum\r\n", False),
-    "too many": (b"X: 1\r\n" * (MOST_HEAD_LINES + 1), False),
+    "too many": (b"X: 1\r\n" * (MAX_HEAD_LINES + 1), False),
 }
 
 
@@ -248,7 +248,7 @@ def test_fields_behind_the_last_chunk_are_read_like_a_head(
     last = b"0\r\n" + trailer + b"\r\n"
     client.sendall(HEAD + b"\r\n4" + extension + b"\r\nabcd\r\n" + last)
 
-    assert one_answer(client).startswith(b"HTTP/1.1 200 " if is_read else b"HTTP/1.1 400 ")
+    assert one_response(client).startswith(b"HTTP/1.1 200 " if is_read else b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("second", [GET, GET.replace(b"1.1", b"2.0"), GET.replace(b"\r\nHost", b"\nHost")])
@@ -259,7 +259,7 @@ def test_nothing_is_answered_behind_a_body_that_was_overtaken(
     here = enter(head_s=20)
     client = here.connect()
     client.sendall(b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nhalf-")
-    first = one_answer(client)
+    first = one_response(client)
     client.sendall(b"other" + second)
 
     assert b"HTTP/1.1 200" in first
@@ -328,13 +328,13 @@ def test_an_offer_of_another_protocol_is_passed_over_in_silence(
     """Java's HttpClient offers HTTP/2 with each request."""
     here = enter(head_s=20)
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAI\r\n\r\n"
-    answer = one_answer_to(here, GET[:-2] + offer)
+    response = one_response_to(here, GET[:-2] + offer)
 
-    assert b"HTTP/1.1 200 OK" in answer
+    assert b"HTTP/1.1 200 OK" in response
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def one_answer_to(here: Entrance, sent: bytes) -> bytes:
+def one_response_to(here: Entrance, sent: bytes) -> bytes:
     client = here.connect()
     client.sendall(sent)
-    return one_answer(client)
+    return one_response(client)

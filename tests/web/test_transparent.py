@@ -13,25 +13,25 @@ GREEN_GLASS = png(np.dstack([flat(*SIZE, (0, 255, 0)), np.full(SIZE, 51, np.uint
 
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout"])
 def test_a_subject_that_is_hidden_is_no_subject(live: Live, path: str) -> None:
-    answer = live.client.post(path, content=HIDDEN)
+    response = live.client.post(path, content=HIDDEN)
     refused = live.client.post(path, content=HIDDEN, params={"require_foreground": "true"})
 
-    assert (200, "no_foreground") == (answer.status_code, answer.headers["x-cutout-verdict"])
-    assert 0 == opened(answer.content).max()
+    assert (200, "no_foreground") == (response.status_code, response.headers["x-cutout-verdict"])
+    assert 0 == opened(response.content).max()
     assert (422, "/problems/no-foreground") == (refused.status_code, refused.json()["type"])
 
 
 def test_its_mask_at_the_networks_size_is_empty(live: Live) -> None:
-    answer = live.client.post("/v1/mask", content=HIDDEN, params={"size": "network"})
+    response = live.client.post("/v1/mask", content=HIDDEN, params={"size": "network"})
 
-    assert (320, 320) == opened(answer.content).shape
-    assert 0 == opened(answer.content).max()
+    assert (320, 320) == opened(response.content).shape
+    assert 0 == opened(response.content).max()
 
 
 def test_remove_bg_finds_no_foreground_in_it(live: Live) -> None:
-    answer = live.client.post("/v1.0/removebg", files={"image_file": ("a.png", HIDDEN)})
+    response = live.client.post("/v1.0/removebg", files={"image_file": ("a.png", HIDDEN)})
 
-    assert (400, "unknown_foreground") == (answer.status_code, answer.json()["errors"][0]["code"])
+    assert (400, "unknown_foreground") == (response.status_code, response.json()["errors"][0]["code"])
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_a_see_through_backdrop_is_laid_over_white(
     live: Live, path: str, picture: str, backdrop: str
 ) -> None:
     files = {picture: ("a.png", png(photo(*SIZE))), backdrop: ("b.png", GREEN_GLASS)}
-    answer = live.client.post(path, files=files, data={"format": "png"})
+    response = live.client.post(path, files=files, data={"format": "png"})
 
-    assert 200 == answer.status_code
-    assert [204, 255, 204] == opened(answer.content)[0, 0].tolist()
+    assert 200 == response.status_code
+    assert [204, 255, 204] == opened(response.content)[0, 0].tolist()
 
 
 @pytest.mark.parametrize("format", ["jpeg", "JPG", "image/jpeg"])
@@ -54,14 +54,14 @@ def test_a_backdrop_fills_a_jpeg_without_a_colour(live: Live, format: str, chann
     """A JPEG has no transparency, but a picture behind the subject leaves none."""
     files = {"image": ("a.png", HIDDEN), "background": ("b.png", GREEN_GLASS)}
     data = {"format": format, "channels": channels}
-    answer = live.client.post("/v1/cutout", files=files, data=data)
+    response = live.client.post("/v1/cutout", files=files, data=data)
 
-    assert (200, "image/jpeg") == (answer.status_code, answer.headers["content-type"])
-    assert np.abs(opened(answer.content).astype(int) - (204, 255, 204)).max() <= 3
+    assert (200, "image/jpeg") == (response.status_code, response.headers["content-type"])
+    assert np.abs(opened(response.content).astype(int) - (204, 255, 204)).max() <= 3
 
 
 def test_a_jpeg_of_the_mask_takes_no_backdrop(live: Live) -> None:
     files = {"image": ("a.png", HIDDEN), "background": ("b.png", GREEN_GLASS)}
-    answer = live.client.post("/v1/mask", files=files, data={"format": "jpeg"})
+    response = live.client.post("/v1/mask", files=files, data={"format": "jpeg"})
 
-    assert (400, "background") == (answer.status_code, answer.json()["name"])
+    assert (400, "background") == (response.status_code, response.json()["name"])

@@ -69,17 +69,19 @@ def test_captured_requests_are_answered_in_kind(live: Live, shared_data: Path) -
     for capture in captures:
         own = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
         headers = [(name, text) for name, text in capture.headers if name.lower() not in own]
-        answer = live.client.request(capture.method, capture.path, headers=headers, content=capture.content())
+        response = live.client.request(
+            capture.method, capture.path, headers=headers, content=capture.content()
+        )
 
-        assert answer.status_code == 200, (capture, answer.text)
-        _check(capture, answer)
+        assert response.status_code == 200, (capture, response.text)
+        _check(capture, response)
 
 
-def _check(capture: Capture, answer: httpx.Response) -> None:
+def _check(capture: Capture, response: httpx.Response) -> None:
     if capture.path.endswith("/account"):
-        assert answer.json()["data"]["attributes"]["credits"]["total"] > 0
+        assert response.json()["data"]["attributes"]["credits"]["total"] > 0
     elif capture.header("accept") == "application/json":
-        assert base64.b64decode(answer.json()["data"]["result_b64"]).startswith(b"\x89PNG")
+        assert base64.b64decode(response.json()["data"]["result_b64"]).startswith(b"\x89PNG")
     else:
-        assert answer.content[:3] in (b"\x89PN", b"\xff\xd8\xff")
-        assert int(answer.headers["x-credits-charged"]) == 0
+        assert response.content[:3] in (b"\x89PN", b"\xff\xd8\xff")
+        assert int(response.headers["x-credits-charged"]) == 0

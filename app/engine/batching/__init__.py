@@ -1,0 +1,1 @@
+"""Batching: decides which pictures run together, and runs them."""

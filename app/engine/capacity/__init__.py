@@ -1,0 +1,1 @@
+"""Capacity: limits, quotas, waiting times and caches."""

@@ -1,0 +1,69 @@
+"""Memory: how much there is for pictures, and how it goes back to the system.
+
+What a request may come to hold is counted in ``app/pipeline/footprint.py``, so the process stays below
+``base + budget``, whatever mixture of pictures arrives.
+"""
+
+import contextlib
+import ctypes
+from pathlib import Path
+
+MIN_BYTES = 128 * 2**20
+"""What pictures may take however small the budget is: enough for one of a megapixel."""
+
+DEFAULT_SHARE = 0.5
+"""Part of the machine's memory that is used where the operator names no budget."""
+
+MAPPED_FROM_BYTES = 1 << 20
+"""Arrays from this size on have pages of their own, which go back to the system with them."""
+MAX_HEAPS = 2
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MACHINE = Path("/proc/meminfo")
+
+
+def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACHINE) -> int | None:
+    """Return the memory this process may use: the container's limit or the machine's, ``None`` if unknown."""
+    found = [_cgroup_bytes(cgroup_limit), _meminfo_bytes(machine)]
+    return min((size for size in found if size is not None), default=None)
+
+
+def for_pictures(budget_bytes: int, upload_bytes: int) -> int:
+    """Return the bytes that a budget leaves for pictures beside ``upload_bytes`` of uploads."""
+    return max(MIN_BYTES, budget_bytes - upload_bytes)
+
+
+def _cgroup_bytes(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None  # "max" is no limit
+
+
+def _meminfo_bytes(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    total = next((line for line in lines if line.startswith("MemTotal:")), None)
+    return int(total.split()[1]) * 1024 if total else None
+
+
+def tune_allocator() -> None:
+    """Let glibc return arrays to the system when they are freed, for as long as the process lives.
+
+    Left alone it raises the size from which it does so to 32 MiB, and keeps a heap for each of many threads:
+    after a thousand pictures of mixed sizes a process held 880 MiB more than before, in fragments.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such call
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+        libc.mallopt(_M_ARENA_MAX, MAX_HEAPS)
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what was freed but is still held for later use; glibc alone has a call for it."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such call
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,1 @@
+"""Models: loads verified networks and runs them in ONNX Runtime."""

@@ -1,0 +1,147 @@
+"""Session: one verified model in ONNX Runtime, warmed, with its active provider known."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.arrays import NetworkInput, SaliencyMap
+from app.engine.clock import Clock
+from app.engine.models.device import CUDA, Device, Probe
+from app.engine.models.manifest import Manifest
+from app.engine.models.onnxruntime_loader import onnxruntime
+from app.errors import ModelUnavailable, ProviderUnavailable
+
+# The runtime has no error of its own for it, and what it says is not always about memory.
+_PROBE_BYTES = 128 * 2**20
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRun:
+    """One run in ONNX Runtime; the ``Run`` of the batcher."""
+
+    _runtime: onnxruntime.InferenceSession
+    _batch: NetworkInput
+    # ``terminate`` ends a run within one node of the graph; the object cannot be used again.
+    _options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
+
+    def result(self) -> SaliencyMap:
+        """Run, and return the raw sigmoid saliency float32 (N, S, S).
+
+        Raises:
+            MemoryError: The device has not the memory for it; a smaller run may fit.
+        """
+        try:
+            (saliency,) = self._runtime.run(["saliency"], {"network_input": self._batch}, self._options)
+        except Exception as error:
+            if any(words in str(error) for words in _NO_MEMORY) or _lacks_memory():
+                raise MemoryError from error
+            raise
+        return np.asarray(saliency, np.float32)
+
+    def abort(self) -> None:
+        """Make ``result`` raise soon, from another thread, or at once if it has not begun."""
+        self._options.terminate = True
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxSession:
+    """A network in ONNX Runtime; ``provider`` is the one really active."""
+
+    manifest: Manifest
+    provider: str
+    _runtime: onnxruntime.InferenceSession
+
+    def prepare_run(self, batch: NetworkInput) -> OnnxRun:
+        """Return a run over ``batch``, uint8 (N, S, S, 3)."""
+        return OnnxRun(self._runtime, batch)
+
+    def infer(self, batch: NetworkInput) -> SaliencyMap:
+        """Return the raw sigmoid saliency float32 (N, S, S) of ``batch``, uint8 (N, S, S, 3)."""
+        return self.prepare_run(batch).result()
+
+    def warm(self, batch_sizes: tuple[int, ...], clock: Clock) -> tuple[dict[int, float], dict[int, float]]:
+        """Run at each batch size, so that no request pays for the first run.
+
+        Returns:
+            By size, the seconds of one run, and those of warming up.
+        """
+        side = self.manifest.input_size_px
+        seconds: dict[int, float] = {}
+        warmup_s: dict[int, float] = {}
+        for size in batch_sizes:
+            batch = np.zeros((size, side, side, 3), np.uint8)
+            cold_s = clock.now_s()
+            self.infer(batch)
+            started_s = clock.now_s()
+            self.infer(batch)
+            warmup_s[size] = started_s - cold_s
+            seconds[size] = clock.now_s() - started_s
+        return seconds, warmup_s
+
+
+def open_session(
+    model_bytes: bytes, manifest: Manifest, *, device: Device, probe: Probe, threads: int
+) -> OnnxSession:
+    """Load a verified model.
+
+    Args:
+        model_bytes: The ONNX file; its sha256 has been checked against the manifest's.
+        manifest: What the export says of the model.
+        device: What the operator asked for; ``cuda`` accepts nothing else.
+        probe: What this machine can do.
+        threads: Cores inside one run on a CPU; 0 takes all.
+
+    Raises:
+        ProviderUnavailable: CUDA was asked for and is not really active.
+        ModelUnavailable: The runtime cannot read the model, or its contract is not ours.
+    """
+    if device == "cuda" and CUDA not in probe.providers:
+        raise ProviderUnavailable(f"CUDA is asked for, but {probe.why_not_cuda}.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what matters is checked below and raised
+    # Planning all tensors of a run as one block doubles what a warm session holds on a CPU, for no time.
+    options.enable_mem_pattern = CUDA in probe.providers
+    # Spinning threads burn the cores that decoding and encoding need between two runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        runtime = onnxruntime.InferenceSession(model_bytes, options, providers=_with_options(probe.providers))
+    except Exception as error:
+        raise ModelUnavailable(manifest.name, f"ONNX Runtime cannot load it: {error}") from error
+    active = runtime.get_providers()[0]
+    if device == "cuda" and active != CUDA:
+        raise ProviderUnavailable(
+            f"CUDA is asked for, but {active} is active: the CUDA or cuDNN libraries do not load. "
+            "Install the extra: pip install 'cutout-server[cuda]'."
+        )
+    _check_contract(runtime, manifest)
+    return OnnxSession(manifest, active, runtime)
+
+
+def _with_options(providers: tuple[str, ...]) -> list[str | tuple[str, dict[str, str]]]:
+    # Left alone, cuDNN tries every algorithm at each new batch size: seconds where a run takes milliseconds.
+    return [(p, {"cudnn_conv_algo_search": "HEURISTIC"}) if p == CUDA else p for p in providers]
+
+
+def _check_contract(runtime: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+    """Refuse a graph that is not ``uint8 (N, S, S, 3) -> float32 (N, S, S)``."""
+    side = manifest.input_size_px
+    takes = [(i.name, i.type, list(i.shape[1:])) for i in runtime.get_inputs()]
+    gives = [(o.name, o.type) for o in runtime.get_outputs()]
+    if takes != [("network_input", "tensor(uint8)", [side, side, 3])] or gives != [
+        ("saliency", "tensor(float)")
+    ]:
+        raise ModelUnavailable(
+            manifest.name, f"the graph takes {takes} and gives {gives}, not the served contract"
+        )
+
+
+def _lacks_memory() -> bool:
+    """Tell whether the process cannot get as much memory as a run takes."""
+    try:
+        bytearray(_PROBE_BYTES)
+    except MemoryError:
+        return True
+    return False

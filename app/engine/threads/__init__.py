@@ -1,0 +1,1 @@
+"""Threads: worker pools, priorities and sandboxed child processes."""

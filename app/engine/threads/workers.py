@@ -1,0 +1,104 @@
+"""Workers: bounded pools of threads for decoding, matting and encoding.
+
+Pillow, OpenCV, NumPy and isal release the interpreter lock in their heavy calls, so threads of
+one process use every core without copying pictures between processes. Decoding and what comes after
+the network have a pool each, so that a crowd of arrivals never stands before those who are nearly done.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from app.engine.clock import Clock
+from app.engine.threads.priority import lower_priority
+from app.engine.threads.trampoline import ThreadAwaitable, run_on_threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers:
+    """Runs plain functions beside the event loop."""
+
+    def __init__(self, threads: int, clock: Clock, *, name: str) -> None:
+        self.threads = threads
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(
+            threads, thread_name_prefix=f"cutout-{name}", initializer=lower_priority
+        )
+        self._lock = threading.Lock()
+        self._begun_s: dict[int, float] = {}
+        self._busy_s = 0.0
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return self._waiting
+
+    def busy_s(self) -> float:
+        """Return the seconds that the threads have worked so far, current calls among them."""
+        with self._lock:
+            now_s = self._clock.now_s()
+            return self._busy_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ThreadAwaitable[T]:
+        """Call ``function`` on a worker thread; a relay awaits what it returns or raises.
+
+        A call that has begun is waited for even when nobody waits for the relay: its arrays live until it
+        ends, and the budgets must not be given back before.
+        """
+        with self._lock:
+            self._waiting += 1
+        future = self._pool.submit(self._timed, function, *args, **kwargs)
+        future.add_done_callback(self._uncount_if_dropped)
+        return ThreadAwaitable(future, give_up=future.cancel)
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the same for the event loop."""
+
+        async def journey() -> T:
+            return await self.call(function, *args, **kwargs)
+
+        return await run_on_threads(journey())
+
+    def _uncount_if_dropped(self, ended: "Future[T]") -> None:
+        if ended.cancelled():
+            with self._lock:
+                self._waiting -= 1
+
+    def _timed(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        thread = threading.get_ident()
+        with self._lock:
+            self._waiting -= 1
+            self._begun_s[thread] = self._clock.now_s()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            with self._lock:
+                self._busy_s += self._clock.now_s() - self._begun_s.pop(thread)
+
+    def stop(self) -> None:
+        """Finish what runs and end the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The threads of a service: what comes before the network, matting, and what comes last."""
+
+    decode: Workers
+    matte: Workers
+    finish: Workers
+
+    @classmethod
+    def of(cls, threads: int, clock: Clock) -> "Pools":
+        """Start with up to ``threads`` threads in each."""
+        return cls(*(Workers(threads, clock, name=name) for name in ("decode", "matte", "finish")))
+
+    def stop(self) -> None:
+        """Finish what runs and end the threads."""
+        for workers in (self.decode, self.matte, self.finish):
+            workers.stop()

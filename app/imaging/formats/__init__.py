@@ -1,0 +1,1 @@
+"""File formats: identifies, checks, decodes and encodes pictures."""

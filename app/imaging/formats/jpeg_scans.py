@@ -1,0 +1,105 @@
+"""JPEG scans: whether those that a file holds give the whole picture, and where it then ends.
+
+A decoder believes an end marker: a progressive file that is cut off between two scans and given one decodes
+without complaint, to a coarser picture. So what each scan brings is counted. Sections are of ITU-T T.81.
+"""
+
+from dataclasses import dataclass, field
+
+from app.imaging.formats.containers import MAX_PARTS, Part, jpeg_segments, next_marker
+
+_SEQUENTIAL, _PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # with Huffman codes; arithmetic ones end anywhere
+_FRAMES = _SEQUENTIAL | {_PROGRESSIVE}
+_SOI, EOI, _SOS, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
+_HARMLESS = frozenset({_DNL, _COM, *range(0xE0, 0xF0)})  # may stand between the last scan and the end
+_COEFFICIENTS = 64
+_UNSENT = -1
+
+
+@dataclass(slots=True)
+class Scans:
+    """What the scans of a picture have brought so far, coefficient by coefficient (G.1.1.1)."""
+
+    is_sequential: bool = False
+    _bits_left: dict[int, list[int]] = field(default_factory=dict)
+
+    def see(self, upload: bytes, segment: Part) -> None:
+        """Take note of a segment; of several frames the first counts."""
+        marker, payload = segment.name[0], upload[segment.start : min(segment.end, segment.start + 1024)]
+        if marker in _FRAMES and not self._bits_left:
+            self.is_sequential = marker in _SEQUENTIAL
+            numbers = payload[6 : 6 + 3 * payload[5] : 3] if len(payload) > 6 else b""
+            self._bits_left = {number: [_UNSENT] * _COEFFICIENTS for number in numbers}
+        if marker == _SOS and payload:
+            self._see_scan(payload)
+
+    def _see_scan(self, payload: bytes) -> None:
+        """Read a scan's header (B.2.3); what it says of coefficients means nothing in a sequential frame."""
+        count = payload[0]
+        selection = payload[1 + 2 * count :]
+        if len(selection) < 3:
+            return
+        first, last, low_bit = selection[0], selection[1], selection[2] & 15
+        if self.is_sequential:
+            first, last, low_bit = 0, _COEFFICIENTS - 1, 0
+        for number in self._bits_left.keys() & set(payload[1 : 1 + 2 * count : 2]):
+            for coefficient in range(first, min(last + 1, _COEFFICIENTS)):
+                self._bits_left[number][coefficient] = low_bit
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether every coefficient of every component has come, to its last bit."""
+        return bool(self._bits_left) and not any(map(any, self._bits_left.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where a picture's data ends, and what is there.
+
+    Attributes:
+        position: Behind the last byte that may belong to the picture.
+        is_marked: An end marker is there.
+        has_all_scans: The last scan has begun that the picture needs.
+        is_followed: Segments follow which make no sense, so that the data had come to its end.
+    """
+
+    position: int
+    is_marked: bool
+    has_all_scans: bool
+    is_followed: bool = False
+
+
+def find_ending(upload: bytes) -> Ending:
+    """Find where a JPEG's picture ends: at its end marker, at what cannot belong to it, or with the file."""
+    scans = Scans()
+    for segment in jpeg_segments(upload):
+        scans.see(upload, segment)
+        if scans.are_complete:
+            return _ending_after(upload, segment.end)
+        if segment.name[0] == EOI:
+            return Ending(segment.start, is_marked=True, has_all_scans=False)
+    return Ending(len(upload), is_marked=False, has_all_scans=False)
+
+
+def is_progressive(upload: bytes) -> bool:
+    """Tell whether a JPEG's frame is a progressive one, with Huffman codes."""
+    markers = (segment.name[0] for segment in jpeg_segments(upload))
+    return next((marker == _PROGRESSIVE for marker in markers if marker in _FRAMES), False)
+
+
+def _ending_after(upload: bytes, position: int) -> Ending:
+    """Find the ending behind the header of the last scan that a picture needs."""
+    is_followed = False
+    for _ in range(MAX_PARTS):
+        found = next_marker(upload, position)
+        if found is None:
+            break
+        marker, start = found
+        if marker == EOI:
+            return Ending(start, is_marked=True, has_all_scans=True)
+        if marker not in _HARMLESS:
+            is_followed = is_followed or marker != _SOI
+            return Ending(start - 2, is_marked=False, has_all_scans=True, is_followed=is_followed)
+        is_followed = True
+        position = start + max(2, int.from_bytes(upload[start : start + 2], "big"))
+    return Ending(len(upload), is_marked=False, has_all_scans=True, is_followed=is_followed)

@@ -1,0 +1,1 @@
+"""Layout: places a cutout on its canvas, over its background."""

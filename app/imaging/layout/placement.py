@@ -1,0 +1,232 @@
+"""Layout: where the subject lies on the picture that goes out, in numbers; the pixels are for ``arrange.py``.
+
+    picture ──region──▶ what the network sees ──▶ subject's box ──crop, scale, position──▶ canvas
+
+Rule 1: lengths are in pixels of the picture that goes out, or per cent of what they are measured by.
+Rule 2: with ``crop`` the canvas is the subject and its margins, so that there is nothing to position.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from app.errors import CanvasTooLarge, RegionIsEmpty, RegionOutsidePicture
+
+_LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)?")
+_MAX_MARGIN_PX, _MAX_MARGIN_PERCENT = 500, 50
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A number of pixels, or a percentage of something."""
+
+    value: float
+    is_percent: bool = False
+
+    def pixels(self, whole: int) -> int:
+        """Return the length in pixels, rounded to nearest (halves up)."""
+        return math.floor((self.value * whole / 100 if self.is_percent else self.value) + 0.5)
+
+
+Corners = tuple[Length, Length, Length, Length]
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """A part of a picture, in pixels; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """How wide it is."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """How high it is."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the subject is to lie on the canvas.
+
+    Attributes:
+        crop: The canvas is the subject and its margins.
+        margins: Of a crop: top, right, bottom, left; per cent of the subject's height or width.
+        scale: Part of the canvas that the subject fills in its longer dimension; ``None`` leaves its size.
+        position: Parts of the free space to its left and above it; ``None`` leaves it where it is, or puts
+            it into the centre where it is scaled.
+    """
+
+    crop: bool = False
+    margins: tuple[Length, Length, Length, Length] = (Length(0),) * 4
+    scale: float | None = None
+    position: tuple[float, float] | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything is asked for."""
+        return self.crop or self.scale is not None or self.position is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What is taken from a picture, and where on a canvas of which size it goes."""
+
+    height: int
+    width: int
+    source: Rectangle
+    target: Rectangle
+
+
+def place(height: int, width: int, subject: Rectangle | None, layout: Layout) -> Placement:
+    """Decide where the subject goes.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Likewise.
+        subject: Its box; ``None`` where there is none, which moves nothing.
+        layout: What is asked for.
+    """
+    whole = Rectangle(0, 0, width, height)
+    if subject is None or not layout.moves:
+        return Placement(height, width, whole, whole)
+    if layout.crop:
+        top, right, bottom, left = (
+            margin.pixels(subject.height if vertical else subject.width)
+            for margin, vertical in zip(layout.margins, (True, False, True, False), strict=True)
+        )
+        target = Rectangle(left, top, left + subject.width, top + subject.height)
+        return Placement(target.bottom + bottom, target.right + right, subject, target)
+    grown = 1.0
+    if layout.scale is not None:
+        grown = layout.scale * min(width / subject.width, height / subject.height)
+    new_width = min(width, max(1, math.floor(subject.width * grown + 0.5)))
+    new_height = min(height, max(1, math.floor(subject.height * grown + 0.5)))
+    left, top = subject.left, subject.top
+    position = layout.position or ((0.5, 0.5) if layout.scale is not None else None)
+    if position is not None:
+        left = math.floor((width - new_width) * position[0] + 0.5)
+        top = math.floor((height - new_height) * position[1] + 0.5)
+    return Placement(height, width, subject, Rectangle(left, top, left + new_width, top + new_height))
+
+
+def largest_canvas(height: int, width: int, layout: Layout) -> tuple[int, int]:
+    """Return (height, width) that no canvas exceeds, wherever the subject lies in a picture of this size."""
+    if not layout.crop:
+        return height, width
+    whole = Rectangle(0, 0, width, height)
+    placement = place(height, width, whole, layout)
+    return placement.height, placement.width
+
+
+def check_canvas(placement: Placement, *, limit_px: int, limit_side_px: int) -> None:
+    """Refuse a canvas that has too many pixels or too long a side.
+
+    Raises:
+        CanvasTooLarge: It exceeds one of the two limits.
+    """
+    height, width = placement.height, placement.width
+    if height * width > limit_px or max(height, width) > limit_side_px:
+        raise CanvasTooLarge(width, height, limit_px=limit_px, limit_side_px=limit_side_px)
+
+
+def shrunk_size(height: int, width: int, max_px: int) -> tuple[int, int]:
+    """Return the largest (height, width) of the same shape with no more than ``max_px`` pixels."""
+    if height * width <= max_px:
+        return height, width
+    factor = math.sqrt(max_px / (height * width))
+    return max(1, math.floor(height * factor)), max(1, math.floor(width * factor))
+
+
+def parse_length(text: str) -> Length:
+    """Read ``10``, ``10px`` or ``10%``.
+
+    Raises:
+        ValueError: It is not a length.
+    """
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        raise ValueError("not a length")
+    return Length(float(found[1]), is_percent=found[2] == "%")
+
+
+def parse_margins(text: str) -> tuple[Length, Length, Length, Length]:
+    """Read one length for all sides, two (top and bottom, left and right) or four (from the top, clockwise).
+
+    Raises:
+        ValueError: It is not, or a side is more than half of the subject or 500 pixels.
+    """
+    lengths = [parse_length(part) for part in text.split()]
+    if any(one.value > (_MAX_MARGIN_PERCENT if one.is_percent else _MAX_MARGIN_PX) for one in lengths):
+        raise ValueError("too large a margin")
+    if len(lengths) == 1:
+        return (lengths[0],) * 4
+    if len(lengths) == 2:
+        return lengths[0], lengths[1], lengths[0], lengths[1]
+    if len(lengths) == 4:
+        return lengths[0], lengths[1], lengths[2], lengths[3]
+    raise ValueError("not 1, 2 or 4 lengths")
+
+
+def parse_scale(text: str) -> float | None:
+    """Read ``original``, or a percentage from 10 to 100 as a part of 1.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text == "original":
+        return None
+    length = parse_length(text)
+    if not length.is_percent or not 10 <= length.value <= 100:
+        raise ValueError("not a scale")
+    return length.value / 100
+
+
+def parse_position(text: str) -> tuple[float, float] | None:
+    """Read ``original``, ``center``, or one or two percentages of the free space, across and down.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text == "original":
+        return None
+    if text == "center":
+        return 0.5, 0.5
+    lengths = [parse_length(part) for part in text.split()]
+    if len(lengths) not in (1, 2) or any(not one.is_percent or one.value > 100 for one in lengths):
+        raise ValueError("not a position")
+    return lengths[0].value / 100, lengths[-1].value / 100
+
+
+def parse_region(text: str) -> Corners:
+    """Read ``x1 y1 x2 y2``, two corners of a region.
+
+    Raises:
+        ValueError: They are not four lengths.
+    """
+    left, top, right, bottom = (parse_length(part) for part in text.split())
+    return left, top, right, bottom
+
+
+def region_of(corners: Corners, height: int, width: int) -> Rectangle:
+    """Return a region of a picture; its corners may come in any order.
+
+    Raises:
+        RegionOutsidePicture: It reaches beyond the picture.
+        RegionIsEmpty: It holds no pixel.
+    """
+    x1, y1, x2, y2 = (
+        corner.pixels(whole) for corner, whole in zip(corners, (width, height, width, height), strict=True)
+    )
+    region = Rectangle(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+    if region.right > width or region.bottom > height:
+        raise RegionOutsidePicture
+    if region.width == 0 or region.height == 0:
+        raise RegionIsEmpty
+    return region

@@ -1,0 +1,1 @@
+"""Matting: turns a saliency map into an alpha matte and foreground colours."""

@@ -1,0 +1,169 @@
+"""Matte: a coarse saliency map and the picture it belongs to become an alpha matte.
+
+Strategy: the colour guided filter of He et al. finds, window by window, the linear function of the three
+colours that best explains the map, and so moves the map's edges onto the picture's. Three changes make it
+fit a network's map.
+
+1. The functions are fitted at about the map's own resolution, on colours blurred as much as the network
+   blurs its map. Fitting a blurred map to sharp colours would flatten every slope; with both blurred
+   alike, the function that holds for them holds for the sharp colours too, to which it is then applied.
+   On ideal maps this halves the error that the plain fast guided filter leaves.
+2. They are applied only in the soft band, where the map is sure of neither background nor subject.
+   Everywhere else the matte is exactly 0 or 1, or the filter would leak texture there.
+3. The answer never leaves the range that the map has nearby, so no hole or speck appears that the map
+   does not have.
+
+Full-resolution work goes tile by tile: nothing of the picture's size is held in float but the matte.
+
+References:
+    He, Sun and Tang, "Guided Image Filtering", TPAMI 2013.
+    He and Sun, "Fast Guided Filter", 2015, arXiv:1505.00996.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.arrays import AlphaMatte, Rgb, RgbFloat, SaliencyMap
+from app.imaging.matting.guided_filter import fit_colour_model
+from app.imaging.matting.saliency import resize_saliency
+from app.imaging.progress import Check, no_check
+from app.imaging.tiles import Tile, enlarge_tile, extent, shrink, tiles_of
+
+SURE_BACKGROUND = 0.02  # below it the upsampled map becomes 0
+SURE_FOREGROUND = 0.98  # above it, 1
+
+_MAP_SIDE_PX = 320  # of a U²-Net map; the radius and the blur are counted in its pixels
+_FINEST_SIDE_PX = 960  # of a map that was refined: the coefficients are fitted no finer
+_RADIUS = 3.0  # of the windows
+_BLUR = 1.2  # standard deviation of the network's own blur, and of enlarging its map
+_EPSILON = 2e-4  # colour variance, colours in [0, 1]: that of a noisy photo
+
+_CARRYING_PX = 2  # radius of the windows that carry a matte: it is sharp, so they may be small
+_CARRYING_EPSILON = 1e-5
+
+_Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def refine_alpha(
+    rgb: Rgb,
+    saliency: SaliencyMap,
+    *,
+    radius: float = _RADIUS,
+    epsilon: float = _EPSILON,
+    check: Check = no_check,
+) -> AlphaMatte:
+    """Move the edges of a saliency map onto those of its picture, inside the map's soft band.
+
+    Args:
+        rgb: Upright picture, (H, W, 3).
+        saliency: Stretched map in [0, 1] of any size; it is stretched over the whole picture.
+        radius: Of the filter's square windows, in pixels of the map; of one smaller than a U²-Net's, in
+            320ths of the picture's longer side.
+        epsilon: Colour variance below which a window counts as flat, colours in [0, 1].
+        check: Asked between the steps, and for each tile.
+
+    Returns:
+        (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
+    """
+    height, width = rgb.shape[:2]
+    map_side_px = min(_FINEST_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
+    scale = max(1, round(max(height, width) / map_side_px))
+    map_px = max(height, width) / scale / map_side_px
+    check()
+    alpha = resize_saliency(saliency, height, width)
+    check()
+    target = shrink(alpha, scale).astype(np.float32, copy=False)
+    guide = _blurred(shrink(rgb, scale), height / scale / map_side_px, width / scale / map_side_px)
+    check()
+    radius_px = max(1, round(radius * map_px))
+    coefficients = _coefficients(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
+    del guide
+    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
+
+
+def carry_alpha(
+    rgb: Rgb,
+    saliency: SaliencyMap,
+    coarse_rgb: Rgb,
+    coarse_alpha: AlphaMatte,
+    *,
+    scale: int,
+    check: Check = no_check,
+) -> AlphaMatte:
+    """Carry a matte of the shrunk picture to full resolution, by the picture's own edges.
+
+    Args:
+        rgb: Upright picture, (H, W, 3).
+        saliency: The stretched map that says where the soft band is.
+        coarse_rgb: ``rgb`` shrunk by ``scale``.
+        coarse_alpha: The matte of ``coarse_rgb``, as sharp as that is.
+        scale: A whole number.
+        check: Asked for each tile.
+
+    Returns:
+        (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
+    """
+    guide = coarse_rgb.astype(np.float32) / np.float32(255)
+    coefficients = _coefficients(
+        guide, coarse_alpha, radius_px=_CARRYING_PX, epsilon=_CARRYING_EPSILON, check=check
+    )
+    del guide
+    check()
+    alpha = resize_saliency(saliency, *rgb.shape[:2])
+    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
+
+
+def _applied(
+    alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int, check: Check
+) -> AlphaMatte:
+    """Refine an enlarged map in its own place, tile by tile."""
+    height, width = alpha.shape
+    for tile in tiles_of(height, width, multiple_px=scale):
+        check()
+        alpha[tile] = _refined(alpha[tile], rgb[tile], coefficients, tile=tile, scale=scale)
+    return alpha
+
+
+def _blurred(rgb: Rgb, map_px_down: float, map_px_right: float) -> RgbFloat:
+    """Convert to float and blur as the network does, by one pixel of its map in either direction."""
+    sigma_down, sigma_right = _BLUR * map_px_down, _BLUR * map_px_right
+    colours = rgb.astype(np.float32) / np.float32(255)
+    blurred = cv2.GaussianBlur(colours, (0, 0), sigmaX=sigma_right, sigmaY=sigma_down)
+    return np.asarray(blurred, dtype=np.float32)
+
+
+def _coefficients(
+    guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float, check: Check
+) -> _Coefficients:
+    """Fit the colour model for 8-bit colours, and add what the map has nearby: its lowest and highest.
+
+    Returns:
+        (h, w, 4), three slopes and the offset, and (h, w, 2), lowest and highest.
+    """
+    model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
+    model[:, :, :3] /= 255
+    window = np.ones((2 * radius_px + 1, 2 * radius_px + 1), dtype=np.uint8)
+    nearby = cv2.merge([cv2.erode(target, window), cv2.dilate(target, window)])
+    return model, np.asarray(nearby, np.float32)
+
+
+def _refined(
+    alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int
+) -> AlphaMatte:
+    """Compute the matte of one tile; ``coefficients`` are those of the whole picture."""
+    lowest_here, highest_here = extent(alpha)
+    if highest_here < SURE_BACKGROUND or lowest_here > SURE_FOREGROUND:
+        return np.full_like(alpha, lowest_here > SURE_FOREGROUND)
+    is_soft = (alpha >= SURE_BACKGROUND) & (alpha <= SURE_FOREGROUND)
+    sure = (alpha > SURE_FOREGROUND).astype(np.float32)
+    model, nearby = (enlarge_tile(grid, tile, scale) for grid in coefficients)
+    red, green, blue, offset = cv2.split(model)
+    lowest, highest = cv2.split(nearby)
+    refined = red * rgb[:, :, 0]
+    refined += green * rgb[:, :, 1]
+    refined += blue * rgb[:, :, 2]
+    refined += offset
+    np.maximum(refined, lowest, out=refined)
+    np.minimum(refined, highest, out=refined)
+    return np.where(is_soft, refined, sure).astype(np.float32, copy=False)

@@ -1,0 +1,1 @@
+"""Pipeline: a picture's way from bytes to bytes, without HTTP."""

@@ -1,0 +1,174 @@
+"""Footprint: how much memory a request may come to hold, known before anything is decoded.
+
+Strategy: a picture goes through phases, and each phase has arrays in proportion to the pixels it works on. A
+request may come to hold what its largest phase takes. The bytes a pixel were measured as the high-water mark
+of the process (``python -m benchmarks.footprint``, which fails where a path takes more than is counted here);
+a new option that makes arrays of its own is counted here, and nowhere else.
+
+    decode ─▶ decode what comes with it ─▶ matte ─▶ compose ─▶ encode
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.errors import RequestTooLarge
+from app.imaging.formats.sniff import Header
+from app.imaging.layout.placement import largest_canvas, shrunk_size
+from app.imaging.matting.closed_form import MAX_PX
+from app.imaging.matting.refine import MAX_SIDE_PX
+from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
+
+DECODE_BYTES: Mapping[str, int] = {
+    "jpeg": 16,  # progressive CMYK without halved chroma; a camera's takes 3
+    "png": 25,  # 16 bits a sample with alpha; 8 bits take 7 to 12
+    "webp": 24,  # animated; a still one takes 7 to 11
+    "gif": 9,
+    "bmp": 9,
+    "avif": 28,  # 10 bits and more, with alpha; 8 bits take 10 to 18
+    "heic": 28,
+}
+"""Peak bytes a coded pixel while a picture is decoded and turned upright."""
+ENCODE_BYTES: Mapping[str, int] = {"png": 9, "webp": 43, "jpeg": 8, "avif": 52, "zip": 14, "auto": 9}
+"""Peak bytes a pixel of the result beside the result itself, which has up to 4."""
+FLOOR_BYTES, AVIF_FLOOR_BYTES = 8 * 2**20, 40 * 2**20
+"""What a request takes however small its picture is; an AVIF encoder has large blocks."""
+UPLOAD_COPIES = 3
+"""Of the largest upload, while its metadata is taken out and a library reads it."""
+PICTURE_BYTES = 4
+"""Colours and the picture's own alpha, which stay until the result is laid out."""
+MASK_BYTES = 8
+"""A caller's mask, and what it is resized through."""
+MATTE_BYTES = 16
+COMPOSE_BYTES, LAY_OUT_BYTES = 8, 32
+"""What joining colours and alpha takes, and what moving, shadowing or laying it over something does."""
+SOLVED_BYTES = 240
+"""What ``matting=hq`` takes for each pixel it solves, where all of them are in the soft band."""
+
+_FINEST_GRID_PX = (3 * MAX_SIDE_PX // 2) ** 2
+_GRID_PX, _GRID_BYTES = 600_000, 130
+_FINE_GRID_BYTES, _FINE_GRID_FLOOR_BYTES = 70, 32 * 2**20
+"""The coarse grids of the matting, whose sides are at most one and a half times what they aim at."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """What any one picture, canvas or request may have.
+
+    Attributes:
+        pixels: Of a picture or a canvas.
+        side_px: Of a picture or a canvas.
+        memory_bytes: That a request may come to hold.
+    """
+
+    pixels: int
+    side_px: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a request takes.
+
+    Attributes:
+        pixels: What its key pays for and what its time is forecast by: the larger of picture and canvas, and
+            every picture that comes with it.
+        memory_bytes: What it may come to hold at its peak, beside the upload.
+        canvas_px: The part of ``pixels`` by which the canvas may exceed the picture. How large it really is
+            shows when the subject is found.
+    """
+
+    pixels: int
+    memory_bytes: int
+    canvas_px: int = 0
+
+
+def footprint(
+    picture: Header,
+    options: MaskOptions | CutoutOptions,
+    *,
+    backdrop: Header | None = None,
+    mask: Header | None = None,
+    limit_px: int,
+    upload_bytes: int = 0,
+) -> Footprint:
+    """Return what a request may come to hold.
+
+    Args:
+        picture: The header of the picture.
+        options: What is asked for.
+        backdrop: The header of the picture to put behind the subject.
+        mask: The header of the caller's own mask.
+        limit_px: The largest canvas that is ever made.
+        upload_bytes: Length of the longest of the pictures' files.
+    """
+    source_px = picture.width_px * picture.height_px
+    canvas_px = min(_canvas_px(picture, options), limit_px)
+    backdrop_px, mask_px = _pixels(backdrop), _pixels(mask)
+    kept = PICTURE_BYTES * source_px
+    with_backdrop = kept + PICTURE_BYTES * backdrop_px
+    with_all = with_backdrop + MASK_BYTES * mask_px
+    copies = UPLOAD_COPIES * upload_bytes
+    phases = (
+        copies + _decoding(picture),
+        copies + kept + _decoding(backdrop),
+        copies + with_backdrop + _decoding(mask),
+        with_all + _matting(source_px, options, has_mask=mask is not None),
+        with_all + _composing(max(source_px, canvas_px), options, has_backdrop=backdrop is not None),
+        _encoding(source_px, canvas_px, options),
+    )
+    excess_px = max(0, canvas_px - source_px)
+    floor = AVIF_FLOOR_BYTES if options.format == "avif" else FLOOR_BYTES
+    return Footprint(source_px + excess_px + backdrop_px + mask_px, floor + max(phases), excess_px)
+
+
+def check_memory(needed_bytes: int, limit_bytes: int) -> None:
+    """Refuse what would never fit, even if it were alone.
+
+    Raises:
+        RequestTooLarge: It needs more than ``limit_bytes``.
+    """
+    if needed_bytes > limit_bytes:
+        raise RequestTooLarge(needed_bytes, limit_bytes)
+
+
+def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
+    """Return the most pixels that the result may have; the picture may be turned by a quarter."""
+    height, width = picture.height_px, picture.width_px
+    if isinstance(options, MaskOptions):
+        return height * width
+    if options.max_pixels is not None:
+        height, width = shrunk_size(height, width, options.max_pixels)
+    sizes = [largest_canvas(*sides, options.layout) for sides in ((height, width), (width, height))]
+    return max(rows * columns for rows, columns in sizes)
+
+
+def _matting(source_px: int, options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
+    """Return what matting takes beside the picture: in proportion to it, on coarse grids, and to solve."""
+    if options.matting == "none":
+        return MATTE_BYTES * source_px + (_FINE_GRID_FLOOR_BYTES if options.refine != "none" else 0)
+    fine = 0
+    if has_mask or options.refine != "none":
+        fine = _FINE_GRID_FLOOR_BYTES + _FINE_GRID_BYTES * min(source_px, _FINEST_GRID_PX)
+    solved = SOLVED_BYTES * min(source_px, MAX_PX) if options.matting == "hq" else 0
+    return MATTE_BYTES * source_px + max(_GRID_BYTES * min(source_px, _GRID_PX) + fine, solved)
+
+
+def _composing(largest_px: int, options: MaskOptions | CutoutOptions, *, has_backdrop: bool) -> int:
+    if isinstance(options, MaskOptions):
+        return 0
+    is_plain = options.background == "transparent" and options.shadow == "none" and not has_backdrop
+    is_laid_out = options.layout.moves or options.region is not None or not is_plain
+    return (LAY_OUT_BYTES if is_laid_out else COMPOSE_BYTES) * largest_px
+
+
+def _encoding(source_px: int, canvas_px: int, options: MaskOptions | CutoutOptions) -> int:
+    wants_both = isinstance(options, CutoutOptions) and options.results == MASK_AND_CUTOUT
+    return (4 + ENCODE_BYTES[options.format]) * canvas_px + (3 * source_px if wants_both else 0)
+
+
+def _decoding(header: Header | None) -> int:
+    return 0 if header is None else DECODE_BYTES[header.format] * header.held_px
+
+
+def _pixels(header: Header | None) -> int:
+    return 0 if header is None else header.width_px * header.height_px

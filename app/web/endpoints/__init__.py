@@ -1,0 +1,1 @@
+"""Endpoints: the table of what is served, and a module for each API."""

@@ -1,0 +1,70 @@
+"""Docs: the contract as a page to read and to try, whose every file comes from this server.
+
+All links are relative, so that the page works under whatever path a proxy serves it.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from app.web.endpoints import table
+
+router = APIRouter()
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
+_HTML = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Cutout</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="docs/favicon.png">
+<div id="contract"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#contract",
+  deepLinking: true,
+  displayRequestDuration: true,
+  validatorUrl: null,
+});
+"""
+# The page draws itself with styles in its elements; scripts are files, and all of them are ours.
+_MAY_LOAD_FROM_HERE = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+}
+
+
+@table.DOCS.on(router, include_in_schema=False)
+async def page() -> Response:
+    """Return the page."""
+    return HTMLResponse(_HTML, headers=_MAY_LOAD_FROM_HERE)
+
+
+@table.DOCS_START.on(router, include_in_schema=False)
+async def start() -> Response:
+    """Return the lines that start the page; a script within it would need an exception from its policy."""
+    return Response(_START, media_type="text/javascript")
+
+
+@table.DOCS_ASSET.on(router, include_in_schema=False)
+async def asset(name: str) -> Response:
+    """Return one of the files that the page is made of.
+
+    Raises:
+        HTTPException: There is no such file.
+    """
+    if name not in ASSETS:
+        raise HTTPException(404)
+    path = Path(str(files("fastapi_offline"))) / "static" / name
+    return FileResponse(path, media_type=ASSETS[name], headers={"Cache-Control": "max-age=3600"})

@@ -1,0 +1,222 @@
+"""OIP: the raw tensor by the Open Inference Protocol, version 2, for clients of KServe and Triton.
+
+What goes in is what the served graph takes (``network_input``, uint8 (N, S, S, 3) RGB), what comes out is its
+raw ``saliency``, float32 (N, S, S). The pictures of a request join those of others in the same batches, under
+the same budgets and deadlines. Tensors come as JSON numbers or behind the JSON as raw bytes, as Triton's
+binary extension has it; sampling, stretching and matting stay with the caller.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
+from numpy.typing import NDArray
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app import __version__
+from app.arrays import NetworkInput
+from app.engine.deadline import Deadline
+from app.engine.models.manifest import Manifest
+from app.errors import InvalidOption, MalformedRequest
+from app.pipeline.run import Job
+from app.web.context import context_of
+from app.web.disconnect import cancel_on_disconnect
+from app.web.endpoints import table
+from app.web.endpoints.health import livez, readyz
+from app.web.request.json_body import NumberText, read_json
+from app.web.request.receive import read_body
+from app.web.request.tensor_text import read_numbers
+from app.web.request.texts import whole_number
+from app.web.service import service_of
+from app.web.sliced_response import Numbers, SlicedResponse, json_response
+
+INPUT, OUTPUT = "network_input", "saliency"
+HEAD = "Inference-Header-Content-Length"
+PLATFORM = "onnxruntime_onnx"
+VERSION = "1"
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One inference request: the caller's name for it, the pictures (N, S, S, 3), and how to answer."""
+
+    id: str | None
+    pictures: NDArray[np.uint8]
+    in_binary: bool
+
+
+@table.INFERENCE_SERVER.on(router)
+async def server() -> JSONResponse:
+    """Name the server and what of the protocol's extensions it knows."""
+    return JSONResponse({"name": "cutout", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+
+@table.INFERENCE_LIVE.on(router)
+async def live(request: Request) -> JSONResponse:
+    """Say that the process answers."""
+    await livez(request)
+    return JSONResponse({"live": True})
+
+
+@table.INFERENCE_READY.on(router)
+async def ready(request: Request) -> JSONResponse:
+    """Say that requests are welcome."""
+    await readyz(request)
+    return JSONResponse({"ready": True})
+
+
+@table.INFERENCE_MODEL.on(router)
+@table.INFERENCE_VERSION.on(router)
+async def model(request: Request, name: str) -> JSONResponse:
+    """Describe the tensors of a model in memory."""
+    manifest = _manifest(request, name)
+    side = manifest.input_size_px
+    return JSONResponse(
+        {
+            "name": name,
+            "versions": [VERSION],
+            "platform": PLATFORM,
+            "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]}],
+            "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, side, side]}],
+        }
+    )
+
+
+@table.INFERENCE_MODEL_READY.on(router)
+@table.INFERENCE_VERSION_READY.on(router)
+async def model_ready(request: Request, name: str) -> JSONResponse:
+    """Say that a model is in memory."""
+    await readyz(request)
+    _manifest(request, name)
+    return JSONResponse({"name": name, "ready": True})
+
+
+@table.INFER.on(router)
+@table.INFER_VERSION.on(router)
+async def infer(request: Request, name: str) -> Response:
+    """Run the network on what was sent."""
+    service = service_of(request)
+    pipeline = service.ready_pipeline()
+    context, limits = context_of(request.scope), service.settings.limits
+    with service.admission.enter() as permit:
+        owner = context.key_name or ""
+        job = Job(permit, context.steps, context.deadline_s, context.quota, owner=owner)
+        async with Deadline(context.deadline_s - service.clock.now_s()):
+            with context.steps.step("receive"):
+                body = await read_body(
+                    request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
+                )
+                context.upload_bytes = len(body)
+                with permit.holding_bytes(len(body)):
+                    asked = await pipeline.aside(job, parse_request, body, request.headers.get(HEAD))
+                del body
+        context.model = pipeline.models.choose(name)
+        saliency = await cancel_on_disconnect(request, pipeline.infer(context.model, asked.pictures, job))
+        context.on_written = service.admission.hold_response(2 * saliency.nbytes)
+    return await run_in_threadpool(response, context.model, asked, saliency)
+
+
+def parse_request(body: bytes, head: str | None) -> InferRequest:
+    """Read an inference request.
+
+    Args:
+        body: JSON, and behind it the raw bytes of the tensor if it comes in binary.
+        head: The header that says how long the JSON is; all of the body if None.
+
+    Raises:
+        MalformedRequest: It is not an inference request.
+        InvalidOption: Its tensor is not the one that a network takes.
+    """
+    length = len(body) if head is None else whole_number(head, maximum=len(body))
+    if length is None:
+        raise MalformedRequest(f"{HEAD} is not a length within the body.")
+    document = read_json(body, end=length, numbers="data")
+    inputs, outputs = document.get("inputs"), document.get("outputs", [])
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise MalformedRequest(f'"inputs" is a list of one tensor, "{INPUT}".')
+    if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
+        raise MalformedRequest('"outputs" is a list of tensors.')
+    if any(each.get("name") != OUTPUT for each in outputs):
+        raise InvalidOption("outputs", OUTPUT)
+    return InferRequest(
+        id=_name_of(document),
+        pictures=_tensor(inputs[0], memoryview(body)[length:]),
+        in_binary=_wants_binary(document, outputs),
+    )
+
+
+def response(model_name: str, asked: InferRequest, saliency: NDArray[np.float32]) -> Response:
+    """Write an inference response."""
+    tensor: dict[str, object] = {"name": OUTPUT, "datatype": "FP32", "shape": list(saliency.shape)}
+    document: dict[str, object] = {"model_name": model_name, "model_version": VERSION, "outputs": [tensor]}
+    if asked.id is not None:
+        document["id"] = asked.id
+    if not asked.in_binary:
+        tensor["data"] = Numbers(saliency)
+        return json_response(document)
+    raw = saliency.astype("<f4", copy=False).tobytes()
+    tensor["parameters"] = {"binary_data_size": len(raw)}
+    head = json.dumps(document, separators=(",", ":")).encode()
+    headers = {HEAD: str(len(head))}
+    return SlicedResponse(head, raw, media_type="application/octet-stream", headers=headers)
+
+
+def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
+    """Tell an error as the protocol does: ``{"error": …}``."""
+    text = "Internal server error." if problem.status_code == 500 else str(error)
+    kept = ("retry-after", "connection", "www-authenticate")
+    headers = {name: problem.headers[name] for name in kept if name in problem.headers}
+    status = problem.status_code
+    if isinstance(error, InvalidOption):
+        status = 404 if error.name == "model" else 400
+    return JSONResponse({"error": text}, status, headers=headers)
+
+
+def _manifest(request: Request, name: str) -> Manifest:
+    models = service_of(request).ready_pipeline().models
+    found = {manifest.name: manifest for manifest, _ in models.manifests()}
+    if name not in found:
+        raise InvalidOption("model", ", ".join(sorted(found)))
+    return found[name]
+
+
+def _tensor(described: dict[str, object], raw: memoryview) -> NetworkInput:
+    shape, parameters = described.get("shape"), described.get("parameters", {})
+    if described.get("name") != INPUT or described.get("datatype") != "UINT8":
+        raise InvalidOption("inputs", f"{INPUT}, UINT8")
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(side) is int for side in shape):
+        raise InvalidOption("shape", "[N, S, S, 3]")
+    count, height, width, channels = shape
+    if not (0 < count <= 1024 and 0 < height == width <= 8192 and channels == 3):
+        raise InvalidOption("shape", "[N, S, S, 3]")
+    if isinstance(parameters, dict) and "binary_data_size" in parameters:
+        if parameters["binary_data_size"] != len(raw):
+            raise MalformedRequest("binary_data_size is not how many bytes there are.")
+        if len(raw) != count * height * width * channels:
+            raise MalformedRequest("The data are not as many as the shape says.")
+        return np.frombuffer(raw, np.uint8).reshape(shape)
+    text = described.get("data")
+    if not isinstance(text, NumberText):
+        raise MalformedRequest('"data" is not a tensor.')
+    return read_numbers(text.raw, (count, height, width, channels))
+
+
+def _name_of(document: dict[str, object]) -> str | None:
+    """Return the caller's name for the request, which is a text or a number."""
+    name = document.get("id")
+    if name is not None and not isinstance(name, str | int | float):
+        raise MalformedRequest('"id" is not a text.')
+    return None if name is None else str(name)[:256]
+
+
+def _wants_binary(document: dict[str, object], outputs: list[dict[str, object]]) -> bool:
+    whole = document.get("parameters")
+    of_all = whole.get("binary_data_output", False) if isinstance(whole, dict) else False
+    of_one = outputs[0].get("parameters") if outputs else None
+    wanted = of_one.get("binary_data", of_all) if isinstance(of_one, dict) else of_all
+    return wanted is True

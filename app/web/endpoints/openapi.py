@@ -1,0 +1,210 @@
+"""OpenAPI: the description of the endpoints, made from the options and the table of problems."""
+
+import copy
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.imaging.formats.encode import FORMATS
+from app.imaging.formats.sniff import ACCEPTED
+from app.web.endpoints.schemas import PictureResult, Problem, all_schemas, in_json, reference_to
+from app.web.endpoints.table import CUTOUT, MASK
+from app.web.handler import NAME_PATTERN
+from app.web.problems import KINDS, MEDIA_TYPE
+from app.web.request.envelope import IMAGE_FIELDS, URL_FIELD
+from app.web.request.fetch import MAX_URL_CHARACTERS
+
+SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
+BASE64 = "^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+BINARY = {"type": "string", "format": "binary"}
+ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4XmM8AQAAzADKZjB/qwAAAABJRU5ErkJggg=="
+IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your own name for this request, so that it is safe to send again: the answer is the "
+    "same, and is not worked out twice while it is remembered.",
+    "schema": {"type": "string", "pattern": NAME_PATTERN},
+}
+ANSWER_HEADERS = {
+    "X-Request-Id": "Yours if you sent one, else a new one.",
+    "Server-Timing": "Every step with its duration in milliseconds.",
+    "X-Cutout-Model": "The model that ran.",
+    "X-Cutout-Provider": "The execution provider that really ran it.",
+    "X-Cutout-Matting": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
+    "X-Cutout-Refine": "`crop` where the network looked twice, else `none`.",
+    "X-Cutout-Verdict": "What the result is worth, in a word.",
+    "X-Cutout-Subject": "The subject's left, top, right and bottom, if `locates` asks for it.",
+    "X-Cutout-Warnings": "What was odd about the picture, if anything.",
+    "X-Cutout-Cache": "`hit` where the answer was remembered.",
+    "ETag": "Strong tag over picture, options and model.",
+}
+RESULT = {
+    "image": ONE_PIXEL,
+    "media_type": "image/png",
+    "width_px": 451,
+    "height_px": 300,
+    "model": "u2net",
+    "provider": "CUDAExecutionProvider",
+    "matting": "fast",
+    "refine": "none",
+    "matting_ms": 34.1,
+    "verdict": {
+        "label": "ok",
+        "coverage": 0.31,
+        "uncertainty": 0.02,
+        "box": [12, 8, 440, 300],
+        "touches_border": True,
+        "is_empty": False,
+    },
+    "warnings": [],
+    "steps_ms": {"decode": 3.1, "infer": 9.8, "encode": 2.2},
+}
+ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
+
+
+def describe_json(model: type[BaseModel], description: str, *statuses: int) -> dict[str, Any]:
+    """Return the OpenAPI operation members of an endpoint that answers with a model, or with problems."""
+    return {"responses": {"200": in_json(model, description), **problems(*statuses)}}
+
+
+def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
+    """Return the OpenAPI operation members of a picture endpoint."""
+    properties = options.model_json_schema()["properties"]
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": schema.get("description", ""),
+                "schema": _without(schema, "description", "title"),
+            }
+            for name, schema in properties.items()
+        ]
+        + [IDEMPOTENCY],
+        "security": SECURITY,
+        "requestBody": {"required": True, "content": _request_content(properties)},
+        "responses": {"200": _answer(what, properties["format"]["enum"]), **problems(*ENVELOPE_STATUSES)},
+    }
+
+
+def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
+    """Add to an OpenAPI document HEAD and what is the operator's choice: keys, pictures that are fetched."""
+    components = document.setdefault("components", {})
+    components["schemas"] = {**components.get("schemas", {}), **all_schemas()}
+    components["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+        "Bearer": {"type": "http", "scheme": "bearer"},
+    }
+    document["servers"] = [{"url": "./"}]  # beside the document, under whatever path a proxy serves it
+    for operations in document["paths"].values():
+        if "get" in operations:
+            operations["head"] = _head_of(operations["get"])
+    for endpoint in (MASK, CUTOUT) if fetches else ():
+        content = document["paths"][endpoint.path]["post"]["requestBody"]["content"]
+        for media_type in ("multipart/form-data", "application/json"):
+            _name_url(content[media_type]["schema"])
+    return document
+
+
+def _head_of(get: dict[str, Any]) -> dict[str, Any]:
+    """Describe the same request without a body in its answers."""
+    responses = {
+        status: _without(response, "content") for status, response in get.get("responses", {}).items()
+    }
+    return {**get, "operationId": f"{get['operationId']}_head", "responses": responses}
+
+
+def _name_url(schema: dict[str, Any]) -> None:
+    schema["properties"][URL_FIELD] = {
+        "type": "string",
+        "format": "uri",
+        "maxLength": MAX_URL_CHARACTERS,
+        "description": "A public http or https URL of the picture, in place of the picture itself.",
+    }
+    schema.pop("required", None)
+    schema["oneOf"] = [{"required": ["image"]}, {"required": [URL_FIELD]}]
+
+
+def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
+    names = ", ".join(IMAGE_FIELDS[1:])
+    multipart = {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "additionalProperties": False,
+            "properties": {
+                "image": {**BINARY, "description": f"The picture; also accepted as {names}."},
+                **copy.deepcopy(properties),
+            },
+        }
+    }
+    json_body = {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "additionalProperties": False,
+            "properties": {
+                "image": {
+                    "type": "string",
+                    "pattern": BASE64,
+                    "description": f"The picture as base64 text or as a data URL; also accepted as {names}.",
+                },
+                **copy.deepcopy(properties),
+            },
+        },
+        "example": {"image": f"data:image/png;base64,{ONE_PIXEL}", "format": "png"},
+    }
+    raw = {media_type: {"schema": BINARY} for media_type in ACCEPTED}
+    return {**raw, "multipart/form-data": multipart, "application/json": json_body}
+
+
+def _answer(what: str, formats: list[str]) -> dict[str, Any]:
+    return {
+        "description": f"The {what}.",
+        "headers": {
+            name: {"schema": {"type": "string"}, "description": description}
+            for name, description in ANSWER_HEADERS.items()
+        },
+        "content": {
+            **{FORMATS[name]: {"schema": BINARY} for name in formats if name in FORMATS},
+            **_two_results(what),
+            "application/json": {"schema": reference_to(PictureResult), "example": RESULT},
+        },
+    }
+
+
+def _two_results(what: str) -> dict[str, Any]:
+    if what != "cutout":
+        return {}
+    schema = {"type": "object", "properties": {"cutout": BINARY, "mask": BINARY}}
+    return {"multipart/form-data": {"schema": schema}}
+
+
+def problems(*statuses: int) -> dict[str, Any]:
+    """Return the OpenAPI responses of some failures."""
+    responses: dict[str, Any] = {}
+    for status in statuses:
+        kinds = [kind for kind in KINDS if kind.status == status]
+        examples = {
+            kind.slug: {
+                "value": {
+                    "type": f"/problems/{kind.slug}",
+                    "title": kind.title,
+                    "status": status,
+                    "detail": kind.title + ".",
+                    "instance": "urn:request:0a1b2c",
+                }
+            }
+            for kind in kinds
+        }
+        responses[str(status)] = {
+            "description": "; ".join(kind.title for kind in kinds) + ".",
+            "content": {MEDIA_TYPE: {"schema": reference_to(Problem), "examples": examples}},
+        }
+    return responses
+
+
+def _without(schema: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name not in names}

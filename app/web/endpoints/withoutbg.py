@@ -1,0 +1,53 @@
+"""withoutBG: its two endpoints, which answer an alpha matte and leave the colours to the client.
+
+Its SDK sends base64 in JSON, rembg's ``-m withoutbg`` a file; neither has options.
+"""
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+
+from app.errors import ParameterRefused
+from app.options import CutoutOptions
+from app.pipeline.render import Result
+from app.web.handler import PictureSource, Query, Wanted
+from app.web.request.base64_text import decode_base64
+from app.web.request.forms import read_form
+from app.web.request.picture_part import picture_of
+from app.web.sliced_response import Base64, json_response
+
+FIELDS = ("file", "image_base64")
+
+
+def parse_request(content_type: str, body: bytes, query: Query) -> Wanted:  # noqa: ARG001 - as all
+    """Understand a request to either endpoint: one picture, as ``file`` or as ``image_base64``.
+
+    Raises:
+        ParameterRefused: There is no picture, or more than one.
+        MalformedRequest: The body cannot be read.
+    """
+    form = read_form(content_type, body)
+    sent = [part for part in form.parts if part.name in FIELDS]
+    found = [part for part in sent if part.value != b""]
+    if len(found) != 1:
+        is_empty = not found and (sent or not form.blank.isdisjoint(FIELDS))
+        empty = "The picture is empty. " if is_empty else ""
+        raise ParameterRefused("picture", f"{empty}Send one picture, as {' or '.join(FIELDS)}.")
+    value = found[0].value
+    if isinstance(value, bytes) and found[0].name == "image_base64":
+        upload = decode_base64(value)
+    else:
+        upload = picture_of(found[0])
+    return Wanted(PictureSource(upload), CutoutOptions(channels="alpha"))
+
+
+def alpha_in_json(result: Result) -> Response:
+    """Return the answer of ``/v1.0/alpha-channel-base64``."""
+    return json_response({"alpha_base64": Base64(result.encoded)})
+
+
+def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
+    """Tell an error as its clients read it: the SDK ``error``, rembg ``detail``."""
+    text = "Internal Server Error" if problem.status_code == 500 else str(error)
+    kept = ("retry-after", "connection", "www-authenticate")
+    headers = {name: problem.headers[name] for name in kept if name in problem.headers}
+    return JSONResponse({"detail": text, "error": text}, problem.status_code, headers=headers)

@@ -1,0 +1,45 @@
+"""Picture parts: the bytes of a picture, whichever way a form or JSON brings it."""
+
+import re
+
+from app.errors import MalformedRequest
+from app.imaging.formats.sniff import begins_picture
+from app.web.request.base64_text import decode_base64
+from app.web.request.forms import Part
+from app.web.request.texts import LongText
+
+_PRINTED = re.compile(rb"[\t\n\r -~]{1,256}")
+_LOOKED_AT_BYTES = 256
+
+
+def picture_of(part: Part) -> bytes:
+    """Return the picture of a part: the bytes of a file, or those that its text stands for in base64.
+
+    A part of a multipart body is a file if it has a file name, begins like a picture, or holds no printed
+    text: Dart, Flutter and Retrofit send files without a name.
+
+    Raises:
+        MalformedRequest: It is neither.
+    """
+    value = part.value
+    if part.base64 is not None:
+        return decode_base64(part.base64)
+    if isinstance(value, bytes) and not _is_text(part, value):
+        return value
+    if isinstance(value, bytes | str | LongText):
+        return decode_base64(value)
+    raise MalformedRequest("The picture in the JSON body is not a base64 text or data URL.")
+
+
+def is_picture(part: Part) -> bool:
+    """Tell whether a part that may be a text is a picture, by its file name, its type or its first bytes."""
+    value = part.value
+    if not isinstance(value, bytes):
+        return False
+    return part.is_file or part.media_type.startswith("image/") or begins_picture(value)
+
+
+def _is_text(part: Part, value: bytes) -> bool:
+    if part.is_file or begins_picture(value):
+        return False
+    return _PRINTED.fullmatch(value[:_LOOKED_AT_BYTES]) is not None

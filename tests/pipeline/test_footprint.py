@@ -1,0 +1,111 @@
+"""Footprint: what is counted for a request covers what the process really takes, for every option."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import RequestTooLarge
+from app.imaging.formats.encode import FORMATS
+from app.imaging.formats.sniff import Header
+from app.imaging.layout.placement import Rectangle, largest_canvas, parse_margins, place
+from app.options import CutoutFormat, CutoutOptions, MaskOptions
+from app.pipeline.footprint import DECODE_BYTES, ENCODE_BYTES, check_memory, footprint
+from benchmarks.footprint import CUTOUT_OPTIONS, MASK_OPTIONS
+
+ROOT = Path(__file__).parents[1]
+LIMIT_PX = 50_000_000
+
+
+def header(width: int, height: int, kind: str = "jpeg", coded_px: int = 0) -> Header:
+    return Header(kind, width, height, f"image/{kind}", coded_px=coded_px)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads /proc")
+def test_no_option_takes_more_than_is_counted_for_it() -> None:
+    """The high-water mark of a process of its own, over every case of the benchmark."""
+    command = (sys.executable, "-m", "benchmarks.footprint", "--megapixels", "1")
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("→") > 60
+
+
+@pytest.mark.parametrize(("kind", "cases"), [(MaskOptions, MASK_OPTIONS), (CutoutOptions, CUTOUT_OPTIONS)])
+def test_every_option_is_among_the_cases_that_are_measured(
+    kind: type[MaskOptions | CutoutOptions], cases: tuple[dict[str, object], ...]
+) -> None:
+    costless = {"model", "require_foreground", "shadow_opacity"}
+
+    assert set(kind.model_fields) - costless == {name for case in cases for name in case} - costless | (
+        {"quality"} if kind is MaskOptions else set()
+    )
+
+
+def test_every_format_is_counted() -> None:
+    assert set(get_args(CutoutFormat)) == set(ENCODE_BYTES)
+    assert set(FORMATS) <= set(ENCODE_BYTES)
+    assert {"jpeg", "png", "webp", "gif", "avif", "bmp", "heic"} == set(DECODE_BYTES)
+
+
+def test_what_a_key_pays_for_is_the_larger_of_picture_and_canvas_and_what_comes_beside() -> None:
+    crop = CutoutOptions(crop=True, margin="50%")
+    beside = {"backdrop": header(3000, 1000), "mask": header(500, 500)}
+
+    assert footprint(header(1000, 2000), CutoutOptions(), limit_px=LIMIT_PX).pixels == 2_000_000
+    assert footprint(header(1000, 2000), crop, limit_px=LIMIT_PX).pixels == 8_000_000
+    assert footprint(header(1000, 2000), crop, limit_px=5_000_000).pixels == 5_000_000
+    assert footprint(header(1000, 2000), crop, limit_px=LIMIT_PX, **beside).pixels == 8_000_000 + 3_250_000
+    assert footprint(header(1000, 2000), MaskOptions(), limit_px=LIMIT_PX).pixels == 2_000_000
+
+
+def test_coded_tiles_are_held_even_where_the_picture_is_small() -> None:
+    plain = footprint(header(64, 64, "avif"), MaskOptions(), limit_px=LIMIT_PX)
+    grid = footprint(header(64, 64, "avif", coded_px=40_000_000), MaskOptions(), limit_px=LIMIT_PX)
+
+    assert plain.memory_bytes < 10**7
+    assert grid.memory_bytes >= 40_000_000 * DECODE_BYTES["avif"]
+    assert grid.pixels == plain.pixels
+
+
+@given(st.integers(1, 16_384), st.integers(1, 3000), st.sampled_from(["png", "avif", "webp"]))
+def test_a_picture_that_lies_is_counted_like_one_that_stands(width: int, height: int, kind: str) -> None:
+    options = CutoutOptions(format=kind, crop=True, margin="500px 0 50% 10px", shadow="drop")
+    lying, status = (
+        footprint(header(*sides), options, limit_px=LIMIT_PX) for sides in ((width, height), (height, width))
+    )
+
+    assert lying == status
+
+
+@given(
+    st.integers(1, 4000),
+    st.integers(1, 4000),
+    st.tuples(*[st.floats(0, 1)] * 4),
+    st.sampled_from(["0", "10px", "50%", "500px", "1px 50% 499.5px 33.3%", "0.4px 0.6%"]),
+)
+def test_no_canvas_is_larger_than_was_counted(
+    height: int, width: int, corners: tuple[float, ...], margin: str
+) -> None:
+    left, right = sorted(int(corner * width) for corner in corners[:2])
+    top, bottom = sorted(int(corner * height) for corner in corners[2:])
+    subject = Rectangle(left, top, max(right, left + 1), max(bottom, top + 1))
+    layout = CutoutOptions(crop=True, margin=margin).layout
+    placement = place(height, width, subject, layout)
+    max_height, max_width = largest_canvas(height, width, layout)
+
+    assert parse_margins(margin) == layout.margins
+    assert placement.height <= max_height
+    assert placement.width <= max_width
+
+
+def test_what_would_never_fit_is_refused_with_what_it_needs() -> None:
+    check_memory(100, 100)
+    with pytest.raises(RequestTooLarge) as refusal:
+        check_memory(101, 100)
+
+    assert refusal.value.info() == {"needed_bytes": 101, "limit_bytes": 100}

@@ -1,0 +1,267 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from app.arrays import SaliencyMap
+from app.imaging.formats.decode import Picture
+from app.imaging.matting.closed_form import solve_alpha
+from app.imaging.matting.matte import refine_alpha
+from app.imaging.matting.saliency import to_grey
+from app.imaging.matting.verdict import judge
+from app.options import CutoutOptions, MaskOptions
+from app.pipeline.footprint import PictureLimits
+from app.pipeline.render import (
+    HQ_CUT_SHORT,
+    Rendered,
+    Result,
+    ResultInfo,
+    Segmentation,
+    compose_cutout,
+    finish,
+    finish_mask,
+)
+from app.telemetry import StepTimes
+from tests.fakes import ManualClock, SimulatedSource
+from tests.peaks import peak_bytes
+from tests.pictures import disc_alpha, noise, opened, photo
+
+LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
+RGB = photo(60, 80)
+MAP = disc_alpha(32, 32, softness=0.4)
+MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
+INFO = ResultInfo("disc", "none", "none", "none", judge(MAP, 60, 80), (), "")
+ENOUGH_S, NONE_S = 2.0, 0.0  # on a clock that stands still
+
+
+@pytest.fixture(params=["mask", "cutout"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Either endpoint."""
+    return str(request.param)
+
+
+def test_hq_with_time_enough_is_the_solved_matte_and_warns_of_nothing(kind: str) -> None:
+    result = answered(kind, "hq", hq_budget_s=ENOUGH_S)
+
+    assert ("hq", ()) == (result.info.matting, result.info.warnings)
+    assert_array_equal(to_grey(solve_alpha(RGB, MAP, is_time_left=lambda: True).alpha), alpha_of(result))
+
+
+def test_hq_without_time_is_cut_short_at_the_fast_matte_and_says_so(kind: str) -> None:
+    result = answered(kind, "hq", hq_budget_s=NONE_S)
+
+    assert ("hq", (HQ_CUT_SHORT,)) == (result.info.matting, result.info.warnings)
+    assert_array_equal(to_grey(refine_alpha(RGB, MAP)), alpha_of(result))
+
+
+@pytest.mark.parametrize("matting", ["fast", "none"])
+def test_the_other_paths_have_no_budget(kind: str, matting: str) -> None:
+    result = answered(kind, matting, hq_budget_s=NONE_S)
+
+    assert (matting, ()) == (result.info.matting, result.info.warnings)
+
+
+def test_where_nothing_was_seen_no_path_ran(kind: str) -> None:
+    result = answered(kind, "hq", hq_budget_s=NONE_S, is_empty=True)
+
+    assert ("none", ()) == (result.info.matting, result.info.warnings)
+    assert 0 == alpha_of(result).max()
+
+
+@pytest.mark.parametrize("side", [32, 60])
+def test_a_network_sized_mask_is_weighed_by_the_uploads_own_alpha(side: int) -> None:
+    """Also where the picture happens to be as large as the network's map."""
+    own_alpha = np.zeros((side, side), dtype=np.uint8)
+    own_alpha[:, side // 2 :] = 255
+    half = Picture(photo(side, side), own_alpha, ())
+    segmentation = Segmentation(half, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    result = finish_mask(
+        segmentation, MaskOptions(size="network"), StepTimes(ManualClock()), hq_budget_s=ENOUGH_S
+    )
+    actual = opened(result.encoded)
+
+    assert_array_equal(to_grey(MAP)[:, 16:], actual[:, 16:])
+    assert 0 == actual[:, :16].max()
+
+
+@pytest.mark.parametrize("opacity", [0, 128, 255])
+def test_the_verdict_is_of_what_shows(kind: str, opacity: int) -> None:
+    """Of a map that is 1 on the left half: coverage, box and emptiness by map times own alpha."""
+    saliency = np.zeros((32, 32), np.float32)
+    saliency[:, :16] = 1
+    own_alpha = np.full((60, 80), opacity, np.uint8)
+    own_alpha[:30] = 0
+    verdict = answered(
+        kind, "none", hq_budget_s=ENOUGH_S, saliency=saliency, own_alpha=own_alpha
+    ).info.verdict
+
+    assert (0.25 if opacity else 0) == verdict.coverage
+    assert ((0, 30, 40, 60) if opacity else None) == verdict.box
+    assert (opacity == 0) == verdict.is_empty
+
+
+@pytest.mark.parametrize("clean", [0.0, 0.05])
+def test_the_verdict_is_of_the_map_as_it_was_cleaned(kind: str, clean: float) -> None:
+    speck = MAP.copy()
+    speck[0, 31] = 1
+    result = answered(kind, "none", hq_budget_s=ENOUGH_S, saliency=speck, clean=clean)
+
+    assert (clean == 0) == result.info.verdict.touches_border
+    assert (clean == 0) == (result.info.verdict.box is not None and result.info.verdict.box[2] == 80)
+
+
+def answered(
+    kind: str,
+    matting: str,
+    *,
+    hq_budget_s: float,
+    is_empty: bool = False,
+    saliency: SaliencyMap = MAP,
+    clean: float = 0,
+    own_alpha: NDArray[np.uint8] | None = None,
+) -> Result:
+    """Carry what was seen through the steps after the network."""
+    steps, asked = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
+    saliency = np.zeros_like(MAP) if is_empty else saliency
+    segmentation = Segmentation(
+        Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", etag=""
+    )
+    if kind == "mask":
+        return finish_mask(segmentation, MaskOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
+    options = CutoutOptions.model_validate(asked)
+    return finish(
+        compose_cutout(segmentation, options, steps, hq_budget_s=hq_budget_s, limits=LIMITS), options, steps
+    )
+
+
+def alpha_of(result: Result) -> NDArray[np.uint8]:
+    """Return the mask, or a cutout's alpha."""
+    pixels = opened(result.encoded)
+    return pixels if pixels.ndim == 2 else pixels[:, :, 3]
+
+
+@pytest.mark.parametrize(
+    ("side", "alpha", "media_type"),
+    [(65_500, 255, "image/jpeg"), (65_501, 255, "image/png"), (65_501, 0, "image/png")],
+)
+def test_auto_takes_png_where_a_jpeg_cannot_hold_the_side(side: int, alpha: int, media_type: str) -> None:
+    """libjpeg's own limit is 65,500 pixels, whichever way the picture lies."""
+    for shape in ((1, side), (side, 1)):
+        pixels = np.full((*shape, 4), alpha, np.uint8)
+        result = finish(Rendered(pixels, INFO), CutoutOptions(format="auto"), StepTimes(ManualClock()))
+
+        assert media_type == result.media_type
+        assert shape == opened(result.encoded).shape[:2]
+
+
+class NoLongerWantedError(Exception):
+    """What ends the work."""
+
+
+COSTLY = [
+    ("mask", {"matting": "none"}, 1),
+    ("mask", {"matting": "fast"}, 12),
+    ("mask", {"matting": "hq"}, 20),
+    ("mask", {"clean": 0.01}, 30),
+    ("cutout", {"matting": "fast"}, 25),
+    ("cutout", {"matting": "none", "background": "blur"}, 15),
+    ("cutout", {"matting": "none", "background": "#ff880080"}, 12),
+    ("cutout", {"matting": "none", "background": "#ff8800"}, 12),
+    ("cutout", {"matting": "none", "shadow": "drop", "crop": True, "margin": "20%"}, 12),
+    ("cutout", {"matting": "none", "scale": "90%", "channels": "alpha"}, 12),
+    ("cutout", {"matting": "none", "format": "zip"}, 10),
+]
+
+
+@pytest.mark.parametrize(("which", "asked", "minimum"), COSTLY)
+def test_long_work_is_asked_often_whether_it_is_still_wanted(
+    which: str, asked: dict[str, object], minimum: int
+) -> None:
+    """Counted, on a picture of half a megapixel: the more there is to do, the more often."""
+    calls: list[str] = []
+    steps = StepTimes(ManualClock())
+    steps.check = lambda: calls.append(steps.current)
+    finished(which, asked, steps)
+
+    assert len(calls) >= minimum
+    assert set(calls) == ({"matte", "encode"} if which == "mask" else {"matte", "compose", "encode"})
+
+
+@pytest.mark.parametrize(("which", "asked", "minimum"), COSTLY)
+def test_whatever_is_no_longer_wanted_ends_where_it_is(
+    which: str, asked: dict[str, object], minimum: int
+) -> None:
+    for allowed in range(0, minimum, 3):
+        steps, left = StepTimes(ManualClock()), [allowed]
+
+        def end(left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise NoLongerWantedError
+
+        steps.check = end
+        with pytest.raises(NoLongerWantedError):
+            finished(which, asked, steps)
+        assert left == [-1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "backdrop"),
+    [
+        ({}, None),
+        ({"matting": "fast"}, None),
+        ({"matting": "fast", "background": "blur"}, None),
+        ({"crop": True, "margin": "50%", "shadow": "drop", "channels": "rgba"}, (100, 30)),
+        ({"scale": "100%", "shadow": "drop"}, (1, 900)),
+        ({"scale": "30%", "background": "#ff880080"}, None),
+        ({"position": "0% 100%", "shadow": "drop", "clean": 0.001}, (20, 20)),
+        ({"results": "mask,cutout", "threshold": 0.5, "shadow": "drop"}, (900, 1200)),
+        ({"channels": "rgba"}, (400, 300, 4)),
+        ({"channels": "rgba", "scale": "50%"}, (1, 900, 4)),
+    ],
+)
+@pytest.mark.parametrize("has_large_mask", [False, True])
+def test_composing_takes_at_most_32_bytes_a_pixel(
+    asked: dict[str, object], backdrop: tuple[int, ...] | None, *, has_large_mask: bool
+) -> None:
+    """Of the picture or the canvas, whichever is larger, on top of what it is given."""
+    options = CutoutOptions.model_validate({"matting": "none", **asked})
+    large = photo(900, 1200)
+    saliency = disc_alpha(900, 1200, softness=0.1) if has_large_mask else MAP
+    behind = None if backdrop is None else noise(backdrop if len(backdrop) == 3 else (*backdrop, 3))
+    segmentation = Segmentation(
+        Picture(large, None, ()),
+        saliency,
+        is_empty=False,
+        manifest=MANIFEST,
+        provider="",
+        etag="",
+        backdrop=behind,
+    )
+    rendered = compose_cutout(
+        segmentation, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S, limits=LIMITS
+    )
+    pixels = max(900 * 1200, rendered.pixels.shape[0] * rendered.pixels.shape[1])
+    del rendered
+    peak = peak_bytes(
+        lambda: compose_cutout(
+            segmentation, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S, limits=LIMITS
+        )
+    )
+
+    fitting_bytes = 32 * 2**20 if options.matting == "fast" else 0  # a strip of the guided filter
+
+    assert peak <= 32 * pixels + 16 * 2**20 + fitting_bytes
+
+
+def finished(which: str, asked: dict[str, object], steps: StepTimes) -> Result:
+    """Carry half a megapixel through the steps after the network."""
+    size = (150, 200) if asked.get("matting") == "hq" else (600, 800)
+    picture = Picture(photo(*size), None, ())
+    segmentation = Segmentation(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    if which == "mask":
+        return finish_mask(segmentation, MaskOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)
+    options = CutoutOptions.model_validate(asked)
+    return finish(
+        compose_cutout(segmentation, options, steps, hq_budget_s=ENOUGH_S, limits=LIMITS), options, steps
+    )

@@ -1,0 +1,41 @@
+"""withoutBG's two endpoints: what its clients send, and what they read."""
+
+import base64
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.pictures import jpeg, opened, photo
+from tests.web.conftest import Live
+
+PICTURE = jpeg(photo(120, 160))
+TEXT = base64.b64encode(PICTURE).decode()
+
+
+def test_both_endpoints_answer_the_alpha_matte(live: Live) -> None:
+    plain = live.client.post("/v1/cutout", content=PICTURE, params={"channels": "alpha"}).content
+    file = live.client.post("/v1.0/alpha-channel", files={"file": ("image.png", PICTURE, "image/png")})
+    text = live.client.post("/v1.0/alpha-channel-base64", json={"image_base64": TEXT})
+
+    assert opened(plain).shape == (120, 160)
+    assert (file.headers["content-type"], file.content) == ("image/png", plain)
+    assert np.array_equal(opened(base64.b64decode(text.json()["alpha_base64"])), opened(plain))
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"json": {}}, 400),
+        ({"json": {"image_base64": "%"}}, 400),
+        ({"json": {"image_base64": 7}}, 400),
+        ({"json": {"image_base64": base64.b64encode(b"junk").decode()}}, 415),
+        ({"files": {"file": PICTURE}, "data": {"image_base64": TEXT}}, 400),
+        ({"content": PICTURE, "headers": {"Content-Type": "text/plain"}}, 400),
+    ],
+)
+def test_an_error_is_told_for_both_clients(live: Live, sent: dict[str, object], status: int) -> None:
+    response = httpx.post(f"http://127.0.0.1:{live.port}/v1.0/alpha-channel-base64", **sent)  # type: ignore[arg-type]
+
+    assert response.status_code == status
+    assert response.json()["error"] == response.json()["detail"] != ""

@@ -1,0 +1,229 @@
+import hashlib
+import hmac
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.capacity.quota import Rates
+from app.web import api_keys
+from app.web.api_keys import ApiKeys, KeysUnreadable, new_key
+
+NONE = Rates()
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_a_new_key_opens_the_door_that_knows_its_hash() -> None:
+    key, sha256 = new_key()
+    ring = ApiKeys(None, sha256, NONE)
+    found = ring.find(key.encode())
+
+    assert ring.guards
+    assert found is not None
+    assert len({new_key()[0] for _ in range(50)}) == 50
+    assert len(key) > 40
+
+
+@given(st.binary(max_size=200))
+def test_nothing_else_does(sent: bytes) -> None:
+    _, sha256 = new_key()
+
+    assert ApiKeys(None, sha256, NONE).find(sent) is None
+    assert ApiKeys(None, sha256, NONE).find(bytes.fromhex(sha256)) is None
+
+
+def test_every_digest_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def watched(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(api_keys.hmac, "compare_digest", watched)
+    ring = ApiKeys(None, ",".join(digest(name) for name in "abc"), NONE)
+    assert ring.find(b"a") is not None
+
+    assert len(compared) == 3
+    assert {type(part) for pair in compared for part in pair} == {bytes}
+
+
+def test_the_file_names_keys_and_their_rates(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(
+        f'[keys.shop]\nsha256 = "{digest("s")}"\nrequests_per_minute = 60\n'
+        f'[keys."app-2"]\nsha256 = "{digest("a").upper()}"\nmegapixels_per_minute = 0.5\n'
+    )
+    ring = ApiKeys(file, digest("fixed"), Rates(requests=5))
+    found = [ring.find(sent) for sent in (b"s", b"a", b"fixed")]
+
+    assert [(key.name, key.rates) for key in found if key] == [
+        ("shop", Rates(60, None)),
+        ("app-2", Rates(5, 0.5)),
+        (digest("fixed")[:8], Rates(5, None)),
+    ]
+
+
+def test_a_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("")
+    ring = ApiKeys(file, None, NONE)
+
+    assert ring.guards
+    assert ring.find(b"") is None
+
+
+@pytest.mark.parametrize("hashes", [",", " ", " , ,"])
+def test_a_list_without_a_digest_lets_nobody_in(hashes: str) -> None:
+    """The start takes it for a list of keys, so it must not leave the door open."""
+    ring = ApiKeys(None, hashes, NONE)
+
+    assert ring.guards
+    assert ring.find(b"") is None
+
+
+def test_keys_change_while_the_server_runs(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
+    ring = ApiKeys(file, None, NONE)
+    file.write_text(f'[keys.new_one]\nsha256 = "{digest("new")}"\n')
+
+    assert ring.refresh()
+    assert not ring.refresh()
+    assert ring.find(b"old") is None
+    assert ring.find(b"new") is not None
+
+
+BROKEN = {
+    "no TOML": "[keys.a",
+    "another table": '[key.a]\nsha256 = ""\n',
+    "no digest": "[keys.a]\nrequests_per_minute = 1\n",
+    "half a digest": '[keys.a]\nsha256 = "abcd"\n',
+    "an unknown member": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests = 1\n',
+    "a rate of nothing": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = 0\n',
+    "a rate in words": f'[keys.a]\nsha256 = "{digest("a")}"\nmegapixels_per_minute = "many"\n',
+    "a rate without end": f'[keys.a]\nsha256 = "{digest("a")}"\nmegapixels_per_minute = inf\n',
+    "a rate larger than any": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = {"9" * 400}\n',
+    "a rate that is a day": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = 2026-01-01\n',
+    "a rate that is none": f'[keys.a]\nsha256 = "{digest("a")}"\nrequests_per_minute = nan\n',
+    "a day that is none": "a = 2026-13-45T99:99:99+99:99\n",
+    "one key of two names": "".join(f'[keys.{name}]\nsha256 = "{digest("a")}"\n' for name in "ab"),
+    "one name of two keys": f'[keys.a]\nsha256 = "{digest("a")}"\n[keys.a]\nsha256 = "{digest("b")}"\n',
+    "brackets in brackets": "a = " + "[" * 20_000,
+    "brackets in brackets, a line each": "a = " + "[\n" * 20_000,
+    "tables in tables": "a = " + "{a = " * 20_000,
+    "names in names": "a" + ".a" * 20_000 + " = 1",
+    "a number of 5,000 digits": f"a = {'9' * 5_000}",
+    "a rate in hexadecimal": f"[keys.a]\nsha256 = '{digest('a')}'\nrequests_per_minute = 0x{'f' * 300}",
+    "no text": "\x00",
+    "a name for a log to trip over": f'[keys."a\\nb"]\nsha256 = "{digest("a")}"\n',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_stops_the_start_and_later_changes_nothing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
+    ring = ApiKeys(file, None, NONE)
+    file.write_text(text)
+
+    for _ in range(2):  # the second time it is known to be broken
+        with pytest.raises(KeysUnreadable):
+            ring.refresh()
+    assert ring.find(b"old") is not None
+    with pytest.raises(KeysUnreadable):
+        ApiKeys(file, None, NONE)
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "gone": lambda file: None,
+    "a folder": lambda file: file.mkdir(),
+    "a pipe that nobody writes to": os.mkfifo,
+    "a device without end": lambda file: file.symlink_to("/dev/zero"),
+    "a device without content": lambda file: file.symlink_to("/dev/null"),
+    "a link to itself": lambda file: file.symlink_to(file),
+    "a link to nothing": lambda file: file.symlink_to(file.parent / "nowhere"),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_what_is_no_file_changes_nothing_and_is_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    file = tmp_path / "keys.toml"
+    good = f'[keys.old]\nsha256 = "{digest("old")}"\n'
+    file.write_text(good)
+    ring = ApiKeys(file, None, NONE)
+    file.unlink()
+    make(file)
+    for _ in range(2):
+        with pytest.raises(KeysUnreadable):
+            ring.refresh()
+    assert ring.find(b"old") is not None
+    if file.is_dir():
+        file.rmdir()
+    else:
+        file.unlink(missing_ok=True)
+    file.write_text(good.replace(digest("old"), digest("new")))
+
+    assert ring.refresh()
+    assert ring.find(b"old") is None
+
+
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("")
+    ring = ApiKeys(file, None, NONE)
+    with file.open("wb") as sparse:
+        sparse.truncate(50 * 2**30)
+
+    with pytest.raises(KeysUnreadable, match=str(api_keys.MAX_FILE_BYTES)):
+        ring.refresh()
+
+
+def test_a_change_is_seen_that_no_date_tells_of(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[keys.one]\nsha256 = "{digest("old")}"\n')
+    before = file.stat()
+    ring = ApiKeys(file, None, NONE)
+    file.write_text(f'[keys.one]\nsha256 = "{digest("new")}"\n')
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert ring.refresh()
+    assert ring.find(b"old") is None
+
+
+def test_a_file_that_takes_another_ones_place_is_read(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys.toml", tmp_path / "other.toml"
+    file.write_text(f'[keys.one]\nsha256 = "{digest("old")}"\n')
+    ring = ApiKeys(file, None, NONE)
+    shutil.copy2(file, other)
+    other.write_text(f'[keys.one]\nsha256 = "{digest("new")}"\n')
+    other.replace(file)
+
+    assert ring.refresh()
+    assert ring.find(b"new") is not None
+
+
+@given(st.binary(max_size=300) | st.text(alphabet="[]{}=.,\"'#\n\\0-9eEinfTkeysha256_ ", max_size=300))
+def test_no_content_is_more_than_unreadable(content: bytes | str) -> None:
+    raw = content if isinstance(content, bytes) else content.encode()
+    try:
+        found = api_keys._parsed(raw, Path("keys.toml"), NONE)
+    except KeysUnreadable:
+        return
+
+    assert all(isinstance(key, api_keys.Key) for key in found)
+
+
+@pytest.mark.parametrize("hashes", ["plain-text-key", "ab" * 31, f"{'ab' * 32};{'cd' * 32}"])
+def test_a_list_of_anything_but_digests_stops_the_start(hashes: str) -> None:
+    with pytest.raises(KeysUnreadable):
+        ApiKeys(None, hashes, NONE)

@@ -1,0 +1,85 @@
+import asyncio
+import socket
+import time
+
+import pytest
+from starlette.requests import Request
+
+from app.web.disconnect import cancel_on_disconnect
+from app.web.problems import ClientDisconnected
+from tests.pictures import jpeg, photo
+from tests.web.conftest import Live
+
+
+def request_that_says(*messages: dict[str, str]) -> Request:
+    """Build a request whose client says ``messages``, then keeps silent."""
+    waiting = list(messages)
+
+    async def receive() -> dict[str, str]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def test_work_is_cancelled_when_the_client_leaves() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(ClientDisconnected):
+        asyncio.run(cancel_on_disconnect(request_that_says({"type": "http.disconnect"}), work()))
+    assert ended == ["cancelled"]
+
+
+def test_an_answer_and_an_error_pass_through() -> None:
+    async def response() -> int:
+        return 7
+
+    async def fail() -> int:
+        raise LookupError("as raised")
+
+    assert asyncio.run(cancel_on_disconnect(request_that_says(), response())) == 7
+    with pytest.raises(LookupError, match="as raised"):
+        asyncio.run(cancel_on_disconnect(request_that_says(), fail()))
+
+
+def test_a_client_that_leaves_is_counted_once_and_its_permit_comes_back(live: Live) -> None:
+    upload = jpeg(photo(600, 800))
+    registry = live.service.telemetry.registry
+
+    def disconnected() -> float:
+        outcome = {"endpoint": "/v1/mask", "outcome": "client-disconnected"}
+        counts = (
+            registry.get_sample_value("cutout_requests_total", outcome | {"model": model})
+            for model in ("u2netp", "none")
+        )
+        return sum(count or 0 for count in counts)
+
+    before = disconnected()
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", live.port)) as client:
+            head = f"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: {len(upload)}\r\n\r\n"
+            client.sendall(head.encode() + upload)
+    give_up_at_s = time.monotonic() + 120
+    admission = live.service.admission  # a step that has begun keeps its part until it ends
+    while (disconnected() < before + 3 or admission.requests) and time.monotonic() < give_up_at_s:
+        time.sleep(0.02)
+
+    assert disconnected() == before + 3
+    assert (admission.requests, admission.pixels, admission.memory_bytes) == (0, 0, 0)
+
+
+def test_half_an_upload_is_a_departure_too(live: Live) -> None:
+    with socket.create_connection(("127.0.0.1", live.port)) as client:
+        client.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+    give_up_at_s = time.monotonic() + 120
+    while live.service.admission.requests and time.monotonic() < give_up_at_s:
+        time.sleep(0.02)
+
+    assert live.service.admission.requests == live.service.admission.upload_bytes == 0
