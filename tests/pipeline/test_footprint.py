@@ -17,7 +17,7 @@ from app.options import CutoutFormat, CutoutOptions, MaskOptions
 from app.pipeline.footprint import DECODE_BYTES, ENCODE_BYTES, check_memory, footprint
 from benchmarks.footprint import CUTOUT_OPTIONS, MASK_OPTIONS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIMIT_PX = 50_000_000
 
 

@@ -13,7 +13,7 @@ import pytest
 from app.engine.clock import SystemClock
 from app.engine.threads.sandbox import SandboxDied, SandboxLost, SandboxPool, SandboxTooSlow
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OBEDIENT = """
 import os, socket, sys, time
 from app.engine.threads.sandbox_messages import receive_message, send_message

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.web.endpoints import rembg, removebg
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def rows(page: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.pictures import opened
 from tests.web.conftest import Live
 
-UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
+UPLOAD = (Path(__file__).parents[3] / "docs/images/astronaut.jpg").read_bytes()
 
 
 def ask(live: Live, *, query: dict[str, str] | None = None, **fields: Any) -> httpx.Response:

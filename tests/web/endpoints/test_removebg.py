@@ -20,7 +20,7 @@ from app.web.endpoints.removebg import MEGAPIXELS, PARAMETERS, SHADOWS, TYPE_LEV
 from tests.pictures import jpeg, opened, photo
 from tests.web.conftest import Live, serving
 
-UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
+UPLOAD = (Path(__file__).parents[3] / "docs/images/astronaut.jpg").read_bytes()
 KEYED = {"X-Api-Key": "k"}
 
 
