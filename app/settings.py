@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     engine: Engine = Engine()
     web: Web = Web()
     access: Access = Access()
-    fetcher: Remote = Remote()
+    remote: Remote = Remote()
     lifecycle: Lifecycle = Lifecycle()
 
     @field_validator("models", mode="before")
