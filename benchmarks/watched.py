@@ -19,7 +19,7 @@ def watch() -> None:
     release = Permit.release
 
     def say_and_release(permit: Permit) -> None:
-        is_held = permit._is_held  # noqa: SLF001 - there is no other way to tell the first call
+        is_held = not permit._is_released  # noqa: SLF001 - there is no other way to tell the first call
         release(permit)
         if is_held:
             print(f"{RELEASED}{time.monotonic():.6f}", file=sys.stderr, flush=True)
