@@ -19,12 +19,12 @@ _TRANSPARENCY_BYTES = {0: 2, 2: 6}  # by colour type: one number, or three
 
 
 def is_ancillary(chunk: Part) -> bool:
-    """Tell whether a decoder may skip a chunk (PNG, clause 5.4)."""
+    """Return whether a decoder may skip a chunk (PNG, clause 5.4)."""
     return bool(chunk.name[0] & 0x20)
 
 
 def is_intact(upload: bytes, chunk: Part) -> bool:
-    """Tell whether a chunk has the checksum of its name and payload."""
+    """Return whether a chunk has the checksum of its name and payload."""
     checksum = int.from_bytes(upload[chunk.end : chunk.end + 4], "big")
     return zlib.crc32(memoryview(upload)[chunk.start - 4 : chunk.end]) == checksum
 
@@ -63,7 +63,7 @@ def needed_chunks(upload: bytes) -> bytes:
 
 
 def lacks_transparency(upload: bytes) -> bool:
-    """Tell whether a PNG's transparency is left out: its checksum, its length or its place is wrong."""
+    """Return whether a PNG's transparency is left out: its checksum, its length or its place is wrong."""
     is_late = False
     for chunk in png_chunks(upload):
         is_late = is_late or chunk.name == _DATA

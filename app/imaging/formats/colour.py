@@ -155,7 +155,7 @@ def _through(stored: _Pixels, profile: Profile) -> Rgb:
 
 
 def _is_srgb(curves: Floats, matrix: Floats) -> bool:
-    """Tell whether a conversion moves no colour of a grid by as much as a level."""
+    """Return whether a conversion moves no colour of a grid by as much as a level."""
     levels = np.arange(0, 256, 15)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
     linear = np.stack([curve[grid[:, channel]] for channel, curve in enumerate(curves)], axis=1)

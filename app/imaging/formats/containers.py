@@ -141,7 +141,7 @@ def webp_chunks(upload: bytes) -> Iterator[Part]:
 
 
 def is_riff_whole(upload: bytes) -> bool:
-    """Tell whether a WebP has as many bytes as it says, or only one less though its last chunk is whole."""
+    """Return whether a WebP has as many bytes as it says, or only one less though its last chunk is whole."""
     lacking_bytes = _riff_bytes(upload) - len(upload)
     end = _chunks_end(upload) if lacking_bytes == 1 else 0
     return lacking_bytes < 1 or len(upload) <= end <= len(upload) + 1
@@ -197,7 +197,7 @@ def gif_blocks(upload: bytes) -> Iterator[Part]:
 
 
 def has_image_data(upload: bytes, image: Part) -> bool:
-    """Tell whether a GIF's image goes on behind its descriptor and colour table."""
+    """Return whether a GIF's image goes on behind its descriptor and colour table."""
     return image.end > image.start + 9 + _colour_table_bytes(upload, image.start + 8)
 
 

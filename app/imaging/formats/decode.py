@@ -100,7 +100,7 @@ def decode(upload: bytes, header: Header) -> Picture:
 
 
 def _needs_depth(encoding: Encoding) -> bool:
-    """Tell whether 16-bit numbers of an encoding would lose much by being rounded to 8 bits as they are."""
+    """Return whether 16-bit numbers of an encoding would lose much by being rounded to 8 bits as they are."""
     return not (encoding.has_high_range or encoding.is_curved_as_srgb)
 
 

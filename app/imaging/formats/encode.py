@@ -66,7 +66,7 @@ def encode(
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha.
         format: A key of ``FORMATS``. A ZIP holds the colours of an RGBA picture and its alpha.
         quality: 1 to 100. PNG takes no notice of it; WebP is lossless at 100, AVIF within 3 of 255.
-        check: Asked for each strip, where the encoder is ours.
+        check: Called for each strip, where the encoder is ours.
 
     Raises:
         ValueError: The format has no name in ``FORMATS``, or does not fit the pixels: JPEG has no alpha (lay

@@ -85,7 +85,7 @@ def _read_webp(upload: bytes, header: Header) -> Stored | None:
 
 
 def _holds_alpha(picture: bytes, chunk: Part) -> bool:
-    """Tell whether a chunk is an alpha channel, or a lossless picture that says that it has one."""
+    """Return whether a chunk is an alpha channel, or a lossless picture that says that it has one."""
     return chunk.name == b"ALPH" or (chunk.name == b"VP8L" and bool(picture[chunk.start + 4] & 0x10))
 
 

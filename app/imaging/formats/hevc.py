@@ -69,7 +69,7 @@ def _units(coded: bytes) -> Iterator[bytes]:
 
 
 def _is_sequence_parameters(unit: bytes) -> bool:
-    """Tell whether a unit is a sequence parameter set of the base layer (7.3.1.2)."""
+    """Return whether a unit is a sequence parameter set of the base layer (7.3.1.2)."""
     return len(unit) > 2 and unit[0] >> 1 & 63 == _SEQUENCE_PARAMETERS and not (unit[0] & 1 or unit[1] >> 3)
 
 

@@ -82,7 +82,7 @@ def find_ending(upload: bytes) -> Ending:
 
 
 def is_progressive(upload: bytes) -> bool:
-    """Tell whether a JPEG's frame is a progressive one, with Huffman codes."""
+    """Return whether a JPEG's frame is a progressive one, with Huffman codes."""
     markers = (segment.name[0] for segment in jpeg_segments(upload))
     return next((marker == _PROGRESSIVE for marker in markers if marker in _FRAMES), False)
 

@@ -33,7 +33,7 @@ def encode_png(pixels: NDArray[np.uint8], *, check: Check = no_check) -> bytes:
 
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha.
-        check: Asked for each strip.
+        check: Called for each strip.
 
     Raises:
         ValueError: The array has another shape or type, or no pixels.

@@ -22,7 +22,7 @@ _GREY, _GREY_WITH_ALPHA, _RGBA = 0, 4, 6  # colour types
 
 
 def is_deep(upload: bytes, header: Header) -> bool:
-    """Tell whether an upload is a PNG of 16 bits a sample."""
+    """Return whether an upload is a PNG of 16 bits a sample."""
     return header.format == "png" and upload[_DEPTH_AT] == 16
 
 

@@ -24,13 +24,13 @@ _UNLIKELY = 173, 74, 201, 118
 
 
 def is_dense(upload: bytes) -> bool:
-    """Tell whether a PNG that is not interlaced has so much data that decoding it tells the most."""
+    """Return whether a PNG that is not interlaced has so much data that decoding it tells the most."""
     data_bytes = sum(chunk.end - chunk.start for chunk in png_chunks(upload) if chunk.name == b"IDAT")
     return upload[28] == 0 and _promised_bytes(upload) <= _DENSE * data_bytes
 
 
 def lacks_rows(upload: bytes) -> bool:
-    """Tell whether a PNG's data inflates to less than its header promises, or not at all."""
+    """Return whether a PNG's data inflates to less than its header promises, or not at all."""
     left = _promised_bytes(upload)
     try:
         for piece in _inflated(upload):
@@ -50,7 +50,7 @@ def paint(stored: Image.Image) -> None:
 
 
 def is_paint_left(stored: Image.Image) -> bool:
-    """Tell whether the last row of a decoded picture has one colour throughout, as paint would."""
+    """Return whether the last row of a decoded picture has one colour throughout, as paint would."""
     width, height = stored.size
     extrema = stored.crop((0, height - 1, width, height)).getextrema()
     pairs = extrema if isinstance(extrema[0], tuple) else (extrema,)

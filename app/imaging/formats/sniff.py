@@ -109,7 +109,7 @@ def sniff(upload: bytes) -> Header:
 
 
 def begins_picture(upload: bytes) -> bool:
-    """Tell whether bytes begin like a picture of any type that ``sniff`` knows, whole or not."""
+    """Return whether bytes begin like a picture of any type that ``sniff`` knows, whole or not."""
     is_webp = upload[:4] == b"RIFF" and upload[8:12] == b"WEBP"
     is_bmp = upload.startswith(BMP_MAGIC) and len(upload) >= BMP_MIN_BYTES
     is_known = upload.startswith((JPEG_MAGIC, PNG_MAGIC, *GIF_MAGICS))
@@ -169,7 +169,7 @@ def _frame_size(frame: bytes) -> tuple[int, int]:
 
 
 def _is_quantization_table(payload: bytes) -> bool:
-    """Tell whether a DQT segment holds whole tables of 64 numbers, of one byte or two each."""
+    """Return whether a DQT segment holds whole tables of 64 numbers, of one byte or two each."""
     position = 0
     while position < len(payload):
         position += 1 + (128 if payload[position] >> 4 else 64)

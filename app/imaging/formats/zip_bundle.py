@@ -36,7 +36,7 @@ def encode_bundle(cutout: Cutout, quality: int, *, check: Check = no_check) -> b
     Args:
         cutout: Straight alpha, colours 0 where it is 0.
         quality: Of the JPEG, 1 to 100; alpha is exact.
-        check: Asked between the steps, and for each strip of alpha.
+        check: Called between the steps, and for each strip of alpha.
 
     Raises:
         ValueError: There is no alpha to put beside the colours.

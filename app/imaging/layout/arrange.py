@@ -62,7 +62,7 @@ def _resize_into(resized: Cutout, cutout: Cutout, check: Check) -> None:
     new_rows, width = resized.shape[:2]
     old_rows = cutout.shape[0]
     row_values = 4 * max(width, cutout.shape[1] * -(-old_rows // new_rows))
-    for new in strips_of(new_rows, row_values, rows_at_least=SHARING_ROWS):
+    for new in strips_of(new_rows, row_values, min_rows=SHARING_ROWS):
         check()
         old = rows_for(new, old_rows=old_rows, new_rows=new_rows)
         weighed = _weighed(cutout[old])
@@ -106,7 +106,7 @@ def lay_over(cutout: Cutout, behind: NDArray[np.uint8], *, check: Check = no_che
     Args:
         cutout: Straight alpha.
         behind: (H, W, 4) or (4,) with straight alpha, or (H, W, 3) or (3,) opaque.
-        check: Asked for each strip.
+        check: Called for each strip.
 
     Returns:
         Straight alpha: ``a = f + b (1 - f)``, and colours ``(F f + B b (1 - f)) / a``, rounded to nearest.
@@ -174,7 +174,7 @@ def cover_see_through(premultiplied: Cutout, height: int, width: int, *, check: 
         premultiplied: (h, w, 4), colours multiplied by alpha, so that no hidden one bleeds into others.
         height: Of the canvas, in pixels.
         width: Likewise.
-        check: Asked for each strip.
+        check: Called for each strip.
 
     Returns:
         (height, width, 4) with straight alpha, colours 0 where it is 0.
@@ -203,6 +203,6 @@ def opaque(cutout: Cutout) -> Rgb:
 
 
 def is_opaque(cutout: Cutout) -> bool:
-    """Tell whether nothing shines through."""
+    """Return whether nothing shines through."""
     alpha: Grey = cutout[:, :, 3]
     return bool(alpha.min() == 255)

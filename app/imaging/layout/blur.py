@@ -27,7 +27,7 @@ def blur(pixels: _Pixels, sigma: float, *, check: Check = no_check) -> _Pixels:
     Args:
         pixels: (H, W) or (H, W, 3).
         sigma: Standard deviation, in pixels.
-        check: Asked between the steps.
+        check: Called between the steps.
     """
     block_px = int(sigma / _COARSE_SIGMA)
     if block_px < 2:

@@ -34,7 +34,7 @@ def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = 
     Args:
         cutout: Straight alpha.
         colour: (red, green, blue), each 0 to 255.
-        check: Asked for each strip.
+        check: Called for each strip.
     """
     rgb = np.empty((*cutout.shape[:2], 3), dtype=np.uint8)
     for rows in strips_of(*cutout.shape[:2]):

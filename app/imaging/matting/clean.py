@@ -45,7 +45,7 @@ def clean_map(
         area: In parts of the map; what is smaller goes.
         level: Where yes and no part, between 0 and 1.
         max_px: A larger map is cleaned by blocks.
-        check: Asked for each level.
+        check: Called for each level.
 
     Returns:
         (H, W) float32, a new array; equal to ``saliency`` wherever nothing was too small.

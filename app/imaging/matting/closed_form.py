@@ -51,8 +51,8 @@ def solve_alpha(
     Args:
         rgb: Upright picture, (H, W, 3).
         saliency: Stretched map in [0, 1] of any size; it is stretched over the whole picture.
-        is_time_left: Asked before each step; when it says no, what was reached so far is used.
-        check: Asked in the steps before and after solving, whose end is never cut short.
+        is_time_left: Called before each step; when it says no, what was reached so far is used.
+        check: Called in the steps before and after solving, whose end is never cut short.
 
     Returns:
         A matte that is exactly 0 or 1 outside the soft band. Where there is no band, or no room for a

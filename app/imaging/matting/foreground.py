@@ -40,7 +40,7 @@ def estimate_foreground(rgb: Rgb, alpha: AlphaMatte, *, check: Check = no_check)
     Args:
         rgb: Upright picture, (H, W, 3).
         alpha: (H, W) in [0, 1].
-        check: Asked for each tile.
+        check: Called for each tile.
 
     Returns:
         (H, W, 3) uint8, a new array.

@@ -31,7 +31,7 @@ def fit_colour_model(
         target: (h, w) in [0, 1], same size: the map to be explained.
         radius_px: Of the square windows, which are mirrored at the borders.
         epsilon: Regularisation, a colour variance.
-        check: Asked for each strip.
+        check: Called for each strip.
 
     Returns:
         (h, w, 4): slopes for red, green and blue, and the offset.

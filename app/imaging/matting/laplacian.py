@@ -66,7 +66,7 @@ def matting_laplacian(
         guide: (H, W, 3), at least 3 pixels each way.
         wanted: (H, W), the pixels whose alpha is sought.
         epsilon: Regularisation: the colour variance below which a window counts as flat, colours in [0, 1].
-        is_time_left: Asked every few thousand windows.
+        is_time_left: Called every few thousand windows.
 
     Returns:
         At most 180 bytes a pixel of the picture, where all are wanted; ``None`` when time ran out.

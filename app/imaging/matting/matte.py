@@ -61,7 +61,7 @@ def refine_alpha(
         radius: Of the filter's square windows, in pixels of the map; of one smaller than a U²-Net's, in
             320ths of the picture's longer side.
         epsilon: Colour variance below which a window counts as flat, colours in [0, 1].
-        check: Asked between the steps, and for each tile.
+        check: Called between the steps, and for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
@@ -99,7 +99,7 @@ def carry_alpha(
         coarse_rgb: ``rgb`` shrunk by ``scale``.
         coarse_alpha: The matte of ``coarse_rgb``, as sharp as that is.
         scale: A whole number.
-        check: Asked for each tile.
+        check: Called for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.

@@ -15,7 +15,7 @@ SEEN_FROM = 0.1  # opacity of a picture that is see-through all over; below it t
 
 
 def is_empty(raw: SaliencyMap, visible: Grey | None = None) -> bool:
-    """Tell whether the network saw no subject at all, by the raw maximum.
+    """Return whether the network saw no subject at all, by the raw maximum.
 
     It must be asked before ``stretch``, which makes any map look certain of something.
 

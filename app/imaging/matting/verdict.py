@@ -58,7 +58,7 @@ def judge(
         height: Of the source picture, in pixels; the box is given in its frame, rounded outwards.
         width: Likewise.
         is_empty: The raw map said that there is no subject, whatever the stretched map looks like.
-        check: Asked for each million pixels of the map.
+        check: Called for each million pixels of the map.
     """
     shows = saliency >= VISIBLE_FROM
     if is_empty or not shows.any():
