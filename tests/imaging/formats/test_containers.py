@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import PictureTooComplex
-from app.imaging.formats.containers import PIECE_BYTES, gif_blocks, jpeg_segments, png_chunks, webp_chunks
+from app.imaging.formats.containers import SLICE_BYTES, gif_blocks, jpeg_segments, png_chunks, webp_chunks
 from tests.pictures import gif, jpeg, photo, png, webp
 
 PICTURE = photo(20, 30)
@@ -76,7 +76,7 @@ def test_parts_lie_inside_the_file_wherever_it_is_cut() -> None:
 def test_a_marker_is_found_wherever_it_lies_in_the_pieces_of_a_search(
     after: int, pieces: int, marker: int
 ) -> None:
-    scan = b"\xff\xda\x00\x02" + bytes(pieces * PIECE_BYTES - 10 + after)
+    scan = b"\xff\xda\x00\x02" + bytes(pieces * SLICE_BYTES - 10 + after)
     upload = b"\xff\xd8" + scan + bytes((0xFF, marker, 0, 2)) + b"\xff\xd9"
     walked = [(segment.name[0], segment.start) for segment in jpeg_segments(upload)]
     found = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(upload, len(b"\xff\xd8\xff\xda\x00\x02"))

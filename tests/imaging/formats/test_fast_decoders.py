@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import CorruptPicture, CutoutError
-from app.imaging.formats.fast_decoders import read_jpeg_strictly, read_webp_by_shortcut
-from app.imaging.formats.pillow import READER_ERRORS, read_by_pillow
-from app.imaging.formats.raw_picture import Stored
+from app.imaging.formats.fast_decoders import read_jpeg_strictly, read_webp_fast
+from app.imaging.formats.pillow import READER_ERRORS, read_with_pillow
+from app.imaging.formats.raw_picture import RawPicture
 from app.imaging.formats.sniff import Header, check_size, sniff
 from tests.pictures import jpeg, noise, photo, webp
 
@@ -63,7 +63,7 @@ def test_a_shortcut_leads_to_the_same_pixels_as_pillow(upload: bytes) -> None:
     actual = _by_shortcut(upload, header)
 
     assert actual is not None
-    _assert_same(read_by_pillow(upload, header), actual)
+    _assert_same(read_with_pillow(upload, header), actual)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_no_mutation_makes_the_two_paths_differ(kind: str, position: int, junk: 
         return
     actual = _by_shortcut(upload, header)
     if actual is not None and header.is_whole:
-        _assert_same(read_by_pillow(upload, header), actual)
+        _assert_same(read_with_pillow(upload, header), actual)
 
 
 def test_no_hostile_file_makes_the_two_paths_differ(shared_data: Path) -> None:
@@ -121,7 +121,7 @@ def test_no_hostile_file_makes_the_two_paths_differ(shared_data: Path) -> None:
         if actual is not None and header.is_whole:
             taken += 1
             try:
-                _assert_same(read_by_pillow(upload, header), actual)
+                _assert_same(read_with_pillow(upload, header), actual)
             except (CorruptPicture, *READER_ERRORS):
                 refused.append(path.name)
 
@@ -129,16 +129,16 @@ def test_no_hostile_file_makes_the_two_paths_differ(shared_data: Path) -> None:
     assert [] == refused
 
 
-def _by_shortcut(upload: bytes, header: Header) -> Stored | None:
+def _by_shortcut(upload: bytes, header: Header) -> RawPicture | None:
     if header.format == "webp":
-        return read_webp_by_shortcut(upload, header)
+        return read_webp_fast(upload, header)
     try:
         return read_jpeg_strictly(upload, header) if header.format == "jpeg" else None
     except ValueError:
         return None
 
 
-def _assert_same(expected: Stored, actual: Stored) -> None:
+def _assert_same(expected: RawPicture, actual: RawPicture) -> None:
     assert_array_equal(_rgb(actual), _rgb(expected))
     if expected.own_alpha is None:
         assert actual.own_alpha is None or actual.own_alpha.min() == 255
@@ -147,5 +147,5 @@ def _assert_same(expected: Stored, actual: Stored) -> None:
         assert_array_equal(opaque if actual.own_alpha is None else actual.own_alpha, expected.own_alpha)
 
 
-def _rgb(stored: Stored) -> NDArray[np.uint8]:
+def _rgb(stored: RawPicture) -> NDArray[np.uint8]:
     return stored.colours if stored.colours.ndim == 3 else np.dstack([stored.colours] * 3)

@@ -6,7 +6,7 @@ import pytest
 from PIL import AvifImagePlugin
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex
-from app.imaging.formats.containers import Part
+from app.imaging.formats.containers import Segment
 from app.imaging.formats.isobmff import (
     Item,
     brands,
@@ -54,7 +54,7 @@ def test_the_orientation_of_an_avif_is_the_one_that_pillow_reads(orientation: in
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("mirror", [None, 0, 1])
 def test_turns_and_mirrors_amount_to_an_exif_orientation(turns: int, mirror: int | None) -> None:
-    parts = [Part(b"irot", 0, 1)] + ([] if mirror is None else [Part(b"imir", 1, 2)])
+    parts = [Segment(b"irot", 0, 1)] + ([] if mirror is None else [Segment(b"imir", 1, 2)])
     orientation = declared_orientation(bytes((turns, mirror or 0)), Item(b"av01", 0, tuple(parts)))
     turned = np.rot90(PICTURE, turns)
     expected = turned if mirror is None else np.flip(turned, axis=mirror)

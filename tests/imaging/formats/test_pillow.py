@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from app.imaging.formats.isobmff import read_boxes
-from app.imaging.formats.pillow import pixels, shown
+from app.imaging.formats.pillow import pixels, strip_metadata
 from tests.pictures import avif, gif, jpeg, noise, photo, png
 
 PICTURE = photo(40, 60)
@@ -35,7 +35,7 @@ def test_a_palette_with_transparency_keeps_it_in_every_strip() -> None:
 
 def test_pillow_is_not_shown_the_exif_of_a_jpeg() -> None:
     upload = jpeg(PICTURE, exif_orientation=6)
-    with Image.open(io.BytesIO(shown(upload, "jpeg"))) as judge:
+    with Image.open(io.BytesIO(strip_metadata(upload, "jpeg"))) as judge:
         assert {} == dict(judge.getexif())
         assert "exif" not in judge.info
 
@@ -46,20 +46,20 @@ def test_pillow_is_not_shown_the_exif_of_an_avif() -> None:
     exif = Image.Exif()
     exif[0x010F] = "maker"
     Image.fromarray(PICTURE).save(with_exif, "AVIF", exif=exif)
-    visible = shown(with_exif.getvalue(), "avif")
+    stripped = strip_metadata(with_exif.getvalue(), "avif")
 
     assert b"Exif" in {item.kind for item in read_boxes(with_exif.getvalue()).items.values()}
-    assert b"Exif" not in {item.kind for item in read_boxes(visible).items.values()}
-    with Image.open(io.BytesIO(visible)) as judge:
+    assert b"Exif" not in {item.kind for item in read_boxes(stripped).items.values()}
+    with Image.open(io.BytesIO(stripped)) as judge:
         assert_array_equal(np.asarray(judge), np.asarray(Image.open(with_exif)))
-    assert upload == shown(upload, "avif")
+    assert upload == strip_metadata(upload, "avif")
 
 
 def test_of_an_avif_sequence_pillow_is_shown_the_main_picture() -> None:
     encoded = io.BytesIO()
     frames = [Image.fromarray(photo(20, 30, seed)) for seed in (1, 2, 3)]
     frames[0].save(encoded, "AVIF", save_all=True, append_images=frames[1:])
-    with Image.open(io.BytesIO(shown(encoded.getvalue(), "avif"))) as judge:
+    with Image.open(io.BytesIO(strip_metadata(encoded.getvalue(), "avif"))) as judge:
         assert 1 == getattr(judge, "n_frames", 1)
 
 
@@ -68,11 +68,11 @@ def test_pillow_is_not_shown_the_profile_of_a_png() -> None:
     payload = b"iCCPname\x00\x09broken"  # an unknown method fails a picture in Pillow
     chunk = struct.pack(">I", len(payload) - 4) + payload + struct.pack(">I", zlib.crc32(payload))
 
-    assert upload == shown(upload[:33] + chunk + upload[33:], "png")
+    assert upload == strip_metadata(upload[:33] + chunk + upload[33:], "png")
 
 
 @pytest.mark.parametrize(
     ("upload", "kind"), [(png(PICTURE), "png"), (jpeg(PICTURE), "jpeg"), (gif(PICTURE), "gif")]
 )
 def test_an_upload_without_metadata_is_shown_uncopied(upload: bytes, kind: str) -> None:
-    assert shown(upload, kind) is upload
+    assert strip_metadata(upload, kind) is upload

@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.errors import CorruptPicture
 from app.imaging.formats.decode import Picture, decode
-from app.imaging.formats.png16 import is_deep, round_to_8_bits
+from app.imaging.formats.png16 import is_png16, round_to_8_bits
 from app.imaging.formats.sniff import sniff
 from tests.pictures import photo, png
 from tests.profiles import GAMMA_2_2, grey_profile
@@ -68,7 +68,7 @@ def test_a_cut_deep_picture_is_corrupt() -> None:
 
 
 def test_8_bits_are_not_deep() -> None:
-    assert not is_deep(png(photo(5, 5)), sniff(png(photo(5, 5))))
+    assert not is_png16(png(photo(5, 5)), sniff(png(photo(5, 5))))
 
 
 def test_the_builder_of_these_files_agrees_with_pillow() -> None:

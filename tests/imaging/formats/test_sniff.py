@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge, UnsupportedFormat
-from app.imaging.formats.containers import PIECE_BYTES
+from app.imaging.formats.containers import SLICE_BYTES
 from app.imaging.formats.sniff import ACCEPTED, Header, check_size, sniff
 from tests.imaging.damage import damaged
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, png_header, scan_bomb, webp
@@ -227,7 +227,7 @@ def test_bytes_that_look_like_scans_inside_a_comment_do_not_count() -> None:
 def test_a_long_jpeg_takes_a_few_lines_of_python_a_piece(filling: bytes, where: str) -> None:
     """What grows with the file is a search in C; lines are counted, since seconds depend on the machine."""
     short, long = (_filled(filling, where, size_bytes) for size_bytes in (1_000_000, 20_000_000))
-    pieces = (len(long) - len(short)) / PIECE_BYTES
+    pieces = (len(long) - len(short)) / SLICE_BYTES
 
     assert 4 * pieces >= _lines_run(lambda: sniff(long)) - _lines_run(lambda: sniff(short))
 

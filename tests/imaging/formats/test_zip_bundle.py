@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from app.arrays import Cutout, Rgb
-from app.imaging.formats.zip_bundle import _continued, encode_bundle
+from app.imaging.formats.zip_bundle import _filled, encode_bundle
 from app.imaging.layout.compose import assemble_cutout
 from app.imaging.matting.saliency import to_grey
 from tests.pictures import disc_alpha, noise, opened, photo
@@ -76,13 +76,13 @@ def test_colours_are_continued_as_a_naive_loop_does_it(
     shown = np.where(alpha > 255 * (0.1 if dense else 0.9), alpha, np.uint8(0))
     cutout = assemble_cutout(noise((height, width, 3), seed + 1), shown)
 
-    assert 1 >= np.abs(_continued(cutout).astype(int) - naively_continued(cutout)).max()  # ties of rounding
+    assert 1 >= np.abs(_filled(cutout).astype(int) - naively_continued(cutout)).max()  # ties of rounding
 
 
 def test_colours_that_show_are_never_changed() -> None:
     shows = CUTOUT[:, :, 3] > 0
 
-    assert_array_equal(_continued(CUTOUT)[shows], CUTOUT[shows][:, :3])
+    assert_array_equal(_filled(CUTOUT)[shows], CUTOUT[shows][:, :3])
 
 
 def naively_continued(cutout: Cutout) -> Rgb:
