@@ -7,7 +7,7 @@ from tests.pictures import avif, gif, jpeg, png, webp
 
 
 def damaged(pixels: Rgb, *, before: int) -> st.SearchStrategy[bytes]:
-    """Generate a picture in one of the formats with up to eight bytes overwritten, at ``before`` or earlier."""
+    """Generate a picture in one of the formats with up to eight bytes overwritten, up to ``before``."""
     uploads = [
         jpeg(pixels),
         jpeg(pixels, progressive=True),

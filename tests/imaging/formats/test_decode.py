@@ -26,7 +26,7 @@ P3 = matrix_profile(DISPLAY_P3, SRGB_CURVE)
 BROKEN = "The picture's data is broken or cut off."
 
 
-def test_a_lossless_upload_comes_back_pixel_for_pixel() -> None:
+def test_a_lossless_upload_is_decoded_exactly() -> None:
     for upload in (png(PICTURE), webp(PICTURE, lossless=True)):
         actual = _decoded(upload)
 
@@ -45,7 +45,7 @@ def test_every_orientation_is_turned_upright(encode, orientation: int) -> None: 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_own_alpha_turns_with_its_picture(orientation: int) -> None:
+def test_own_alpha_is_turned_with_its_picture(orientation: int) -> None:
     rgba = noise((9, 14, 4))
     upload = png(laid_down(rgba, orientation), exif_orientation=orientation)
     actual = _decoded(upload)
@@ -76,7 +76,7 @@ def test_pictures_of_a_library_are_upright(shared_data: Path, kind: str, orienta
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_avif_is_turned_once(orientation: int) -> None:
+def test_an_avif_is_turned_upright_only_once(orientation: int) -> None:
     actual = _decoded(avif(laid_down(PICTURE, orientation), exif_orientation=orientation))
 
     assert PICTURE.shape == actual.rgb.shape
@@ -111,7 +111,7 @@ def test_malformed_exif_is_ignored_with_a_warning(exif: bytes) -> None:
     assert (PICTURE.shape, ("exif_ignored",)) == (actual.rgb.shape, actual.warnings)
 
 
-def test_pillow_is_not_shown_the_exif_that_it_would_warn_about() -> None:
+def test_pillow_gets_no_exif_that_it_would_warn_about() -> None:
     entries = b"".join(struct.pack("<HHII", tag, 5, 9999, 99999) for tag in (0x11A, 0x11B, 0x10F))
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x03\x00" + entries
     upload = jpeg(PICTURE)
@@ -124,15 +124,15 @@ def test_pillow_is_not_shown_the_exif_that_it_would_warn_about() -> None:
 
 
 def test_a_16_bit_grey_is_scaled_and_not_clipped() -> None:
-    deep = np.array([[0, 128, 129, 300, 32896, 65535]], dtype=np.uint16)
-    actual = _decoded(_png16(deep))
+    samples = np.array([[0, 128, 129, 300, 32896, 65535]], dtype=np.uint16)
+    actual = _decoded(_png16(samples))
 
     assert [0, 0, 1, 1, 128, 255] == actual.rgb[0, :, 0].tolist()
 
 
-def test_a_transparent_16_bit_grey_is_kept_apart() -> None:
-    deep = np.array([[0, 300, 301]], dtype=np.uint16)
-    actual = _decoded(_png16(deep, transparency=300))
+def test_a_transparent_16_bit_grey_is_compared_in_full_depth() -> None:
+    samples = np.array([[0, 300, 301]], dtype=np.uint16)
+    actual = _decoded(_png16(samples, transparency=300))
 
     assert actual.own_alpha is not None
     assert [255, 0, 255] == actual.own_alpha[0].tolist()
@@ -141,7 +141,9 @@ def test_a_transparent_16_bit_grey_is_kept_apart() -> None:
 @pytest.mark.parametrize(
     ("bits", "transparent", "expected"), [(1, 1, [255, 0]), (2, 1, [255, 0]), (4, 3, [255, 0])]
 )
-def test_a_transparent_grey_counts_in_its_own_depth(bits: int, transparent: int, expected: list[int]) -> None:
+def test_a_transparent_grey_is_compared_in_the_files_depth(
+    bits: int, transparent: int, expected: list[int]
+) -> None:
     packed = bytes([0, (0 << (8 - bits)) | (transparent << (8 - 2 * bits))])
     actual = _decoded(_png(1, 2, bits, 0, packed, {b"tRNS": struct.pack(">H", transparent)}))
 
@@ -151,7 +153,7 @@ def test_a_transparent_grey_counts_in_its_own_depth(bits: int, transparent: int,
 
 @pytest.mark.parametrize("is_interlaced", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_palettes_of_every_depth_are_spread(bits: int, is_interlaced: bool) -> None:
+def test_palettes_of_every_depth_are_converted_to_rgb(bits: int, is_interlaced: bool) -> None:
     colours = noise((2**bits, 3))
     indices = np.arange(8) % 2**bits
     packed = int("".join(f"{index:0{bits}b}" for index in indices), 2).to_bytes(bits, "big")
@@ -162,7 +164,7 @@ def test_palettes_of_every_depth_are_spread(bits: int, is_interlaced: bool) -> N
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_narrow_greys_are_spread_over_all_levels(bits: int) -> None:
+def test_narrow_greys_are_scaled_to_all_levels(bits: int) -> None:
     levels = np.arange(8) % 2**bits
     packed = int("".join(f"{level:0{bits}b}" for level in levels), 2).to_bytes(bits, "big")
     actual = _decoded(_png(1, 8, bits, 0, b"\x00" + packed, {}))
@@ -188,7 +190,7 @@ def test_a_transparent_colour_gives_alpha() -> None:
     assert [0, 255] == actual.own_alpha[0].tolist()
 
 
-def test_an_alpha_channel_that_is_all_opaque_is_none_at_all() -> None:
+def test_an_opaque_alpha_channel_is_dropped() -> None:
     opaque = np.dstack([PICTURE, np.full(PICTURE.shape[:2], 255, dtype=np.uint8)])
 
     assert _decoded(png(opaque)).own_alpha is None
@@ -218,7 +220,7 @@ def test_a_ycck_jpeg_is_not_negative() -> None:
 
 
 def test_an_arithmetically_coded_jpeg_is_read(shared_data: Path) -> None:
-    """Of the hostile files that a decoder accepts, a few carry an SOF9 or SOF10 frame."""
+    """Of the hostile files that a decoder accepts, a few have an SOF9 or SOF10 frame."""
     names = [
         path.name
         for path in sorted((shared_data / "hostile" / "ok").glob("*.jpg"))
@@ -251,11 +253,13 @@ def test_an_embedded_profile_is_applied(kind: str) -> None:
     [b"junk", P3[:200], bytes(5_000_000), grey_profile(GAMMA_2_2)],
     ids=["junk", "cut", "oversized", "grey"],
 )
-def test_a_profile_that_cannot_be_used_is_ignored_with_a_warning(kind: str, profile: bytes) -> None:
-    plain, odd = (_decoded(_saved(Image.fromarray(PICTURE), kind, icc_profile=one)) for one in (b"", profile))
+def test_an_unusable_profile_is_ignored_with_a_warning(kind: str, profile: bytes) -> None:
+    plain, unusable = (
+        _decoded(_saved(Image.fromarray(PICTURE), kind, icc_profile=one)) for one in (b"", profile)
+    )
 
-    assert ("icc_ignored",) == odd.warnings
-    assert_array_equal(odd.rgb, plain.rgb)
+    assert ("icc_ignored",) == unusable.warnings
+    assert_array_equal(unusable.rgb, plain.rgb)
 
 
 def test_a_png_profile_with_a_wrong_checksum_does_not_fail_the_picture() -> None:
@@ -265,8 +269,8 @@ def test_a_png_profile_with_a_wrong_checksum_does_not_fail_the_picture() -> None
     assert ("icc_ignored",) == _decoded(upload[:at] + b"????" + upload[at + 4 :]).warnings
 
 
-def test_a_cmyk_jpeg_goes_through_its_profile() -> None:
-    """The press of this profile prints what it is told to in another ink."""
+def test_a_cmyk_jpeg_is_converted_by_its_profile() -> None:
+    """This profile's press prints all inks by the black channel."""
     profile = table_profile(b"CMYK", lambda ink: 100 * (1 - ink[:, [3, 3, 3]]) * (1, 0, 0), points=5)
     cmyk = Image.merge("CMYK", [*Image.fromarray(noise((24, 37, 3))).split(), Image.new("L", (37, 24), 128)])
     actual = _decoded(_saved(cmyk, "JPEG", quality=95, icc_profile=profile))
@@ -276,7 +280,7 @@ def test_a_cmyk_jpeg_goes_through_its_profile() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "AVIF", "WEBP"])
-def test_transparency_stays_transparent(kind: str) -> None:
+def test_transparency_becomes_the_pictures_own_alpha(kind: str) -> None:
     alpha = np.tile(np.repeat(np.array([0, 255], np.uint8), [17, 20]), (24, 1))
     rgba = Image.fromarray(np.dstack([PICTURE, alpha]))
     actual = _decoded(_saved(rgba, kind, **({"quality": 100} if kind == "AVIF" else {})))
@@ -285,7 +289,7 @@ def test_transparency_stays_transparent(kind: str) -> None:
     assert np.abs(actual.own_alpha.astype(int) - alpha).mean() < 1
 
 
-def test_a_gif_gives_the_colours_of_its_palette() -> None:
+def test_a_gif_has_the_colours_of_its_palette() -> None:
     paletted = Image.fromarray(PICTURE).quantize(64)
     actual = _decoded(_saved(paletted, "GIF"))
 
@@ -303,7 +307,7 @@ def test_an_animation_has_a_warning(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
-def test_of_an_animation_the_first_frame_is_taken_with_a_warning(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_decoded(kind: str) -> None:
     frames = [Image.fromarray(photo(20, 30, seed)) for seed in (1, 2)]
     actual = _decoded(_saved(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
 
@@ -325,13 +329,13 @@ def test_of_an_animation_the_first_frame_is_taken_with_a_warning(kind: str) -> N
     ],
     ids=["jpeg", "progressive", "png", "webp", "lossless webp", "gif", "avif"],
 )
-def test_a_cut_file_is_corrupt(upload: bytes, cut: str) -> None:
+def test_a_truncated_file_is_refused(upload: bytes, cut: str) -> None:
     kept = len(upload) - 4 if cut == "-4" else len(upload) * int(cut[:-1]) // 100
     with pytest.raises((CorruptPicture, UnsupportedFormat)):
         _decoded(upload[:kept])
 
 
-def test_no_text_of_a_library_gets_out() -> None:
+def test_error_texts_of_libraries_are_not_exposed() -> None:
     upload = bytearray(png(PICTURE))
     upload[60] ^= 255
     with pytest.raises(CorruptPicture) as raised:
@@ -340,7 +344,7 @@ def test_no_text_of_a_library_gets_out() -> None:
     assert BROKEN == str(raised.value)
 
 
-def test_a_picture_beyond_pillows_own_guard_is_decoded() -> None:
+def test_a_picture_beyond_pillows_own_limit_is_decoded() -> None:
     side = 9_600  # 92 megapixels: Pillow warns from 89
     rows = zlib.compress(bytes((side // 8 + 1) * side), 1)
     with warnings.catch_warnings():
@@ -352,7 +356,7 @@ def test_a_picture_beyond_pillows_own_guard_is_decoded() -> None:
 
 @given(mutated=damaged(PICTURE, before=1500))
 @settings(max_examples=200, deadline=None)
-def test_no_mutation_raises_anything_but_our_own_errors(mutated: bytes) -> None:
+def test_any_mutation_raises_only_cutout_errors(mutated: bytes) -> None:
     try:
         header = sniff(mutated)
         check_size(header, limit_px=1_000_000, limit_side_px=5_000)
@@ -364,7 +368,7 @@ def test_no_mutation_raises_anything_but_our_own_errors(mutated: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
-def test_hostile_files_are_refused_by_our_errors_and_by_the_expected_class(shared_data: Path) -> None:
+def test_hostile_files_are_refused_with_the_expected_error(shared_data: Path) -> None:
     folder = shared_data / "hostile"
     unexpected = []
     for line in (folder / "expected.tsv").read_text().splitlines():
@@ -390,11 +394,11 @@ def _outcome(upload: bytes) -> str:
 
 
 def _tolerated(expected: str, upload: bytes) -> set[str]:
-    """Say which outcomes agree with the list, which knows more formats and does not sniff.
+    """Return the outcomes that agree with the list, which supports more formats and does not sniff.
 
-    Of what we recognise, the list calls "unidentified" all that Pillow does not open, some of which we take
-    for a broken picture and the other way round. It does not know ``PictureTooComplex``, which is refused
-    with the same status as corrupt data.
+    Of the formats that we accept, the list calls "unidentified" all files that Pillow does not open; we
+    refuse some of them as broken pictures, and the other way round. It does not have ``PictureTooComplex``,
+    which has the same status as corrupt data.
     """
     is_ours = upload.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"BM")) or (
         upload[8:12] == b"WEBP" or upload[4:12] == b"ftypavif"
@@ -458,9 +462,9 @@ def _png_of(
 
 
 def _adam7_of_a_row(samples: NDArray[np.int64], bits: int) -> bytes:
-    """Pack a picture of one row of eight in the four passes that see the first row."""
+    """Pack a picture of one row of eight in the four passes that contain the first row."""
     passes = (samples[0::8], samples[4::8], samples[2::4], samples[1::2])
-    texts = ("".join(f"{sample:0{bits}b}" for sample in part) for part in passes)
+    texts = ("".join(f"{sample:0{bits}b}" for sample in one_pass) for one_pass in passes)
     padded = [text + "0" * (-len(text) % 8) for text in texts]
     return b"".join(b"\x00" + int(text, 2).to_bytes(len(text) // 8, "big") for text in padded)
 

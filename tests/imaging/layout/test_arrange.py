@@ -210,7 +210,7 @@ def test_covering_takes_memory_for_the_background_and_the_canvas_only(
 
 
 def resized_at_once(cutout: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float64]:
-    """Scale colours premultiplied by alpha, all in double precision."""
+    """Scale the whole premultiplied picture, in double precision."""
     alpha = cutout[:, :, 3:] / 255
     premultiplied = np.concatenate([cutout[:, :, :3] * alpha, alpha], axis=2)
     interpolation = cv2.INTER_AREA if height * width < alpha.size else cv2.INTER_LINEAR

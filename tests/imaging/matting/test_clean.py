@@ -11,19 +11,19 @@ from tests.pictures import disc_alpha
 
 
 def components(mask: Mask, *, diagonals: bool) -> list[set[tuple[int, int]]]:
-    """Find connected components by flooding, one pixel at a time."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    """Find connected components by flood fill, one pixel at a time."""
+    unvisited = {(int(y), int(x)) for y, x in np.argwhere(mask)}
     steps = [(0, 1), (1, 0), (0, -1), (-1, 0)] + [(1, 1), (1, -1), (-1, 1), (-1, -1)] * diagonals
     found = []
-    while left:
-        flood, part = [left.pop()], set()
-        while flood:
-            y, x = flood.pop()
-            part.add((y, x))
-            near = {(y + down, x + right) for down, right in steps} & left
-            left -= near
-            flood += near
-        found.append(part)
+    while unvisited:
+        queue, component = [unvisited.pop()], set()
+        while queue:
+            y, x = queue.pop()
+            component.add((y, x))
+            near = {(y + down, x + right) for down, right in steps} & unvisited
+            unvisited -= near
+            queue += near
+        found.append(component)
     return found
 
 

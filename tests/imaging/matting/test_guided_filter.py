@@ -35,7 +35,7 @@ def test_a_grey_picture_gives_finite_models() -> None:
 
 @pytest.mark.parametrize(("size", "radius_px"), [((700, 900), 3), ((6000, 40), 9), ((400, 2000), 5)])
 def test_strips_of_the_model_equal_those_of_the_whole(size: tuple[int, int], radius_px: int) -> None:
-    """Against the same filter over a picture that is flipped, so that its strips lie elsewhere."""
+    """Compares with the filter on the flipped and the transposed picture, whose strips lie elsewhere."""
     guide, target = photo(*size).astype(np.float32) / 255, disc_alpha(*size, softness=0.2)
     model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=1e-4)
     flipped = fit_colour_model(guide[::-1].copy(), target[::-1].copy(), radius_px=radius_px, epsilon=1e-4)[
