@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from app.arrays import Rgb
 
 _BLOCK_PX = 16
-_BLOCKS = 16  # each way
-_CALMEST = 0.1  # share of the blocks
+_BLOCKS = 16  # per axis
+_QUIET_QUANTILE = 0.1  # of the blocks, by response
 _MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 _GAIN = 6.0  # standard deviation of the mask's response to white noise of standard deviation 1
 _DARKEST, _LIGHTEST = 8, 247  # mean levels beyond which noise is clipped
@@ -29,7 +29,7 @@ def estimate_noise(rgb: Rgb) -> float:
     """
     blocks = (block for block in _blocks(rgb[:, :, 1]) if _DARKEST <= block.mean() <= _LIGHTEST)
     responses = [_response(block) for block in blocks]
-    return float(np.quantile(responses, _CALMEST)) if responses else 0.0
+    return float(np.quantile(responses, _QUIET_QUANTILE)) if responses else 0.0
 
 
 def _blocks(grey: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -133,9 +133,9 @@ def _ootf(light: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
 
 def _shoulder(light: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the tone curve's gain on light: 1 up to ``SHOULDER_FROM``, smoothly decreasing above it."""
-    room = np.float32(1 - SHOULDER_FROM)
+    headroom = np.float32(1 - SHOULDER_FROM)
     excess = np.maximum(light - np.float32(SHOULDER_FROM), 0)
-    compressed = np.float32(1) - room * np.asarray(cv2.exp(excess / -room), np.float32)
+    compressed = np.float32(1) - headroom * np.asarray(cv2.exp(excess / -headroom), np.float32)
     return np.where(excess > 0, compressed / np.maximum(light, np.float32(SHOULDER_FROM)), np.float32(1))
 
 

@@ -12,7 +12,7 @@ from app.imaging.formats.containers import MAX_SEGMENTS, Segment, jpeg_segments,
 _SEQUENTIAL, _PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # Huffman-coded; arithmetic data may end anywhere
 _FRAMES = _SEQUENTIAL | {_PROGRESSIVE}
 _SOI, EOI, _SOS, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
-_HARMLESS = frozenset({_DNL, _COM, *range(0xE0, 0xF0)})  # may stand between the last scan and the end
+_HARMLESS = frozenset({_DNL, _COM, *range(0xE0, 0xF0)})  # may occur between the last scan and the end
 _COEFFICIENTS = 64
 _UNSENT = -1
 

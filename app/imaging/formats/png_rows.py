@@ -37,7 +37,7 @@ def lacks_rows(upload: bytes) -> bool:
             missing -= inflated_bytes
             if missing <= 0:
                 return False
-    except IsalError:  # type: ignore[misc] # a class, whatever its stub says
+    except IsalError:  # type: ignore[misc] # a class, despite its stub
         return True
     return missing > 0
 

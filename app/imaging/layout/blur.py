@@ -40,7 +40,7 @@ def blur(pixels: _Pixels, sigma: float, *, check: Check = no_check) -> _Pixels:
     margin = int(_REACH * sigma / block_px) + 1
     coarse: MatLike = pixels
     longest_first = (0, 1) if pixels.shape[0] >= pixels.shape[1] else (1, 0)
-    for axis in longest_first:  # the other way round, the margins of a narrow picture would be most of it
+    for axis in longest_first:  # in the other order, a narrow picture's margins would dwarf it
         check()
         coarse = _averaged(coarse, block_px, margin, axis)
     check()

@@ -77,14 +77,14 @@ def _opened(values: SaliencyMap, area: float, level: float, connectivity: int, c
     levels = [np.float32(level * step / _LEVELS) for step in range(_LEVELS, 0, -1)]
     min_px, largest_px = area * values.size, 0
     opened = np.where(values < levels[-1], values, np.float32(0))  # fainter than all levels: invisible
-    kept = values
+    clipped = values
     for threshold in levels:
         check()
         labels, sizes_px = _components(values >= threshold, connectivity)
         largest_px = largest_px or max(sizes_px, default=0)  # at the highest level reached; it stays
         is_large = np.concatenate([[False], sizes_px >= min(min_px, largest_px)])
-        np.maximum(opened, kept, out=opened, where=is_large[labels])
-        kept = np.minimum(values, np.nextafter(threshold, np.float32(0)))
+        np.maximum(opened, clipped, out=opened, where=is_large[labels])
+        clipped = np.minimum(values, np.nextafter(threshold, np.float32(0)))
     return opened.astype(np.float32, copy=False)
 
 

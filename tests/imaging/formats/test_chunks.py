@@ -127,7 +127,7 @@ def test_a_critical_chunk_with_a_wrong_checksum_is_refused(name: bytes) -> None:
 
 @pytest.mark.parametrize("size", [(24, 37), (300, 400)])
 def test_data_with_a_wrong_checksum_is_corrupt(size: tuple[int, int]) -> None:
-    """Even though all of the data inflates."""
+    """The data is refused even though all of it inflates."""
     upload = png(photo(*size))
     at = upload.rindex(b"IEND") - 5
     broken = upload[:at] + bytes((upload[at] ^ 1,)) + upload[at + 1 :]

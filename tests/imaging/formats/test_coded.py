@@ -31,7 +31,7 @@ def tiles_by_brand(side: int, *, channels: int = 3) -> dict[bytes, Tile]:
 
 @pytest.fixture(params=[b"avif", b"heic"])
 def brand(request: pytest.FixtureRequest) -> bytes:
-    """Either container."""
+    """Return the brand of either container."""
     if request.param == b"heic":
         pytest.importorskip("pillow_heif", reason="reading HEIC needs the extra cutout-server[heif]")
     return bytes(request.param)
@@ -39,7 +39,7 @@ def brand(request: pytest.FixtureRequest) -> bytes:
 
 @pytest.fixture
 def tile(brand: bytes) -> Tile:
-    """A small coded picture."""
+    """Return a small coded picture."""
     return tiles_by_brand(SIDE)[brand]
 
 

@@ -170,12 +170,12 @@ def test_greys_and_palettes_are_converted() -> None:
 def png16_of(pixels: NDArray[np.uint16], *chunks: tuple[bytes, bytes]) -> bytes:
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2]]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    parts = (
+    chunks_of_file = (
         (b"IHDR", struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, kind, 0, 0, 0)),
         (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     )
-    bare = b"\x89PNG\r\n\x1a\n" + with_chunks(bytes(33), *parts)[33:]
+    bare = b"\x89PNG\r\n\x1a\n" + with_chunks(bytes(33), *chunks_of_file)[33:]
     return with_chunks(bare, *chunks)
 
 

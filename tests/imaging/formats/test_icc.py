@@ -52,7 +52,7 @@ def test_a_curve_without_samples_is_the_identity() -> None:
 
 
 def test_a_table_is_interpolated() -> None:
-    """Three samples at 0, 1/2 and 1: by hand, one line up to the middle and another from there."""
+    """Three samples at 0, 1/2 and 1 give one line up to the middle and another from there."""
     expected = [2 * x * 0.2 if x <= 0.5 else 0.2 + (2 * x - 1) * 0.8 for x in LEVELS]
 
     assert_allclose(read_curve(table_curve([0, 13107, 65535])), expected, atol=1e-5)

@@ -19,7 +19,7 @@ PICTURE = photo(40, 60)
     [("1", "L"), ("L", "L"), ("LA", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("CMYK", "CMYK")],
 )
 def test_pixels_copied_in_strips_equal_the_whole_picture(stored: str, mode: str) -> None:
-    """Of three strips, the last one shorter."""
+    """The picture has three strips, the last one shorter."""
     picture = Image.fromarray(noise((600, 1000, 3))).convert(stored)
     expected = np.asarray(picture.convert(mode))
 
