@@ -1,8 +1,8 @@
-"""Noise: how much of a picture is its sensor's.
+"""Noise: estimates the sensor noise of a picture.
 
-Strategy: a mask that neither a slope nor a straight edge answers to is laid over small blocks all over the
-picture. What a block answers is its noise and its detail; noise is everywhere and detail is not, so a block
-among the calmest tells the noise.
+Strategy: small blocks all over the picture are filtered with a mask whose response to a slope or a straight
+edge is zero. The response of a block is its noise plus its detail; noise is everywhere and detail is not, so
+the blocks with the lowest responses measure the noise.
 
 References:
     Immerkær, "Fast Noise Variance Estimation", Computer Vision and Image Understanding 1996.
@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 from app.arrays import Rgb
 
 _BLOCK_PX = 16
-_BLOCKS = 16  # each way
-_CALMEST = 0.1  # share of the blocks
+_BLOCKS = 16  # per axis
+_QUIET_QUANTILE = 0.1  # of the blocks, by response
 _MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
-_GAIN = 6.0  # standard deviation of what the mask makes of white noise of 1
-_DARKEST, _LIGHTEST = 8, 247  # mean levels beyond which noise is cut off
+_GAIN = 6.0  # standard deviation of the mask's response to white noise of standard deviation 1
+_DARKEST, _LIGHTEST = 8, 247  # mean levels beyond which noise is clipped
 
 
 def estimate_noise(rgb: Rgb) -> float:
-    """Return the standard deviation of a picture's noise in its green, in levels of 255.
+    """Return the standard deviation of the noise in a picture's green channel, in levels of 255.
 
-    0 for a picture that is smaller than a block, or so dark or light everywhere that noise cannot show.
+    0 if the picture is smaller than a block, or so dark or light everywhere that noise is clipped.
     """
-    found = [_response(block) for block in _blocks(rgb[:, :, 1]) if _DARKEST <= block.mean() <= _LIGHTEST]
-    return float(np.quantile(found, _CALMEST)) if found else 0.0
+    blocks = (block for block in _blocks(rgb[:, :, 1]) if _DARKEST <= block.mean() <= _LIGHTEST)
+    responses = [_response(block) for block in blocks]
+    return float(np.quantile(responses, _QUIET_QUANTILE)) if responses else 0.0
 
 
 def _blocks(grey: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Cut out blocks that are spread evenly."""
+    """Return evenly spaced blocks of a channel."""
     if min(grey.shape) < _BLOCK_PX:
         return []
     tops, lefts = (np.unique(np.linspace(0, s - _BLOCK_PX, _BLOCKS).astype(int)) for s in grey.shape)

@@ -1,15 +1,15 @@
-"""Prepare: upright pixels become what the network looks at.
+"""Prepare: upright pixels become the network's input.
 
-The authors' resampling is plain bilinear without antialiasing, and their weights expect it: it reproduces
-their published maps ten times closer than bicubic, area or antialiased bilinear does. It reads four
-pixels for each one it writes, so a very large picture would alias; averaging it down all the way is no
-cure, since the network answers a smoothed picture differently (by 0.034 of full scale on a detailed one
-of 6 megapixels). A side of ten network sides or more is therefore area-averaged by a whole factor, but
-only to between five and ten: published maps are reproduced to 0.0006 of full scale, and a picture that
-was enlarged to 12 megapixels by any method keeps its mask within 0.01.
+The authors resample with plain bilinear interpolation, without antialiasing, and their weights expect it: it
+reproduces their published maps ten times closer than bicubic, area or antialiased bilinear does. It reads
+four pixels for each one it writes, so a very large picture would alias. Averaging it all the way down is no
+cure, since the network's map of a smoothed picture differs (by 0.034 of full scale on a detailed one of
+6 megapixels). A side of ten network sides or more is therefore area-averaged by a whole factor, but only to
+between five and ten: published maps are reproduced to 0.0006 of full scale, and a picture that was enlarged
+to 12 megapixels by any method keeps its mask within 0.01.
 
-Noise aliases too, and is nothing that the weights expect: where a picture has more than a trace of it, it
-is averaged to between one and two network sides.
+Noise aliases too, and the weights were not trained on it: a picture with more than a trace of it is averaged
+to between one and two network sides.
 """
 
 import cv2
@@ -18,17 +18,17 @@ import numpy as np
 from app.arrays import NetworkInput, Rgb
 from app.imaging.noise import estimate_noise
 
-_AVERAGED_TO = 5  # network sides at least; 4 is too smooth for the published maps, 6 lets 12 MP alias
+_AVERAGED_TO = 5  # minimum, in network sides; 4 is too smooth for the published maps, 6 lets 12 MP alias
 _NOISY_AVERAGED_TO = 1
 _NOISY = 0.8  # levels of 255: a camera's 4 or 5 after JPEG at quality 90; clean photos have up to 0.5
 
 
 def prepare(rgb: Rgb, input_size_px: int) -> NetworkInput:
-    """Resample a picture to the network's square; its aspect is not kept, as in training.
+    """Resample a picture to the network's square, without keeping its aspect ratio, as in training.
 
     Args:
-        rgb: Upright, of any size.
-        input_size_px: The network's side, S.
+        rgb: Upright picture of any size.
+        input_size_px: Side of the network's input, S.
 
     Returns:
         (S, S, 3) uint8, contiguous.
@@ -44,7 +44,7 @@ def prepare(rgb: Rgb, input_size_px: int) -> NetworkInput:
 
 
 def _averaged_side_px(side_px: int, min_px: int) -> int:
-    """Return the side after averaging by a whole factor to ``min_px`` or more."""
+    """Return the side after averaging by the largest whole factor that keeps ``min_px`` or more."""
     factor = side_px // min_px
     return side_px if factor < 2 else round(side_px / factor)
 

@@ -1,10 +1,10 @@
-"""Resample: pictures are scaled in strips of rows, and only the rows that are wanted.
+"""Resample: scales pictures in strips of rows, and only the rows that the caller requests.
 
-Strategy: scaling is one matrix for the columns and another for the rows. The columns are left to OpenCV,
-which scales a strip to another width as it would the whole; the rows are mixed here, at any fraction of a
-row. So a part of an enlarged picture never needs the whole, and nothing of its size is held in float.
+Strategy: scaling is one matrix for the columns and another for the rows. OpenCV scales the columns, since it
+scales a strip to another width as it would the whole picture; this module mixes the rows, at any fraction of
+a row. A part of an enlarged picture thus never needs the whole, and no array of its size is held in float.
 
-A side that grows is interpolated linearly between its pixels' centres, one that shrinks is averaged.
+A side that grows is interpolated linearly between pixel centres, a side that shrinks is area-averaged.
 """
 
 from collections.abc import Iterator
@@ -16,66 +16,73 @@ from numpy.typing import NDArray
 from app.imaging.progress import Check, no_check
 
 STRIP_VALUES = 1 << 15
-"""Of a strip: an eighth of a megabyte of floats."""
+"""Values in a strip: an eighth of a megabyte of floats."""
 SHARING_ROWS = 4
-"""At least, where neighbouring strips share a row or two."""
+"""Minimum rows of a strip where neighbouring strips share a row or two."""
 
 _Float = NDArray[np.float32]
 _Positions = NDArray[np.float64]
 
 
 def strips_of(
-    height: int, row_values: int, *, values: int = STRIP_VALUES, rows_at_least: int = 1
+    height: int, row_values: int, *, values: int = STRIP_VALUES, min_rows: int = 1
 ) -> Iterator[slice]:
-    """Cut rows of so many values each into strips whose temporaries stay in the processor's cache."""
-    rows = max(rows_at_least, values // max(1, row_values))
+    """Yield strips of a picture's rows that are small enough for their temporaries to stay in the CPU cache.
+
+    Args:
+        height: Of the picture.
+        row_values: Values in one row.
+        values: Values in one strip.
+        min_rows: Minimum height of a strip, whatever ``values`` is.
+    """
+    rows = max(min_rows, values // max(1, row_values))
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
 
 
 def centres(new: slice, *, old_rows: int, new_rows: int) -> _Positions:
-    """Return where the centres of some rows of a scaled picture lie among those of the old one."""
+    """Return the positions of a scaled picture's rows, by their centres, among the rows of the old one."""
     positions = (np.arange(new.start, new.stop) + 0.5) * (old_rows / new_rows) - 0.5
     return np.clip(positions, 0, old_rows - 1)
 
 
 def enlarged_rows(
-    pixels: NDArray[np.uint8], height: int, wanted: slice, *, width: int, check: Check = no_check
+    pixels: NDArray[np.uint8], height: int, requested: slice, *, width: int, check: Check = no_check
 ) -> NDArray[np.uint8]:
-    """Return some rows of a picture that is enlarged to (height, width), as if all of it had been.
+    """Return some rows of a picture enlarged to (height, width), equal to those of the whole enlargement.
 
     Args:
-        pixels: (h, w, C), no larger than what it becomes.
+        pixels: (h, w, C), not larger than (height, width) on either side.
         height: Of the whole enlarged picture.
-        wanted: The rows that are made.
+        requested: The rows to return.
         width: Of the enlarged picture.
-        check: Asked for each strip.
+        check: Called for each strip.
     """
-    around = _around(wanted, pixels.shape[0], height)
+    around = _around(requested, pixels.shape[0], height)
     wide = np.asarray(cv2.resize(pixels[around], (width, around.stop - around.start)), np.uint8)
-    enlarged = np.empty((wanted.stop - wanted.start, width, pixels.shape[2]), np.uint8)
+    enlarged = np.empty((requested.stop - requested.start, width, pixels.shape[2]), np.uint8)
     wide = wide.reshape(-1, width, pixels.shape[2])
     for strip in strips_of(len(enlarged), width * pixels.shape[2]):
         check()
-        rows = slice(wanted.start + strip.start, wanted.start + strip.stop)
+        rows = slice(requested.start + strip.start, requested.start + strip.stop)
         positions = centres(rows, old_rows=pixels.shape[0], new_rows=height) - around.start
         enlarged[strip] = np.rint(interpolated(wide, positions))
     return enlarged
 
 
 def scaled_rows(strip: _Float, new: slice, *, old: slice, old_rows: int, new_rows: int, width: int) -> _Float:
-    """Return some rows of a picture that is scaled to (new_rows, width).
+    """Return some rows of a picture scaled to (new_rows, width).
 
     Args:
-        strip: (n, w, C), the rows ``old`` of the picture: those of ``rows_for(new, …)``.
-        new: The rows that are made.
-        old: Where the strip begins and ends.
+        strip: (n, w, C), the rows ``old`` of the picture, as ``rows_for(new, …)`` returns them.
+        new: The rows to return.
+        old: The rows of the picture that ``strip`` holds.
         old_rows: Height of the picture.
-        new_rows: Height that it gets.
-        width: Width that it gets.
+        new_rows: Height of the scaled picture.
+        width: Width of the scaled picture.
     """
-    how = cv2.INTER_AREA if width < strip.shape[1] else cv2.INTER_LINEAR
-    wide = np.asarray(cv2.resize(strip, (width, len(strip)), interpolation=how), np.float32)
+    interpolation = cv2.INTER_AREA if width < strip.shape[1] else cv2.INTER_LINEAR
+    wide = np.asarray(cv2.resize(strip, (width, len(strip)), interpolation=interpolation), np.float32)
     if new_rows >= old_rows:
         return interpolated(wide, centres(new, old_rows=old_rows, new_rows=new_rows) - old.start)
     edges = np.arange(new.start, new.stop + 1) * (old_rows / new_rows) - old.start
@@ -83,7 +90,7 @@ def scaled_rows(strip: _Float, new: slice, *, old: slice, old_rows: int, new_row
 
 
 def rows_for(new: slice, *, old_rows: int, new_rows: int) -> slice:
-    """Return which rows of a picture some rows of it at another height are made of."""
+    """Return the rows of a picture that some rows of its scaled version are computed from."""
     if new_rows >= old_rows:
         return _around(new, old_rows, new_rows)
     first, last = new.start * old_rows // new_rows, -(-new.stop * old_rows // new_rows)
@@ -108,7 +115,7 @@ def _around(new: slice, old_rows: int, new_rows: int) -> slice:
 
 
 def _averaged(rows: _Float, edges: _Positions) -> _Float:
-    """Average rows between each edge and the next, at least a row further on; a row counts in parts."""
+    """Average the rows between each edge and the next, at least a row apart; partial rows count in part."""
     means = np.empty((len(edges) - 1, *rows.shape[1:]), np.float32)
     for mean, begin, end in zip(means, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         first, last = int(begin), min(-int(-end // 1), len(rows))

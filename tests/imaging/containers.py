@@ -1,4 +1,4 @@
-"""Containers: files taken apart by their specifications, with nothing of ours and nothing of Pillow's."""
+"""Containers: parses files by their specifications, independently of the application and of Pillow."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}  # TEM, RSTn, SOI
 SOS, EOI = 0xDA, 0xD9
-BOXES_OF_BOXES = {b"iprp": 0, b"ipco": 0, b"meta": 4, b"iinf": 6, b"iref": 4}  # and bytes before the first
+CONTAINER_BOXES = {b"iprp": 0, b"ipco": 0, b"meta": 4, b"iinf": 6, b"iref": 4}  # and bytes before the first
 
 
 def png_chunks(encoded: bytes) -> list[tuple[bytes, bytes]]:
@@ -67,7 +67,7 @@ def riff_chunks(encoded: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def isobmff_boxes(encoded: bytes) -> list[tuple[bytes, bytes]]:
-    """Return (name, payload) of every box of an AVIF, those within others too; they must fill the file."""
+    """Return (name, payload) of every box of an AVIF, nested ones included; they must fill the file."""
     return list(_boxes(encoded, 0, len(encoded)))
 
 
@@ -76,7 +76,7 @@ def _boxes(encoded: bytes, position: int, end: int) -> Iterator[tuple[bytes, byt
         length, name = struct.unpack_from(">I4s", encoded, position)
         assert 8 <= length <= end - position
         yield name, encoded[position + 8 : position + length]
-        if name in BOXES_OF_BOXES:
-            yield from _boxes(encoded, position + 8 + BOXES_OF_BOXES[name], position + length)
+        if name in CONTAINER_BOXES:
+            yield from _boxes(encoded, position + 8 + CONTAINER_BOXES[name], position + length)
         position += length
     assert position == end

@@ -1,4 +1,4 @@
-"""Damage: uploads of every format with some bytes overwritten."""
+"""Damage: generates uploads of every format with some bytes overwritten."""
 
 from hypothesis import strategies as st
 
@@ -7,7 +7,7 @@ from tests.pictures import avif, gif, jpeg, png, webp
 
 
 def damaged(pixels: Rgb, *, before: int) -> st.SearchStrategy[bytes]:
-    """A picture in one of the formats, of which up to eight bytes are others, from a position on."""
+    """Generate a picture in one of the formats with up to eight bytes overwritten, up to ``before``."""
     uploads = [
         jpeg(pixels),
         jpeg(pixels, progressive=True),

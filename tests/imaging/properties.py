@@ -1,10 +1,10 @@
-"""Properties: an AVIF or HEIC gets one more, as an editor would write it."""
+"""Properties: adds properties to the items of an AVIF or HEIC, as an editor would write them."""
 
 import struct
 
 
 def with_property(upload: bytes, name: bytes, payload: bytes, *, item: int = 1) -> bytes:
-    """Add a property to an item, right behind what it has: its boxes grow, and where its bytes lie moves."""
+    """Append a property to an item: enlarges the boxes around it, and moves the items' byte ranges."""
     box = struct.pack(">I4s", len(payload) + 8, name) + payload
     changed = bytearray(upload)
 
@@ -31,7 +31,7 @@ def with_property(upload: bytes, name: bytes, payload: bytes, *, item: int = 1) 
 
 
 def moved(upload: bytes, by: int) -> bytes:
-    """Move where each item's bytes lie, of an ``iloc`` of version 0 or 1 with offsets of 4 bytes."""
+    """Shift the items' byte ranges, in an ``iloc`` of version 0 or 1 with offsets of 4 bytes."""
     at = upload.index(b"iloc")
     version, changed = upload[at + 4], bytearray(upload)
     assert upload[at + 8] == 0x44

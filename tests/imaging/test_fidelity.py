@@ -22,7 +22,7 @@ Published = Callable[[Rgb], Grey]
 
 @pytest.fixture(scope="module", params=["u2netp", "u2net"])
 def model(request: pytest.FixtureRequest) -> tuple[str, Published]:
-    """Return a model's name, and the way from a picture to its published map."""
+    """Return a model's name, and the function from a picture to its published map."""
     path = REPOSITORY / "models" / request.param / "model.onnx"
     if not path.is_file():
         pytest.skip(f"model {request.param} has not been made")

@@ -14,7 +14,7 @@ def with_noise(rgb: Rgb, sigma: float, seed: int = 0) -> Rgb:
 
 
 def scene(height: int, width: int) -> Rgb:
-    """A subject with a hard edge, striped from one end to the other, before a slope."""
+    """Build a striped subject with a hard edge, in front of a horizontal gradient."""
     x = np.linspace(60, 180, width)[None, :].repeat(height, axis=0)
     stripes = 120 + 40 * (np.arange(height)[:, None] // 3 % 2)
     alpha = disc_alpha(height, width, softness=0.001)
@@ -23,18 +23,18 @@ def scene(height: int, width: int) -> Rgb:
 
 @given(sigma=st.floats(1, 12), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_it_tells_the_noise_of_a_scene(sigma: float, seed: int) -> None:
+def test_the_noise_of_a_scene_is_estimated(sigma: float, seed: int) -> None:
     estimated = estimate_noise(with_noise(scene(400, 500), sigma, seed))
 
     assert 0.8 * sigma <= estimated <= 1.1 * sigma
 
 
-def test_slopes_edges_and_stripes_are_no_noise() -> None:
+def test_slopes_edges_and_stripes_do_not_count_as_noise() -> None:
     assert 0.35 > estimate_noise(scene(400, 500))
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_where_noise_is_cut_off_there_is_none_to_see(level: int) -> None:
+def test_clipped_noise_counts_as_none(level: int) -> None:
     assert 0 == estimate_noise(with_noise(flat(200, 200, (level, level, level)), 5))
 
 
@@ -43,5 +43,5 @@ def test_a_picture_smaller_than_a_block_counts_as_clean(height: int, width: int)
     assert 0 == estimate_noise(with_noise(flat(height, width, (120, 120, 120)), 5))
 
 
-def test_a_block_is_enough() -> None:
+def test_a_single_block_is_enough_for_an_estimate() -> None:
     assert 3 < estimate_noise(with_noise(flat(16, 16, (120, 120, 120)), 5)) < 7

@@ -9,7 +9,7 @@ from tests.pictures import flat, noise, photo
 
 
 def detailed(height: int, width: int) -> Rgb:
-    """Build a picture with detail of the finest kind, but not everywhere, as noise is."""
+    """Build a picture with the finest possible detail in one half, unlike noise, which is everywhere."""
     rgb = noise((height, width, 3))
     rgb[:, : width // 2] = 120
     return rgb
@@ -23,14 +23,14 @@ def test_any_picture_becomes_the_networks_square(height: int, width: int) -> Non
     assert actual.flags.c_contiguous
 
 
-def test_a_picture_of_the_networks_size_is_left_as_it_is() -> None:
+def test_a_picture_of_the_networks_size_is_unchanged() -> None:
     rgb = noise((32, 32, 3))
 
     assert_array_equal(prepare(rgb, 32), rgb)
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (50, 41), (319, 100)])
-def test_up_to_ten_sides_it_is_plain_bilinear_without_antialiasing(height: int, width: int) -> None:
+def test_below_ten_network_sides_resampling_is_plain_bilinear(height: int, width: int) -> None:
     """One grey level of slack: OpenCV interpolates in fixed point."""
     rgb = detailed(height, width)
     actual = prepare(rgb, 32)
@@ -38,7 +38,7 @@ def test_up_to_ten_sides_it_is_plain_bilinear_without_antialiasing(height: int, 
     assert np.abs(actual.astype(float) - _bilinear(rgb, 32)).max() <= 1
 
 
-def test_from_ten_sides_on_whole_blocks_are_averaged_first() -> None:
+def test_from_ten_network_sides_on_whole_blocks_are_averaged_first() -> None:
     """320 is 2 × 160 = 2 × 5 × 32: blocks of two, then bilinear. The mean of four bytes is rounded first."""
     rgb = detailed(320, 320)
     blocks = np.rint(rgb.reshape(160, 2, 160, 2, 3).mean(axis=(1, 3)))
@@ -65,15 +65,15 @@ def test_a_noisy_picture_is_averaged_further(side: int, factor: int) -> None:
     assert np.abs(actual.astype(float) - _bilinear(blocks, 32)).max() <= 1
 
 
-def test_below_two_sides_a_noisy_picture_is_left_to_plain_bilinear() -> None:
+def test_below_two_network_sides_a_noisy_picture_is_resampled_bilinearly() -> None:
     rgb = noise((63, 63, 3))
     actual = prepare(rgb, 32)
 
     assert np.abs(actual.astype(float) - _bilinear(rgb, 32)).max() <= 1
 
 
-def test_a_remainder_that_fills_no_block_does_not_shift_the_picture() -> None:
-    """A ramp stays the ramp: its ends and its middle keep their places to a grey level."""
+def test_a_remainder_smaller_than_a_block_does_not_shift_the_picture() -> None:
+    """A ramp keeps its values at both ends and between, to a grey level."""
     ramp = np.repeat(np.linspace(0, 255, 3299)[None, :, None], 3, axis=2).repeat(4, axis=0)
     actual = prepare(np.rint(ramp).astype(np.uint8), 320)[0, :, 0].astype(float)
     expected = ((np.arange(320) + 0.5) / 320 * 3299 - 0.5) / 3298 * 255
@@ -81,7 +81,7 @@ def test_a_remainder_that_fills_no_block_does_not_shift_the_picture() -> None:
     assert np.abs(actual - expected).max() <= 1
 
 
-def test_the_argument_is_not_written_to() -> None:
+def test_the_argument_is_not_modified() -> None:
     rgb = photo(70, 50)
     before = rgb.copy()
     prepare(rgb, 16)

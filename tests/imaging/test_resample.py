@@ -1,4 +1,4 @@
-"""Rows that are scaled on their own, against loops over the whole picture."""
+"""Scaled rows of a picture, against loops over the whole picture."""
 
 import math
 
@@ -12,21 +12,21 @@ from tests.pictures import noise
 
 
 def scaled(pixels: NDArray[np.uint8], length: int, axis: int) -> NDArray[np.float64]:
-    """Scale one side: linearly between centres where it grows, else by averaging what is covered."""
+    """Scale one side: linearly between centres if it grows, else by averaging the covered area."""
     lines = np.moveaxis(pixels.astype(np.float64), axis, 0)
-    made = np.zeros((length, *lines.shape[1:]))
+    computed = np.zeros((length, *lines.shape[1:]))
     step = len(lines) / length
     for new in range(length):
         if length >= len(lines):
             centre = min(max((new + 0.5) * step - 0.5, 0), len(lines) - 1)
             above = math.floor(centre)
             below = min(above + 1, len(lines) - 1)
-            made[new] = lines[above] * (1 - centre + above) + lines[below] * (centre - above)
+            computed[new] = lines[above] * (1 - centre + above) + lines[below] * (centre - above)
             continue
         for old in range(len(lines)):
             covered = min(old + 1, (new + 1) * step) - max(old, new * step)
-            made[new] += lines[old] * max(0.0, covered) / step
-    return np.moveaxis(made, 0, axis)
+            computed[new] += lines[old] * max(0.0, covered) / step
+    return np.moveaxis(computed, 0, axis)
 
 
 @given(
@@ -37,17 +37,19 @@ def scaled(pixels: NDArray[np.uint8], length: int, axis: int) -> NDArray[np.floa
     st.floats(0, 0.99),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_rows_of_any_scaled_picture_are_those_of_the_whole(
-    old: tuple[int, int], new: tuple[int, int], seed: int, begin: float, part: float
+def test_scaled_rows_equal_those_of_the_whole_scaled_picture(
+    old: tuple[int, int], new: tuple[int, int], seed: int, begin: float, share: float
 ) -> None:
     pixels = noise((*old, 3), seed)
-    wanted = slice(int(begin * new[0]), int(begin * new[0]) + 1 + int(part * (new[0] - int(begin * new[0]))))
-    rows = rows_for(wanted, old_rows=old[0], new_rows=new[0])
+    requested = slice(
+        int(begin * new[0]), int(begin * new[0]) + 1 + int(share * (new[0] - int(begin * new[0])))
+    )
+    rows = rows_for(requested, old_rows=old[0], new_rows=new[0])
     strip = pixels[rows].astype(np.float32)
-    made = scaled_rows(strip, wanted, old=rows, old_rows=old[0], new_rows=new[0], width=new[1])
-    expected = scaled(scaled(pixels, new[1], 1), new[0], 0)[wanted]
+    computed = scaled_rows(strip, requested, old=rows, old_rows=old[0], new_rows=new[0], width=new[1])
+    expected = scaled(scaled(pixels, new[1], 1), new[0], 0)[requested]
 
-    assert np.abs(made - expected).max() < 0.05
+    assert np.abs(computed - expected).max() < 0.05
 
 
 @given(
@@ -56,18 +58,18 @@ def test_any_rows_of_any_scaled_picture_are_those_of_the_whole(
     st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_enlarged_rows_are_rounded_to_within_one(
-    old: tuple[int, int], grown: tuple[float, float], seed: int
+def test_enlarged_rows_are_within_one_level_of_the_whole(
+    old: tuple[int, int], factors: tuple[float, float], seed: int
 ) -> None:
     pixels = noise((*old, 3), seed)
-    height, width = (round(side * factor) for side, factor in zip(old, grown, strict=True))
-    wanted = slice(height // 3, height)
-    expected = scaled(scaled(pixels, width, 1), height, 0)[wanted]
+    height, width = (round(side * factor) for side, factor in zip(old, factors, strict=True))
+    requested = slice(height // 3, height)
+    expected = scaled(scaled(pixels, width, 1), height, 0)[requested]
 
-    assert np.abs(enlarged_rows(pixels, height, wanted, width=width) - expected).max() <= 1.1
+    assert np.abs(enlarged_rows(pixels, height, requested, width=width) - expected).max() <= 1.1
 
 
-def test_strips_follow_each_other_without_a_gap() -> None:
+def test_strips_cover_all_rows_in_order() -> None:
     for height, row_values in ((1, 1), (100, 10), (1000, 10_000), (7, 10**9)):
         rows = [row for strip in strips_of(height, row_values) for row in range(strip.start, strip.stop)]
         assert rows == list(range(height))

@@ -21,7 +21,7 @@ def test_tiles_cover_every_pixel_once(height: int, width: int, scale: int) -> No
 
 @given(height=st.integers(1, 900), width=st.integers(1, 600), scale=st.integers(1, 13))
 @settings(max_examples=30, deadline=None)
-def test_an_enlarged_tile_is_a_piece_of_the_enlarged_whole(height: int, width: int, scale: int) -> None:
+def test_an_enlarged_tile_equals_that_part_of_the_enlarged_whole(height: int, width: int, scale: int) -> None:
     coarse = noise((-(-height // scale), -(-width // scale), 6)).astype(np.float32)
     size = (coarse.shape[1] * scale, coarse.shape[0] * scale)
     halves = [cv2.resize(coarse[:, :, c], size, interpolation=cv2.INTER_LINEAR) for c in range(6)]
@@ -31,7 +31,7 @@ def test_an_enlarged_tile_is_a_piece_of_the_enlarged_whole(height: int, width: i
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_blocks_are_averaged_and_the_edge_repeated(dtype: type) -> None:
+def test_blocks_are_averaged_with_the_edge_repeated(dtype: type) -> None:
     pixels = np.array([[0, 4, 8], [4, 8, 12], [100, 100, 50]], dtype=dtype)
     actual = shrink(pixels, 2)
 

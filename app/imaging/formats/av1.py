@@ -1,8 +1,8 @@
-"""AV1: the size and the colours of coded pictures, from their sequence headers, without decoding.
+"""AV1: reads the size and colours of coded pictures from their sequence headers, without decoding.
 
 The size that an AVIF declares and the size of the frames inside need not agree, and the decoder allocates
-by the frames: 2 KB that declare 16 × 16 pixels can take 300 MB. Only the data itself tells. Section
-numbers are those of the AV1 Bitstream & Decoding Process Specification.
+by the frames: 2 KB that declare 16 × 16 pixels can take 300 MB. Only the coded data contains the real size.
+Section numbers are those of the AV1 Bitstream & Decoding Process Specification.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ def largest_frame(coded: bytes) -> tuple[int, int]:
     """Return (width, height) of the largest frame that any sequence header in AV1 data allows.
 
     Raises:
-        CorruptPicture: There is no sequence header, or the data is broken.
-        PictureTooComplex: The data comes in more units than any still picture has.
+        CorruptPicture: The data has no sequence header, or is broken.
+        PictureTooComplex: The data has more units than any still picture.
     """
     sizes = [_frame_size(coded[start:end]) for kind, start, end in _units(coded) if kind == _SEQUENCE_HEADER]
     if not sizes:
@@ -32,7 +32,7 @@ def code_points(coded: bytes) -> tuple[int, int] | None:
     """Return the colour primaries and transfer characteristics (ITU-T H.273) that AV1 data declares.
 
     Returns:
-        Those of the first sequence header, ``None`` where it declares none.
+        Those of the first sequence header, ``None`` if it declares none.
 
     Raises:
         CorruptPicture, PictureTooComplex: As ``largest_frame``.
@@ -61,7 +61,7 @@ def _units(coded: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _leb128(coded: bytes, position: int) -> tuple[int, int]:
-    """Read a little-endian number of 7 bits a byte (4.10.5), and where it ends."""
+    """Read a little-endian number of 7 bits a byte (4.10.5); return it and its end position."""
     number = 0
     for i, byte in enumerate(coded[position : position + 8]):
         number |= (byte & 127) << (7 * i)
@@ -78,7 +78,7 @@ def _frame_size(header: bytes) -> tuple[int, int]:
 
 
 def _skip_to_size(bits: Bits) -> tuple[int, bool]:
-    """Read a sequence header (5.5.1) up to its frame's size; return seq_profile and whether it is reduced."""
+    """Read a sequence header (5.5.1) up to the frame size; return seq_profile and whether it is reduced."""
     profile = bits.take(3)
     bits.take(1)  # still_picture
     is_reduced = bool(bits.take(1))  # reduced_still_picture_header
@@ -103,7 +103,7 @@ def _colour_description(header: bytes) -> tuple[int, int] | None:
         bits.take(7)  # their lengths
     bits.take(3)  # use_128x128_superblock, enable_filter_intra, enable_intra_edge_filter
     if not is_reduced:
-        _skip_tools_of_sequences(bits)
+        _skip_inter_tools(bits)
     bits.take(3)  # enable_superres, enable_cdef, enable_restoration
     if bits.take(1) and profile == 2:  # high_bitdepth
         bits.take(1)  # twelve_bit
@@ -112,8 +112,8 @@ def _colour_description(header: bytes) -> tuple[int, int] | None:
     return (bits.take(8), bits.take(8)) if bits.take(1) else None  # color_description_present_flag
 
 
-def _skip_tools_of_sequences(bits: Bits) -> None:
-    """Skip what a reduced header leaves out, from enable_interintra_compound to order_hint_bits."""
+def _skip_inter_tools(bits: Bits) -> None:
+    """Skip the fields that a reduced header omits, from enable_interintra_compound to order_hint_bits."""
     bits.take(4)  # compounds, warped motion, dual filter
     has_order = bits.take(1)  # enable_order_hint
     bits.take(2 * has_order)  # enable_jnt_comp, enable_ref_frame_mvs

@@ -1,34 +1,38 @@
-"""Bits: the fields of a coded picture's headers, which begin and end within bytes."""
+"""Bits: reads the fields of a coded picture's headers, which need not start or end at byte boundaries."""
 
 from app.errors import CorruptPicture
 
-_MAX_BYTES = 256  # of a header: the fields that anybody asks for need 150 at most
+_MAX_BYTES = 256  # of a header: the fields that are read need at most 150
 
 
 class Bits:
-    """The bits of a header, the highest of each byte first; ``broken`` is what is said where they end."""
+    """The bits of a header, most significant first; ``message`` is the error text if they run out."""
 
-    def __init__(self, header: bytes, broken: str) -> None:
+    def __init__(self, header: bytes, message: str) -> None:
         self._number = int.from_bytes(header[:_MAX_BYTES], "big")
-        self._left = 8 * len(header[:_MAX_BYTES])
-        self._broken = broken
+        self._remaining = 8 * len(header[:_MAX_BYTES])
+        self._message = message
 
     def take(self, count: int) -> int:
-        """Read an unsigned number of so many bits."""
-        self._left -= count
-        if self._left < 0:
-            raise CorruptPicture(self._broken)
-        return self._number >> self._left & ((1 << count) - 1)
+        """Read an unsigned number of ``count`` bits.
+
+        Raises:
+            CorruptPicture: Fewer bits remain.
+        """
+        self._remaining -= count
+        if self._remaining < 0:
+            raise CorruptPicture(self._message)
+        return self._number >> self._remaining & ((1 << count) - 1)
 
     def take_exp_golomb(self) -> int:
-        """Read a number of variable length: as many zeros as there are bits after the first one."""
+        """Read an exponential-Golomb number: n zeros, a one, and n more bits."""
         zeros = 0
         while not self.take(1):
             zeros += 1
         return (1 << zeros) - 1 + self.take(zeros)
 
     def skip_uvlc(self) -> None:
-        """Skip AV1's number of variable length (4.10.3), which has no bits after 32 zeros."""
+        """Skip AV1's variable-length number (4.10.3), which has no more bits after 32 zeros."""
         zeros = 0
         while not self.take(1):
             zeros += 1

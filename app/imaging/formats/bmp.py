@@ -1,6 +1,6 @@
-"""BMP: the size of a Windows bitmap, and whether it may be read.
+"""BMP: reads the size of a Windows bitmap and refuses those that take too long to decode.
 
-Of its compressed kinds only run lengths are read, and those by Python, pair by pair, so such files are small.
+Of the compressed kinds Pillow reads only run lengths, pair by pair in Python, so such files must be small.
 
 References:
     Microsoft, BITMAPINFOHEADER, BITMAPV5HEADER; Bitmap Storage.
@@ -12,9 +12,9 @@ from app.errors import CorruptPicture, PictureTooComplex
 
 BMP_MAGIC = b"BM"
 BMP_MIN_BYTES = 18
-"""Up to the kind of header; what is shorter begins like a text as much as like a bitmap."""
+"""Up to the kind of header; a shorter file could as well be a text that begins with BM."""
 MAX_RUNS_BYTES, MAX_RUNS_PX = 64 * 1024, 1_000_000
-"""Of a bitmap in run lengths, which Pillow reads pixel by pixel: 20 s for 48 megapixels of 13 kB."""
+"""Of a run-length bitmap, which Pillow reads pixel by pixel: 20 s for 48 megapixels from 13 kB."""
 _TOO_MANY_RUNS = "The BMP file is compressed and large. Save it as a PNG."
 _CORE_HEADER = 12
 _INFO_HEADERS = frozenset({40, 52, 56, 64, 108, 124})
@@ -22,11 +22,11 @@ _RUN_LENGTHS = frozenset({1, 2})  # of 8 bits a pixel, and of 4
 
 
 def bmp_size(upload: bytes) -> tuple[int, int]:
-    """Read (width, height) from the header of a bitmap; one that is stored top down has a negative height.
+    """Read (width, height) from the header of a bitmap; a height stored as negative means top-down rows.
 
     Raises:
-        CorruptPicture: The header is cut off, or is none.
-        PictureTooComplex: Run lengths would take too long to read.
+        CorruptPicture: The header is cut off or of an unknown kind.
+        PictureTooComplex: The run lengths would take too long to read.
     """
     if len(upload) < 26:
         raise CorruptPicture("The BMP file is cut off within its header.")
@@ -44,10 +44,10 @@ def bmp_size(upload: bytes) -> tuple[int, int]:
 
 
 def check_runs(upload: bytes) -> None:
-    """Refuse a bitmap whose run lengths stand for more pixels than ``MAX_RUNS_PX``.
+    """Refuse a run-length bitmap of more than ``MAX_RUNS_PX`` pixels.
 
     Raises:
-        PictureTooComplex: They do.
+        PictureTooComplex: The bitmap has more.
     """
     is_core = int.from_bytes(upload[14:18], "little") == _CORE_HEADER
     width_px, height_px = bmp_size(upload)

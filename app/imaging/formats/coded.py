@@ -1,13 +1,14 @@
-"""Coded: how many pixels a decoder comes to make of an AVIF or HEIC, from what its pictures hold.
+"""Coded: computes how many pixels a decoder allocates for an AVIF or HEIC, from its coded pictures.
 
 A file declares a size, but its decoder allocates by the coded pictures: the tiles of a grid, the frames in an
-item. Each is looked at before anything is decoded, and what contradicts itself is refused.
+item. This module inspects each of them before anything is decoded, and refuses files that contradict
+themselves.
 
-Rule 1: a coded picture is no larger than its item declares. HEVC codes whole blocks, so it may reach beyond
-    by less than one.
-Rule 2: the tiles of a grid have one size, there are as many as it says, and none lies wholly outside of it.
-    A grid of grids is none.
-Rule 3: libavif and libheif decode all tiles of a grid before they let go of the first, so a grid counts with
+Rule 1: a coded picture is not larger than its item declares. HEVC codes whole blocks, so its frame may exceed
+    the declared size by less than a block.
+Rule 2: the tiles of a grid have one size and the declared number, and none lies wholly outside the grid. A
+    grid of grids is refused.
+Rule 3: libavif and libheif decode all tiles of a grid before they release the first, so the size of a grid is
     the sum of its tiles.
 """
 
@@ -18,11 +19,11 @@ from functools import partial
 
 from app.errors import CorruptPicture
 from app.imaging.formats import av1, hevc
-from app.imaging.formats.containers import Part
+from app.imaging.formats.containers import Segment
 from app.imaging.formats.isobmff import Boxes, Item, coded_data, declared_size, read_boxes
 
 _CODED = frozenset({b"av01", b"hvc1", b"hev1"})
-_BLOCK_PX = 64  # the largest of HEVC
+_BLOCK_PX = 64  # HEVC's maximum
 _ALPHA = frozenset(
     {
         b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
@@ -40,76 +41,79 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
-    """The declared size of a file's main picture, and the pixels that decoding it may make."""
+class CodedSize:
+    """The declared size of a file's main picture, and the maximum number of pixels that decoding it makes."""
 
     width_px: int
     height_px: int
     coded_px: int
 
 
-def measure(upload: bytes) -> Coded:
+def measure(upload: bytes) -> CodedSize:
     """Measure the main picture of a file.
 
     Raises:
         CorruptPicture: The file contradicts itself, or is broken or cut off.
-        PictureTooComplex: It is in more parts than any camera makes.
+        PictureTooComplex: The file has more boxes or items than any camera's.
     """
     boxes = read_boxes(upload)
-    frames = _Frames(upload)
+    frames = _FrameSizes(upload)
     width, height = declared_size(upload, boxes.items[boxes.main])
-    coded_px = max(_coded_px(number, boxes, frames) for number in _shown(upload, boxes))
+    coded_px = max(_coded_px(number, boxes, frames) for number in _decoded_items(upload, boxes))
     for item in boxes.items.values():
         if item.kind == b"av01":
             frames.size(item)
-    return Coded(width, height, coded_px)
+    return CodedSize(width, height, coded_px)
 
 
-class _Frames:
-    """The sizes of coded pictures; what items share, their bytes or their properties, is read once."""
+class _FrameSizes:
+    """The sizes of coded pictures; bytes or properties that items share are read once."""
 
     def __init__(self, upload: bytes) -> None:
         self.upload = upload
-        self._known: dict[object, list[Size]] = {}
+        self._cache: dict[object, list[Size]] = {}
 
     def size(self, item: Item) -> Size:
-        """Return the largest frame of an item, which is no larger than it declares."""
+        """Return the size of an item's largest frame.
+
+        Raises:
+            CorruptPicture: The frame is larger than the item declares, or the item has none.
+        """
         if item.kind == b"av01":
             sizes = self._read((item.kind, item.extents), lambda: [av1.largest_frame(self._data(item))])
         else:
             sizes = self._read((item.kind, item.extents), lambda: hevc.sizes_in_data(self._data(item)))
-            for part in item.properties:
-                if part.name == b"hvcC":
-                    sizes = sizes + self._read(part, partial(self._configured, part))
+            for box in item.properties:
+                if box.name == b"hvcC":
+                    sizes = sizes + self._read(box, partial(self._sizes_in_configuration, box))
         if not sizes:
             raise CorruptPicture(_BROKEN)
         frame = max(width for width, _ in sizes), max(height for _, height in sizes)
-        beyond = 0 if item.kind == b"av01" else _BLOCK_PX - 1
-        declared = _size_if_any(self.upload, item)
-        if declared and (frame[0] > declared[0] + beyond or frame[1] > declared[1] + beyond):
+        padding = 0 if item.kind == b"av01" else _BLOCK_PX - 1
+        declared = _declared_size_if_any(self.upload, item)
+        if declared and (frame[0] > declared[0] + padding or frame[1] > declared[1] + padding):
             raise CorruptPicture(_LARGER)
         return frame
 
     def _read(self, key: object, read: Callable[[], list[Size]]) -> list[Size]:
-        if key not in self._known:
-            self._known[key] = read()
-        return self._known[key]
+        if key not in self._cache:
+            self._cache[key] = read()
+        return self._cache[key]
 
     def _data(self, item: Item) -> bytes:
         return coded_data(self.upload, item)
 
-    def _configured(self, part: Part) -> list[Size]:
-        return hevc.sizes_in_configuration(self.upload[part.start : part.end])
+    def _sizes_in_configuration(self, box: Segment) -> list[Size]:
+        return hevc.sizes_in_configuration(self.upload[box.start : box.end])
 
 
-def _size_if_any(upload: bytes, item: Item) -> Size | None:
-    """Return the size that an item declares, ``None`` where it declares none."""
-    has_size = any(part.name == b"ispe" for part in item.properties)
+def _declared_size_if_any(upload: bytes, item: Item) -> Size | None:
+    has_size = any(box.name == b"ispe" for box in item.properties)
     return declared_size(upload, item) if has_size else None
 
 
-def _shown(upload: bytes, boxes: Boxes) -> list[int]:
-    """Return the numbers of what is decoded: the main picture, and the alpha of it or of its tiles."""
+def _decoded_items(upload: bytes, boxes: Boxes) -> list[int]:
+    """Return the numbers of the items that are decoded: the main picture, and its alpha or its tiles'."""
     tiles = {boxes.main, *boxes.references.get((b"dimg", boxes.main), ())}
     alphas = [
         number
@@ -122,22 +126,22 @@ def _shown(upload: bytes, boxes: Boxes) -> list[int]:
 
 def _is_alpha(upload: bytes, item: Item) -> bool:
     return any(
-        upload[part.start + 4 : part.end].split(b"\x00", 1)[0] in _ALPHA
-        for part in item.properties
-        if part.name == b"auxC"
+        upload[box.start + 4 : box.end].split(b"\x00", 1)[0] in _ALPHA
+        for box in item.properties
+        if box.name == b"auxC"
     )
 
 
-def _coded_px(number: int, boxes: Boxes, frames: _Frames) -> int:
+def _coded_px(number: int, boxes: Boxes, frames: _FrameSizes) -> int:
     """Return the pixels of a coded picture, or of all tiles of a grid together."""
     item = boxes.items[number]
-    parts = boxes.references.get((b"dimg", number), ())
+    tile_numbers = boxes.references.get((b"dimg", number), ())
     if item.kind in _CODED:
         return _area(frames.size(item))
-    if item.kind == b"iden" and len(parts) == 1:
-        tiles = _coded_items(parts, boxes)
+    if item.kind == b"iden" and len(tile_numbers) == 1:
+        tiles = _coded_items(tile_numbers, boxes)
     elif item.kind == b"grid":
-        tiles = _coded_items(parts, boxes)
+        tiles = _coded_items(tile_numbers, boxes)
         _check_grid(frames.upload, item, tiles)
     else:
         raise CorruptPicture(_RARE)
@@ -152,7 +156,7 @@ def _coded_items(numbers: tuple[int, ...], boxes: Boxes) -> list[Item]:
 
 
 def _check_grid(upload: bytes, item: Item, tiles: list[Item]) -> None:
-    """Refuse a grid (ISO 23008-12, 6.6.2.3) whose numbers and tiles contradict each other."""
+    """Refuse a grid (ISO 23008-12, 6.6.2.3) whose declared numbers and tiles contradict each other."""
     layout = coded_data(upload, item)
     if len(layout) < 4 or len(layout) < (12 if layout[1] & 1 else 8):
         raise CorruptPicture(_CONTRADICTION)

@@ -1,11 +1,12 @@
-"""Colour: stored numbers become sRGB, through the picture's ICC profile or what else it says of its colours.
+"""Colour: converts stored colours to sRGB, by the picture's ICC profile or its other colour metadata.
 
-A profile of curves and a matrix is applied as three steps on whole tiles: a table to 16-bit linear light, the
-matrix, a table back to 8 bits. Profiles of tables (those of presses, scanners, and CMYK) go through
-LittleCMS. Colours outside sRGB are clipped in linear light, channel by channel, as LittleCMS does.
+A profile of curves and a matrix is applied in three steps on whole tiles: a table to 16-bit linear light, the
+matrix, a table back to 8 bits. LittleCMS applies profiles with tables (those of presses, scanners, and CMYK).
+Colours outside sRGB are clipped in linear light, channel by channel, as LittleCMS does.
 
-Of PQ and HLG, light up to half of the reference white stays as it is; what is more is bent towards sRGB's
-white by ``1 - 0.5 exp(1 - 2 x)``, of which the reference white becomes 0.82 and no highlight more than 1.
+Of PQ and HLG, light up to half of the reference white stays as it is; brighter light is compressed towards
+sRGB's white by ``1 - 0.5 exp(1 - 2 x)``, which maps the reference white to 0.82 and every highlight to at
+most 1.
 """
 
 import io
@@ -29,7 +30,7 @@ from app.imaging.formats.icc import (
 
 _Pixels = NDArray[np.uint8]
 
-_TILE_PX = 65_536  # with its 16-bit copy it stays in a core's cache
+_TILE_PX = 65_536  # a tile and its 16-bit copy stay in a core's cache
 # CIE XYZ of the sRGB primaries relative to D50 (IEC 61966-2-1, adapted by Bradford's transform), by column.
 _SRGB_TO_XYZ = (
     (0.4360747, 0.3850649, 0.1430804),
@@ -37,19 +38,18 @@ _SRGB_TO_XYZ = (
     (0.0139322, 0.0971045, 0.7141733),
 )
 SHOULDER_FROM = 0.5
-"""Of the reference white of a high dynamic range: the light from which it is brought down."""
-_SAME = 0.75  # 8-bit levels: a profile that moves no colour further is sRGB by another name
+"""Light of a high dynamic range above which it is compressed, as a fraction of the reference white."""
+_SAME = 0.75  # 8-bit levels: a profile that changes no colour by more is equivalent to sRGB
 
 
 def to_srgb(stored: _Pixels, profile: bytes | None, encoding: Encoding | None = None) -> tuple[Rgb, bool]:
-    """Turn stored colours into sRGB.
+    """Convert stored colours to sRGB.
 
     Args:
         stored: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) CMYK with 255 for full ink.
-        profile: The embedded ICC profile, or ``None``; the colours are then taken to be sRGB, and inks to
-            be what Pillow takes them for.
-        encoding: What grey or RGB stands for where there is no profile, or one that cannot be used; inks
-            have none.
+        profile: The embedded ICC profile, or ``None``; without one, colours are taken to be sRGB, and CMYK
+            is converted as Pillow does.
+        encoding: The encoding of grey or RGB without a usable profile; CMYK has none.
 
     Returns:
         The picture, and whether its profile could not be used and was ignored.
@@ -57,18 +57,18 @@ def to_srgb(stored: _Pixels, profile: bytes | None, encoding: Encoding | None = 
     if profile is None:
         return _without_profile(stored, encoding), False
     try:
-        return _through(stored, read_profile(profile)), False
+        return _with_profile(stored, read_profile(profile)), False
     except UnusableProfileError:
         return _without_profile(stored, encoding), True
 
 
 def _without_profile(stored: _Pixels, encoding: Encoding | None) -> Rgb:
-    has_inks = stored.ndim == 3 and stored.shape[2] == 4
-    return _to_rgb(stored) if encoding is None or has_inks else _through_encoding(stored, encoding)
+    is_cmyk = stored.ndim == 3 and stored.shape[2] == 4
+    return _to_rgb(stored) if encoding is None or is_cmyk else _with_encoding(stored, encoding)
 
 
 def _to_rgb(stored: _Pixels) -> Rgb:
-    """Spread greys and mix inks without a profile."""
+    """Convert grey or CMYK to RGB without a profile."""
     if stored.ndim == 2:
         return np.asarray(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB), np.uint8)
     if stored.shape[2] == 3:
@@ -77,33 +77,33 @@ def _to_rgb(stored: _Pixels) -> Rgb:
 
 
 def _mix_inks(cmyk: _Pixels) -> object:
-    """Let each ink take away its share of what black leaves, to the same levels as Pillow."""
-    left = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(cmyk, 3)), cv2.COLOR_GRAY2RGB)
-    return cv2.subtract(left, cv2.multiply(cv2.cvtColor(cmyk, cv2.COLOR_RGBA2RGB), left, scale=1 / 255))
+    """Compute (1 - ink) (1 - black) for each ink, to the same levels as Pillow."""
+    light = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(cmyk, 3)), cv2.COLOR_GRAY2RGB)
+    return cv2.subtract(light, cv2.multiply(cv2.cvtColor(cmyk, cv2.COLOR_RGBA2RGB), light, scale=1 / 255))
 
 
-def _through_encoding(stored: _Pixels, encoding: Encoding) -> Rgb:
-    """Convert by what a file says without a profile; a grey has the white of sRGB."""
+def _with_encoding(stored: _Pixels, encoding: Encoding) -> Rgb:
+    """Convert by a file's encoding, without a profile; grey is taken to have sRGB's white."""
     curve = encoding.curve(256)
     if encoding.has_high_range:
-        return _brought_down(_to_rgb(stored), curve, encoding)
+        return _tone_mapped(_to_rgb(stored), curve, encoding)
     if stored.ndim == 2:
         return _to_rgb(np.asarray(cv2.LUT(stored, _encode(np.clip(curve, 0, 1))), np.uint8))
     curves = np.clip(np.stack([curve] * 3), 0, 1)
     if _is_srgb(curves, encoding.to_srgb):
         return stored
-    return _through_matrix(stored, curves, encoding.to_srgb)
+    return _with_matrix(stored, curves, encoding.to_srgb)
 
 
 def srgb_levels(encoding: Encoding) -> _Pixels:
-    """Return the level, spaced as sRGB's, of each 16-bit number of an encoding: (65536,) uint8."""
+    """Return the 8-bit level, on sRGB's curve, of each 16-bit number of an encoding: (65536,) uint8."""
     return _encode(np.clip(encoding.curve(65536), 0, 1))
 
 
-def _brought_down(stored: _Pixels, curve: Floats, encoding: Encoding) -> Rgb:
-    """Convert a high dynamic range, bringing light above the shoulder's foot down below 1.
+def _tone_mapped(stored: _Pixels, curve: Floats, encoding: Encoding) -> Rgb:
+    """Convert a high dynamic range to sRGB, compressing light above ``SHOULDER_FROM`` to below 1.
 
-    The curve goes by the largest of the three channels, so that hues stay.
+    The tone curve is evaluated at the largest of the three channels, so that hues stay.
     """
     to_linear = curve.astype(np.float32)[None]
     mixing = (65535 * encoding.to_srgb).astype(np.float32)
@@ -112,9 +112,9 @@ def _brought_down(stored: _Pixels, curve: Floats, encoding: Encoding) -> Rgb:
     for rows in _tiles(stored):
         light = np.asarray(cv2.LUT(stored[rows], to_linear), np.float32)
         largest = np.asarray(cv2.LUT(_largest(stored[rows]), to_linear), np.float32)
-        part = _ootf(light, encoding.ootf_gamma) if encoding.ootf_gamma != 1 else np.ones_like(largest)
-        part *= _shoulder(largest * part)
-        light = np.asarray(cv2.transform(light * part[:, :, None], mixing), np.float32)
+        gain = _ootf(light, encoding.ootf_gamma) if encoding.ootf_gamma != 1 else np.ones_like(largest)
+        gain *= _shoulder(largest * gain)
+        light = np.asarray(cv2.transform(light * gain[:, :, None], mixing), np.float32)
         np.clip(light, 0, 65535, out=light)
         rgb[rows] = cv2.LUT((light + np.float32(0.5)).astype(np.uint16), to_srgb_levels)
     return rgb
@@ -126,21 +126,25 @@ def _largest(tile: _Pixels) -> _Pixels:
 
 
 def _ootf(light: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
-    """Return by what BT.2100's OOTF multiplies a scene's light: its luminance, to a power of gamma less 1."""
+    """Return the gain of BT.2100's OOTF on scene light: its luminance to the power of gamma - 1."""
     weights = np.asarray([luminance_weights()], np.float32) / np.float32(HLG_SCALE)
     return np.asarray(cv2.pow(cv2.transform(light, weights), gamma - 1), np.float32)
 
 
 def _shoulder(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return by what light is multiplied: 1 up to ``SHOULDER_FROM``, and less beyond, without a kink."""
-    room = np.float32(1 - SHOULDER_FROM)
-    beyond = np.maximum(light - np.float32(SHOULDER_FROM), 0)
-    bent = np.float32(1) - room * np.asarray(cv2.exp(beyond / -room), np.float32)
-    return np.where(beyond > 0, bent / np.maximum(light, np.float32(SHOULDER_FROM)), np.float32(1))
+    """Return the tone curve's gain on light: 1 up to ``SHOULDER_FROM``, smoothly decreasing above it."""
+    headroom = np.float32(1 - SHOULDER_FROM)
+    excess = np.maximum(light - np.float32(SHOULDER_FROM), 0)
+    compressed = np.float32(1) - headroom * np.asarray(cv2.exp(excess / -headroom), np.float32)
+    return np.where(excess > 0, compressed / np.maximum(light, np.float32(SHOULDER_FROM)), np.float32(1))
 
 
-def _through(stored: _Pixels, profile: Profile) -> Rgb:
-    """Convert through a profile, which has to be for the kind of colours that are stored."""
+def _with_profile(stored: _Pixels, profile: Profile) -> Rgb:
+    """Convert by a profile.
+
+    Raises:
+        UnusableProfileError: The profile is for another colour space, or is broken.
+    """
     space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[1 if stored.ndim == 2 else stored.shape[2]]
     if profile.space != space:
         raise UnusableProfileError
@@ -148,21 +152,21 @@ def _through(stored: _Pixels, profile: Profile) -> Rgb:
         curve = read_curve(profile.tags.get(b"kTRC"))
         return _to_rgb(np.asarray(cv2.LUT(stored, _encode(curve).astype(np.uint8)), np.uint8))
     if space == "CMYK" or profile.has_tables:
-        return _through_tables(stored, profile)
+        return _with_tables(stored, profile)
     curves = np.stack([read_curve(profile.tags.get(name)) for name in (b"rTRC", b"gTRC", b"bTRC")])
     matrix = np.linalg.inv(_SRGB_TO_XYZ) @ read_matrix(profile)
-    return stored if _is_srgb(curves, matrix) else _through_matrix(stored, curves, matrix)
+    return stored if _is_srgb(curves, matrix) else _with_matrix(stored, curves, matrix)
 
 
 def _is_srgb(curves: Floats, matrix: Floats) -> bool:
-    """Tell whether a conversion moves no colour of a grid by as much as a level."""
+    """Return whether a conversion changes each colour of a test grid by less than ``_SAME`` levels."""
     levels = np.arange(0, 256, 15)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
     linear = np.stack([curve[grid[:, channel]] for channel, curve in enumerate(curves)], axis=1)
     return bool(np.abs(255 * _gamma(np.clip(linear @ matrix.T, 0, 1)) - grid).max() < _SAME)
 
 
-def _through_matrix(stored: _Pixels, curves: Floats, matrix: Floats) -> Rgb:
+def _with_matrix(stored: _Pixels, curves: Floats, matrix: Floats) -> Rgb:
     to_linear = np.rint(65535 * curves.T).astype(np.uint16)[None]
     if (to_linear == to_linear[:, :, :1]).all():
         to_linear = to_linear[:, :, :1]  # one table for all three is faster
@@ -175,8 +179,8 @@ def _through_matrix(stored: _Pixels, curves: Floats, matrix: Floats) -> Rgb:
     return rgb
 
 
-def _through_tables(stored: _Pixels, profile: Profile) -> Rgb:
-    """Convert by LittleCMS: relative to the medium's white, its black mapped to black."""
+def _with_tables(stored: _Pixels, profile: Profile) -> Rgb:
+    """Convert with LittleCMS: relative colorimetric, with black point compensation."""
     mode = profile.space
     try:
         transform = ImageCms.buildTransform(
@@ -189,7 +193,7 @@ def _through_tables(stored: _Pixels, profile: Profile) -> Rgb:
         )
     except (ImageCms.PyCMSError, OSError) as error:
         raise UnusableProfileError from error
-    return _by_tiles(stored, lambda tile: transform.apply(_opened(tile, mode)))
+    return _by_tiles(stored, lambda tile: transform.apply(_to_image(tile, mode)))
 
 
 def _by_tiles(stored: _Pixels, convert: Callable[[_Pixels], object]) -> Rgb:
@@ -205,7 +209,7 @@ def _tiles(stored: _Pixels) -> Iterator[slice]:
     return (slice(top, top + step) for top in range(0, height, step))
 
 
-def _opened(tile: _Pixels, mode: str) -> Image.Image:
+def _to_image(tile: _Pixels, mode: str) -> Image.Image:
     height, width = tile.shape[:2]
     return Image.frombytes(mode, (width, height), tile.tobytes())
 

@@ -1,7 +1,7 @@
 """Decode: the bytes of an upload become upright sRGB pixels.
 
-Which library reads which upload is chosen here; how, stands in the module of its name. Whatever a library
-raises on broken bytes becomes ``CorruptPicture`` with a text of ours.
+This module chooses the library that reads an upload; a module named after the format or library does the
+reading. Any exception that a library raises on broken bytes becomes ``CorruptPicture`` with our own text.
 """
 
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from app.imaging.formats.chunks import check_data, lacks_transparency
 from app.imaging.formats.colour import srgb_levels, to_srgb
 from app.imaging.formats.colour_tags import find_colours
 from app.imaging.formats.encoding import Encoding
-from app.imaging.formats.fast_decoders import read_webp_by_shortcut
+from app.imaging.formats.fast_decoders import read_webp_fast
 from app.imaging.formats.heic import read_heic
 from app.imaging.formats.isobmff import read_boxes
 from app.imaging.formats.jpeg import read_jpeg
 from app.imaging.formats.orientation import UPRIGHT, find_orientation, turn_upright
-from app.imaging.formats.pillow import READER_ERRORS, read_by_pillow
-from app.imaging.formats.png16 import is_deep, read_deep
+from app.imaging.formats.pillow import READER_ERRORS, read_with_pillow
+from app.imaging.formats.png16 import is_png16, read_png16
 from app.imaging.formats.png_text import check_texts
-from app.imaging.formats.raw_picture import Colours, Stored
+from app.imaging.formats.raw_picture import Colours, RawPicture
 from app.imaging.formats.sniff import Header
 
 FIRST_FRAME_ONLY = "first_frame_only"
@@ -38,10 +38,10 @@ TRANSPARENCY_IGNORED = "transparency_ignored"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An upload, decoded: upright pixels, its own alpha if any of it is not opaque, and what was odd.
+    """A decoded upload: upright pixels, its own alpha unless it is opaque throughout, and warnings.
 
-    ``own_alpha`` is kept in 8 bits, a quarter of what an ``AlphaMatte`` takes. ``rgb`` is as stored even
-    where ``own_alpha`` is 0.
+    ``own_alpha`` is kept in 8 bits, a quarter of what an ``AlphaMatte`` takes. ``rgb`` has the file's colours
+    even where ``own_alpha`` is 0.
     """
 
     rgb: Rgb
@@ -52,18 +52,18 @@ class Picture:
 def decode(upload: bytes, header: Header) -> Picture:
     """Decode the first frame of an upload to upright 8-bit sRGB.
 
-    Palettes and greys are spread to RGB, 16-bit samples are scaled and rounded, CMYK is taken to be
-    inverted as Adobe writes it. Transparency in any form is kept apart as the picture's own alpha. An
-    embedded ICC profile is applied; one that cannot be used is ignored with a warning.
+    Palettes and greys are converted to RGB, 16-bit samples are scaled and rounded, CMYK is taken to be
+    inverted as Adobe writes it. Transparency in any form becomes the picture's own alpha. An embedded ICC
+    profile is applied; an unusable one is ignored with a warning.
 
     Args:
-        upload: The bytes that ``sniff`` was given.
-        header: What it said about them; the size limits have been checked.
+        upload: The bytes passed to ``sniff``.
+        header: The result of ``sniff``; the caller has checked the size limits.
 
     Raises:
-        CorruptPicture: The data is broken or cut off, or is not what the header says.
-        PictureTooComplex: A PNG holds comments that inflate to more than anybody would write, or a BMP run
-            lengths that take long to read.
+        CorruptPicture: The data is broken or cut off, or does not match the header.
+        PictureTooComplex: A PNG has comments that inflate to more than any writer would put there, or a BMP
+            has run lengths that take too long to read.
     """
     if not header.is_whole:
         raise CorruptPicture("The picture's file is cut off.")
@@ -73,63 +73,63 @@ def decode(upload: bytes, header: Header) -> Picture:
     if header.format == "bmp":
         check_runs(upload)
     orientation = find_orientation(upload, header.format)
-    said = find_colours(upload, header.format)
-    encoding = said.encoding
+    tags = find_colours(upload, header.format)
+    encoding = tags.encoding
     levels = None
-    if said.profile is None and encoding is not None and is_deep(upload, header) and _needs_depth(encoding):
+    if tags.profile is None and encoding is not None and is_png16(upload, header) and _needs_depth(encoding):
         levels, encoding = srgb_levels(encoding), encoding.with_srgb_curve()
-    stored = _read(upload, header, levels)
-    rgb, is_profile_ignored = to_srgb(stored.colours, said.profile, encoding)
-    is_encoding_used = said.profile is None or is_profile_ignored
-    odd = {
+    raw = _read(upload, header, levels)
+    rgb, is_profile_ignored = to_srgb(raw.colours, tags.profile, encoding)
+    is_encoding_used = tags.profile is None or is_profile_ignored
+    conditions = {
         FIRST_FRAME_ONLY: header.is_animated,
         EXIF_IGNORED: orientation is None,
         ICC_IGNORED: is_profile_ignored,
-        COLOURS_IGNORED: said.is_ignored,
+        COLOURS_IGNORED: tags.is_ignored,
         TONE_MAPPED: encoding is not None and encoding.has_high_range and is_encoding_used,
         TRANSPARENCY_IGNORED: header.format == "png" and lacks_transparency(upload),
     }
-    own_alpha = stored.own_alpha
+    own_alpha = raw.own_alpha
     if own_alpha is not None and own_alpha.min() == 255:
         own_alpha = None
     return Picture(
         rgb=turn_upright(rgb, orientation or UPRIGHT),
         own_alpha=None if own_alpha is None else turn_upright(own_alpha, orientation or UPRIGHT),
-        warnings=(*(warning for warning, holds in odd.items() if holds), *stored.warnings),
+        warnings=(*(warning for warning, holds in conditions.items() if holds), *raw.warnings),
     )
 
 
 def _needs_depth(encoding: Encoding) -> bool:
-    """Tell whether 16-bit numbers of an encoding would lose much by being rounded to 8 bits as they are."""
+    """Return whether 16-bit numbers of an encoding would lose much if rounded to 8 bits before conversion."""
     return not (encoding.has_high_range or encoding.is_curved_as_srgb)
 
 
-def _read(upload: bytes, header: Header, levels: Colours | None) -> Stored:
-    """Read the first frame as it is stored, by the fastest reader that is sure of it."""
+def _read(upload: bytes, header: Header, levels: Colours | None) -> RawPicture:
+    """Read the first frame as stored, with the fastest reader that decodes the file correctly."""
     try:
         if header.format == "heic":
             return read_heic(upload, header)
-        if is_deep(upload, header):
-            return read_deep(upload, header, levels=levels)
+        if is_png16(upload, header):
+            return read_png16(upload, header, levels=levels)
         if header.format == "jpeg":
             return read_jpeg(upload, header)
         if header.format == "avif":
-            return _cut(read_by_pillow(upload, header), upload)
+            return _cropped(read_with_pillow(upload, header), upload)
         if header.format == "webp":
-            return read_webp_by_shortcut(upload, header) or read_by_pillow(upload, header)
-        return read_by_pillow(upload, header)
+            return read_webp_fast(upload, header) or read_with_pillow(upload, header)
+        return read_with_pillow(upload, header)
     except READER_ERRORS as error:
         raise CorruptPicture("The picture's data is broken or cut off.") from error
 
 
-def _cut(stored: Stored, upload: bytes) -> Stored:
-    """Cut an AVIF down to its clean aperture, which comes before any turning."""
+def _cropped(raw: RawPicture, upload: bytes) -> RawPicture:
+    """Crop an AVIF to its clean aperture, which applies before any rotation."""
     boxes = read_boxes(upload)
     try:
-        shown = clean_aperture(upload, boxes.items[boxes.main])
+        window = clean_aperture(upload, boxes.items[boxes.main])
     except UnusableApertureError:
-        return replace(stored, warnings=(CROP_IGNORED,))
-    if shown is None:
-        return stored
-    own_alpha = None if stored.own_alpha is None else np.ascontiguousarray(stored.own_alpha[shown])
-    return replace(stored, colours=np.ascontiguousarray(stored.colours[shown]), own_alpha=own_alpha)
+        return replace(raw, warnings=(CROP_IGNORED,))
+    if window is None:
+        return raw
+    own_alpha = None if raw.own_alpha is None else np.ascontiguousarray(raw.own_alpha[window])
+    return replace(raw, colours=np.ascontiguousarray(raw.colours[window]), own_alpha=own_alpha)

@@ -1,11 +1,11 @@
-"""Encode: pixels become the bytes of the format that was asked for, and nothing but pixels is written.
+"""Encode: pixels become a file of the requested format, without any metadata.
 
-Rule 1: nothing of the upload's metadata or profile comes this far, and no profile of ours is added. Colours
-    are sRGB, and say so where the format has a field for it: PNG's sRGB chunk, AVIF's nclx. WebP and JPEG
-    have none but an embedded profile, and both are read as sRGB without one.
+Rule 1: the upload's metadata and profile are never written, and no other profile is added. Colours are sRGB,
+    and the file declares it where the format has a field for it: PNG's sRGB chunk, AVIF's nclx. WebP and JPEG
+    have only embedded profiles, and readers take both for sRGB without one.
 Rule 2: alpha is exact in every format that has it, at any quality; only colours are lossy.
-Rule 3: no colour goes into an encoder where alpha is 0. A lossy one may ring there, by a few pixels and in
-    the subject's own colours.
+Rule 3: colours passed to an encoder are 0 where alpha is 0. A lossy encoder may ring there, by a few pixels
+    and in the subject's own colours.
 """
 
 import io
@@ -29,21 +29,21 @@ FORMATS: Mapping[str, str] = {
 }
 
 MAX_SIDE_PX: Mapping[str, int] = {
-    "png": 2**31 - 1,  # its header's numbers
+    "png": 2**31 - 1,  # the header's 31-bit numbers
     "webp": 16_383,  # libwebp's 14 bits
-    "jpeg": 65_500,  # libjpeg's own, below the 16 bits of a frame
-    "avif": 65_536,  # AV1's 16 bits, less one
-    "zip": 65_500,  # its JPEG
+    "jpeg": 65_500,  # libjpeg's own limit, below the 16 bits of a frame
+    "avif": 65_536,  # AV1's 16 bits, of the size less one
+    "zip": 65_500,  # that of its JPEG
 }
-"""The longest side that each encoder takes."""
+"""Maximum side of each encoder."""
 
-_LOSSLESS_QUALITY = 100  # asking WebP for its best means asking for the pixels themselves
+_LOSSLESS_QUALITY = 100  # the highest quality of a WebP means lossless
 _WEBP_METHOD = 2  # half the time of libwebp's default 4, a few per cent larger
 _AVIF_SPEED = 9  # half the time of 8, a tenth larger; Pillow's default 6 takes five times as long
 
 
 def check_side(height: int, width: int, *, format: str) -> None:  # noqa: A002
-    """Refuse a size that a format cannot hold; ``auto`` holds what PNG does, which it falls back on.
+    """Refuse a size that a format cannot hold; ``auto`` has PNG's limit, since it falls back on PNG.
 
     Raises:
         FormatExceeded: A side is longer than ``MAX_SIDE_PX`` of the format.
@@ -65,12 +65,12 @@ def encode(
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha.
         format: A key of ``FORMATS``. A ZIP holds the colours of an RGBA picture and its alpha.
-        quality: 1 to 100. PNG takes no notice of it; WebP is lossless at 100, AVIF within 3 of 255.
-        check: Asked for each strip, where the encoder is ours.
+        quality: 1 to 100. PNG ignores it; WebP is lossless at 100, AVIF within 3 of 255.
+        check: Called for each strip of a PNG or ZIP; the other encoders cannot be interrupted.
 
     Raises:
-        ValueError: The format has no name in ``FORMATS``, or does not fit the pixels: JPEG has no alpha (lay
-            the cutout over a background first), and a ZIP needs one.
+        ValueError: ``FORMATS`` lacks the format, or the format does not fit the pixels: JPEG has no alpha
+            (lay the cutout over a background first), and a ZIP needs it.
         FormatExceeded: A side is longer than ``MAX_SIDE_PX``.
     """
     if format not in FORMATS:
@@ -117,8 +117,8 @@ def _encode_avif(pixels: NDArray[np.uint8], quality: int) -> bytes:
         "AVIF",
         quality=quality,
         speed=_AVIF_SPEED,
-        # Halved chroma would mix the subject's colour with the zeros beside it: a fifth more error at the
-        # edge, for 4 % of the size.
+        # Subsampled chroma would mix the subject's colour with the zeros next to it: a fifth more error at
+        # the edge, for 4 % of the size.
         subsampling="4:0:0" if pixels.ndim == 2 else "4:4:4",
         max_threads=1,  # the worker threads are the parallelism
         advanced={"alpha:lossless": "1"} if has_alpha else {},

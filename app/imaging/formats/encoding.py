@@ -1,13 +1,13 @@
-"""Encoding: what light a stored number stands for, where a file says so without an ICC profile.
+"""Encoding: maps stored numbers to linear light, for files that define their colours without an ICC profile.
 
-By code points (ITU-T H.273: AVIF's and HEIC's nclx, PNG's cICP), or by a gamma and chromaticities (PNG's gAMA
-and cHRM). Light is relative to sRGB's white; of the two high dynamic ranges of ITU-R BT.2100, PQ and HLG, it
-is relative to the reference white of 203 cd/m² (BT.2408), and exceeds 1.
+Such files use code points (ITU-T H.273: AVIF's and HEIC's nclx, PNG's cICP), or a gamma and chromaticities
+(PNG's gAMA and cHRM). Light is relative to sRGB's white; in the two high dynamic ranges of ITU-R BT.2100, PQ
+and HLG, it is relative to the reference white of 203 cd/m² (BT.2408), and exceeds 1.
 
-Rule 1: BT.709's transfer and its kin are taken for sRGB's, as browsers do: pictures that carry them were
-    looked at on screens, and their colours chosen there.
-Rule 2: a gamma within a twentieth of 1/2.2 is sRGB by another name, as libpng has it: editors have always
-    written it beside pictures that are nothing else.
+Rule 1: BT.709's transfer function and its relatives are taken for sRGB's, as in browsers: pictures that
+    declare them were viewed and edited on screens.
+Rule 2: a gamma within a twentieth of 1/2.2 is taken for sRGB's, as in libpng: editors have always written it
+    into pictures that are sRGB.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,13 +50,13 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What the numbers of a picture stand for.
+    """The mapping from a picture's numbers to sRGB light.
 
     Attributes:
-        light: From numbers in [0, 1] to linear light, each channel for itself.
+        light: From numbers in [0, 1] to linear light, per channel.
         to_srgb: (3, 3), from linear light of the picture's primaries to that of sRGB's.
-        has_high_range: Light exceeds 1, and has to be brought down.
-        ootf_gamma: With a high range, the exponent of luminance that turns a scene's light into a screen's.
+        has_high_range: Light exceeds 1, and needs tone mapping.
+        ootf_gamma: With a high range, the exponent of luminance that turns scene light into display light.
         is_full_range: 8-bit numbers begin at 0 and end at 255, not at 16 and 235.
     """
 
@@ -67,7 +67,7 @@ class Encoding:
     is_full_range: bool = True
 
     def curve(self, levels: int) -> Floats:
-        """Return the light of each of so many evenly spaced numbers."""
+        """Return the light of each of ``levels`` evenly spaced numbers."""
         numbers = np.linspace(0, 1, levels)
         if not self.is_full_range:
             numbers = np.clip((numbers * 255 - 16) / 219, 0, 1)
@@ -75,21 +75,21 @@ class Encoding:
 
     @property
     def is_curved_as_srgb(self) -> bool:
-        """Whether the numbers are spaced as sRGB's are, so that 8 bits of them are enough."""
+        """Whether the numbers follow sRGB's curve, so that 8 bits are enough."""
         return self.light is _srgb and self.is_full_range
 
     def with_srgb_curve(self) -> "Encoding":
-        """Return the encoding of the same primaries whose numbers are spaced as sRGB's are."""
+        """Return the encoding with the same primaries and sRGB's curve."""
         return replace(self, light=_srgb, is_full_range=True)
 
 
-def by_code_points(primaries: int, transfer: int, *, is_full_range: bool = True) -> Encoding | None:
-    """Return the encoding of code points, ``None`` where one of them has no meaning here.
+def encoding_of_code_points(primaries: int, transfer: int, *, is_full_range: bool = True) -> Encoding | None:
+    """Return the encoding of code points, ``None`` if one of them is not supported.
 
     Args:
         primaries: ColourPrimaries.
         transfer: TransferCharacteristics.
-        is_full_range: VideoFullRangeFlag, where decoding to RGB has not seen to it.
+        is_full_range: VideoFullRangeFlag, unless the conversion to RGB has applied it.
     """
     chromaticities, light = PRIMARIES.get(primaries), _TRANSFERS.get(transfer)
     if chromaticities is None or light is None:
@@ -103,8 +103,8 @@ def by_code_points(primaries: int, transfer: int, *, is_full_range: bool = True)
     )
 
 
-def by_gamma(gamma: float | None, chromaticities: Chromaticities | None) -> Encoding | None:
-    """Return the encoding of PNG's gAMA and cHRM, ``None`` where they make no sense.
+def encoding_of_gamma(gamma: float | None, chromaticities: Chromaticities | None) -> Encoding | None:
+    """Return the encoding of PNG's gAMA and cHRM, ``None`` if they are unusable.
 
     Args:
         gamma: Exponent from light to numbers, such as 0.45455; ``None`` is that of sRGB.
@@ -124,7 +124,7 @@ def by_gamma(gamma: float | None, chromaticities: Chromaticities | None) -> Enco
 
 
 def _to_srgb(chromaticities: Chromaticities) -> Floats:
-    """Return the matrix from linear light of some primaries to sRGB's, white to white."""
+    """Return the matrix from linear light of the given primaries to sRGB's, mapping white to white."""
     if chromaticities == SRGB:
         return np.eye(3)
     return np.linalg.inv(_to_xyz(SRGB)) @ _adaptation(chromaticities[3], SRGB[3]) @ _to_xyz(chromaticities)
@@ -143,13 +143,13 @@ def _white(point: Point) -> Floats:
 
 
 def _adaptation(source: Point, target: Point) -> Floats:
-    """Return Bradford's matrix from one white to another."""
+    """Return Bradford's chromatic adaptation matrix from one white to another."""
     gains = (_BRADFORD @ _white(target)) / (_BRADFORD @ _white(source))
     return np.asarray(np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD, np.float64)
 
 
 def _srgb(numbers: Floats) -> Floats:
-    """IEC 61966-2-1."""
+    """Decode sRGB (IEC 61966-2-1)."""
     return np.where(numbers <= 0.04045, numbers / 12.92, np.power((numbers + 0.055) / 1.055, 2.4))
 
 
@@ -158,7 +158,7 @@ def _power(exponent: float, scale: float = 1.0) -> Callable[[Floats], Floats]:
 
 
 def _pq(numbers: Floats) -> Floats:
-    """ITU-R BT.2100, table 4: the EOTF of PQ."""
+    """Apply the EOTF of PQ (ITU-R BT.2100, table 4)."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     root = np.power(numbers, 1 / m2)
@@ -167,14 +167,14 @@ def _pq(numbers: Floats) -> Floats:
 
 
 def _hlg(numbers: Floats) -> Floats:
-    """ITU-R BT.2100, table 5: the inverse OETF of HLG, scaled for a screen of 1000 cd/m²."""
+    """Apply the inverse OETF of HLG (ITU-R BT.2100, table 5), scaled for a display of 1000 cd/m²."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(numbers <= 0.5, numbers**2 / 3, (np.exp((numbers - c) / a) + b) / 12)
     return np.asarray(scene * (_HLG_PEAK / _REFERENCE_WHITE), np.float64)
 
 
 def luminance_weights() -> Sequence[float]:
-    """Return the parts of red, green and blue in the luminance of BT.2100, table 5."""
+    """Return the weights of red, green and blue in the luminance of BT.2100, table 5."""
     return 0.2627, 0.6780, 0.0593
 
 

@@ -1,7 +1,7 @@
-"""HEVC: how large the frames of a coded picture are, from its sequence parameter sets, without decoding.
+"""HEVC: reads the frame size of coded pictures from their sequence parameter sets, without decoding.
 
-As with AV1, a file's boxes may declare one size and its data hold another, and the decoder allocates by the
-data. Parameter sets stand in the item's ``hvcC`` property (ISO 14496-15, 8.3.3), and may stand in the data.
+As with AV1, a file's boxes may declare one size and its data another, and the decoder allocates by the data.
+Parameter sets are in the item's ``hvcC`` property (ISO 14496-15, 8.3.3), and may also be in the data.
 Section numbers are those of ITU-T H.265.
 """
 
@@ -14,7 +14,7 @@ _SEQUENCE_PARAMETERS = 33  # nal_unit_type, 7.4.2.2
 _MAX_UNITS = 4096  # a still picture has a few to a few hundred
 _MAX_SIDE_PX = 65_535
 _CONFIGURATION_BYTES = 23
-_LENGTH_BYTES = 4  # before each unit; libheif knows no other
+_LENGTH_BYTES = 4  # before each unit; libheif supports no other
 _BROKEN = "The HEIC file's picture data is broken or cut off."
 
 
@@ -22,8 +22,8 @@ def sizes_in_configuration(configuration: bytes) -> list[tuple[int, int]]:
     """Return (width, height) of the frames that an item's ``hvcC`` allows.
 
     Raises:
-        CorruptPicture: It is broken, or the data's units have no length of four bytes.
-        PictureTooComplex: It is in more units than any still picture has.
+        CorruptPicture: The configuration is broken, or the data's units have no four-byte lengths.
+        PictureTooComplex: The configuration has more units than any still picture.
     """
     if len(configuration) < _CONFIGURATION_BYTES or (configuration[21] & 3) + 1 != _LENGTH_BYTES:
         raise CorruptPicture(_BROKEN)
@@ -34,14 +34,14 @@ def sizes_in_data(coded: bytes) -> list[tuple[int, int]]:
     """Return (width, height) of the frames that parameter sets in an item's data allow; most have none.
 
     Raises:
-        CorruptPicture: One is broken.
-        PictureTooComplex: The data comes in more units than any still picture has.
+        CorruptPicture: A parameter set is broken.
+        PictureTooComplex: The data has more units than any still picture.
     """
     return [_frame_size(unit) for unit in _units(coded) if _is_sequence_parameters(unit)]
 
 
 def _configured(configuration: bytes) -> Iterator[bytes]:
-    """Yield the units of a configuration, which come in arrays of one type each."""
+    """Yield the units of a configuration, which are stored in arrays of one type each."""
     position = _CONFIGURATION_BYTES
     for _ in range(configuration[22]):
         count = int.from_bytes(configuration[position + 1 : position + 3], "big")
@@ -57,7 +57,7 @@ def _configured(configuration: bytes) -> Iterator[bytes]:
 
 
 def _units(coded: bytes) -> Iterator[bytes]:
-    """Yield the beginnings of the units of coded data, each of which comes after its length."""
+    """Yield the first bytes of each unit of coded data; a unit follows its length."""
     position = 0
     for _ in range(_MAX_UNITS):
         start = position + _LENGTH_BYTES
@@ -69,7 +69,7 @@ def _units(coded: bytes) -> Iterator[bytes]:
 
 
 def _is_sequence_parameters(unit: bytes) -> bool:
-    """Tell whether a unit is a sequence parameter set of the base layer (7.3.1.2)."""
+    """Return whether a unit is a sequence parameter set of the base layer (7.3.1.2)."""
     return len(unit) > 2 and unit[0] >> 1 & 63 == _SEQUENCE_PARAMETERS and not (unit[0] & 1 or unit[1] >> 3)
 
 
@@ -80,10 +80,10 @@ def _frame_size(unit: bytes) -> tuple[int, int]:
     sub_layers = bits.take(3)
     bits.take(1)  # sps_temporal_id_nesting_flag
     bits.take(96)  # general profile and level (7.3.3)
-    has = [(bits.take(1), bits.take(1)) for _ in range(sub_layers)]
+    presence = [(bits.take(1), bits.take(1)) for _ in range(sub_layers)]
     if sub_layers:
         bits.take(2 * (8 - sub_layers))  # reserved
-    for has_profile, has_level in has:
+    for has_profile, has_level in presence:
         bits.take(88 * has_profile + 8 * has_level)
     bits.take_exp_golomb()  # sps_seq_parameter_set_id
     if bits.take_exp_golomb() == 3:  # chroma_format_idc

@@ -1,8 +1,9 @@
-"""ICC: a profile's curves and matrix, which say what light a stored number stands for.
+"""ICC: reads a profile's curves and matrix, which map stored numbers to linear light.
 
 Strategy: nearly every profile in a photograph is of the simplest kind, three curves and a matrix; cameras
-and phones write no other. That kind is read here, by hand, so that a stranger's bytes meet two dozen lines
-of bounded Python, and so that converting costs a fifth of what LittleCMS takes. Clauses are those of ICC.1.
+and phones write no other. This module reads that kind by hand, so that untrusted bytes pass through two
+dozen lines of bounded Python, and so that the conversion takes a fifth of LittleCMS's time. Clauses are those
+of ICC.1.
 """
 
 import struct
@@ -23,12 +24,12 @@ _PARAMETERS = (1, 3, 4, 5, 7)  # of the parametric curves, by type: clause 10.18
 
 
 class UnusableProfileError(Exception):
-    """The profile is broken, hostile, or not for the picture's kind of colours."""
+    """The profile is broken, hostile, or not for the picture's colour space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile whose header and tag table hold together: ``space`` is GRAY, RGB or CMYK."""
+    """A profile with a valid header and tag table; ``space`` is GRAY, RGB or CMYK."""
 
     encoded: bytes
     space: str
@@ -36,7 +37,7 @@ class Profile:
 
     @property
     def has_tables(self) -> bool:
-        """Whether colours go through multi-dimensional tables, which take precedence over a matrix."""
+        """Whether the profile has multi-dimensional tables, which take precedence over a matrix."""
         return any(name in self.tags for name in (b"A2B0", b"A2B1", b"D2B0", b"D2B1"))
 
 
@@ -44,7 +45,7 @@ def read_profile(encoded: bytes) -> Profile:
     """Read a profile's header and tag table (clauses 7.2, 7.3).
 
     Raises:
-        UnusableProfileError: They are broken, or describe a device that no picture is stored for.
+        UnusableProfileError: They are broken, or the profile's class does not occur in pictures.
     """
     if len(encoded) < 132 or encoded[36:40] != b"acsp" or encoded[12:16] not in _CLASSES:
         raise UnusableProfileError
@@ -53,26 +54,26 @@ def read_profile(encoded: bytes) -> Profile:
     if space not in ("GRAY", "RGB", "CMYK") or size > len(encoded) or count > _MAX_TAGS:
         raise UnusableProfileError
     tags: dict[bytes, bytes] = {}
-    parts: dict[tuple[int, int], bytes] = {}  # curves and tables are often shared: once in memory, too
+    contents: dict[tuple[int, int], bytes] = {}  # tags often share curves and tables: kept once in memory
     for at in range(132, 132 + 12 * count, 12):
         if at + 12 > size:
             raise UnusableProfileError
         name, start, length = struct.unpack_from(">4sII", encoded, at)
         if start + length > size:
             raise UnusableProfileError
-        if (start, length) not in parts:
-            parts[start, length] = encoded[start : start + length]
-            if sum(map(len, parts.values())) > 2 * len(encoded):
-                raise UnusableProfileError  # parts that lie on top of each other
-        tags[name] = parts[start, length]
+        if (start, length) not in contents:
+            contents[start, length] = encoded[start : start + length]
+            if sum(map(len, contents.values())) > 2 * len(encoded):
+                raise UnusableProfileError  # overlapping tags
+        tags[name] = contents[start, length]
     return Profile(encoded, space, tags)
 
 
 def read_curve(tag: bytes | None) -> Floats:
-    """Read a curve tag: the linear light, in [0, 1], of each of the 256 numbers a byte can hold.
+    """Read a curve tag: the linear light, in [0, 1], of each of a byte's 256 values.
 
     Raises:
-        UnusableProfileError: It is missing, broken, not a curve, or does not rise.
+        UnusableProfileError: The tag is missing, broken, not a curve, or does not rise.
     """
     if tag is None or len(tag) < 12:
         raise UnusableProfileError
@@ -88,7 +89,7 @@ def read_matrix(profile: Profile) -> Floats:
     """Read the matrix from linear device colours to CIE XYZ relative to D50, (3, 3).
 
     Raises:
-        UnusableProfileError: It is missing or broken, has no inverse, or its white is far from D50.
+        UnusableProfileError: The matrix is missing, broken or singular, or its white is far from D50.
     """
     if profile.encoded[20:24] != b"XYZ ":
         raise UnusableProfileError
@@ -119,12 +120,12 @@ def _sampled_curve(tag: bytes, stored: Floats) -> Floats:
 
 
 def _parametric_curve(tag: bytes, stored: Floats) -> Floats:
-    """Read ``(a x + b)^g + e``, and below ``d`` the line ``c x + f``: clause 10.18."""
+    """Read a curve ``(a x + b)^g + e``, which is the line ``c x + f`` below ``d``: clause 10.18."""
     kind = int.from_bytes(tag[8:10], "big")
     if tag[:4] != b"para" or kind >= len(_PARAMETERS) or len(tag) < 12 + 4 * _PARAMETERS[kind]:
         raise UnusableProfileError
-    given = _fixed(tag, 12, _PARAMETERS[kind]).tolist()
-    g, a, b, c, d, e, f = given + [0.0] * (7 - len(given))
+    parameters = _fixed(tag, 12, _PARAMETERS[kind]).tolist()
+    g, a, b, c, d, e, f = parameters + [0.0] * (7 - len(parameters))
     if kind == 0:
         a, d = 1.0, 0.0
     elif kind in (1, 2):
@@ -136,5 +137,5 @@ def _parametric_curve(tag: bytes, stored: Floats) -> Floats:
 
 
 def _fixed(tag: bytes, start: int, count: int) -> Floats:
-    """Read numbers of 16 bits before and 16 after the point."""
+    """Read fixed-point numbers with 16 bits before and 16 after the point."""
     return np.asarray(np.frombuffer(tag, ">i4", count, start) / 65536, np.float64)

@@ -1,8 +1,8 @@
-"""Orientation: what a file says of the way up its picture was taken, and turning it upright.
+"""Orientation: reads a picture's orientation from its metadata, and rotates its pixels upright.
 
-Strategy: the one tag that matters is read here, by hand, in two dozen lines. Pillow's EXIF reader raises
-five kinds of exception on broken metadata and prints warnings that quote it; nothing of that is needed.
-An AVIF says it in its boxes, where its EXIF block does not count; of a HEIC the reader sees to it.
+Strategy: this module reads the one tag that matters by hand, in two dozen lines. Pillow's EXIF reader raises
+five kinds of exception on broken metadata and prints warnings that quote it. An AVIF declares its orientation
+in its boxes, which take precedence over its EXIF block; libheif rotates a HEIC by itself.
 """
 
 import struct
@@ -36,13 +36,13 @@ _TURNS: Mapping[int, Callable[[_Pixels], _Pixels]] = {
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn or mirror stored pixels, (H, W) or (H, W, C), so that EXIF orientation 1 would hold."""
+    """Rotate or mirror stored pixels, (H, W) or (H, W, C), from an EXIF orientation to orientation 1."""
     turn = _TURNS.get(orientation)
     return pixels if turn is None else turn(pixels)
 
 
 def find_orientation(upload: bytes, file_format: str) -> int | None:
-    """Find the orientation, 1 to 8, to turn a picture from; ``None`` where its EXIF block is malformed."""
+    """Return a picture's EXIF orientation, 1 to 8; ``None`` if its EXIF block is malformed."""
     if file_format == "avif":
         boxes = read_boxes(upload)
         return declared_orientation(upload, boxes.items[boxes.main])
@@ -51,9 +51,9 @@ def find_orientation(upload: bytes, file_format: str) -> int | None:
 
 
 def find_exif(upload: bytes, file_format: str) -> bytes | None:
-    """Find the EXIF block (a TIFF stream) of a JPEG, PNG or WebP, or ``None`` where there is none.
+    """Return the EXIF block (a TIFF stream) of a JPEG, PNG or WebP, ``None`` if it has none.
 
-    That of a PNG chunk with a wrong checksum is empty.
+    For a PNG chunk with a wrong checksum the block is empty.
     """
     if file_format not in ("jpeg", "png", "webp"):
         return None
@@ -78,7 +78,7 @@ def read_orientation(exif: bytes) -> int | None:
     """Read the orientation tag of an EXIF block.
 
     Returns:
-        1 to 8; 1 where the tag is absent, and ``None`` where the block or the tag's value is malformed.
+        1 to 8; 1 if the tag is absent, and ``None`` if the block or the tag's value is malformed.
     """
     order = _BYTE_ORDERS.get(exif[:4])
     if order is None:

@@ -1,11 +1,11 @@
-"""Pillow: an upload is opened by the one reader that its bytes call for, and split into its channels.
+"""Pillow: opens an upload with the reader for its format, and splits it into its channels.
 
-Rule 1: this and ``deep.py`` alone let Pillow open anything. Going through the reader's class instead of
-    ``Image.open`` leaves out the size guard, which is a process-wide setting below our own limits, and the
+Rule 1: only this module and ``png16.py`` let Pillow open files. Calling the reader's class instead of
+    ``Image.open`` avoids Pillow's size limit, which is a process-wide setting below our own limits, and the
     multi-picture JPEG reader.
-Rule 2: nothing of the metadata is shown to Pillow where it would interpret it: its warnings quote the
-    upload, silencing them needs ``warnings.catch_warnings``, which is not safe in threads, and a broken
-    profile or EXIF block would fail the whole picture.
+Rule 2: Pillow never gets metadata that it would interpret: its warnings quote the upload, silencing them
+    needs ``warnings.catch_warnings``, which is not thread-safe, and a broken profile or EXIF block would fail
+    the whole picture.
 """
 
 import io
@@ -31,8 +31,8 @@ from app.errors import CorruptPicture
 from app.imaging.formats.chunks import needed_chunks
 from app.imaging.formats.containers import jpeg_segments, rounded_riff
 from app.imaging.formats.isobmff import read_boxes
-from app.imaging.formats.png_rows import is_dense, is_paint_left, lacks_rows, paint
-from app.imaging.formats.raw_picture import Colours, Stored
+from app.imaging.formats.png_rows import is_dense, is_last_row_uniform, lacks_rows, prefill
+from app.imaging.formats.raw_picture import Colours, RawPicture
 from app.imaging.formats.sniff import Header
 
 _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -44,8 +44,8 @@ _READERS: Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
 }
 
-# What Pillow's readers have been seen to raise on 15,639 hostile files, or say that they raise.
-# MemoryError stays out: it is ours, and means that the server took on more than it can hold.
+# The exceptions that Pillow's readers raised on 15,639 hostile files, or that their documentation lists.
+# Not MemoryError: that is the server's own error, and means that it admitted more than it can hold.
 READER_ERRORS = (
     OSError,
     SyntaxError,
@@ -67,48 +67,51 @@ READER_ERRORS = (
 _STRIP_PX = 262_144  # of Pillow's 4-byte pixels, few enough to stay in a core's cache
 
 
-def read_by_pillow(upload: bytes, header: Header) -> Stored:
+def read_with_pillow(upload: bytes, header: Header) -> RawPicture:
     """Read the first frame of an upload.
 
     Raises:
-        CorruptPicture: Its size is not the one that its header declares.
-        READER_ERRORS: Its data is broken or cut off.
+        CorruptPicture: The picture's size is not the one that its header declares.
+        READER_ERRORS: The data is broken or cut off.
     """
-    return split(load(shown(upload, header.format), header), header, png_depth=upload[24])
+    return split(load(strip_metadata(upload, header.format), header), header, png_depth=upload[24])
 
 
-def load(visible: bytes, header: Header, *, rawmode: str = "") -> ImageFile.ImageFile:
+def load(stripped: bytes, header: Header, *, rawmode: str = "") -> ImageFile.ImageFile:
     """Open a file and decode its first frame.
 
     Args:
-        visible: The upload as ``shown``.
-        header: What ``sniff`` said about it.
-        rawmode: How a PNG's samples are to be unpacked, if not as Pillow does by itself.
+        stripped: The upload, as ``strip_metadata`` returns it.
+        header: The result of ``sniff``.
+        rawmode: Pillow's raw mode for a PNG's samples, if not its default.
+
+    Raises:
+        CorruptPicture: The picture's size is not the one that its header declares, or a PNG lacks rows.
+        READER_ERRORS: The data is broken or cut off.
     """
-    stored = _READERS[header.format](io.BytesIO(visible))
-    if stored.size != (header.width_px, header.height_px):
+    image = _READERS[header.format](io.BytesIO(stripped))
+    if image.size != (header.width_px, header.height_px):
         raise CorruptPicture("The picture's size is not the one that its header declares.")
     if rawmode:
-        stored.tile = [tile._replace(args=rawmode) for tile in stored.tile]
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]
     if header.format == "png":
-        _load_rows(stored, visible)
-    stored.load()
-    return stored
+        _load_rows(image, stripped)
+    image.load()
+    return image
 
 
-def _load_rows(stored: ImageFile.ImageFile, visible: bytes) -> None:
-    """Decode a PNG, all of its rows."""
-    if is_dense(visible):
-        paint(stored)
-        stored.load()
-        is_doubtful = is_paint_left(stored)
-    else:
-        is_doubtful = True
-    if is_doubtful and lacks_rows(visible):
+def _load_rows(image: ImageFile.ImageFile, stripped: bytes) -> None:
+    """Decode a PNG, and refuse one that lacks rows."""
+    may_lack_rows = True
+    if is_dense(stripped):
+        prefill(image)
+        image.load()
+        may_lack_rows = is_last_row_uniform(image)
+    if may_lack_rows and lacks_rows(stripped):
         raise CorruptPicture("The PNG file is damaged, or holds fewer rows than it declares.")
 
 
-def shown(upload: bytes, file_format: str) -> bytes:
+def strip_metadata(upload: bytes, file_format: str) -> bytes:
     """Return an upload without the metadata that Pillow would interpret."""
     if file_format == "jpeg":
         return _without_exif(upload)
@@ -122,75 +125,75 @@ def shown(upload: bytes, file_format: str) -> bytes:
 
 
 def _without_exif(upload: bytes) -> bytes:
-    """Hide a JPEG's EXIF segments, which would be parsed for a resolution nobody asks for."""
-    at = []
+    """Hide a JPEG's EXIF segments, which Pillow would parse for a resolution that is not needed."""
+    positions = []
     for segment in jpeg_segments(upload):
         if segment.name == b"\xda":
             break
         if segment.name == b"\xe1" and upload.startswith(b"Exif", segment.start):
-            at.append(segment.start)
-    return _overwritten(upload, at, bytes(4))
+            positions.append(segment.start)
+    return _overwritten(upload, positions, bytes(4))
 
 
 def _as_still(upload: bytes) -> bytes:
-    """Name an AVIF's EXIF items otherwise, and have its main picture shown where it also has a sequence."""
+    """Rename an AVIF's EXIF items, and select its main picture instead of an image sequence."""
     boxes = read_boxes(upload)
-    at = [item.kind_at for item in boxes.items.values() if item.kind == b"Exif"]
-    visible = _overwritten(upload, at, b"free")
-    return visible if upload[8:12] == b"avif" else _overwritten(visible, [8], b"avif")
+    positions = [item.kind_at for item in boxes.items.values() if item.kind == b"Exif"]
+    stripped = _overwritten(upload, positions, b"free")
+    return stripped if upload[8:12] == b"avif" else _overwritten(stripped, [8], b"avif")
 
 
-def _overwritten(upload: bytes, at: list[int], name: bytes) -> bytes:
-    if not at:
+def _overwritten(upload: bytes, positions: list[int], name: bytes) -> bytes:
+    if not positions:
         return upload
     changed = bytearray(upload)
-    for start in at:
+    for start in positions:
         changed[start : start + len(name)] = name
     return bytes(changed)
 
 
-def split(stored: Image.Image, header: Header, *, png_depth: int) -> Stored:
+def split(image: Image.Image, header: Header, *, png_depth: int) -> RawPicture:
     """Split a loaded picture of any mode of 8 bits or fewer into its colours and its own alpha.
 
     Args:
-        stored: In the mode that its file has.
-        header: What ``sniff`` said about it.
-        png_depth: Bits per sample of a PNG, which a transparent grey is counted in; ignored otherwise.
+        image: In its file's own mode.
+        header: The result of ``sniff``.
+        png_depth: Bits per sample of a PNG, the unit of a transparent grey; ignored for other formats.
     """
-    transparent = stored.info.get("transparency")
-    if stored.mode in ("1", "L"):
-        grey = pixels(stored, "L")
+    transparent = image.info.get("transparency")
+    if image.mode in ("1", "L"):
+        grey = pixels(image, "L")
         if transparent is None:
-            return Stored(grey)
-        # Pillow spreads 2- and 4-bit greys over 0 to 255, but leaves the transparent one as it stands.
-        is_narrow = header.format == "png" and stored.mode == "L"
-        spread = {2: 85, 4: 17}.get(png_depth, 1) if is_narrow else 1
-        return Stored(grey, opaque_where(grey != transparent * spread))
-    if stored.mode == "CMYK":
-        return Stored(pixels(stored, "CMYK"))
-    if stored.mode == "LA":
-        both = pixels(stored, "LA")
-        return Stored(np.ascontiguousarray(both[:, :, 0]), np.ascontiguousarray(both[:, :, 1]))
-    if stored.mode == "RGBA" or (stored.mode == "P" and transparent is not None):
-        rgba = pixels(stored, "RGBA")
-        return Stored(_array(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)), _array(cv2.extractChannel(rgba, 3)))
-    rgb = pixels(stored, "RGB")
-    if transparent is None or stored.mode != "RGB":
-        return Stored(rgb)
-    return Stored(rgb, opaque_where((rgb != np.array(transparent)).any(axis=2)))
+            return RawPicture(grey)
+        # Pillow scales 2- and 4-bit greys to 0 to 255, but not the transparent one.
+        may_be_narrow = header.format == "png" and image.mode == "L"
+        factor = {2: 85, 4: 17}.get(png_depth, 1) if may_be_narrow else 1
+        return RawPicture(grey, opaque_where(grey != transparent * factor))
+    if image.mode == "CMYK":
+        return RawPicture(pixels(image, "CMYK"))
+    if image.mode == "LA":
+        pairs = pixels(image, "LA")
+        return RawPicture(np.ascontiguousarray(pairs[:, :, 0]), np.ascontiguousarray(pairs[:, :, 1]))
+    if image.mode == "RGBA" or (image.mode == "P" and transparent is not None):
+        rgba = pixels(image, "RGBA")
+        return RawPicture(_array(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)), _array(cv2.extractChannel(rgba, 3)))
+    rgb = pixels(image, "RGB")
+    if transparent is None or image.mode != "RGB":
+        return RawPicture(rgb)
+    return RawPicture(rgb, opaque_where((rgb != np.array(transparent)).any(axis=2)))
 
 
-def pixels(stored: Image.Image, mode: str) -> Colours:
+def pixels(image: Image.Image, mode: str) -> Colours:
     """Copy a loaded picture's pixels out of Pillow, converted to a mode of 8 bits.
 
-    By strips, which takes half the time and a third of the memory of one ``np.asarray``.
+    Copies in strips, which takes half the time and a third of the memory of one ``np.asarray``.
     """
-    width, height = stored.size
+    width, height = image.size
     channels = {"L": (), "LA": (2,), "RGB": (3,), "RGBA": (4,), "CMYK": (4,)}[mode]
     copied = np.empty((height, width, *channels), np.uint8)
     step = max(1, _STRIP_PX // width)
     for top in range(0, height, step):
-        strip = stored.crop((0, top, width, min(top + step, height)))
+        strip = image.crop((0, top, width, min(top + step, height)))
         copied[top : top + step] = np.asarray(strip if strip.mode == mode else strip.convert(mode))
     return copied
 

@@ -1,6 +1,6 @@
-"""Profile: the ICC profile that an upload embeds, found in its container and not yet believed.
+"""Profile: extracts the ICC profile of an upload from its container, without validating it.
 
-Nothing is inflated beyond ``MAX_PROFILE_BYTES``: an iCCP chunk of a PNG can be a zip bomb.
+Inflates at most ``MAX_PROFILE_BYTES``: an iCCP chunk of a PNG can be a zip bomb.
 """
 
 import zlib
@@ -18,11 +18,11 @@ _ICC_KINDS = (b"prof", b"rICC")  # of a colr property; the other kind, nclx, is 
 
 
 def find_profile(upload: bytes, file_format: str) -> bytes | None:
-    """Find the ICC profile of an upload.
+    """Extract the ICC profile of an upload.
 
     Returns:
-        ``None`` where there is none, and ``UNUSABLE`` where there is one that is cut off, cannot be
-        inflated or is larger than ``MAX_PROFILE_BYTES``.
+        ``None`` if the upload has none, and ``UNUSABLE`` if it is cut off, cannot be inflated or is larger
+        than ``MAX_PROFILE_BYTES``.
     """
     profile = None
     if file_format == "jpeg":
@@ -39,24 +39,24 @@ def find_profile(upload: bytes, file_format: str) -> bytes | None:
 
 
 def _from_jpeg(upload: bytes) -> bytes | None:
-    """Put a profile together from its numbered segments, each of which says how many there are."""
-    pieces: dict[int, bytes] = {}
-    counts = set()
-    found, start = 0, len(_JPEG_INTRODUCTION)
+    """Join a profile from its numbered segments, each of which declares their number."""
+    contents: dict[int, bytes] = {}
+    declared_counts = set()
+    count, start = 0, len(_JPEG_INTRODUCTION)
     for segment in jpeg_segments(upload):
         if segment.name == _SOS:
             break
         if segment.name == _APP2 and upload.startswith(_JPEG_INTRODUCTION, segment.start, segment.end):
             payload = upload[segment.start + start : segment.end]
-            found += 1
+            count += 1
             if len(payload) > 2:
-                pieces[payload[0]] = payload[2:]
-                counts.add(payload[1])
-    if found == 0:
+                contents[payload[0]] = payload[2:]
+                declared_counts.add(payload[1])
+    if count == 0:
         return None
-    if counts != {found} or set(pieces) != set(range(1, found + 1)):
+    if declared_counts != {count} or set(contents) != set(range(1, count + 1)):
         return UNUSABLE
-    return b"".join(pieces[number] for number in sorted(pieces))
+    return b"".join(contents[number] for number in sorted(contents))
 
 
 def _from_png(upload: bytes) -> bytes | None:
@@ -72,12 +72,12 @@ def _from_png(upload: bytes) -> bytes | None:
 
 
 def _inflated(deflated: bytes) -> bytes:
-    inflating = zlib.decompressobj()
+    decompressor = zlib.decompressobj()
     try:
-        profile = inflating.decompress(deflated, MAX_PROFILE_BYTES)
+        profile = decompressor.decompress(deflated, MAX_PROFILE_BYTES)
     except zlib.error:
         return UNUSABLE
-    return profile if inflating.eof else UNUSABLE
+    return profile if decompressor.eof else UNUSABLE
 
 
 def _from_webp(upload: bytes) -> bytes | None:
@@ -89,7 +89,7 @@ def _from_webp(upload: bytes) -> bytes | None:
 
 def _from_boxes(upload: bytes) -> bytes | None:
     boxes = read_boxes(upload)
-    for part in boxes.items[boxes.main].properties:
-        if part.name == b"colr" and upload[part.start : part.start + 4] in _ICC_KINDS:
-            return upload[part.start + 4 : part.end]
+    for box in boxes.items[boxes.main].properties:
+        if box.name == b"colr" and upload[box.start : box.start + 4] in _ICC_KINDS:
+            return upload[box.start + 4 : box.end]
     return None

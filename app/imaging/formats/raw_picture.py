@@ -1,4 +1,4 @@
-"""Stored: a picture as its file keeps it, before any turning and in its own colours."""
+"""Raw picture: a picture as its file stores it, in its own orientation and colours."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ Colours = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """Colours and, where the file has any transparency, the opacity of each pixel; and what was odd."""
+class RawPicture:
+    """A picture's colours, its own alpha if the file has transparency, and the reader's warnings."""
 
     colours: Colours
     own_alpha: Grey | None = None

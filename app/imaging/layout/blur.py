@@ -1,10 +1,11 @@
-"""Blur: a Gaussian of any radius in the time of a small one.
+"""Blur: a Gaussian blur of any radius in the time of a small one.
 
-Strategy: a picture that is blurred holds nothing finer than the blur, so it is averaged by blocks until the
-Gaussian is a few pixels wide, blurred there, and enlarged linearly. Averaging and enlarging blur a little
-themselves, by 1/12 and 1/6 of a squared block; that is taken off the Gaussian. Beyond its borders the
-picture is mirrored about its outermost pixels before it is averaged, or an edge near the border would be
-blurred with a mirror image that is off by blocks. The result is within 3 of 255 of the Gaussian at full size.
+Strategy: a blurred picture has no detail finer than the blur, so it is averaged by blocks until the Gaussian
+is a few pixels wide, blurred at that size, and enlarged linearly. Averaging and enlarging blur a little
+themselves, by variances of 1/12 and 1/6 of a squared block, which are subtracted from the Gaussian's. Beyond
+its borders the picture is mirrored about its outermost pixels before it is averaged; otherwise an edge near
+the border would be blurred with a mirror image that is off by blocks. The result is within 3 of 255 of the
+Gaussian at full size.
 """
 
 import cv2
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from app.imaging.progress import Check, no_check
 
-_COARSE_SIGMA = 4  # at least; the error of enlarging linearly falls with its square: half a level here
-_REACH = 3  # standard deviations
-_OWN_VARIANCE = 1 / 4  # of averaging and of enlarging, in squared blocks
+_COARSE_SIGMA = (
+    4  # minimum, in blocks; the error of linear enlarging falls with its square: half a level here
+)
+_REACH = 3  # of the Gaussian, in standard deviations
+_OWN_VARIANCE = 1 / 4  # of averaging plus enlarging, in squared blocks
 
 _Pixels = NDArray[np.uint8]
 
@@ -27,7 +30,7 @@ def blur(pixels: _Pixels, sigma: float, *, check: Check = no_check) -> _Pixels:
     Args:
         pixels: (H, W) or (H, W, 3).
         sigma: Standard deviation, in pixels.
-        check: Asked between the steps.
+        check: Called between the steps.
     """
     block_px = int(sigma / _COARSE_SIGMA)
     if block_px < 2:
@@ -37,7 +40,7 @@ def blur(pixels: _Pixels, sigma: float, *, check: Check = no_check) -> _Pixels:
     margin = int(_REACH * sigma / block_px) + 1
     coarse: MatLike = pixels
     longest_first = (0, 1) if pixels.shape[0] >= pixels.shape[1] else (1, 0)
-    for axis in longest_first:  # the other way round, the margins of a narrow picture would be most of it
+    for axis in longest_first:  # in the other order, a narrow picture's margins would dwarf it
         check()
         coarse = _averaged(coarse, block_px, margin, axis)
     check()
@@ -51,10 +54,10 @@ def blur(pixels: _Pixels, sigma: float, *, check: Check = no_check) -> _Pixels:
 
 
 def _averaged(pixels: MatLike, block_px: int, margin: int, axis: int) -> NDArray[np.float32]:
-    """Average along an axis by blocks, with ``margin`` blocks of mirror image before and behind."""
+    """Average along an axis by blocks, with ``margin`` blocks of mirror image at both ends."""
     length = pixels.shape[axis]
-    before, behind = margin * block_px, margin * block_px + -length % block_px
-    top, bottom, left, right = (before, behind, 0, 0) if axis == 0 else (0, 0, before, behind)
+    before, after = margin * block_px, margin * block_px + -length % block_px
+    top, bottom, left, right = (before, after, 0, 0) if axis == 0 else (0, 0, before, after)
     mirrored = cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_REFLECT_101)
     height, width = mirrored.shape[:2]
     size = (width, height // block_px) if axis == 0 else (width // block_px, height)

@@ -9,9 +9,9 @@ from app.imaging.resample import strips_of
 
 
 def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) -> Cutout:
-    """Join colours and opacity to a straight-alpha cutout.
+    """Join colours and opacity into a straight-alpha cutout.
 
-    The colours are zeroed where alpha is 0, so that nothing of what was removed can be recovered from the
+    The colours are zeroed where alpha is 0, so that the removed background cannot be recovered from the
     file.
 
     Raises:
@@ -34,7 +34,7 @@ def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = 
     Args:
         cutout: Straight alpha.
         colour: (red, green, blue), each 0 to 255.
-        check: Asked for each strip.
+        check: Called for each strip.
     """
     rgb = np.empty((*cutout.shape[:2], 3), dtype=np.uint8)
     for rows in strips_of(*cutout.shape[:2]):
@@ -51,7 +51,7 @@ def over_colour(cutout: Cutout, colour: tuple[int, int, int], *, check: Check = 
 
 
 def over_white(rgb: Rgb, own_alpha: Grey, *, check: Check = no_check) -> Rgb:
-    """Lay a picture over white by its own alpha, rounded to nearest; what is hidden leaves no trace.
+    """Lay a picture over white by its own alpha, rounded to nearest; hidden colours leave no trace.
 
     Raises:
         ValueError: The two arrays differ in height or width.
@@ -65,7 +65,7 @@ def over_white(rgb: Rgb, own_alpha: Grey, *, check: Check = no_check) -> Rgb:
 
 
 def premultiply(rgb: Rgb, own_alpha: Grey, *, check: Check = no_check) -> Cutout:
-    """Join colours and alpha, the colours multiplied by it and rounded: what may be scaled as it is.
+    """Join colours and alpha, the colours multiplied by alpha and rounded, so that they scale correctly.
 
     Raises:
         ValueError: The two arrays differ in height or width.
@@ -81,14 +81,14 @@ def premultiply(rgb: Rgb, own_alpha: Grey, *, check: Check = no_check) -> Cutout
 
 
 def hide_in_white(rgb: Rgb, own_alpha: Grey) -> None:
-    """Paint a picture white, in its own place, wherever its own alpha is 0."""
+    """Paint a picture white, in place, wherever its own alpha is 0."""
     for rows in strips_of(*own_alpha.shape):
         is_hidden = own_alpha[rows] == 0
         rgb[rows] |= np.where(is_hidden, np.uint8(255), np.uint8(0))[:, :, None]
 
 
 def combine_alpha(alpha: AlphaMatte, own_alpha: Grey) -> AlphaMatte:
-    """Multiply the matte by the picture's own alpha: what was see-through before stays so.
+    """Multiply the matte by the picture's own alpha, so that see-through pixels stay see-through.
 
     Raises:
         ValueError: The two arrays differ in height or width.

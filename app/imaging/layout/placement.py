@@ -1,9 +1,9 @@
-"""Layout: where the subject lies on the picture that goes out, in numbers; the pixels are for ``arrange.py``.
+"""Placement: computes where the subject lies on the canvas; ``arrange.py`` moves the pixels.
 
-    picture ──region──▶ what the network sees ──▶ subject's box ──crop, scale, position──▶ canvas
+    picture ──region──▶ network's input ──▶ subject's box ──crop, scale, position──▶ canvas
 
-Rule 1: lengths are in pixels of the picture that goes out, or per cent of what they are measured by.
-Rule 2: with ``crop`` the canvas is the subject and its margins, so that there is nothing to position.
+Rule 1: lengths are in pixels of the result, or per cent of the dimension that they refer to.
+Rule 2: with ``crop`` the canvas is the subject and its margins, and ``position`` has no effect.
 """
 
 import math
@@ -24,7 +24,7 @@ class Length:
     is_percent: bool = False
 
     def pixels(self, whole: int) -> int:
-        """Return the length in pixels, rounded to nearest (halves up)."""
+        """Return the length in pixels, rounded to nearest (halves up); a percentage is of ``whole``."""
         return math.floor((self.value * whole / 100 if self.is_percent else self.value) + 0.5)
 
 
@@ -42,25 +42,25 @@ class Rectangle:
 
     @property
     def width(self) -> int:
-        """How wide it is."""
+        """Width, in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """How high it is."""
+        """Height, in pixels."""
         return self.bottom - self.top
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the subject is to lie on the canvas.
+    """The client's options for the subject's place on the canvas.
 
     Attributes:
         crop: The canvas is the subject and its margins.
         margins: Of a crop: top, right, bottom, left; per cent of the subject's height or width.
-        scale: Part of the canvas that the subject fills in its longer dimension; ``None`` leaves its size.
-        position: Parts of the free space to its left and above it; ``None`` leaves it where it is, or puts
-            it into the centre where it is scaled.
+        scale: Fraction of the canvas that the subject fills in its longer dimension; ``None`` keeps its size.
+        position: Fractions of the free space to its left and above it; ``None`` keeps its place, or centres
+            it if it is scaled.
     """
 
     crop: bool = False
@@ -70,13 +70,13 @@ class Layout:
 
     @property
     def moves(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether any option moves the subject."""
         return self.crop or self.scale is not None or self.position is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What is taken from a picture, and where on a canvas of which size it goes."""
+    """The part ``source`` of a picture and its place ``target`` on a canvas of (height, width)."""
 
     height: int
     width: int
@@ -85,13 +85,13 @@ class Placement:
 
 
 def place(height: int, width: int, subject: Rectangle | None, layout: Layout) -> Placement:
-    """Decide where the subject goes.
+    """Compute the subject's place on the canvas.
 
     Args:
         height: Of the picture, in pixels.
         width: Likewise.
-        subject: Its box; ``None`` where there is none, which moves nothing.
-        layout: What is asked for.
+        subject: The subject's box; without one, the picture stays as it is.
+        layout: The requested layout.
     """
     whole = Rectangle(0, 0, width, height)
     if subject is None or not layout.moves:
@@ -103,11 +103,11 @@ def place(height: int, width: int, subject: Rectangle | None, layout: Layout) ->
         )
         target = Rectangle(left, top, left + subject.width, top + subject.height)
         return Placement(target.bottom + bottom, target.right + right, subject, target)
-    grown = 1.0
+    factor = 1.0
     if layout.scale is not None:
-        grown = layout.scale * min(width / subject.width, height / subject.height)
-    new_width = min(width, max(1, math.floor(subject.width * grown + 0.5)))
-    new_height = min(height, max(1, math.floor(subject.height * grown + 0.5)))
+        factor = layout.scale * min(width / subject.width, height / subject.height)
+    new_width = min(width, max(1, math.floor(subject.width * factor + 0.5)))
+    new_height = min(height, max(1, math.floor(subject.height * factor + 0.5)))
     left, top = subject.left, subject.top
     position = layout.position or ((0.5, 0.5) if layout.scale is not None else None)
     if position is not None:
@@ -117,7 +117,7 @@ def place(height: int, width: int, subject: Rectangle | None, layout: Layout) ->
 
 
 def largest_canvas(height: int, width: int, layout: Layout) -> tuple[int, int]:
-    """Return (height, width) that no canvas exceeds, wherever the subject lies in a picture of this size."""
+    """Return the maximum (height, width) of a canvas, for any subject in a picture of this size."""
     if not layout.crop:
         return height, width
     whole = Rectangle(0, 0, width, height)
@@ -129,7 +129,7 @@ def check_canvas(placement: Placement, *, limit_px: int, limit_side_px: int) -> 
     """Refuse a canvas that has too many pixels or too long a side.
 
     Raises:
-        CanvasTooLarge: It exceeds one of the two limits.
+        CanvasTooLarge: The canvas exceeds one of the two limits.
     """
     height, width = placement.height, placement.width
     if height * width > limit_px or max(height, width) > limit_side_px:
@@ -137,7 +137,7 @@ def check_canvas(placement: Placement, *, limit_px: int, limit_side_px: int) -> 
 
 
 def shrunk_size(height: int, width: int, max_px: int) -> tuple[int, int]:
-    """Return the largest (height, width) of the same shape with no more than ``max_px`` pixels."""
+    """Return the largest (height, width) of the same shape with at most ``max_px`` pixels."""
     if height * width <= max_px:
         return height, width
     factor = math.sqrt(max_px / (height * width))
@@ -145,25 +145,27 @@ def shrunk_size(height: int, width: int, max_px: int) -> tuple[int, int]:
 
 
 def parse_length(text: str) -> Length:
-    """Read ``10``, ``10px`` or ``10%``.
+    """Parse ``10``, ``10px`` or ``10%``.
 
     Raises:
-        ValueError: It is not a length.
+        ValueError: The text is not a length.
     """
-    found = _LENGTH.fullmatch(text)
-    if found is None:
+    match = _LENGTH.fullmatch(text)
+    if match is None:
         raise ValueError("not a length")
-    return Length(float(found[1]), is_percent=found[2] == "%")
+    return Length(float(match[1]), is_percent=match[2] == "%")
 
 
 def parse_margins(text: str) -> tuple[Length, Length, Length, Length]:
-    """Read one length for all sides, two (top and bottom, left and right) or four (from the top, clockwise).
+    """Parse one length for all sides, two (top and bottom, left and right) or four (from the top, clockwise).
 
     Raises:
-        ValueError: It is not, or a side is more than half of the subject or 500 pixels.
+        ValueError: The text is none of these, or a margin is over half of the subject or 500 pixels.
     """
-    lengths = [parse_length(part) for part in text.split()]
-    if any(one.value > (_MAX_MARGIN_PERCENT if one.is_percent else _MAX_MARGIN_PX) for one in lengths):
+    lengths = [parse_length(word) for word in text.split()]
+    if any(
+        length.value > (_MAX_MARGIN_PERCENT if length.is_percent else _MAX_MARGIN_PX) for length in lengths
+    ):
         raise ValueError("too large a margin")
     if len(lengths) == 1:
         return (lengths[0],) * 4
@@ -175,10 +177,10 @@ def parse_margins(text: str) -> tuple[Length, Length, Length, Length]:
 
 
 def parse_scale(text: str) -> float | None:
-    """Read ``original``, or a percentage from 10 to 100 as a part of 1.
+    """Parse ``original``, or a percentage from 10 to 100 as a fraction of 1.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The text is neither.
     """
     if text == "original":
         return None
@@ -189,37 +191,37 @@ def parse_scale(text: str) -> float | None:
 
 
 def parse_position(text: str) -> tuple[float, float] | None:
-    """Read ``original``, ``center``, or one or two percentages of the free space, across and down.
+    """Parse ``original``, ``center``, or one or two percentages of the free space, across and down.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The text is none of these.
     """
     if text == "original":
         return None
     if text == "center":
         return 0.5, 0.5
-    lengths = [parse_length(part) for part in text.split()]
-    if len(lengths) not in (1, 2) or any(not one.is_percent or one.value > 100 for one in lengths):
+    lengths = [parse_length(word) for word in text.split()]
+    if len(lengths) not in (1, 2) or any(not length.is_percent or length.value > 100 for length in lengths):
         raise ValueError("not a position")
     return lengths[0].value / 100, lengths[-1].value / 100
 
 
 def parse_region(text: str) -> Corners:
-    """Read ``x1 y1 x2 y2``, two corners of a region.
+    """Parse ``x1 y1 x2 y2``, two corners of a region.
 
     Raises:
-        ValueError: They are not four lengths.
+        ValueError: The text is not four lengths.
     """
-    left, top, right, bottom = (parse_length(part) for part in text.split())
+    left, top, right, bottom = (parse_length(word) for word in text.split())
     return left, top, right, bottom
 
 
 def region_of(corners: Corners, height: int, width: int) -> Rectangle:
-    """Return a region of a picture; its corners may come in any order.
+    """Return a region of a picture; its corners may be in any order.
 
     Raises:
-        RegionOutsidePicture: It reaches beyond the picture.
-        RegionIsEmpty: It holds no pixel.
+        RegionOutsidePicture: The region reaches beyond the picture.
+        RegionIsEmpty: The region contains no pixel.
     """
     x1, y1, x2, y2 = (
         corner.pixels(whole) for corner, whole in zip(corners, (width, height, width, height), strict=True)

@@ -1,4 +1,4 @@
-"""Frame: the part of a picture that is looked at, at the size that is wanted, and what it is a part of."""
+"""Region: takes the requested region out of a picture, at the requested size."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from app.imaging.resample import strips_of
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture of (height, width) of which ``region`` is looked at; the rest counts as background."""
+    """A picture of (height, width) of which only ``region`` is segmented; the rest counts as background."""
 
     height: int
     width: int
@@ -26,18 +26,18 @@ class Frame:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the picture is looked at."""
+        """Whether the region is the whole picture."""
         return (self.region.height, self.region.width) == (self.height, self.width)
 
 
 def frame_picture(picture: Picture, *, max_px: int | None, corners: Corners | None) -> tuple[Picture, Frame]:
-    """Shrink a picture to at most ``max_px`` pixels, and take the region out of it that ``corners`` name.
+    """Shrink a picture to at most ``max_px`` pixels, and crop it to the region between ``corners``.
 
-    Pixels in ``corners`` are those of the picture as it came.
+    Pixels in ``corners`` are those of the picture before it is shrunk.
 
     Raises:
         RegionOutsidePicture: The region reaches beyond the picture.
-        RegionIsEmpty: It holds no pixel.
+        RegionIsEmpty: The region contains no pixel.
     """
     height, width = picture.rgb.shape[:2]
     region = Rectangle(0, 0, width, height) if corners is None else region_of(corners, height, width)
@@ -48,38 +48,38 @@ def frame_picture(picture: Picture, *, max_px: int | None, corners: Corners | No
     frame = Frame(new_height, new_width, region)
     if frame.is_whole:
         return picture, frame
-    part = slice(region.top, region.bottom), slice(region.left, region.right)
-    own_alpha = None if picture.own_alpha is None else np.ascontiguousarray(picture.own_alpha[part])
-    return replace(picture, rgb=np.ascontiguousarray(picture.rgb[part]), own_alpha=own_alpha), frame
+    window = slice(region.top, region.bottom), slice(region.left, region.right)
+    own_alpha = None if picture.own_alpha is None else np.ascontiguousarray(picture.own_alpha[window])
+    return replace(picture, rgb=np.ascontiguousarray(picture.rgb[window]), own_alpha=own_alpha), frame
 
 
-def saliency_from_mask(sent: Picture, picture: Picture, *, check: Check = no_check) -> SaliencyMap:
-    """Take a caller's own mask or trimap for a saliency map: its brightness, where it is not transparent.
+def saliency_from_mask(mask: Picture, picture: Picture, *, check: Check = no_check) -> SaliencyMap:
+    """Convert a client's own mask or trimap to a saliency map: its brightness times its own alpha.
 
-    It may be smaller or larger than the picture, but has its shape to within a pixel. One that is larger is
-    averaged down to the picture's size: more of it would show nowhere.
+    The mask may be smaller or larger than the picture, but must have its shape to within a pixel. A larger
+    one is averaged down to the picture's size, since more detail would not show.
 
     Raises:
-        MaskDoesNotFit: It has another shape.
+        MaskDoesNotFit: The mask has another shape.
     """
     height, width = picture.rgb.shape[:2]
-    own_height, own_width = sent.rgb.shape[:2]
-    if abs(own_width * height / width - own_height) > 1 + own_height / height:
-        raise MaskDoesNotFit((own_height, own_width), (height, width))
-    saliency = np.empty((own_height, own_width), np.float32)
-    for strip in strips_of(own_height, own_width):
+    mask_height, mask_width = mask.rgb.shape[:2]
+    if abs(mask_width * height / width - mask_height) > 1 + mask_height / height:
+        raise MaskDoesNotFit((mask_height, mask_width), (height, width))
+    saliency = np.empty((mask_height, mask_width), np.float32)
+    for strip in strips_of(mask_height, mask_width):
         check()
-        grey = np.asarray(cv2.cvtColor(sent.rgb[strip], cv2.COLOR_RGB2GRAY), np.float32)
+        grey = np.asarray(cv2.cvtColor(mask.rgb[strip], cv2.COLOR_RGB2GRAY), np.float32)
         np.divide(grey, np.float32(255), out=saliency[strip])
-        if sent.own_alpha is not None:
-            saliency[strip] *= sent.own_alpha[strip].astype(np.float32) / np.float32(255)
-    if own_height * own_width <= height * width:
+        if mask.own_alpha is not None:
+            saliency[strip] *= mask.own_alpha[strip].astype(np.float32) / np.float32(255)
+    if mask_height * mask_width <= height * width:
         return saliency
-    return resize_saliency(saliency, min(height, own_height), min(width, own_width))
+    return resize_saliency(saliency, min(height, mask_height), min(width, mask_width))
 
 
 def _shrunk(picture: Picture, height: int, width: int) -> Picture:
-    """Average a picture down; colours count as much as they show."""
+    """Average a picture down; colours are weighted by its own alpha."""
     rgb, own_alpha = picture.rgb, picture.own_alpha
     if own_alpha is None:
         smaller = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
@@ -91,7 +91,7 @@ def _shrunk(picture: Picture, height: int, width: int) -> Picture:
 
 
 def _scaled(region: Rectangle, old: tuple[int, int], new: tuple[int, int]) -> Rectangle:
-    """Carry a region over to another size; it keeps at least a pixel."""
+    """Scale a region to another size of its picture; it keeps at least a pixel on each axis."""
     left, right = (min(round(x * new[1] / old[1]), new[1]) for x in (region.left, region.right))
     top, bottom = (min(round(y * new[0] / old[0]), new[0]) for y in (region.top, region.bottom))
     left, top = min(left, new[1] - 1), min(top, new[0] - 1)

@@ -1,4 +1,4 @@
-"""Guided: the colour guided filter's local linear models, fitted by box filters."""
+"""Guided filter: fits the colour guided filter's local linear models with box filters."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from app.imaging.progress import Check, no_check
 from app.imaging.resample import strips_of
 
 _Float64 = NDArray[np.float64]
-_AT_ONCE_PX = 1 << 17  # more than a network's map has in a picture of 4:3
+_STRIP_PX = 1 << 17  # more than a network's map of a 4:3 picture has
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of the symmetric 3 × 3 covariance
 
 
@@ -23,15 +23,15 @@ def fit_colour_model(
 ) -> NDArray[np.float32]:
     """Fit ``target = slopes · guide + offset`` in each window, and average the models over the windows.
 
-    Works in double precision: the determinant of a grey window's covariance is some epsilon² large, and
-    is lost in single precision. Twenty-five planes of it are 200 bytes a pixel, so it goes by strips.
+    Computes in double precision: the determinant of a grey window's covariance is of the order of epsilon²
+    and is lost in single precision. Its 25 planes take 200 bytes a pixel, so it works in strips.
 
     Args:
         guide: (h, w, 3) in [0, 1].
-        target: (h, w) in [0, 1], same size: the map to be explained.
-        radius_px: Of the square windows, which are mirrored at the borders.
+        target: (h, w) in [0, 1], the map to fit, of the same size.
+        radius_px: Of the square windows; the picture is mirrored at its borders.
         epsilon: Regularisation, a colour variance.
-        check: Asked for each strip.
+        check: Called for each strip.
 
     Returns:
         (h, w, 4): slopes for red, green and blue, and the offset.
@@ -40,9 +40,9 @@ def fit_colour_model(
         He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, equations 19 to 21.
     """
     height, width = target.shape
-    reach_px = 2 * radius_px  # of a window, and of the windows whose models are averaged
+    reach_px = 2 * radius_px  # of a window, plus that of the windows whose models are averaged
     model = np.empty((height, width, 4), np.float32)
-    for rows in strips_of(height, width, values=max(_AT_ONCE_PX, 4 * reach_px * width)):
+    for rows in strips_of(height, width, values=max(_STRIP_PX, 4 * reach_px * width)):
         check()
         above, below = max(0, rows.start - reach_px), min(height, rows.stop + reach_px)
         strip = _fitted(guide[above:below], target[above:below], radius_px, epsilon)
@@ -51,24 +51,24 @@ def fit_colour_model(
 
 
 def _fitted(guide: RgbFloat, target: SaliencyMap, radius_px: int, epsilon: float) -> NDArray[np.float32]:
-    """Fit the models of a strip; those within two windows of an edge that is no border see too little."""
+    """Fit the models of a strip; rows within two radii of an edge inside the picture lack neighbours."""
     side_px = 2 * radius_px + 1
 
-    def mean(values: _Float64) -> _Float64:
-        blurred = cv2.blur(values, (side_px, side_px), borderType=cv2.BORDER_REFLECT)
+    def mean(plane: _Float64) -> _Float64:
+        blurred = cv2.blur(plane, (side_px, side_px), borderType=cv2.BORDER_REFLECT)
         return np.asarray(blurred, dtype=np.float64)
 
     colours = [np.asarray(plane, dtype=np.float64) for plane in cv2.split(guide)]
-    wanted = target.astype(np.float64)
-    mean_colours, mean_wanted = [mean(colour) for colour in colours], mean(wanted)
+    values = target.astype(np.float64)
+    mean_colours, mean_values = [mean(colour) for colour in colours], mean(values)
     covariance = [mean(colours[i] * colours[j]) - mean_colours[i] * mean_colours[j] for i, j in _PAIRS]
     correlation = [
-        mean(colour * wanted) - mean_colour * mean_wanted
+        mean(colour * values) - mean_colour * mean_values
         for colour, mean_colour in zip(colours, mean_colours, strict=True)
     ]
     slopes = _solve(covariance, correlation, epsilon)
     explained = sum(slope * mean_colour for slope, mean_colour in zip(slopes, mean_colours, strict=True))
-    models = [mean(coefficient) for coefficient in (*slopes, mean_wanted - explained)]
+    models = [mean(coefficient) for coefficient in (*slopes, mean_values - explained)]
     return np.asarray(cv2.merge([model.astype(np.float32) for model in models]), dtype=np.float32)
 
 

@@ -1,19 +1,19 @@
-"""Matte: a coarse saliency map and the picture it belongs to become an alpha matte.
+"""Matte: a coarse saliency map and its picture become an alpha matte.
 
 Strategy: the colour guided filter of He et al. finds, window by window, the linear function of the three
-colours that best explains the map, and so moves the map's edges onto the picture's. Three changes make it
-fit a network's map.
+colours that best fits the map, and so moves the map's edges onto the picture's. Three changes adapt it to a
+network's map.
 
 1. The functions are fitted at about the map's own resolution, on colours blurred as much as the network
    blurs its map. Fitting a blurred map to sharp colours would flatten every slope; with both blurred
    alike, the function that holds for them holds for the sharp colours too, to which it is then applied.
-   On ideal maps this halves the error that the plain fast guided filter leaves.
+   On ideal maps this halves the error of the plain fast guided filter.
 2. They are applied only in the soft band, where the map is sure of neither background nor subject.
-   Everywhere else the matte is exactly 0 or 1, or the filter would leak texture there.
-3. The answer never leaves the range that the map has nearby, so no hole or speck appears that the map
+   Everywhere else the matte is exactly 0 or 1; otherwise the filter would leak texture there.
+3. The matte never leaves the range of the map's values nearby, so it has no hole or speck that the map
    does not have.
 
-Full-resolution work goes tile by tile: nothing of the picture's size is held in float but the matte.
+Full-resolution work is done tile by tile: the matte is the only float array of the picture's size.
 
 References:
     He, Sun and Tang, "Guided Image Filtering", TPAMI 2013.
@@ -33,14 +33,14 @@ from app.imaging.tiles import Tile, enlarge_tile, extent, shrink, tiles_of
 SURE_BACKGROUND = 0.02  # below it the upsampled map becomes 0
 SURE_FOREGROUND = 0.98  # above it, 1
 
-_MAP_SIDE_PX = 320  # of a U²-Net map; the radius and the blur are counted in its pixels
-_FINEST_SIDE_PX = 960  # of a map that was refined: the coefficients are fitted no finer
+_MAP_SIDE_PX = 320  # of a U²-Net map; the radius and the blur are in its pixels
+_MAX_FIT_SIDE_PX = 960  # of a refined map; the maximum resolution at which coefficients are fitted
 _RADIUS = 3.0  # of the windows
 _BLUR = 1.2  # standard deviation of the network's own blur, and of enlarging its map
 _EPSILON = 2e-4  # colour variance, colours in [0, 1]: that of a noisy photo
 
-_CARRYING_PX = 2  # radius of the windows that carry a matte: it is sharp, so they may be small
-_CARRYING_EPSILON = 1e-5
+_UPSAMPLING_RADIUS_PX = 2  # of the windows that upsample a matte: it is sharp, so they may be small
+_UPSAMPLING_EPSILON = 1e-5
 
 _Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -58,16 +58,16 @@ def refine_alpha(
     Args:
         rgb: Upright picture, (H, W, 3).
         saliency: Stretched map in [0, 1] of any size; it is stretched over the whole picture.
-        radius: Of the filter's square windows, in pixels of the map; of one smaller than a U²-Net's, in
-            320ths of the picture's longer side.
+        radius: Of the filter's square windows, in pixels of the map; if the map is smaller than a
+            U²-Net's, in 320ths of the picture's longer side.
         epsilon: Colour variance below which a window counts as flat, colours in [0, 1].
-        check: Asked between the steps, and for each tile.
+        check: Called between the steps, and for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
     height, width = rgb.shape[:2]
-    map_side_px = min(_FINEST_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
+    map_side_px = min(_MAX_FIT_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
     scale = max(1, round(max(height, width) / map_side_px))
     map_px = max(height, width) / scale / map_side_px
     check()
@@ -82,7 +82,7 @@ def refine_alpha(
     return _applied(alpha, rgb, coefficients, scale=scale, check=check)
 
 
-def carry_alpha(
+def upsample_alpha(
     rgb: Rgb,
     saliency: SaliencyMap,
     coarse_rgb: Rgb,
@@ -91,22 +91,22 @@ def carry_alpha(
     scale: int,
     check: Check = no_check,
 ) -> AlphaMatte:
-    """Carry a matte of the shrunk picture to full resolution, by the picture's own edges.
+    """Upsample a matte of the shrunk picture to full resolution, guided by the picture's edges.
 
     Args:
         rgb: Upright picture, (H, W, 3).
-        saliency: The stretched map that says where the soft band is.
+        saliency: The stretched map that defines the soft band.
         coarse_rgb: ``rgb`` shrunk by ``scale``.
-        coarse_alpha: The matte of ``coarse_rgb``, as sharp as that is.
+        coarse_alpha: The matte of ``coarse_rgb``, as sharp as ``coarse_rgb``.
         scale: A whole number.
-        check: Asked for each tile.
+        check: Called for each tile.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
     guide = coarse_rgb.astype(np.float32) / np.float32(255)
     coefficients = _coefficients(
-        guide, coarse_alpha, radius_px=_CARRYING_PX, epsilon=_CARRYING_EPSILON, check=check
+        guide, coarse_alpha, radius_px=_UPSAMPLING_RADIUS_PX, epsilon=_UPSAMPLING_EPSILON, check=check
     )
     del guide
     check()
@@ -117,7 +117,7 @@ def carry_alpha(
 def _applied(
     alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int, check: Check
 ) -> AlphaMatte:
-    """Refine an enlarged map in its own place, tile by tile."""
+    """Refine an enlarged map in place, tile by tile."""
     height, width = alpha.shape
     for tile in tiles_of(height, width, multiple_px=scale):
         check()
@@ -126,7 +126,7 @@ def _applied(
 
 
 def _blurred(rgb: Rgb, map_px_down: float, map_px_right: float) -> RgbFloat:
-    """Convert to float and blur as the network does, by one pixel of its map in either direction."""
+    """Convert to float and blur as the network does, by about a pixel of its map on each axis."""
     sigma_down, sigma_right = _BLUR * map_px_down, _BLUR * map_px_right
     colours = rgb.astype(np.float32) / np.float32(255)
     blurred = cv2.GaussianBlur(colours, (0, 0), sigmaX=sigma_right, sigmaY=sigma_down)
@@ -136,10 +136,10 @@ def _blurred(rgb: Rgb, map_px_down: float, map_px_right: float) -> RgbFloat:
 def _coefficients(
     guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float, check: Check
 ) -> _Coefficients:
-    """Fit the colour model for 8-bit colours, and add what the map has nearby: its lowest and highest.
+    """Fit the colour model for 8-bit colours, and find the range of the map's values nearby.
 
     Returns:
-        (h, w, 4), three slopes and the offset, and (h, w, 2), lowest and highest.
+        (h, w, 4), three slopes and the offset, and (h, w, 2), the lowest and highest value nearby.
     """
     model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
     model[:, :, :3] /= 255
@@ -152,9 +152,9 @@ def _refined(
     alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int
 ) -> AlphaMatte:
     """Compute the matte of one tile; ``coefficients`` are those of the whole picture."""
-    lowest_here, highest_here = extent(alpha)
-    if highest_here < SURE_BACKGROUND or lowest_here > SURE_FOREGROUND:
-        return np.full_like(alpha, lowest_here > SURE_FOREGROUND)
+    lowest_in_tile, highest_in_tile = extent(alpha)
+    if highest_in_tile < SURE_BACKGROUND or lowest_in_tile > SURE_FOREGROUND:
+        return np.full_like(alpha, lowest_in_tile > SURE_FOREGROUND)
     is_soft = (alpha >= SURE_BACKGROUND) & (alpha <= SURE_FOREGROUND)
     sure = (alpha > SURE_FOREGROUND).astype(np.float32)
     model, nearby = (enlarge_tile(grid, tile, scale) for grid in coefficients)

@@ -1,9 +1,9 @@
-"""Refine: a second look of the network at the subject alone sharpens the first one's edges.
+"""Refine: a second run of the network, on the subject alone, sharpens the edges of the first map.
 
-Strategy: a network sees every picture at its own few hundred pixels, so a small subject gets few of them. Its
-surroundings are cut out and seen again, larger. What the second map says of the whole is not better than the
-first, for it lacks the context; so it is taken over in the soft band alone, and fades out towards the borders
-of the cut, where there is no seam then. The blended map has as many pixels as the second look gave.
+Strategy: a network takes every picture at its own few hundred pixels, so a small subject gets few of them.
+Its surroundings are cropped and segmented again, larger. As a whole the second map is not better than the
+first, since it lacks context; so it replaces the first map in the soft band alone, and its weight falls to
+zero towards the crop's borders, so that no seam shows. The blended map has the resolution of the second.
 """
 
 import cv2
@@ -15,24 +15,24 @@ from app.imaging.matting.verdict import judge
 from app.imaging.prepare import prepare
 
 MAX_SIDE_PX = 960
-"""Of a blended map: three times the network's own size; finer edges are the matting's business."""
+"""Maximum side of a blended map: three times the network's own; finer edges are left to the matting."""
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
 
 _MARGIN = 0.12  # of the subject's box, on each side
-_WORTH_BELOW = 0.7  # part of the picture that the cut may be
+_MAX_CROP_AREA = 0.7  # as a fraction of the picture's; a larger crop gains too little
 _SOFT_FROM, _SOFT_TO = 0.05, 0.95
-_REACH = 9 / 320  # how far beyond the soft band the second look is taken over, in parts of the map
-_FADE = 0.06  # of the cut's sides, within which it fades out
+_REACH = 9 / 320  # how far beyond the soft band the second map is used, as a fraction of the map's side
+_FADE = 0.06  # width of the band along the crop's borders where its weight falls, as a fraction of its sides
 
 
 def choose_crop(saliency: SaliencyMap, height: int, width: int) -> Box | None:
-    """Return the subject's surroundings, ``None`` if they are most of the picture or nothing shows.
+    """Return the box of the subject's surroundings, ``None`` if it is most of the picture or there is none.
 
     Args:
         saliency: Stretched map in [0, 1].
-        height: Of the picture, in pixels; the box is in its frame.
+        height: Of the picture, in pixels; the box is in its coordinates.
         width: Likewise.
     """
     box = judge(saliency, height, width).box
@@ -40,29 +40,29 @@ def choose_crop(saliency: SaliencyMap, height: int, width: int) -> Box | None:
         return None
     left, top, right, bottom = box
     across, down = round(_MARGIN * (right - left)), round(_MARGIN * (bottom - top))
-    wider = max(0, left - across), max(0, top - down), min(width, right + across), min(height, bottom + down)
-    area = (wider[2] - wider[0]) * (wider[3] - wider[1])
-    return wider if area < _WORTH_BELOW * height * width else None
+    crop = max(0, left - across), max(0, top - down), min(width, right + across), min(height, bottom + down)
+    area = (crop[2] - crop[0]) * (crop[3] - crop[1])
+    return crop if area < _MAX_CROP_AREA * height * width else None
 
 
 def prepare_crop(rgb: Rgb, box: Box, size_px: int) -> NetworkInput:
-    """Return what the network takes of a part of a picture."""
+    """Return the network's input for a crop of a picture."""
     left, top, right, bottom = box
     return prepare(np.ascontiguousarray(rgb[top:bottom, left:right]), size_px)
 
 
 def blend_maps(first: SaliencyMap, second: SaliencyMap, box: Box, height: int, width: int) -> SaliencyMap:
-    """Take over a second look at ``box`` in the soft band of the first look at the whole.
+    """Replace the first map by the second, which covers ``box`` alone, in the first one's soft band.
 
     Args:
         first: Stretched map of the whole picture, (h, w) in [0, 1].
         second: Stretched map of the box, likewise.
-        box: In the frame of the picture.
+        box: In coordinates of the picture.
         height: Of the picture, in pixels.
         width: Likewise.
 
     Returns:
-        (h', w') float32 in [0, 1], of the second map's resolution but at most ``MAX_SIDE_PX`` a side. Equal
+        (h', w') float32 in [0, 1], at the second map's resolution but at most ``MAX_SIDE_PX`` a side. Equal
         to the enlarged first map away from the soft band, outside the box, and at the box's borders.
     """
     left, top, right, bottom = box
@@ -86,7 +86,7 @@ def _weight(saliency: SaliencyMap, side_px: int) -> SaliencyMap:
 
 
 def _fading(rows: int, columns: int) -> SaliencyMap:
-    """Return 0 along the borders of a cut, 1 from ``_FADE`` of its sides inwards."""
+    """Return 0 along a crop's borders, rising to 1 at ``_FADE`` of its sides inwards."""
     down, across = (
         np.clip(np.minimum(np.arange(side), np.arange(side)[::-1]) / max(1.0, _FADE * side), 0, 1)
         for side in (rows, columns)

@@ -1,4 +1,4 @@
-"""Saliency: the network's raw map becomes a map that people can look at."""
+"""Saliency: the network's raw map becomes a map or mask for display."""
 
 import cv2
 import numpy as np
@@ -7,27 +7,27 @@ from app.arrays import AlphaMatte, Grey, SaliencyMap
 from app.imaging.progress import Check, no_check
 from app.imaging.resample import strips_of
 
-# Of 500 pictures with a subject (ECSSD, DUTS) none had a raw maximum below 0.9; of their parts without it,
-# which hold other things, half stay below this, as do three in four of flat colours, gradients and blobs
+# Of 500 pictures with a subject (ECSSD, DUTS) none had a raw maximum below 0.9; of their crops without it,
+# which show other things, half stay below this, as do three in four of flat colours, gradients and blobs
 # (docs/verdict.md).
 EMPTY_BELOW = 0.5
-SEEN_FROM = 0.1  # opacity of a picture that is see-through all over; below it there is nothing to see
+VISIBLE_OPACITY = 0.1  # a picture whose opacity is below this everywhere shows nothing
 
 
 def is_empty(raw: SaliencyMap, visible: Grey | None = None) -> bool:
-    """Tell whether the network saw no subject at all, by the raw maximum.
+    """Return whether the network found no subject, by the raw map's maximum.
 
-    It must be asked before ``stretch``, which makes any map look certain of something.
+    Call it before ``stretch``, after which any map seems to contain a subject.
 
     Args:
         raw: (h, w) in [0, 1].
-        visible: The picture's own alpha, by which the map is multiplied, at its size. A picture that is
-            see-through all over is judged by its own greatest opacity.
+        visible: The picture's own alpha at the map's size, by which the map is multiplied. The threshold
+            is scaled by its maximum, for pictures that are see-through everywhere.
     """
     if visible is None:
         return float(raw.max()) < EMPTY_BELOW
     opacity = int(visible.max()) / 255
-    return opacity < SEEN_FROM or float(weigh(raw, visible).max()) < EMPTY_BELOW * opacity
+    return opacity < VISIBLE_OPACITY or float(weigh(raw, visible).max()) < EMPTY_BELOW * opacity
 
 
 def shrink_alpha(own_alpha: Grey, height: int, width: int) -> Grey:
@@ -36,7 +36,7 @@ def shrink_alpha(own_alpha: Grey, height: int, width: int) -> Grey:
 
 
 def weigh(saliency: SaliencyMap, own_alpha: Grey | None) -> SaliencyMap:
-    """Multiply a map by the picture's own alpha, resized to it; without one it stays as it is.
+    """Multiply a map by the picture's own alpha, resized to the map; without one, return the map.
 
     Returns:
         float32 of the map's size, in [0, 1].
@@ -50,7 +50,7 @@ def weigh(saliency: SaliencyMap, own_alpha: Grey | None) -> SaliencyMap:
 def stretch(raw: SaliencyMap) -> SaliencyMap:
     """Stretch one raw map to the whole of [0, 1], as the authors publish it.
 
-    A map without any contrast has nothing to stretch and comes back as zeros.
+    A map without any contrast becomes zeros.
     """
     lowest, highest = float(raw.min()), float(raw.max())
     if highest <= lowest:
@@ -60,10 +60,10 @@ def stretch(raw: SaliencyMap) -> SaliencyMap:
 
 
 def publish(saliency: SaliencyMap, height: int, width: int) -> Grey:
-    """Convert a stretched map to the 8-bit picture of it that the authors would publish.
+    """Convert a stretched map to 8 bits as the authors do for their published maps.
 
-    Like theirs, it is cut to 8 bits (rounded down) at the network's size and then enlarged bilinearly, so
-    that it agrees with their published maps to 0.0006 of full scale; rounding would be 0.0013 off.
+    The map is truncated to 8 bits at the network's size and then enlarged bilinearly, and so agrees with
+    their published maps to 0.0006 of full scale; rounding would be 0.0013 off.
 
     Returns:
         (height, width) uint8.
@@ -90,11 +90,11 @@ def to_grey(saliency: SaliencyMap | AlphaMatte, *, check: Check = no_check) -> G
 
 
 def enlarge_to_grey(saliency: SaliencyMap, height: int, width: int, *, check: Check = no_check) -> Grey:
-    """Resize a map and convert it to 8 bits, strip by strip, without a picture's size in float between.
+    """Resize a map and convert it to 8 bits, strip by strip, without a float array of the picture's size.
 
     Returns:
-        (height, width) uint8, within 1 of ``to_grey(resize_saliency(saliency, height, width))``: sums of
-        floats are rounded in another order.
+        (height, width) uint8, within 1 of ``to_grey(resize_saliency(saliency, height, width))``: the sums
+        of floats are rounded in another order.
     """
     rows = min(saliency.shape[0], height)
     wide = resize_saliency(saliency, rows, width)

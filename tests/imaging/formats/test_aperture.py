@@ -1,4 +1,4 @@
-"""Clean apertures, structural brands and RIFF sizes: files of modern formats that say it in another way."""
+"""Clean apertures, structural brands and RIFF sizes: unusual but valid files of modern formats."""
 
 import struct
 
@@ -30,8 +30,8 @@ def decoded(upload: bytes) -> Picture:
         (clap(1, 1, (127, 2), (95, 2)), slice(95, 96), slice(127, 128)),
     ],
 )
-def test_an_avif_is_cut_to_its_clean_aperture(aperture: bytes, rows: slice, columns: slice) -> None:
-    """First row: offset + (height - shown) / 2, by ISO 14496-12, 12.1.4."""
+def test_an_avif_is_cropped_to_its_clean_aperture(aperture: bytes, rows: slice, columns: slice) -> None:
+    """First row: offset + (height - visible height) / 2, by ISO 14496-12, 12.1.4."""
     whole = decoded(avif(PICTURE)).rgb
     actual = decoded(with_property(avif(PICTURE), b"clap", aperture))
 
@@ -39,7 +39,7 @@ def test_an_avif_is_cut_to_its_clean_aperture(aperture: bytes, rows: slice, colu
     assert () == actual.warnings
 
 
-def test_an_aperture_comes_before_a_turn() -> None:
+def test_the_aperture_is_applied_before_the_rotation() -> None:
     upload = avif(PICTURE, exif_orientation=6)
     actual = decoded(with_property(upload, b"clap", clap(100, 60, (14, 1), (18, 1))))
     expected = np.rot90(decoded(avif(PICTURE)).rgb[36:96, 28:128], -1)
@@ -47,7 +47,7 @@ def test_an_aperture_comes_before_a_turn() -> None:
     assert_array_equal(actual.rgb, expected)
 
 
-def test_alpha_is_cut_with_its_colours() -> None:
+def test_alpha_is_cropped_with_its_colours() -> None:
     rgba = np.dstack([PICTURE, np.tile(np.arange(128, dtype=np.uint8), (96, 1))])
     actual = decoded(with_property(avif(rgba), b"clap", clap(100, 60)))
 
@@ -62,13 +62,13 @@ def test_alpha_is_cut_with_its_colours() -> None:
         struct.pack(">IIIIiIiI", 100, 0, 60, 1, 0, 1, 0, 1),
     ],
 )
-def test_an_aperture_that_makes_no_sense_is_ignored_with_a_warning(aperture: bytes) -> None:
+def test_an_unusable_aperture_is_ignored_with_a_warning(aperture: bytes) -> None:
     actual = decoded(with_property(avif(PICTURE), b"clap", aperture))
 
     assert (PICTURE.shape, ("crop_ignored",)) == (actual.rgb.shape, actual.warnings)
 
 
-def test_a_heic_is_cut_in_the_same_way() -> None:
+def test_a_heic_is_cropped_to_its_clean_aperture() -> None:
     pytest.importorskip("pillow_heif")
     upload = heic(PICTURE)
     actual = decoded(with_property(upload, b"clap", clap(100, 60, (14, 1), (18, 1))))
@@ -77,7 +77,7 @@ def test_a_heic_is_cut_in_the_same_way() -> None:
 
 
 def branded(upload: bytes, major: bytes, *others: bytes) -> bytes:
-    """Replace the brands of a file; those that are too many become the last one."""
+    """Replace the brands of a file; surplus entries repeat the last brand."""
     end = int.from_bytes(upload[:4], "big")
     count = (end - 16) // 4
     listed = [*others, *[others[-1]] * count][:count]
@@ -86,7 +86,9 @@ def branded(upload: bytes, major: bytes, *others: bytes) -> bytes:
 
 @pytest.mark.parametrize("others", [(b"mif1",), (b"mif1", b"miaf"), (b"miaf",)])
 @pytest.mark.parametrize("kind", ["avif", "heic"])
-def test_a_heif_is_named_by_its_picture_where_its_brands_do_not(kind: str, others: tuple[bytes, ...]) -> None:
+def test_a_heif_with_structural_brands_is_identified_by_its_picture(
+    kind: str, others: tuple[bytes, ...]
+) -> None:
     if kind == "heic":
         pytest.importorskip("pillow_heif")
     upload = {"avif": avif, "heic": heic}[kind](PICTURE)
@@ -96,13 +98,13 @@ def test_a_heif_is_named_by_its_picture_where_its_brands_do_not(kind: str, other
     assert_array_equal(decoded(actual).rgb, decoded(upload).rgb)
 
 
-def test_a_heif_of_another_coding_is_told_so() -> None:
+def test_a_heif_of_another_coding_is_refused_by_its_coding() -> None:
     upload = branded(avif(PICTURE), b"mif1", b"mif1").replace(b"av01", b"vvc1")
     with pytest.raises(UnsupportedFormat, match="HEIF whose picture is coded as vvc1"):
         sniff(upload)
 
 
-def resized(upload: bytes, by: int) -> bytes:
+def with_declared_size(upload: bytes, by: int) -> bytes:
     return upload[:4] + struct.pack("<I", int.from_bytes(upload[4:8], "little") + by) + upload[8:]
 
 
@@ -119,8 +121,8 @@ WEBPS = {
 
 @pytest.mark.parametrize("kind", WEBPS)
 @pytest.mark.parametrize(("by", "tail"), [(1, b""), (1, b"\0"), (-1, b""), (-1, b"\0")])
-def test_a_webp_that_says_one_byte_too_many_or_too_few_is_read(kind: str, by: int, tail: bytes) -> None:
-    whole, actual = decoded(WEBPS[kind]), decoded(resized(WEBPS[kind], by) + tail)
+def test_a_webp_that_declares_one_byte_too_many_or_too_few_is_read(kind: str, by: int, tail: bytes) -> None:
+    whole, actual = decoded(WEBPS[kind]), decoded(with_declared_size(WEBPS[kind], by) + tail)
 
     assert_array_equal(actual.rgb, whole.rgb)
     assert whole.warnings == actual.warnings
@@ -130,9 +132,9 @@ def test_a_webp_that_says_one_byte_too_many_or_too_few_is_read(kind: str, by: in
 
 @pytest.mark.parametrize("kind", WEBPS)
 @pytest.mark.parametrize("by", [2, 3, 8, 100])
-def test_a_webp_that_says_more_is_cut_off(kind: str, by: int) -> None:
+def test_a_webp_that_declares_more_bytes_is_corrupt(kind: str, by: int) -> None:
     with pytest.raises(CorruptPicture):
-        decoded(resized(WEBPS[kind], by))
+        decoded(with_declared_size(WEBPS[kind], by))
 
 
 def test_a_webp_without_the_padding_of_its_last_chunk_is_read() -> None:
@@ -143,7 +145,7 @@ def test_a_webp_without_the_padding_of_its_last_chunk_is_read() -> None:
 
 
 @pytest.mark.parametrize("kind", WEBPS)
-def test_a_webp_without_a_byte_of_its_picture_is_cut_off(kind: str) -> None:
+def test_a_webp_that_lacks_a_byte_of_its_picture_is_corrupt(kind: str) -> None:
     kept = -1 - (last_chunk_bytes(WEBPS[kind]) & 1)
     with pytest.raises(CorruptPicture):
         decoded(WEBPS[kind][:kept])

@@ -24,7 +24,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (34, 52), (300, 2000)])
-def test_the_frame_of_an_encoded_picture_has_its_size(height: int, width: int) -> None:
+def test_the_frame_has_the_size_of_the_encoded_picture(height: int, width: int) -> None:
     assert (width, height) == largest_frame(_coded(height, width))
 
 
@@ -33,7 +33,7 @@ def test_every_form_of_the_sequence_header_is_read(form: str) -> None:
     assert (4032, 1024) == largest_frame(_unit(1, FORMS[form] + SIZE))
 
 
-def test_of_several_sequence_headers_the_largest_counts() -> None:
+def test_the_largest_of_several_sequence_headers_counts() -> None:
     small = STILL + REDUCED + LEVEL_0 + "0000" + "0000" + "1" + "1"
 
     assert (4032, 1024) == largest_frame(_unit(1, small) + _unit(1, FORMS["reduced"] + SIZE) + _unit(6, ""))
@@ -78,7 +78,7 @@ def test_countless_units_are_too_complex() -> None:
 
 
 @given(data=st.binary(max_size=60), kept=st.integers(0, 500))
-def test_any_bytes_raise_nothing_but_our_own_errors(data: bytes, kept: int) -> None:
+def test_any_bytes_raise_only_cutout_errors(data: bytes, kept: int) -> None:
     for coded in (data, b"\x0a" + data, _coded(34, 52)[:kept]):
         try:
             code_points(coded)

@@ -1,4 +1,4 @@
-"""Chunks: a PNG is read as libpng reads it, whatever the checksums of what its pixels do not need."""
+"""Chunks: a PNG is read as by libpng, whatever the checksums of its ancillary chunks."""
 
 import io
 import struct
@@ -27,9 +27,9 @@ def chunk(name: bytes, payload: bytes, *, is_broken: bool = True) -> bytes:
     return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", checksum)
 
 
-def with_chunk(upload: bytes, made: bytes, *, before: bytes = b"IDAT") -> bytes:
+def with_chunk(upload: bytes, added: bytes, *, before: bytes = b"IDAT") -> bytes:
     at = upload.index(before) - 4
-    return upload[:at] + made + upload[at:]
+    return upload[:at] + added + upload[at:]
 
 
 @pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
@@ -47,7 +47,7 @@ def with_chunk(upload: bytes, made: bytes, *, before: bytes = b"IDAT") -> bytes:
         (b"eXIf", EXIF_6, ("exif_ignored",)),
     ],
 )
-def test_an_ancillary_chunk_with_a_wrong_checksum_is_skipped_as_libpng_does(
+def test_an_ancillary_chunk_with_a_wrong_checksum_is_skipped_as_in_libpng(
     name: bytes, payload: bytes, warnings: tuple[str, ...], before: bytes
 ) -> None:
     upload = with_chunk(png(PICTURE), chunk(name, payload), before=before)
@@ -62,15 +62,15 @@ def test_an_ancillary_chunk_with_a_wrong_checksum_is_skipped_as_libpng_does(
 @pytest.mark.parametrize(
     ("name", "payload"), [(b"pHYs", b"1"), (b"gAMA", b""), (b"cHRM", bytes(31)), (b"sRGB", b"")]
 )
-def test_an_ancillary_chunk_that_is_too_short_is_skipped_too(name: bytes, payload: bytes) -> None:
+def test_an_ancillary_chunk_that_is_too_short_is_skipped(name: bytes, payload: bytes) -> None:
     upload = with_chunk(png(PICTURE), chunk(name, payload, is_broken=False))
 
     assert_array_equal(decode(upload, sniff(upload)).rgb, PICTURE)
 
 
 @pytest.mark.parametrize("name", [b"acTL", b"fcTL"])
-def test_of_an_animation_with_a_wrong_checksum_the_still_picture_is_read(name: bytes) -> None:
-    """OpenCV is no judge here: its reader of animations refuses them."""
+def test_an_animation_with_a_wrong_checksum_is_read_as_a_still_picture(name: bytes) -> None:
+    """OpenCV is no reference here: its reader of animations refuses such files."""
     frames = [Image.fromarray(photo(24, 37, seed)) for seed in (1, 2)]
     file = io.BytesIO()
     frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
@@ -82,14 +82,14 @@ def test_of_an_animation_with_a_wrong_checksum_the_still_picture_is_read(name: b
     assert ("first_frame_only",) == actual.warnings
 
 
-def test_a_private_chunk_that_is_long_and_broken_is_skipped() -> None:
+def test_a_long_private_chunk_with_a_wrong_checksum_is_skipped() -> None:
     upload = with_chunk(png(PICTURE), chunk(b"zzzz", bytes(70_000)))
 
     assert_array_equal(decode(upload, sniff(upload)).rgb, PICTURE)
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_an_orientation_counts_if_its_checksum_holds(*, is_broken: bool) -> None:
+def test_an_orientation_applies_only_with_a_valid_checksum(*, is_broken: bool) -> None:
     stored = laid_down(PICTURE, 6)
     upload = with_chunk(png(stored), chunk(b"eXIf", EXIF_6, is_broken=is_broken))
 
@@ -97,7 +97,7 @@ def test_an_orientation_counts_if_its_checksum_holds(*, is_broken: bool) -> None
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_a_profile_counts_if_its_checksum_holds(*, is_broken: bool) -> None:
+def test_a_profile_applies_only_with_a_valid_checksum(*, is_broken: bool) -> None:
     upload = with_chunk(png(PICTURE), chunk(b"iCCP", P3, is_broken=is_broken))
     actual = decode(upload, sniff(upload))
 
@@ -106,7 +106,7 @@ def test_a_profile_counts_if_its_checksum_holds(*, is_broken: bool) -> None:
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_a_transparent_colour_counts_if_its_checksum_holds(*, is_broken: bool) -> None:
+def test_a_transparent_colour_applies_only_with_a_valid_checksum(*, is_broken: bool) -> None:
     colour = struct.pack(">3H", *PICTURE[0, 0].tolist())
     upload = with_chunk(png(PICTURE), chunk(b"tRNS", colour, is_broken=is_broken))
     actual = decode(upload, sniff(upload))
@@ -116,7 +116,7 @@ def test_a_transparent_colour_counts_if_its_checksum_holds(*, is_broken: bool) -
 
 
 @pytest.mark.parametrize("name", [b"IHDR", b"PLTE", b"XXXX"])
-def test_a_critical_chunk_with_a_wrong_checksum_makes_no_picture(name: bytes) -> None:
+def test_a_critical_chunk_with_a_wrong_checksum_is_refused(name: bytes) -> None:
     upload = png(PICTURE)
     broken = (
         upload[:29] + bytes(4) + upload[33:] if name == b"IHDR" else with_chunk(upload, chunk(name, bytes(6)))
@@ -126,8 +126,8 @@ def test_a_critical_chunk_with_a_wrong_checksum_makes_no_picture(name: bytes) ->
 
 
 @pytest.mark.parametrize("size", [(24, 37), (300, 400)])
-def test_data_with_a_wrong_checksum_makes_no_picture(size: tuple[int, int]) -> None:
-    """Though all of it inflates."""
+def test_data_with_a_wrong_checksum_is_corrupt(size: tuple[int, int]) -> None:
+    """The data is refused even though all of it inflates."""
     upload = png(photo(*size))
     at = upload.rindex(b"IEND") - 5
     broken = upload[:at] + bytes((upload[at] ^ 1,)) + upload[at + 1 :]
@@ -144,7 +144,7 @@ def test_transparency_of_a_wrong_length_is_skipped(pixels: NDArray[np.uint8], pa
 
 
 @pytest.mark.parametrize("pixels", [PICTURE, PICTURE[:, :, 0]], ids=["rgb", "grey"])
-def test_transparency_behind_the_data_is_skipped(pixels: NDArray[np.uint8]) -> None:
+def test_transparency_after_the_data_is_skipped(pixels: NDArray[np.uint8]) -> None:
     colour = pixels[0, 0].reshape(-1).astype(">u2").tobytes()
     check_opaque(with_chunk(png(pixels), chunk(b"tRNS", colour, is_broken=False), before=b"IEND"))
 

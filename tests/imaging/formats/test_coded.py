@@ -1,4 +1,4 @@
-"""What a decoder comes to make of an AVIF or HEIC is known, or the file is refused, before it is decoded."""
+"""The pixels that a decoder makes of an AVIF or HEIC are known before decoding, or the file is refused."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def tiles_by_brand(side: int, *, channels: int = 3) -> dict[bytes, Tile]:
 
 @pytest.fixture(params=[b"avif", b"heic"])
 def brand(request: pytest.FixtureRequest) -> bytes:
-    """Either container."""
+    """Return the brand of either container."""
     if request.param == b"heic":
         pytest.importorskip("pillow_heif", reason="reading HEIC needs the extra cutout-server[heif]")
     return bytes(request.param)
@@ -39,7 +39,7 @@ def brand(request: pytest.FixtureRequest) -> bytes:
 
 @pytest.fixture
 def tile(brand: bytes) -> Tile:
-    """A small coded picture."""
+    """Return a small coded picture."""
     return tiles_by_brand(SIDE)[brand]
 
 
@@ -48,7 +48,7 @@ def tile(brand: bytes) -> Tile:
 @pytest.mark.parametrize(
     ("rows", "columns", "size"), [(1, 1, (64, 64)), (2, 3, (180, 120)), (4, 1, (50, 193))]
 )
-def test_a_grid_is_read_and_counts_with_all_of_its_tiles(
+def test_a_grid_counts_with_the_sum_of_its_tiles(
     brand: bytes, tile: Tile, rows: int, columns: int, size: tuple[int, int], *, shares: bool, is_wide: bool
 ) -> None:
     count = rows * columns
@@ -62,8 +62,8 @@ def test_a_grid_is_read_and_counts_with_all_of_its_tiles(
     assert (size[1], size[0], 3) == decode(upload, header).rgb.shape
 
 
-def test_one_tile_that_is_much_larger_than_its_grid_is_judged_by_itself(brand: bytes) -> None:
-    """A kilobyte said 64 × 64 pixels, and decoded 56 megapixels."""
+def test_a_tile_much_larger_than_its_grid_counts_with_its_own_size(brand: bytes) -> None:
+    """A kilobyte declared 64 × 64 pixels, and decoded to 56 megapixels."""
     large = tiles_by_brand(LARGE_SIDE)[brand]
     header = sniff(grid_of([large], rows=1, columns=1, size=(64, 64), brand=brand))
 
@@ -75,7 +75,7 @@ def test_one_tile_that_is_much_larger_than_its_grid_is_judged_by_itself(brand: b
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "change",
     [
         {"rows": 1},
         {"rows": 3},
@@ -96,18 +96,18 @@ def test_one_tile_that_is_much_larger_than_its_grid_is_judged_by_itself(brand: b
     ],
     ids=str,
 )
-def test_a_grid_that_contradicts_itself_is_corrupt(brand: bytes, tile: Tile, lie: dict[str, object]) -> None:
-    truth: dict[str, object] = {"rows": 2, "columns": 3, "size": (180, 120)}
-    upload = grid_of([tile] * 6, brand=brand, **{**truth, **lie})  # type: ignore[arg-type] # lies of all types
+def test_a_grid_that_contradicts_itself_is_corrupt(
+    brand: bytes, tile: Tile, change: dict[str, object]
+) -> None:
+    valid: dict[str, object] = {"rows": 2, "columns": 3, "size": (180, 120)}
+    upload = grid_of([tile] * 6, brand=brand, **{**valid, **change})  # type: ignore[arg-type] # of all types
 
     with pytest.raises(CorruptPicture):
         sniff(upload)
 
 
 @pytest.mark.parametrize("declared", [(16, 16), (64, 16), None])
-def test_a_tile_that_holds_more_than_it_declares_is_corrupt(
-    brand: bytes, declared: tuple[int, int] | None
-) -> None:
+def test_a_tile_larger_than_it_declares_is_corrupt(brand: bytes, declared: tuple[int, int] | None) -> None:
     tile = replace(tiles_by_brand(LARGE_SIDE)[brand], size=declared)
     for count in (1, 4):
         upload = grid_of([tile] * count, rows=1, columns=count, size=(16 * count, 16), brand=brand)
@@ -115,7 +115,7 @@ def test_a_tile_that_holds_more_than_it_declares_is_corrupt(
             sniff(upload)
 
 
-def test_decoding_takes_what_the_header_says_that_it_holds(brand: bytes) -> None:
+def test_decoding_takes_at_most_the_memory_for_held_px(brand: bytes) -> None:
     large = tiles_by_brand(LARGE_SIDE)[brand]
     upload = grid_of([large] * 4, rows=2, columns=2, size=(2000, 1030), brand=brand)
     header = sniff(upload)
@@ -135,7 +135,7 @@ def test_a_grid_of_grids_is_corrupt(brand: bytes, tile: Tile) -> None:
         sniff(grid_of([inner, tile], rows=1, columns=1, referred=(2,), size=(64, 64), brand=brand))
 
 
-def test_alpha_is_judged_by_its_frames_whether_or_not_it_declares_a_size(brand: bytes, tile: Tile) -> None:
+def test_alpha_counts_with_its_frames_whether_or_not_it_declares_a_size(brand: bytes, tile: Tile) -> None:
     large = tiles_by_brand(LARGE_SIDE, channels=1)[brand]
     for declared in (None, (LARGE_SIDE, LARGE_SIDE)):
         alpha = replace(large, size=declared)
@@ -149,7 +149,7 @@ def test_alpha_is_judged_by_its_frames_whether_or_not_it_declares_a_size(brand: 
         )
 
 
-def test_a_picture_of_its_own_declares_a_size_and_keeps_to_it(brand: bytes) -> None:
+def test_a_single_picture_must_declare_at_least_its_coded_size(brand: bytes) -> None:
     large = tiles_by_brand(LARGE_SIDE)[brand]
 
     assert sniff(single(large, brand=brand)).held_px == LARGE_SIDE**2
@@ -158,7 +158,7 @@ def test_a_picture_of_its_own_declares_a_size_and_keeps_to_it(brand: bytes) -> N
             sniff(single(replace(large, size=declared), brand=brand))
 
 
-def test_a_size_that_is_no_multiple_of_a_block_counts_with_its_blocks() -> None:
+def test_a_size_that_is_not_a_multiple_of_a_block_counts_with_its_blocks() -> None:
     pytest.importorskip("pillow_heif")
     header = sniff(heic(photo(98, 130)))
 
@@ -166,7 +166,7 @@ def test_a_size_that_is_no_multiple_of_a_block_counts_with_its_blocks() -> None:
     check_size(replace(header, coded_px=0), limit_px=98 * 130, limit_side_px=130)
 
 
-def test_the_tiles_of_the_largest_picture_may_reach_beyond_it() -> None:
+def test_the_tiles_of_the_largest_picture_may_extend_beyond_it() -> None:
     """A phone's 8064 × 6048 in tiles of 512 × 512 is coded as 50.3 megapixels."""
     header = Header("heic", 8064, 6048, "image/heic", coded_px=16 * 12 * 512 * 512)
 
@@ -188,7 +188,7 @@ def test_items_that_share_their_bytes_are_read_once(tile: Tile, brand: bytes) ->
 
 @given(at=st.integers(0, 2000), value=st.integers(0, 255), kept=st.floats(0.1, 1), kind=st.integers(0, 1))
 @settings(max_examples=300, deadline=None)
-def test_whatever_a_file_is_changed_to_only_our_errors_are_raised(
+def test_any_mutation_of_a_grid_raises_only_cutout_errors(
     at: int, value: int, kept: float, kind: int
 ) -> None:
     upload = bytearray(UPLOADS[kind])
@@ -201,10 +201,10 @@ def test_whatever_a_file_is_changed_to_only_our_errors_are_raised(
     assert header.held_px >= header.width_px * header.height_px
 
 
-def test_parts_that_lie_on_top_of_each_other_are_too_complex(tile: Tile, brand: bytes) -> None:
-    """Unless they are the very same: each would be read on its own."""
+def test_partly_overlapping_tiles_are_too_complex(tile: Tile, brand: bytes) -> None:
+    """Only identical byte ranges are read once; each of these would be read separately."""
     upload = bytearray(grid_of([tile] * 6, rows=2, columns=3, size=(180, 120), brand=brand))
-    at = upload.index(b"iloc") + 12 + 14  # the second place: number, file, count, start, length
+    at = upload.index(b"iloc") + 12 + 14  # the second location: number, file, count, start, length
     for number in range(6):
         upload[at + 6 + 14 * number : at + 14 + 14 * number] = bytes((0, 0, 0, number, 0, 0, 0, 0))
     with pytest.raises(PictureTooComplex):

@@ -52,7 +52,7 @@ FILES = [
 ]
 
 
-def test_without_a_profile_colours_stay_as_they_are() -> None:
+def test_without_a_profile_colours_are_unchanged() -> None:
     rgb, is_ignored = to_srgb(PICTURE, None)
 
     assert (True, False) == (rgb is PICTURE, is_ignored)
@@ -80,13 +80,13 @@ def test_a_matrix_profile_agrees_with_littlecms(shared_data: Path, name: str) ->
 
 
 @pytest.mark.parametrize("version", ["v2-magic", "v2-micro", "v2-nano", "v4"])
-def test_srgb_by_any_name_is_recognised(shared_data: Path, version: str) -> None:
+def test_every_srgb_profile_is_recognised(shared_data: Path, version: str) -> None:
     rgb, is_ignored = to_srgb(PICTURE, (shared_data / "icc" / f"sRGB-{version}.icc").read_bytes())
 
     assert (True, False) == (rgb is PICTURE, is_ignored)
 
 
-def test_curves_of_their_own_are_applied_channel_by_channel() -> None:
+def test_each_channel_has_its_own_curve() -> None:
     columns = matrix_profile(SRGB, SRGB_CURVE)
     steep = columns.replace(SRGB_CURVE, parametric_curve(0, 3.0) + bytes(16), 1)  # of the red one, the first
     rgb, _ = to_srgb(PICTURE, steep)
@@ -96,7 +96,7 @@ def test_curves_of_their_own_are_applied_channel_by_channel() -> None:
     assert_array_equal(rgb[:, :, 1:], PICTURE[:, :, 1:])
 
 
-def test_a_grey_profile_gives_neutral_greys_of_its_curve() -> None:
+def test_a_grey_profile_gives_neutral_greys() -> None:
     ramp = np.arange(256, dtype=np.uint8)[None]
     rgb, is_ignored = to_srgb(ramp, grey_profile(parametric_curve(0, 1.8)))
     expected = np.rint(255 * from_linear((np.arange(256) / 255) ** 1.8))
@@ -105,8 +105,8 @@ def test_a_grey_profile_gives_neutral_greys_of_its_curve() -> None:
     assert_array_equal(rgb[0], np.stack([expected] * 3, axis=1))
 
 
-def test_cmyk_goes_through_the_tables_of_its_profile() -> None:
-    """The press of this profile prints magenta from the channel of cyan, yellow from magenta's, and so on."""
+def test_cmyk_is_converted_by_its_profiles_tables() -> None:
+    """The profile's press prints magenta from the cyan channel, yellow from the magenta one, and so on."""
     inks = noise((48, 48, 4))
     profile = table_profile(b"CMYK", lambda ink: _lab((1 - ink[:, [2, 0, 1]]) * (1 - ink[:, 3:])))
     rgb, is_ignored = to_srgb(inks, profile)
@@ -117,7 +117,7 @@ def test_cmyk_goes_through_the_tables_of_its_profile() -> None:
     assert np.abs(rgb - expected).mean() < 1.5
 
 
-def test_rgb_goes_through_tables_where_there_are_any() -> None:
+def test_rgb_is_converted_by_its_profiles_tables() -> None:
     stored = noise((48, 48, 3))
     rgb, is_ignored = to_srgb(stored, table_profile(b"RGB ", lambda c: _lab(c[:, [2, 0, 1]]), points=17))
 
@@ -125,7 +125,7 @@ def test_rgb_goes_through_tables_where_there_are_any() -> None:
     assert np.abs(rgb - stored[:, :, [2, 0, 1]].astype(float)).mean() < 1
 
 
-def test_cmyk_without_a_profile_is_what_pillow_makes_of_it() -> None:
+def test_cmyk_without_a_profile_is_converted_as_by_pillow() -> None:
     inks = noise((300, 400, 4))
     rgb, _ = to_srgb(inks, None)
     expected = np.asarray(Image.frombytes("CMYK", (400, 300), inks.tobytes()).convert("RGB"))
@@ -134,7 +134,7 @@ def test_cmyk_without_a_profile_is_what_pillow_makes_of_it() -> None:
 
 
 @pytest.mark.parametrize("stored", [PICTURE, PICTURE[:, :, 0], noise((4, 5, 4))], ids=["rgb", "grey", "cmyk"])
-def test_a_profile_for_other_colours_is_ignored(stored: NDArray[np.uint8]) -> None:
+def test_a_profile_for_another_colour_space_is_ignored(stored: NDArray[np.uint8]) -> None:
     spaces = {
         2: [P3, table_profile(b"CMYK", lambda ink: _lab(1 - ink[:, :3]), points=3)],
         3: [grey_profile(GAMMA_2_2), table_profile(b"CMYK", lambda ink: _lab(1 - ink[:, :3]), points=3)],
@@ -172,7 +172,7 @@ def test_tiles_leave_no_seam() -> None:
     assert_array_equal(whole, np.concatenate(parts))
 
 
-def test_the_stored_colours_are_not_written_to() -> None:
+def test_the_stored_colours_are_not_modified() -> None:
     stored = PICTURE.copy()
     to_srgb(stored, P3)
 
@@ -181,7 +181,7 @@ def test_the_stored_colours_are_not_written_to() -> None:
 
 @given(at=st.integers(0, 5000), junk=st.binary(min_size=1, max_size=8), has_tables=st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_no_mutated_profile_fails_a_picture(at: int, junk: bytes, has_tables: bool) -> None:
+def test_no_mutated_profile_fails_the_picture(at: int, junk: bytes, has_tables: bool) -> None:
     whole = table_profile(b"RGB ", lambda c: 100 * c, points=3) if has_tables else P3
     position = at % len(whole)
     rgb, _ = to_srgb(PICTURE, whole[:position] + junk + whole[position + len(junk) :])

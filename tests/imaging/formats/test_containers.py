@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import PictureTooComplex
-from app.imaging.formats.containers import PIECE_BYTES, gif_blocks, jpeg_segments, png_chunks, webp_chunks
+from app.imaging.formats.containers import SLICE_BYTES, gif_blocks, jpeg_segments, png_chunks, webp_chunks
 from tests.pictures import gif, jpeg, photo, png, webp
 
 PICTURE = photo(20, 30)
@@ -24,19 +24,19 @@ def test_a_progressive_jpeg_has_many_scans() -> None:
     assert 10 == names.count(b"\xda")
 
 
-def test_a_png_is_walked_from_header_to_end() -> None:
+def test_png_chunks_range_from_header_to_end() -> None:
     names = [chunk.name for chunk in png_chunks(png(PICTURE) + b"trailing")]
 
     assert (b"IHDR", b"IEND") == (names[0], names[-1])
 
 
-def test_a_webp_names_its_chunks() -> None:
+def test_webp_chunks_are_found_by_name() -> None:
     names = [chunk.name for chunk in webp_chunks(webp(PICTURE, exif_orientation=3))]
 
     assert {b"VP8X", b"VP8 ", b"EXIF"} == set(names)
 
 
-def test_a_gif_is_walked_from_its_first_block_to_its_end() -> None:
+def test_gif_blocks_range_from_the_first_to_the_end() -> None:
     names = [block.name for block in gif_blocks(gif(PICTURE, photo(20, 30, seed=1)) + b"trailing")]
 
     assert (2, b";") == (names.count(b","), names[-1])
@@ -45,13 +45,13 @@ def test_a_gif_is_walked_from_its_first_block_to_its_end() -> None:
 @pytest.mark.parametrize(
     "filling", [b"\x01.", b"\x00!\xfe", b"\x00."], ids=["sub-blocks", "comments", "stray bytes"]
 )
-def test_a_gif_of_countless_parts_is_too_complex(filling: bytes) -> None:
+def test_a_gif_of_countless_blocks_is_too_complex(filling: bytes) -> None:
     upload = b"GIF89a" + bytes(7) + b"!\xfe" + filling * 70_000
     with pytest.raises(PictureTooComplex):
         list(gif_blocks(upload))
 
 
-def test_a_gif_of_full_sub_blocks_may_be_long() -> None:
+def test_full_sub_blocks_of_a_gif_do_not_count() -> None:
     comment = (b"\xff" + bytes(255)) * 100_000
 
     assert [b"!", b";"] == [
@@ -59,7 +59,7 @@ def test_a_gif_of_full_sub_blocks_may_be_long() -> None:
     ]
 
 
-def test_parts_lie_inside_the_file_wherever_it_is_cut() -> None:
+def test_segments_lie_inside_a_file_cut_anywhere() -> None:
     for upload, walk in (
         (jpeg(PICTURE), jpeg_segments),
         (png(PICTURE), png_chunks),
@@ -71,12 +71,10 @@ def test_parts_lie_inside_the_file_wherever_it_is_cut() -> None:
                 assert part.start <= part.end <= kept
 
 
-@given(after=st.integers(0, 3), pieces=st.integers(1, 3), marker=st.sampled_from([0xD9, 0xDA, 0xC4]))
+@given(after=st.integers(0, 3), slices=st.integers(1, 3), marker=st.sampled_from([0xD9, 0xDA, 0xC4]))
 @settings(deadline=None)
-def test_a_marker_is_found_wherever_it_lies_in_the_pieces_of_a_search(
-    after: int, pieces: int, marker: int
-) -> None:
-    scan = b"\xff\xda\x00\x02" + bytes(pieces * PIECE_BYTES - 10 + after)
+def test_a_marker_is_found_across_the_slices_of_a_search(after: int, slices: int, marker: int) -> None:
+    scan = b"\xff\xda\x00\x02" + bytes(slices * SLICE_BYTES - 10 + after)
     upload = b"\xff\xd8" + scan + bytes((0xFF, marker, 0, 2)) + b"\xff\xd9"
     walked = [(segment.name[0], segment.start) for segment in jpeg_segments(upload)]
     found = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(upload, len(b"\xff\xd8\xff\xda\x00\x02"))

@@ -19,9 +19,9 @@ CUTOUT = assemble_cutout(photo(60, 80), to_grey(disc_alpha(60, 80, softness=0.2)
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_each_format_is_what_its_media_type_says(name: str) -> None:
-    with Image.open(io.BytesIO(encode(photo(40, 50), format=name, quality=90))) as stored:
-        actual = (stored.get_format_mimetype(), stored.size)
+def test_each_format_matches_its_media_type(name: str) -> None:
+    with Image.open(io.BytesIO(encode(photo(40, 50), format=name, quality=90))) as opened_image:
+        actual = (opened_image.get_format_mimetype(), opened_image.size)
 
     assert (FORMATS[name], (50, 40)) == actual
 
@@ -34,11 +34,11 @@ def test_alpha_is_exact_at_any_quality(name: str, quality: int) -> None:
     assert_array_equal(actual[:, :, 3], CUTOUT[:, :, 3])
 
 
-def test_webp_at_quality_100_is_lossless_where_anything_shows() -> None:
+def test_webp_at_quality_100_is_lossless_where_alpha_is_above_0() -> None:
     actual = opened(encode(CUTOUT, format="webp", quality=100))
-    shows = CUTOUT[:, :, 3] > 0
+    is_visible = CUTOUT[:, :, 3] > 0
 
-    assert_array_equal(actual[shows], CUTOUT[shows])
+    assert_array_equal(actual[is_visible], CUTOUT[is_visible])
 
 
 def test_avif_at_quality_100_is_within_3_of_255() -> None:
@@ -49,7 +49,7 @@ def test_avif_at_quality_100_is_within_3_of_255() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_ALPHA)
-def test_nothing_is_hidden_under_full_transparency(name: str) -> None:
+def test_colours_are_0_under_full_transparency(name: str) -> None:
     actual = opened(encode(CUTOUT, format=name, quality=100))
 
     assert 0 == actual[CUTOUT[:, :, 3] == 0].max()
@@ -57,12 +57,14 @@ def test_nothing_is_hidden_under_full_transparency(name: str) -> None:
 
 @pytest.mark.parametrize("quality", [1, 90, 100])
 @pytest.mark.parametrize("name", [*WITH_ALPHA, "zip"])
-def test_what_was_removed_leaves_no_trace_at_any_quality(name: str, quality: int) -> None:
-    """Lossy codecs ring under alpha 0 beside an edge, but only with what they were given."""
+def test_the_removed_background_leaves_no_trace_at_any_quality(name: str, quality: int) -> None:
+    """Lossy codecs ring under alpha 0 next to an edge, but only with the colours passed to them."""
     alpha = to_grey(disc_alpha(60, 80, softness=0.2))
-    shows = (alpha > 0)[:, :, None]
+    is_visible = (alpha > 0)[:, :, None]
     first, second = (
-        encode(assemble_cutout(np.where(shows, photo(60, 80), removed), alpha), format=name, quality=quality)
+        encode(
+            assemble_cutout(np.where(is_visible, photo(60, 80), removed), alpha), format=name, quality=quality
+        )
         for removed in (noise((60, 80, 3), 1), noise((60, 80, 3), 2))
     )
 
@@ -77,23 +79,23 @@ def test_lower_quality_is_smaller(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_grey_map_can_be_written_in_every_picture_format(name: str) -> None:
+def test_a_grey_map_can_be_encoded_in_every_picture_format(name: str) -> None:
     grey = (disc_alpha(40, 50) * 255).astype(np.uint8)
-    with Image.open(io.BytesIO(encode(grey, format=name, quality=95))) as stored:
-        actual = np.asarray(stored.convert("L")).astype(int)
+    with Image.open(io.BytesIO(encode(grey, format=name, quality=95))) as opened_image:
+        actual = np.asarray(opened_image.convert("L")).astype(int)
 
     assert np.abs(actual - grey).mean() < 2
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_no_metadata_is_written(name: str) -> None:
-    with Image.open(io.BytesIO(encode(noise((9, 9, 3)), format=name, quality=90))) as stored:
-        found = {"exif", "xmp", "icc_profile", "comment", "photoshop"} & set(stored.info)
+    with Image.open(io.BytesIO(encode(noise((9, 9, 3)), format=name, quality=90))) as opened_image:
+        added_keys = {"exif", "xmp", "icc_profile", "comment", "photoshop"} & set(opened_image.info)
 
-    assert set() == found
+    assert set() == added_keys
 
 
-def test_an_avif_says_that_it_is_srgb() -> None:
+def test_an_avif_declares_srgb() -> None:
     encoded = encode(photo(40, 50), format="avif", quality=90)
     colours = [payload for name, payload in isobmff_boxes(encoded) if name == b"colr"]
 
@@ -101,18 +103,18 @@ def test_an_avif_says_that_it_is_srgb() -> None:
     assert [b"nclx" + bytes([0, 1, 0, 13, 0, 6, 0x80])] == colours
 
 
-def test_a_grey_avif_holds_no_colour_planes() -> None:
-    with Image.open(io.BytesIO(encode(noise((9, 9)), format="avif", quality=90))) as stored:
-        assert "L" == stored.mode
+def test_a_grey_avif_has_no_colour_planes() -> None:
+    with Image.open(io.BytesIO(encode(noise((9, 9)), format="avif", quality=90))) as opened_image:
+        assert "L" == opened_image.mode
 
 
-def test_a_jpeg_takes_no_alpha() -> None:
+def test_a_jpeg_with_alpha_is_refused() -> None:
     with pytest.raises(ValueError, match="no alpha"):
         encode(CUTOUT, format="jpeg", quality=90)
 
 
 @pytest.mark.parametrize("pixels", [photo(9, 9), noise((9, 9))])
-def test_a_zip_needs_alpha(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+def test_a_zip_without_alpha_is_refused(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
     with pytest.raises(ValueError, match="alpha"):
         encode(pixels, format="zip", quality=90)
 
@@ -122,15 +124,15 @@ def test_an_unknown_format_is_refused_by_name() -> None:
         encode(CUTOUT, format="gif", quality=90)
 
 
-def test_every_format_has_a_longest_side() -> None:
+def test_every_format_has_a_maximum_side() -> None:
     assert set(MAX_SIDE_PX) == set(FORMATS)
 
 
 @pytest.mark.parametrize("is_high", [False, True])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", ["webp", "jpeg", "avif", "zip"])
-def test_the_longest_side_is_the_encoders_own(name: str, channels: int, *, is_high: bool) -> None:
-    """One pixel more, and the encoder itself would refuse: so we do, before it is asked."""
+def test_the_maximum_side_is_that_of_the_encoder(name: str, channels: int, *, is_high: bool) -> None:
+    """With one pixel more the encoder itself would fail, so ``encode`` refuses before calling it."""
     if (name == "jpeg" and channels == 4) or (name == "zip" and channels < 4):
         return
     for side, is_refused in ((MAX_SIDE_PX[name], False), (MAX_SIDE_PX[name] + 1, True)):
@@ -145,14 +147,14 @@ def test_the_longest_side_is_the_encoders_own(name: str, channels: int, *, is_hi
             assert encode(pixels, format=name, quality=80)
 
 
-def test_a_png_has_sides_of_31_bits() -> None:
+def test_a_png_side_is_limited_to_31_bits() -> None:
     pixels = np.broadcast_to(np.uint8(0), (1, MAX_SIDE_PX["png"] + 1))
     with pytest.raises(FormatExceeded):
         encode(pixels, format="png", quality=80)
 
 
 def bare(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], name: str) -> None:
-    """Encode by Pillow alone."""
+    """Encode with Pillow alone."""
     kind = {"zip": "JPEG"}.get(name, name.upper())
     Image.fromarray(np.ascontiguousarray(pixels[..., :3]) if name == "zip" else pixels).save(
         io.BytesIO(), kind

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import CorruptPicture, CutoutError
-from app.imaging.formats.fast_decoders import read_jpeg_strictly, read_webp_by_shortcut
-from app.imaging.formats.pillow import READER_ERRORS, read_by_pillow
-from app.imaging.formats.raw_picture import Stored
+from app.imaging.formats.fast_decoders import read_jpeg_strictly, read_webp_fast
+from app.imaging.formats.pillow import READER_ERRORS, read_with_pillow
+from app.imaging.formats.raw_picture import RawPicture
 from app.imaging.formats.sniff import Header, check_size, sniff
 from tests.pictures import jpeg, noise, photo, webp
 
@@ -33,7 +33,7 @@ def _webp_with_profile() -> bytes:
     return encoded.getvalue()
 
 
-IN_ORDER = {
+REGULAR = {
     "4:2:0": _jpeg(PICTURE, quality=85),
     "4:2:2": _jpeg(PICTURE, quality=92, subsampling=1),
     "4:4:4": _jpeg(PICTURE, quality=95, subsampling=0),
@@ -57,27 +57,27 @@ IN_ORDER = {
 }
 
 
-@pytest.mark.parametrize("upload", IN_ORDER.values(), ids=IN_ORDER)
-def test_a_shortcut_leads_to_the_same_pixels_as_pillow(upload: bytes) -> None:
+@pytest.mark.parametrize("upload", REGULAR.values(), ids=REGULAR)
+def test_fast_decoders_give_the_same_pixels_as_pillow(upload: bytes) -> None:
     header = sniff(upload)
-    actual = _by_shortcut(upload, header)
+    actual = _read_fast(upload, header)
 
     assert actual is not None
-    _assert_same(read_by_pillow(upload, header), actual)
+    _assert_same(read_with_pillow(upload, header), actual)
 
 
 @pytest.mark.parametrize(
     "upload",
     [
-        IN_ORDER["4:2:0"][:-2],
-        IN_ORDER["4:2:0"][:-400] + b"\xff\xd9",
-        IN_ORDER["4:2:0"].replace(b"\xff\xda", b"\x00\xff\xda"),
+        REGULAR["4:2:0"][:-2],
+        REGULAR["4:2:0"][:-400] + b"\xff\xd9",
+        REGULAR["4:2:0"].replace(b"\xff\xda", b"\x00\xff\xda"),
         webp(PICTURE) + b"trailing",
     ],
     ids=["no end", "cut jpeg", "junk in a jpeg", "webp and more"],
 )
-def test_what_is_not_in_perfect_order_is_left_to_pillow(upload: bytes) -> None:
-    assert _by_shortcut(upload, sniff(upload)) is None
+def test_irregular_files_are_left_to_pillow(upload: bytes) -> None:
+    assert _read_fast(upload, sniff(upload)) is None
 
 
 def test_an_animation_is_left_to_pillow() -> None:
@@ -85,31 +85,33 @@ def test_an_animation_is_left_to_pillow() -> None:
     encoded = io.BytesIO()
     frames[0].save(encoded, "WEBP", save_all=True, append_images=frames[1:])
 
-    assert _by_shortcut(encoded.getvalue(), sniff(encoded.getvalue())) is None
+    assert _read_fast(encoded.getvalue(), sniff(encoded.getvalue())) is None
 
 
 @given(
-    kind=st.sampled_from([*IN_ORDER]),
+    kind=st.sampled_from([*REGULAR]),
     position=st.integers(2, 4000),
     junk=st.binary(min_size=1, max_size=4),
     is_cut=st.booleans(),
 )
 @settings(max_examples=300, deadline=None)
-def test_no_mutation_makes_the_two_paths_differ(kind: str, position: int, junk: bytes, is_cut: bool) -> None:
-    whole = IN_ORDER[kind]
+def test_fast_decoders_agree_with_pillow_on_mutated_files(
+    kind: str, position: int, junk: bytes, is_cut: bool
+) -> None:
+    whole = REGULAR[kind]
     upload = whole[:position] if is_cut else whole[:position] + junk + whole[position + len(junk) :]
     try:
         header = sniff(upload)
         check_size(header, limit_px=200_000, limit_side_px=4_000)
     except CutoutError:
         return
-    actual = _by_shortcut(upload, header)
+    actual = _read_fast(upload, header)
     if actual is not None and header.is_whole:
-        _assert_same(read_by_pillow(upload, header), actual)
+        _assert_same(read_with_pillow(upload, header), actual)
 
 
-def test_no_hostile_file_makes_the_two_paths_differ(shared_data: Path) -> None:
-    taken, refused = 0, []
+def test_fast_decoders_agree_with_pillow_on_hostile_files(shared_data: Path) -> None:
+    compared, refused = 0, []
     for path in sorted((shared_data / "hostile").glob("*/*")):
         upload = path.read_bytes()
         try:
@@ -117,28 +119,28 @@ def test_no_hostile_file_makes_the_two_paths_differ(shared_data: Path) -> None:
             check_size(header, limit_px=20_000_000, limit_side_px=16_384)
         except CutoutError:
             continue
-        actual = _by_shortcut(upload, header)
+        actual = _read_fast(upload, header)
         if actual is not None and header.is_whole:
-            taken += 1
+            compared += 1
             try:
-                _assert_same(read_by_pillow(upload, header), actual)
+                _assert_same(read_with_pillow(upload, header), actual)
             except (CorruptPicture, *READER_ERRORS):
                 refused.append(path.name)
 
-    assert taken > 0
+    assert compared > 0
     assert [] == refused
 
 
-def _by_shortcut(upload: bytes, header: Header) -> Stored | None:
+def _read_fast(upload: bytes, header: Header) -> RawPicture | None:
     if header.format == "webp":
-        return read_webp_by_shortcut(upload, header)
+        return read_webp_fast(upload, header)
     try:
         return read_jpeg_strictly(upload, header) if header.format == "jpeg" else None
     except ValueError:
         return None
 
 
-def _assert_same(expected: Stored, actual: Stored) -> None:
+def _assert_same(expected: RawPicture, actual: RawPicture) -> None:
     assert_array_equal(_rgb(actual), _rgb(expected))
     if expected.own_alpha is None:
         assert actual.own_alpha is None or actual.own_alpha.min() == 255
@@ -147,5 +149,5 @@ def _assert_same(expected: Stored, actual: Stored) -> None:
         assert_array_equal(opaque if actual.own_alpha is None else actual.own_alpha, expected.own_alpha)
 
 
-def _rgb(stored: Stored) -> NDArray[np.uint8]:
-    return stored.colours if stored.colours.ndim == 3 else np.dstack([stored.colours] * 3)
+def _rgb(raw: RawPicture) -> NDArray[np.uint8]:
+    return raw.colours if raw.colours.ndim == 3 else np.dstack([raw.colours] * 3)

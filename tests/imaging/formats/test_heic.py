@@ -20,22 +20,22 @@ def test_a_heic_is_decoded_at_its_own_size() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_heic_is_turned_once(orientation: int) -> None:
-    """The file says it twice, in its boxes and in EXIF; libheif has turned by the first."""
+def test_a_heic_is_turned_upright_only_once(orientation: int) -> None:
+    """The file has its orientation twice, in its boxes and in EXIF; libheif has applied the boxes."""
     stored = laid_down(PICTURE, orientation)
 
     assert _distance(_decoded(heic(stored, exif_orientation=orientation))) < 1.5
 
 
-def test_a_grey_heic_is_spread() -> None:
+def test_a_grey_heic_is_converted_to_rgb() -> None:
     actual = _decoded(heic(PICTURE[:, :, 0]))
 
     assert np.abs(actual.rgb.astype(int) - PICTURE[:, :, :1]).mean() < 1.5
 
 
 @pytest.mark.parametrize("has_code_points", [True, False])
-def test_a_grey_heic_of_ten_bits_is_scaled(*, has_code_points: bool) -> None:
-    """It comes in 16 bits, where every picture in colour comes in 8."""
+def test_a_ten_bit_grey_heic_is_scaled_to_8_bits(*, has_code_points: bool) -> None:
+    """libheif returns it in 16 bits, and every picture in colour in 8."""
     import pillow_heif
 
     ramp = np.tile(np.linspace(0, 65535, 131).astype(np.uint16), (97, 1))
@@ -56,7 +56,7 @@ def test_a_heic_keeps_its_own_alpha() -> None:
     assert _distance(actual) < 1.5
 
 
-def test_a_heic_in_tiles_is_put_together() -> None:
+def test_a_tiled_heic_is_decoded() -> None:
     assert _distance(_decoded(heic(PICTURE, tile_size=64))) < 1.5
 
 
@@ -69,7 +69,7 @@ def test_the_profile_of_a_heic_is_applied() -> None:
     assert np.abs(wide.rgb.astype(int) - plain.rgb).mean() > 3
 
 
-def test_a_heic_that_holds_more_than_it_declares_is_corrupt() -> None:
+def test_a_heic_larger_than_it_declares_is_corrupt() -> None:
     upload = heic(photo(256, 512))
     size = upload.index(b"ispe") + 8
     with pytest.raises(CorruptPicture):
@@ -77,7 +77,7 @@ def test_a_heic_that_holds_more_than_it_declares_is_corrupt() -> None:
 
 
 @pytest.mark.parametrize("cut", ["1%", "25%", "50%", "99%", "-1"])
-def test_a_cut_heic_is_refused(cut: str) -> None:
+def test_a_truncated_heic_is_refused(cut: str) -> None:
     upload = heic(PICTURE)
     kept = len(upload) - 1 if cut == "-1" else len(upload) * int(cut[:-1]) // 100
     with pytest.raises(CutoutError):

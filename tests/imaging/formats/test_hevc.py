@@ -11,13 +11,13 @@ PROFILE = "0" * 88 + "00011110"  # general profile, and level 30
 
 
 def golomb(number: int) -> str:
-    """Write a number of variable length (9.2)."""
+    """Encode a number as exponential-Golomb code (9.2)."""
     digits = f"{number + 1:b}"
     return "0" * (len(digits) - 1) + digits
 
 
 def parameters(width: int, height: int, *, layers: str = "", chroma: int = 1, layer_id: int = 0) -> bytes:
-    """Build a sequence parameter set; ``layers`` has a 1 for each sub-layer that says all it may."""
+    """Build a sequence parameter set; ``layers`` has a 1 for each sub-layer with all optional fields."""
     bits = "0000" + f"{len(layers):03b}" + "1" + PROFILE
     bits += "".join(2 * one for one in layers)
     bits += "00" * (8 - len(layers)) if layers else ""
@@ -29,15 +29,15 @@ def parameters(width: int, height: int, *, layers: str = "", chroma: int = 1, la
 
 
 def escaped(payload: bytes) -> bytes:
-    """Put a 3 behind two zeros where a number below 4 follows (7.4.2)."""
-    made, zeros = bytearray(), 0
+    """Insert a 3 after two zeros that a number below 4 follows (7.4.2)."""
+    escaped_payload, zeros = bytearray(), 0
     for byte in payload:
         if zeros >= 2 and byte <= 3:
-            made.append(3)
+            escaped_payload.append(3)
             zeros = 0
-        made.append(byte)
+        escaped_payload.append(byte)
         zeros = zeros + 1 if byte == 0 else 0
-    return bytes(made)
+    return bytes(escaped_payload)
 
 
 def configuration(*units: bytes, length_bytes: int = 4) -> bytes:
@@ -47,7 +47,7 @@ def configuration(*units: bytes, length_bytes: int = 4) -> bytes:
 
 
 def data(*units: bytes) -> bytes:
-    """Put units behind each other, each after its length."""
+    """Join units, each after its length."""
     return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
 
 
@@ -61,7 +61,7 @@ def test_every_form_of_the_parameter_set_is_read(layers: str, chroma: int, size:
     assert [size] == sizes_in_data(data(b"\x40\x01", unit, b"\x26\x01" + bytes(3000)))
 
 
-def test_what_belongs_to_another_layer_or_is_something_else_is_passed_over() -> None:
+def test_units_of_other_layers_or_types_are_skipped() -> None:
     other = parameters(8, 8, layer_id=40), parameters(8, 8, layer_id=1), b"\x44\x01abc", b"B"
 
     assert sizes_in_configuration(configuration(*other)) == sizes_in_data(data(*other)) == []
@@ -90,7 +90,7 @@ def test_countless_units_are_too_complex() -> None:
 
 
 @given(st.binary(max_size=80), st.integers(0, 80))
-def test_any_bytes_raise_nothing_but_our_own_errors(junk: bytes, kept: int) -> None:
+def test_any_bytes_raise_only_cutout_errors(junk: bytes, kept: int) -> None:
     unit = parameters(64, 64, layers="11")[:kept]
     for read, content in (
         (sizes_in_data, junk),

@@ -47,12 +47,12 @@ def test_a_gamma_is_a_power() -> None:
     assert_allclose(read_curve(GAMMA_2_2), LEVELS ** (563 / 256), atol=1e-12)
 
 
-def test_no_samples_are_the_identity() -> None:
+def test_a_curve_without_samples_is_the_identity() -> None:
     assert_allclose(read_curve(table_curve([])), LEVELS)
 
 
 def test_a_table_is_interpolated() -> None:
-    """Three samples at 0, 1/2 and 1: by hand, one line up to the middle and another from there."""
+    """Three samples at 0, 1/2 and 1 give one line up to the middle and another from there."""
     expected = [2 * x * 0.2 if x <= 0.5 else 0.2 + (2 * x - 1) * 0.8 for x in LEVELS]
 
     assert_allclose(read_curve(table_curve([0, 13107, 65535])), expected, atol=1e-5)
@@ -63,7 +63,7 @@ def test_the_srgb_curve_is_the_published_one() -> None:
 
 
 @pytest.mark.parametrize("kind", range(5))
-def test_every_parametric_curve_is_its_formula(kind: int) -> None:
+def test_every_parametric_curve_follows_its_formula(kind: int) -> None:
     g, a, b, c, d, e, f = 2.0, 0.75, 0.25, 0.5, 0.125, 0.03125, 0.0625
     given_ = ((g,), (g, a, -b), (g, a, -b, c), (g, a, b, c, d), (g, a, b, c, d, e, f))[kind]
     formula = (
@@ -155,7 +155,7 @@ def test_a_broken_profile_is_unusable(encoded: bytes) -> None:
 
 
 @given(at=st.integers(0, len(PROFILE) - 1), junk=st.binary(min_size=1, max_size=8), is_grey=st.booleans())
-def test_no_mutation_raises_anything_else(at: int, junk: bytes, is_grey: bool) -> None:
+def test_any_mutation_raises_only_unusable_profile_errors(at: int, junk: bytes, is_grey: bool) -> None:
     whole = grey_profile(GAMMA_2_2) if is_grey else PROFILE
     try:
         actual = read_profile(whole[:at] + junk + whole[at + len(junk) :])
@@ -168,8 +168,8 @@ def test_no_mutation_raises_anything_else(at: int, junk: bytes, is_grey: bool) -
     assert np.isfinite(matrix).all()
 
 
-def test_tags_that_lie_on_top_of_each_other_take_no_memory() -> None:
-    """A hundred tags of a profile may share a curve, but not be parts of each other a hundred times."""
+def test_overlapping_tags_are_refused_and_shared_tags_are_kept_once() -> None:
+    """A hundred tags of a profile may share a curve, but must not overlap in part."""
     size, count = 400_000, 100
     header = bytearray(bytes(132))
     struct.pack_into(">I124xI", header, 0, size, count)

@@ -6,7 +6,7 @@ import pytest
 from PIL import AvifImagePlugin
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex
-from app.imaging.formats.containers import Part
+from app.imaging.formats.containers import Segment
 from app.imaging.formats.isobmff import (
     Item,
     brands,
@@ -35,34 +35,34 @@ def test_the_main_picture_has_its_size_and_its_bytes() -> None:
     assert upload.endswith(coded_data(upload, main))
 
 
-def test_transparency_is_an_item_of_its_own() -> None:
+def test_transparency_is_a_separate_item() -> None:
     boxes = read_boxes(avif(noise((34, 52, 4))))
 
     assert [b"av01", b"av01"] == [item.kind for item in boxes.items.values()]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_of_an_avif_is_the_one_that_pillow_reads(orientation: int) -> None:
+def test_the_orientation_of_an_avif_agrees_with_pillow(orientation: int) -> None:
     upload = avif(PICTURE, exif_orientation=orientation)
     boxes = read_boxes(upload)
-    with AvifImagePlugin.AvifImageFile(io.BytesIO(upload)) as judge:
-        expected = judge.getexif().get(0x0112, 1)
+    with AvifImagePlugin.AvifImageFile(io.BytesIO(upload)) as opened_image:
+        expected = opened_image.getexif().get(0x0112, 1)
 
     assert orientation == expected == declared_orientation(upload, boxes.items[boxes.main])
 
 
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("mirror", [None, 0, 1])
-def test_turns_and_mirrors_amount_to_an_exif_orientation(turns: int, mirror: int | None) -> None:
-    parts = [Part(b"irot", 0, 1)] + ([] if mirror is None else [Part(b"imir", 1, 2)])
-    orientation = declared_orientation(bytes((turns, mirror or 0)), Item(b"av01", 0, tuple(parts)))
-    turned = np.rot90(PICTURE, turns)
-    expected = turned if mirror is None else np.flip(turned, axis=mirror)
+def test_irot_and_imir_are_converted_to_an_exif_orientation(turns: int, mirror: int | None) -> None:
+    properties = [Segment(b"irot", 0, 1)] + ([] if mirror is None else [Segment(b"imir", 1, 2)])
+    orientation = declared_orientation(bytes((turns, mirror or 0)), Item(b"av01", 0, tuple(properties)))
+    rotated = np.rot90(PICTURE, turns)
+    expected = rotated if mirror is None else np.flip(rotated, axis=mirror)
 
     assert np.array_equal(expected, turn_upright(PICTURE, orientation))
 
 
-def test_a_heic_declares_its_size_too() -> None:
+def test_a_heic_declares_its_size_and_orientation() -> None:
     pytest.importorskip("pillow_heif")
     upload = heic(photo(64, 128), exif_orientation=6)
     boxes = read_boxes(upload)
@@ -75,7 +75,7 @@ def test_a_heic_declares_its_size_too() -> None:
     )
 
 
-def test_wherever_the_file_is_cut_only_our_errors_are_raised() -> None:
+def test_a_file_cut_anywhere_raises_only_cutout_errors() -> None:
     upload = avif(noise((34, 52, 4)), exif_orientation=3)
     for kept in range(min(len(upload), 900)):
         try:
@@ -91,23 +91,23 @@ def test_a_file_without_a_main_picture_is_corrupt() -> None:
         read_boxes(_box(b"ftyp", b"avif") + _box(b"meta", bytes(4)))
 
 
-def test_lists_that_no_picture_needs_are_too_complex() -> None:
-    for parts in (
+def test_overlong_lists_are_too_complex() -> None:
+    for lists in (
         {b"iinf": bytes(4) + struct.pack(">H", 5000) + _box(b"infe", bytes(20)) * 5000},
         {b"iloc": bytes(300_000)},
         {b"iprp": _box(b"ipco", _box(b"free", b"") * 5000) + _box(b"ipma", bytes(8))},
         {b"iprp": _box(b"ipco", b"") + _box(b"ipma", bytes(300_000))},
     ):
         with pytest.raises(PictureTooComplex):
-            read_boxes(_file(**{name.decode(): payload for name, payload in parts.items()}))
+            read_boxes(_file(**{name.decode(): payload for name, payload in lists.items()}))
 
 
-def test_items_that_share_a_part_of_their_bytes_are_too_complex() -> None:
-    """A thousand items over nearly the same 20 MB would have to be read a thousand times."""
+def test_partly_overlapping_items_are_too_complex() -> None:
+    """A thousand items over nearly the same 20 MB would be read a thousand times."""
     for starts, is_refused in (((0, 0), False), ((0,) * 9, False), ((0, 1), False), ((0, 1, 2), True)):
-        places = b"".join(struct.pack(">HHHII", n, 0, 1, start, 0) for n, start in enumerate(starts, 1))
-        listed = _listed(*range(1, 1 + len(starts)))
-        upload = _file(iinf=listed, iloc=struct.pack(">IHH", 0, 0x4400, len(starts)) + places)
+        locations = b"".join(struct.pack(">HHHII", n, 0, 1, start, 0) for n, start in enumerate(starts, 1))
+        listed = _item_list(*range(1, 1 + len(starts)))
+        upload = _file(iinf=listed, iloc=struct.pack(">IHH", 0, 0x4400, len(starts)) + locations)
         if not is_refused:
             assert len(read_boxes(upload).items) == len(starts)
             continue
@@ -115,7 +115,7 @@ def test_items_that_share_a_part_of_their_bytes_are_too_complex() -> None:
             read_boxes(upload)
 
 
-def test_what_refers_to_what_is_read() -> None:
+def test_references_between_items_are_read() -> None:
     for version, form in ((0, "H"), (1, "I")):
         boxes = (("dimg", 1, (2, 3)), ("auxl", 2, (1,)), ("dimg", 1, (3,)), ("thmb", 7, ()))
         payload = b"".join(
@@ -127,26 +127,26 @@ def test_what_refers_to_what_is_read() -> None:
         assert expected == read_boxes(_file(iref=bytes((version, 0, 0, 0)) + payload)).references
 
 
-def test_places_of_no_bytes_do_not_count_for_ever() -> None:
-    places = b"".join(struct.pack(">HHH", number, 0, 65_535) for number in range(60))
+def test_countless_empty_extents_are_corrupt() -> None:
+    locations = b"".join(struct.pack(">HHH", number, 0, 65_535) for number in range(60))
     with pytest.raises(CorruptPicture):
-        read_boxes(_file(iloc=struct.pack(">IHH", 0, 0, 60) + places))
+        read_boxes(_file(iloc=struct.pack(">IHH", 0, 0, 60) + locations))
 
 
-def _file(**parts: bytes) -> bytes:
+def _file(**replaced: bytes) -> bytes:
     """Build a file of one item, with some of its lists replaced."""
     lists = {
         "pitm": struct.pack(">IH", 0, 1),
-        "iinf": _listed(1),
+        "iinf": _item_list(1),
         "iprp": _box(b"ipco", b"") + _box(b"ipma", bytes(8)),
         "iloc": struct.pack(">IHH", 0, 0x4400, 0),
-        **parts,
+        **replaced,
     }
     meta = bytes(4) + b"".join(_box(name.encode(), payload) for name, payload in lists.items())
     return _box(b"ftyp", b"avif\x00\x00\x00\x00avif") + _box(b"meta", meta)
 
 
-def _listed(*numbers: int) -> bytes:
+def _item_list(*numbers: int) -> bytes:
     entries = (_box(b"infe", struct.pack(">BxxxHH4sx", 2, number, 0, b"av01")) for number in numbers)
     return bytes(4) + struct.pack(">H", len(numbers)) + b"".join(entries)
 

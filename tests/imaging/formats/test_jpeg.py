@@ -1,4 +1,4 @@
-"""JPEG ends: a file whose pixels are all there is read, to the pixels of the whole; any other is refused."""
+"""JPEG ends: a file that contains all of its pixels is decoded to exactly those; any other is refused."""
 
 import io
 import struct
@@ -70,7 +70,7 @@ WHOLE = {kind: decoded(upload).rgb for kind, upload in KINDS.items()}
         b"\xff\xda\0",
     ],
 )
-def test_what_follows_the_end_makes_no_difference(kind: str, tail: bytes) -> None:
+def test_bytes_after_the_end_marker_are_ignored(kind: str, tail: bytes) -> None:
     actual = decoded(KINDS[kind] + tail)
 
     assert_array_equal(actual.rgb, WHOLE[kind])
@@ -95,8 +95,8 @@ def test_a_jpeg_without_its_end_marker_is_read_with_a_warning(kind: str, ending:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "flat"])
 @pytest.mark.parametrize("padding", [NUL * 40, b"\xff" + NUL * 40, NUL * 4096])
-def test_zeros_in_the_place_of_the_end_marker_are_padding(kind: str, padding: bytes) -> None:
-    """Unless the picture's own data ends in them, as that of flat colour may."""
+def test_zeros_instead_of_the_end_marker_are_padding(kind: str, padding: bytes) -> None:
+    """Unless the picture's own data ends in zeros, as that of a flat colour may."""
     actual = decoded(KINDS[kind].removesuffix(EOI) + padding)
 
     assert_array_equal(actual.rgb, WHOLE[kind])
@@ -104,7 +104,7 @@ def test_zeros_in_the_place_of_the_end_marker_are_padding(kind: str, padding: by
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "restarts" not in kind])
-def test_a_trailer_in_the_place_of_the_end_marker_is_none_of_the_picture(kind: str) -> None:
+def test_a_trailer_instead_of_the_end_marker_is_ignored(kind: str) -> None:
     actual = decoded(KINDS[kind].removesuffix(EOI) + MP4)
 
     assert_array_equal(actual.rgb, WHOLE[kind])
@@ -141,7 +141,7 @@ def check_cut(kind: str, kept: int, tail: bytes) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("progressive")])
 def test_a_progressive_jpeg_that_lacks_its_last_scan_is_refused(kind: str) -> None:
-    """An end marker alone would make a coarser picture of it, without a word of any decoder."""
+    """With an end marker alone, decoders would make a coarser picture of it without a warning."""
     cut = KINDS[kind][: KINDS[kind].rindex(b"\xff\xda")]
     assert cv2.imdecode(np.frombuffer(cut + EOI, np.uint8), cv2.IMREAD_COLOR) is not None
     for upload in (cut, cut + b"\xff", cut + KINDS[kind]):
@@ -153,15 +153,15 @@ def test_a_progressive_jpeg_that_lacks_its_last_scan_is_refused(kind: str) -> No
 @pytest.mark.parametrize(
     ("first", "last", "bits"), [(0, 0, 0), (0, 64, 0), (0, 63, 1), (1, 63, 0), (0, 63, 0x10), (5, 2, 0)]
 )
-def test_the_scan_of_a_sequential_jpeg_may_claim_any_part_of_it(
+def test_the_coefficient_range_of_a_sequential_scan_is_ignored(
     first: int, last: int, bits: int, *, is_marked: bool
 ) -> None:
     upload = KINDS["4:2:0"]
     start = upload.index(b"\xff\xda") + 2
     end = start + int.from_bytes(upload[start : start + 2], "big")
-    odd = upload[: end - 3] + bytes((first, last, bits)) + upload[end:]
+    irregular = upload[: end - 3] + bytes((first, last, bits)) + upload[end:]
 
-    assert_array_equal(decoded(odd if is_marked else odd.removesuffix(EOI)).rgb, WHOLE["4:2:0"])
+    assert_array_equal(decoded(irregular if is_marked else irregular.removesuffix(EOI)).rgb, WHOLE["4:2:0"])
 
 
 @pytest.mark.parametrize("is_marked", [False, True])
@@ -170,23 +170,23 @@ def test_the_scan_of_a_sequential_jpeg_may_claim_any_part_of_it(
     [bytes(range(1, 60)), b"\xff\xdc\0\4" + struct.pack(">H", 45), b"\xff\xfe\0\5abc", b"\xff\xe5\0\2"],
     ids=["junk", "DNL", "comment", "application"],
 )
-def test_what_stands_before_the_end_makes_no_difference(stray: bytes, *, is_marked: bool) -> None:
+def test_stray_segments_before_the_end_marker_are_ignored(stray: bytes, *, is_marked: bool) -> None:
     upload = KINDS["4:2:0"].removesuffix(EOI) + stray + (EOI if is_marked else b"")
 
     assert_array_equal(decoded(upload).rgb, WHOLE["4:2:0"])
 
 
-def test_a_jfif_of_another_version_is_read_without_its_end_too() -> None:
+def test_a_jfif_of_another_version_is_read_without_its_end_marker() -> None:
     upload = KINDS["4:2:0"]
-    odd = upload[:11] + b"\2\1" + upload[13:]
+    irregular = upload[:11] + b"\2\1" + upload[13:]
 
-    assert_array_equal(decoded(odd).rgb, WHOLE["4:2:0"])
-    assert_array_equal(decoded(odd.removesuffix(EOI)).rgb, WHOLE["4:2:0"])
+    assert_array_equal(decoded(irregular).rgb, WHOLE["4:2:0"])
+    assert_array_equal(decoded(irregular.removesuffix(EOI)).rgb, WHOLE["4:2:0"])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "flat"])
 @pytest.mark.parametrize("place", [0.1, 0.7, 0.9])
-def test_an_end_marker_makes_no_pixels_of_data_that_breaks_off(kind: str, place: float) -> None:
+def test_data_that_breaks_off_before_the_end_marker_is_corrupt(kind: str, place: float) -> None:
     upload = KINDS[kind]
     start = upload.index(b"\xff\xda") + 14
     kept = start + int(place * (len(upload) - start))
@@ -195,18 +195,18 @@ def test_an_end_marker_makes_no_pixels_of_data_that_breaks_off(kind: str, place:
         decoded(upload[:kept].removesuffix(b"\xff") + EOI)
 
 
-def test_an_odd_header_does_not_hide_that_data_breaks_off() -> None:
+def test_data_that_breaks_off_after_an_unusual_header_is_corrupt() -> None:
     upload = KINDS["4:2:0"]
-    odd = upload[:11] + b"\2\1" + upload[13:]
+    irregular = upload[:11] + b"\2\1" + upload[13:]
 
     with pytest.raises(CorruptPicture):
-        decoded(odd[: len(odd) * 3 // 4] + EOI)
+        decoded(irregular[: len(irregular) * 3 // 4] + EOI)
 
 
 @pytest.mark.parametrize("kind", ["restarts", "grey restarts"])
 @pytest.mark.parametrize("is_whole_interval", [False, True])
-def test_what_lies_between_two_restart_markers_may_be_lost(kind: str, *, is_whole_interval: bool) -> None:
-    """The decoder goes on behind the next one, so that all that is lost is in the middle."""
+def test_data_lost_between_restart_markers_gives_a_warning(kind: str, *, is_whole_interval: bool) -> None:
+    """The decoder continues after the next marker, so only the middle of the picture is lost."""
     upload = {**KINDS, "grey restarts": saved(photo(64, 64), "L", restart_marker_blocks=2)}[kind]
     first, second = upload.index(b"\xff\xd1"), upload.index(b"\xff\xd2")
     lost = upload[:first] + upload[second:] if is_whole_interval else upload[: first + 4] + upload[second:]
@@ -217,8 +217,8 @@ def test_what_lies_between_two_restart_markers_may_be_lost(kind: str, *, is_whol
     assert_array_equal(actual.rgb[-8:, -8:], whole.rgb[-8:, -8:])
 
 
-def test_a_last_block_that_lacks_its_last_bits_is_shown_with_a_warning() -> None:
-    """Encoders that forget to write them have been sold in cameras."""
+def test_a_last_block_that_lacks_bits_is_decoded_with_a_warning() -> None:
+    """Cameras have been sold whose encoders do not write them."""
     upload = KINDS["4:4:4"]
     actual = decoded(upload[:-3] + EOI)
 
@@ -227,7 +227,7 @@ def test_a_last_block_that_lacks_its_last_bits_is_shown_with_a_warning() -> None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("progressive")])
-def test_a_progressive_jpeg_whose_last_scan_was_left_out_in_good_order_has_a_warning(kind: str) -> None:
+def test_a_progressive_jpeg_that_omits_its_last_scan_has_a_warning(kind: str) -> None:
     cut = KINDS[kind][: KINDS[kind].rindex(b"\xff\xda")]
 
     assert ("data_damaged",) == decoded(cut + EOI).warnings

@@ -36,5 +36,5 @@ def test_exif_without_the_tag_means_upright() -> None:
     assert 1 == read_orientation(b"II*\x00" + struct.pack("<IH", 8, 0))
 
 
-def test_a_directory_that_points_at_itself_ends() -> None:
+def test_a_directory_that_refers_to_itself_is_malformed() -> None:
     assert read_orientation(b"II*\x00" + struct.pack("<IH", 4, 65_535)) is None

@@ -1,4 +1,4 @@
-"""Rows: every PNG that is cut short in good order is refused, whatever it looks like."""
+"""PNG rows: every PNG that lacks rows is refused, even if its stream is valid, whatever its pixels."""
 
 import io
 import struct
@@ -22,10 +22,10 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 def pictures(height: int, width: int) -> dict[str, Image.Image]:
     """Return one picture of each kind that a PNG can hold, with and without detail."""
     detailed = Image.fromarray(noise((height, width, 3)))
-    made = {mode: detailed.convert(mode) for mode in MODES[:-1]}
-    made["I;16"] = Image.fromarray(noise((height, width)).astype(np.uint16) * 257)
+    pictures_by_kind = {mode: detailed.convert(mode) for mode in MODES[:-1]}
+    pictures_by_kind["I;16"] = Image.fromarray(noise((height, width)).astype(np.uint16) * 257)
     flat = {f"flat {mode}": Image.new(mode, (width, height), 1) for mode in MODES}
-    return {**made, **flat}
+    return {**pictures_by_kind, **flat}
 
 
 def encoded(picture: Image.Image) -> bytes:
@@ -51,7 +51,7 @@ def cut_short(upload: bytes, rows: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", pictures(4, 4))
-def test_a_picture_lacks_no_row_or_is_refused(kind: str) -> None:
+def test_a_picture_that_lacks_rows_is_refused(kind: str) -> None:
     whole = encoded(pictures(24, 40)[kind])
     assert not lacks_rows(whole)
     decode(whole, sniff(whole))
@@ -63,8 +63,8 @@ def test_a_picture_lacks_no_row_or_is_refused(kind: str) -> None:
             decode(short, sniff(short))
 
 
-def test_a_photograph_is_not_inflated_twice() -> None:
-    """What is not dense is measured first; noise and photographs are dense, and tell by their last row."""
+def test_photographs_are_dense_and_flat_pictures_are_not() -> None:
+    """Files that are not dense are measured first; noise and photographs are checked by their last row."""
     assert is_dense(encoded(Image.fromarray(noise((60, 80, 3)))))
     assert not is_dense(encoded(Image.new("RGB", (800, 600))))
 
@@ -75,10 +75,10 @@ def test_a_photograph_is_not_inflated_twice() -> None:
     bits=st.sampled_from([1, 2, 4, 8, 16]),
     kind=st.sampled_from([0, 2, 3, 4, 6]),
 )
-def test_an_interlaced_picture_promises_what_its_seven_passes_hold(
+def test_the_expected_bytes_of_an_interlaced_picture_are_those_of_its_seven_passes(
     height: int, width: int, bits: int, kind: int
 ) -> None:
-    """The oracle goes pixel by pixel through the pattern of the specification (PNG, section 8.2)."""
+    """The oracle counts the pattern of the specification pixel by pixel (PNG, section 8.2)."""
     pattern = ("16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777")
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     total = 0
@@ -96,7 +96,7 @@ def test_an_interlaced_picture_promises_what_its_seven_passes_hold(
         assert lacks_rows(upload) is lacks
 
 
-def test_pixels_do_not_depend_on_the_way_to_tell() -> None:
+def test_a_last_row_of_the_prefill_colour_is_decoded() -> None:
     rgb = photo(50, 70)
     rgb[-1] = (173, 74, 201)
     upload = encoded(Image.fromarray(rgb))
@@ -106,7 +106,7 @@ def test_pixels_do_not_depend_on_the_way_to_tell() -> None:
 
 @given(st.integers(0, 10_000), st.integers(0, 7), st.booleans())
 def test_a_broken_stream_is_a_corrupt_picture(at: int, bit: int, is_flat: bool) -> None:
-    """Whichever way tells: by measuring first, or by decoding."""
+    """With both checks: by measuring first, or by decoding."""
     whole = encoded(Image.new("RGB", (200, 150)) if is_flat else Image.fromarray(noise((30, 40, 3))))
     start, end = whole.index(b"IDAT") + 4, whole.index(b"IEND") - 8
     damaged = bytearray(whole)
@@ -126,10 +126,10 @@ def test_a_broken_stream_is_a_corrupt_picture(at: int, bit: int, is_flat: bool) 
     edges=st.lists(st.integers(0, 700), min_size=4, max_size=4),
     level=st.integers(1, 9),
 )
-def test_a_whole_picture_of_little_data_lacks_nothing(
+def test_a_whole_picture_of_little_data_lacks_no_rows(
     height: int, width: int, edges: list[int], level: int
 ) -> None:
-    """Such data come to their end within the last piece, with output still to come."""
+    """Such data ends within the last slice, with output still pending."""
     pixels = np.zeros((height, width), np.uint8)
     pixels[edges[0] : edges[1], edges[2] : edges[3]] = 128
     file = io.BytesIO()

@@ -12,7 +12,7 @@ from tests.bombs import animated, international_text, png_of, rows, text
 
 
 @pytest.mark.parametrize("make", [text, international_text])
-def test_comments_may_be_as_long_as_anybody_would_write(make: object) -> None:
+def test_comments_up_to_the_limit_are_accepted(make: object) -> None:
     assert callable(make)
     check_texts(png_of(8, 8, make(MAX_TEXT_BYTES), rows(8, 8)))
     check_texts(png_of(8, 8, make(MAX_TEXT_BYTES // 2), rows(8, 8), make(MAX_TEXT_BYTES // 2)))
@@ -36,7 +36,7 @@ def test_comments_may_be_as_long_as_anybody_would_write(make: object) -> None:
     ],
     ids=["plain", "plain international", "broken", "empty", "no text", "no language"],
 )
-def test_a_comment_that_is_not_compressed_or_broken_does_no_harm(chunk: tuple[bytes, bytes]) -> None:
+def test_uncompressed_and_broken_comments_are_ignored(chunk: tuple[bytes, bytes]) -> None:
     upload = png_of(8, 8, chunk, rows(8, 8), chunk)
 
     assert decode(upload, sniff(upload)).rgb.shape == (8, 8, 3)
@@ -45,7 +45,7 @@ def test_a_comment_that_is_not_compressed_or_broken_does_no_harm(chunk: tuple[by
 @pytest.mark.parametrize(
     ("frames", "is_refused"), [(10_000, False), (10_001, True), (2**31, True), (2**32 - 1, False)]
 )
-def test_animations_have_an_end(frames: int, is_refused: bool) -> None:
+def test_the_number_of_frames_is_limited(frames: int, is_refused: bool) -> None:
     upload = animated(frames)
     assert struct.pack(">I", frames) in upload
 
@@ -58,7 +58,7 @@ def test_animations_have_an_end(frames: int, is_refused: bool) -> None:
 
 @pytest.mark.parametrize("make", [text, international_text])
 @pytest.mark.parametrize("broken_at", [0.02, 0.5, -4, -1])
-def test_comments_that_break_off_count_as_what_was_inflated(
+def test_comments_that_break_off_count_with_their_inflated_size(
     make: Callable[[int], tuple[bytes, bytes]], broken_at: float
 ) -> None:
     name, payload = make(MAX_TEXT_BYTES)
@@ -72,7 +72,7 @@ def test_comments_that_break_off_count_as_what_was_inflated(
         check_texts(png_of(8, 8, *many, rows(8, 8)))
 
 
-def test_setting_out_to_inflate_counts_too() -> None:
+def test_empty_comments_count_with_a_minimum() -> None:
     for payload in (b"a\x00\x00x", b"a\x00\x00" + zlib.compress(b"")[:4], b"a\x00\x00" + zlib.compress(b"")):
         check_texts(png_of(8, 8, *[(b"zTXt", payload)] * 100, rows(8, 8)))
         with pytest.raises(PictureTooComplex):

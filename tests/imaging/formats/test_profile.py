@@ -35,7 +35,7 @@ def test_a_picture_without_a_profile_has_none() -> None:
     }
 
 
-def test_a_profile_in_several_segments_is_put_together() -> None:
+def test_a_profile_in_several_segments_is_joined() -> None:
     large = PROFILE + bytes(150_000)
     encoded = io.BytesIO()
     Image.fromarray(PICTURE).save(encoded, "JPEG", icc_profile=large)
@@ -55,7 +55,7 @@ def test_a_profile_in_several_segments_is_put_together() -> None:
     ],
     ids=["one missing", "one twice", "no agreement", "numbered from 0", "empty"],
 )
-def test_segments_that_do_not_add_up_are_unusable(segments: list[tuple[int, int, bytes]]) -> None:
+def test_inconsistent_profile_segments_are_unusable(segments: list[tuple[int, int, bytes]]) -> None:
     assert UNUSABLE == find_profile(_with_segments(*segments), "jpeg")
 
 
@@ -85,7 +85,7 @@ def test_an_oversized_profile_is_unusable() -> None:
 
 def _with_segments(*segments: tuple[int, int, bytes]) -> bytes:
     upload = jpeg(PICTURE)
-    payloads = [b"ICC_PROFILE\x00" + bytes((number, count)) + piece for number, count, piece in segments]
+    payloads = [b"ICC_PROFILE\x00" + bytes((number, count)) + content for number, count, content in segments]
     inserted = (b"\xff\xe2" + struct.pack(">H", len(payload) + 2) + payload for payload in payloads)
     return upload[:2] + b"".join(inserted) + upload[2:]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge, UnsupportedFormat
-from app.imaging.formats.containers import PIECE_BYTES
+from app.imaging.formats.containers import SLICE_BYTES
 from app.imaging.formats.sniff import ACCEPTED, Header, check_size, sniff
 from tests.imaging.damage import damaged
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, png_header, scan_bomb, webp
@@ -56,7 +56,7 @@ def test_format_and_size_are_read_from_the_bytes(upload: bytes, expected: Header
     assert expected == actual
 
 
-def test_the_size_is_the_stored_one_whatever_the_orientation() -> None:
+def test_the_size_is_as_stored_whatever_the_orientation() -> None:
     actual = sniff(jpeg(PICTURE, exif_orientation=6))
 
     assert (47, 30) == (actual.width_px, actual.height_px)
@@ -74,7 +74,7 @@ def test_the_size_is_the_stored_one_whatever_the_orientation() -> None:
     ],
     ids=["gif 88", "a text", "svg", "a byte", "wave", "mp4"],
 )
-def test_other_bytes_are_not_accepted(upload: bytes) -> None:
+def test_bytes_of_other_formats_are_refused(upload: bytes) -> None:
     with pytest.raises(UnsupportedFormat) as raised:
         sniff(upload)
 
@@ -88,8 +88,8 @@ def test_a_heic_is_accepted_with_the_extra() -> None:
     assert {"image/heic", "image/heif"} <= set(ACCEPTED)
 
 
-def test_without_the_extra_a_heic_is_refused_by_naming_it() -> None:
-    """In a process of its own, where the package is hidden before anything looks for it."""
+def test_without_the_extra_a_heic_is_refused_with_a_hint_at_it() -> None:
+    """In a separate process, where the package is hidden before it is imported."""
     script = (
         "import sys\n"
         "sys.modules['pillow_heif'] = None\n"
@@ -101,12 +101,12 @@ def test_without_the_extra_a_heic_is_refused_by_naming_it() -> None:
         "except UnsupportedFormat as error:\n"
         "    print(error)\n"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
-    assert "cutout-server[heif]" in said
+    assert "cutout-server[heif]" in output
 
 
-def test_a_gif_is_as_large_as_its_first_frame_reaches() -> None:
+def test_a_gif_is_enlarged_to_its_first_frame() -> None:
     upload = bytearray(gif(PICTURE))
     struct.pack_into("<HH", upload, 6, 10, 90)
 
@@ -116,12 +116,12 @@ def test_a_gif_is_as_large_as_its_first_frame_reaches() -> None:
 GIF_SCREEN = b"GIF89a" + struct.pack("<HHBBB", 5, 5, 0, 0, 0)
 
 
-def test_a_gif_without_an_image_is_no_picture() -> None:
+def test_a_gif_without_an_image_is_refused() -> None:
     with pytest.raises(UnsupportedFormat, match="begins like a GIF"):
         sniff(GIF_SCREEN + b";")
 
 
-def test_an_avif_that_holds_more_than_it_declares_is_corrupt() -> None:
+def test_an_avif_larger_than_it_declares_is_corrupt() -> None:
     upload = avif(photo(300, 400))
     size = upload.index(b"ispe") + 8
     with pytest.raises(CorruptPicture, match="larger"):
@@ -129,7 +129,7 @@ def test_an_avif_that_holds_more_than_it_declares_is_corrupt() -> None:
 
 
 def frame(*, bits: int = 8, height: int = 9, components: int = 1) -> bytes:
-    """A JPEG of a frame header, and a scan without data."""
+    """Build a JPEG of a frame header, and a scan without data."""
     return (
         b"\xff\xd8\xff\xc0"
         + struct.pack(">HBHHB", 11, bits, height, 9, components)
@@ -145,7 +145,7 @@ def frame(*, bits: int = 8, height: int = 9, components: int = 1) -> bytes:
         frame()[:-6] + b"\xff\xd9",  # no scan
     ],
 )
-def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
+def test_a_truncated_file_of_a_known_format_is_corrupt(upload: bytes) -> None:
     with pytest.raises(CorruptPicture):
         sniff(upload)
 
@@ -178,17 +178,17 @@ def test_a_recognised_format_that_is_cut_off_is_corrupt(upload: bytes) -> None:
         ("GIF", gif(PICTURE)[:12]),
         ("GIF", GIF_SCREEN + b",\0\0"),  # half a descriptor
         ("GIF", GIF_SCREEN + b"!\xf9"),
-        ("GIF", GIF_SCREEN + b"," + struct.pack("<HHHHB", 0, 0, 5, 5, 0)),  # no data behind it
+        ("GIF", GIF_SCREEN + b"," + struct.pack("<HHHHB", 0, 0, 5, 5, 0)),  # no data after it
         ("GIF", GIF_SCREEN + b"!\xf9\3\1\0\0\0" + gif(PICTURE)[13:]),  # a short graphic control block
     ],
 )
-def test_a_header_that_no_decoder_would_believe_makes_no_picture(kind: str, upload: bytes) -> None:
+def test_an_invalid_header_is_refused_by_its_format(kind: str, upload: bytes) -> None:
     with pytest.raises(UnsupportedFormat, match=f"begins like a {kind}"):
         sniff(upload)
 
 
 @pytest.mark.parametrize("components", [1, 3, 4])
-def test_a_frame_header_of_every_usual_kind_is_believed(components: int) -> None:
+def test_frame_headers_of_1_3_or_4_components_are_accepted(components: int) -> None:
     assert sniff(frame(components=components)).height_px == 9
 
 
@@ -202,7 +202,7 @@ def test_a_scan_bomb_is_too_complex() -> None:
         sniff(scan_bomb(64, 64, extra_scans=60))
 
 
-def test_scans_count_by_the_megapixels_that_they_go_over() -> None:
+def test_scans_count_with_their_megapixels() -> None:
     """A grey progressive JPEG has 6 scans of its own: 21 over 49 megapixels are 1029."""
     with pytest.raises(PictureTooComplex):
         sniff(_with_size(scan_bomb(16, 16, extra_scans=15), 7000, 7000))
@@ -224,12 +224,12 @@ def test_bytes_that_look_like_scans_inside_a_comment_do_not_count() -> None:
     ids=["fill bytes", "stuffed bytes", "restarts", "empty comments", "zeros"],
 )
 @pytest.mark.parametrize("where", ["header", "scan"])
-def test_a_long_jpeg_takes_a_few_lines_of_python_a_piece(filling: bytes, where: str) -> None:
-    """What grows with the file is a search in C; lines are counted, since seconds depend on the machine."""
+def test_a_long_jpeg_takes_a_few_lines_of_python_a_slice(filling: bytes, where: str) -> None:
+    """Only a search in C grows with the file; lines are counted, since seconds depend on the machine."""
     short, long = (_filled(filling, where, size_bytes) for size_bytes in (1_000_000, 20_000_000))
-    pieces = (len(long) - len(short)) / PIECE_BYTES
+    slices = (len(long) - len(short)) / SLICE_BYTES
 
-    assert 4 * pieces >= _lines_run(lambda: sniff(long)) - _lines_run(lambda: sniff(short))
+    assert 4 * slices >= _lines_run(lambda: sniff(long)) - _lines_run(lambda: sniff(short))
 
 
 def _filled(filling: bytes, where: str, size_bytes: int) -> bytes:
@@ -239,7 +239,7 @@ def _filled(filling: bytes, where: str, size_bytes: int) -> bytes:
 
 
 def _lines_run(call: Callable[[], object]) -> int:
-    """Count the lines of Python that a call runs, whether it is refused or not."""
+    """Count the lines of Python that a call runs, whether it raises or not."""
     lines = 0
 
     def count(_: FrameType, event: str, __: object) -> Any:
@@ -280,7 +280,7 @@ def test_the_limits_are_on_pixels_and_on_sides(width: int, height: int, is_refus
 
 @given(mutated=damaged(PICTURE, before=400))
 @settings(max_examples=200, deadline=None)
-def test_no_mutation_raises_anything_but_our_own_errors(mutated: bytes) -> None:
+def test_any_mutation_raises_only_cutout_errors(mutated: bytes) -> None:
     try:
         header = sniff(mutated)
     except CutoutError:

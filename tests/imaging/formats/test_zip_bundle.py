@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from app.arrays import Cutout, Rgb
-from app.imaging.formats.zip_bundle import _continued, encode_bundle
+from app.imaging.formats.zip_bundle import _filled, encode_bundle
 from app.imaging.layout.compose import assemble_cutout
 from app.imaging.matting.saliency import to_grey
 from tests.pictures import disc_alpha, noise, opened, photo
@@ -23,37 +23,37 @@ def entries(bundle: bytes) -> dict[str, bytes]:
         return {entry.filename: archive.read(entry) for entry in archive.infolist()}
 
 
-def test_it_holds_the_colours_as_jpeg_and_the_alpha_as_grey_png_and_nothing_else() -> None:
-    found = entries(encode_bundle(CUTOUT, 90))
+def test_the_bundle_contains_a_colour_jpeg_and_a_grey_png_only() -> None:
+    contents = entries(encode_bundle(CUTOUT, 90))
 
-    assert ["color.jpg", "alpha.png"] == list(found)
+    assert ["color.jpg", "alpha.png"] == list(contents)
     with (
-        Image.open(io.BytesIO(found["color.jpg"])) as colours,
-        Image.open(io.BytesIO(found["alpha.png"])) as alpha,
+        Image.open(io.BytesIO(contents["color.jpg"])) as colours,
+        Image.open(io.BytesIO(contents["alpha.png"])) as alpha,
     ):
         assert [("JPEG", "RGB", (83, 60)), ("PNG", "L", (83, 60))] == [
             (stored.format, stored.mode, stored.size) for stored in (colours, alpha)
         ]
 
 
-def test_alpha_is_exact_and_colours_are_near_where_they_show() -> None:
-    found = entries(encode_bundle(CUTOUT, 95))
-    shows = CUTOUT[:, :, 3] > 127
-    colours = opened(found["color.jpg"]).astype(int)
+def test_alpha_is_exact_and_visible_colours_are_close() -> None:
+    contents = entries(encode_bundle(CUTOUT, 95))
+    is_visible = CUTOUT[:, :, 3] > 127
+    colours = opened(contents["color.jpg"]).astype(int)
 
-    assert_array_equal(opened(found["alpha.png"]), CUTOUT[:, :, 3])
-    assert 4 > np.abs(colours - CUTOUT[:, :, :3])[shows].mean()
+    assert_array_equal(opened(contents["alpha.png"]), CUTOUT[:, :, 3])
+    assert 4 > np.abs(colours - CUTOUT[:, :, :3])[is_visible].mean()
 
 
-def test_the_entries_are_stored_and_bear_no_trace_of_when_or_where() -> None:
+def test_entries_are_stored_uncompressed_and_reproducible() -> None:
     bundle = encode_bundle(CUTOUT, 90)
     with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-        facts = {
+        metadata = {
             (e.compress_type, e.date_time, e.create_system, e.extra, e.comment) for e in archive.infolist()
         }
         comment = archive.comment
 
-    assert {(zipfile.ZIP_STORED, (1980, 1, 1, 0, 0, 0), 3, b"", b"")} == facts
+    assert {(zipfile.ZIP_STORED, (1980, 1, 1, 0, 0, 0), 3, b"", b"")} == metadata
     assert b"" == comment
     assert bundle == encode_bundle(CUTOUT, 90)
 
@@ -69,33 +69,31 @@ def test_a_picture_without_alpha_is_refused() -> None:
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99), dense=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_colours_are_continued_as_a_naive_loop_does_it(
-    height: int, width: int, seed: int, dense: bool
-) -> None:
+def test_blocks_are_filled_as_by_a_naive_loop(height: int, width: int, seed: int, dense: bool) -> None:
     alpha = noise((height, width), seed)
-    shown = np.where(alpha > 255 * (0.1 if dense else 0.9), alpha, np.uint8(0))
-    cutout = assemble_cutout(noise((height, width, 3), seed + 1), shown)
+    visible = np.where(alpha > 255 * (0.1 if dense else 0.9), alpha, np.uint8(0))
+    cutout = assemble_cutout(noise((height, width, 3), seed + 1), visible)
 
-    assert 1 >= np.abs(_continued(cutout).astype(int) - naively_continued(cutout)).max()  # ties of rounding
-
-
-def test_colours_that_show_are_never_changed() -> None:
-    shows = CUTOUT[:, :, 3] > 0
-
-    assert_array_equal(_continued(CUTOUT)[shows], CUTOUT[shows][:, :3])
+    assert 1 >= np.abs(_filled(cutout).astype(int) - naively_filled(cutout)).max()  # ties of rounding
 
 
-def naively_continued(cutout: Cutout) -> Rgb:
-    """Go block by block; one that the picture's edge cuts is padded with its own last row and column."""
+def test_visible_colours_are_unchanged() -> None:
+    is_visible = CUTOUT[:, :, 3] > 0
+
+    assert_array_equal(_filled(CUTOUT)[is_visible], CUTOUT[is_visible][:, :3])
+
+
+def naively_filled(cutout: Cutout) -> Rgb:
+    """Fill block by block; a block cut by the picture's edge is padded with its last row and column."""
     height, width = cutout.shape[:2]
     padded = np.pad(cutout, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge").astype(float)
-    continued = padded[:, :, :3].copy()
+    filled = padded[:, :, :3].copy()
     for top in range(0, height, 8):
         for left in range(0, width, 8):
             block = padded[top : top + 8, left : left + 8].reshape(64, 4)
-            shown = block[block[:, 3] > 0]
-            if 0 < len(shown) < 64:
-                mean = np.average(shown[:, :3], axis=0, weights=shown[:, 3])
+            visible = block[block[:, 3] > 0]
+            if 0 < len(visible) < 64:
+                mean = np.average(visible[:, :3], axis=0, weights=visible[:, 3])
                 hidden = padded[top : top + 8, left : left + 8, 3] == 0
-                continued[top : top + 8, left : left + 8][hidden] = np.rint(mean)
-    return continued[:height, :width].astype(np.uint8)
+                filled[top : top + 8, left : left + 8][hidden] = np.rint(mean)
+    return filled[:height, :width].astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Pixels of a layout, against plain loops over floats."""
+"""The pixels of a layout, against plain loops over floats."""
 
 import cv2
 import numpy as np
@@ -25,13 +25,13 @@ SLACK_BYTES = 12 * 2**20  # strips, which do not grow with the picture
 
 
 def cutout_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    made = noise((height, width, 4), seed)
-    made[made[:, :, 3] < 40] = 0
-    return made
+    cutout = noise((height, width, 4), seed)
+    cutout[cutout[:, :, 3] < 40] = 0
+    return cutout
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 5), st.integers(0, 5), st.integers(0, 9))
-def test_a_part_lands_where_it_was_placed(height: int, width: int, left: int, top: int, seed: int) -> None:
+def test_a_crop_is_placed_at_its_target(height: int, width: int, left: int, top: int, seed: int) -> None:
     cutout = cutout_of(height, width, seed)
     source = Rectangle(0, 0, max(1, width // 2), max(1, height // 2))
     target = Rectangle(left, top, left + source.width, top + source.height)
@@ -44,13 +44,13 @@ def test_a_part_lands_where_it_was_placed(height: int, width: int, left: int, to
             assert canvas[row, column].tolist() == expected
 
 
-def test_nothing_to_do_does_nothing() -> None:
+def test_an_empty_layout_returns_the_same_cutout() -> None:
     cutout = cutout_of(7, 9)
 
     assert arrange(cutout, place(7, 9, Rectangle(1, 1, 3, 3), Layout())) is cutout
 
 
-def test_a_crop_holds_every_pixel_of_the_subject() -> None:
+def test_a_crop_contains_every_pixel_of_the_subject() -> None:
     cutout = np.zeros((40, 50, 4), np.uint8)
     cutout[10:25, 20:30] = cutout_of(15, 10) | 128
     box = subject_box(cutout[:, :, 3])
@@ -65,7 +65,7 @@ def test_a_crop_holds_every_pixel_of_the_subject() -> None:
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(0, 9))
 @settings(max_examples=40)
-def test_shrinking_by_whole_numbers_averages_what_shows(
+def test_shrinking_by_whole_factors_averages_colours_weighted_by_alpha(
     rows: int, columns: int, factor: int, seed: int
 ) -> None:
     cutout = cutout_of(rows * factor, columns * factor, seed)
@@ -82,19 +82,19 @@ def test_shrinking_by_whole_numbers_averages_what_shows(
                 assert np.abs(shrunk[row, column, :3] - expected).max() <= 0.51
 
 
-def test_no_colour_of_what_does_not_show_bleeds_in() -> None:
+def test_colours_of_transparent_pixels_do_not_bleed_in() -> None:
     cutout = np.zeros((8, 8, 4), np.uint8)
     cutout[:, 4:] = (200, 100, 50, 255)
     for size in ((4, 4), (13, 13), (3, 5)):
         scaled = resize_cutout(cutout, *size)
-        shows = scaled[:, :, 3] > 0
-        assert np.abs(scaled[shows][:, :3].astype(int) - (200, 100, 50)).max() <= 1
-        assert not scaled[~shows].any()
+        is_visible = scaled[:, :, 3] > 0
+        assert np.abs(scaled[is_visible][:, :3].astype(int) - (200, 100, 50)).max() <= 1
+        assert not scaled[~is_visible].any()
 
 
 @given(st.integers(0, 50), st.sampled_from([3, 4]), st.booleans())
 @settings(max_examples=60)
-def test_laying_over_is_the_formula_of_compositing(seed: int, channels: int, is_picture: bool) -> None:
+def test_laying_over_follows_the_compositing_equation(seed: int, channels: int, is_picture: bool) -> None:
     front = cutout_of(6, 7, seed)
     behind = noise((6, 7, channels), seed + 1)
     if not is_picture:
@@ -115,7 +115,7 @@ def test_laying_over_is_the_formula_of_compositing(seed: int, channels: int, is_
                 assert np.abs(over[row, column, :3] - colour).max() <= 1
 
 
-def test_a_shadow_falls_below_and_is_black() -> None:
+def test_a_shadow_is_black_and_lies_below_the_subject() -> None:
     cutout = np.zeros((200, 200, 4), np.uint8)
     cutout[50:150, 50:150] = (250, 10, 10, 255)
     shadowed = drop_shadow(cutout, Rectangle(50, 50, 150, 150), opacity=0.5)
@@ -129,13 +129,13 @@ def test_a_shadow_falls_below_and_is_black() -> None:
 
 
 @pytest.mark.parametrize("size", [(30, 40), (60, 40), (10, 90), (31, 41)])
-def test_a_background_covers_the_canvas_and_keeps_its_shape(size: tuple[int, int]) -> None:
+def test_a_background_covers_the_canvas(size: tuple[int, int]) -> None:
     covered = cover(photo(30, 40), *size)
 
     assert covered.shape == (*size, 3)
 
 
-def test_a_background_is_cut_the_same_at_both_sides() -> None:
+def test_a_background_is_cropped_equally_on_both_sides() -> None:
     picture = np.zeros((10, 30, 3), np.uint8)
     picture[:, 10:20] = 255
 
@@ -153,7 +153,7 @@ def test_a_blurred_background_keeps_its_colour_and_loses_its_edges() -> None:
     assert np.abs(np.diff(soft[100, :, 0].astype(int))).max() < 20
 
 
-def test_what_is_opaque_is_told_so() -> None:
+def test_a_cutout_is_opaque_if_every_pixel_is() -> None:
     cutout = np.full((3, 3, 4), 255, np.uint8)
     assert is_opaque(cutout)
 
@@ -162,12 +162,12 @@ def test_what_is_opaque_is_told_so() -> None:
 
 
 def covered_slowly(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Scale the whole picture and cut it afterwards."""
+    """Scale the whole picture and crop it afterwards."""
     own_height, own_width = picture.shape[:2]
-    grown = max(height / own_height, width / own_width)
-    new_height, new_width = max(height, round(own_height * grown)), max(width, round(own_width * grown))
-    how = cv2.INTER_AREA if grown < 1 else cv2.INTER_LINEAR
-    whole = cv2.resize(picture, (new_width, new_height), interpolation=how)
+    factor = max(height / own_height, width / own_width)
+    new_height, new_width = max(height, round(own_height * factor)), max(width, round(own_width * factor))
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    whole = cv2.resize(picture, (new_width, new_height), interpolation=interpolation)
     top, left = (new_height - height) // 2, (new_width - width) // 2
     return np.asarray(whole[top : top + height, left : left + width], np.uint8)
 
@@ -178,7 +178,7 @@ def covered_slowly(picture: NDArray[np.uint8], height: int, width: int) -> NDArr
     st.integers(0, 99),
 )
 @settings(max_examples=150, deadline=None)
-def test_cutting_before_scaling_shows_the_same(
+def test_cropping_before_scaling_gives_the_same_pixels(
     own: tuple[int, int], canvas: tuple[int, int], seed: int
 ) -> None:
     picture = noise((*own, 3), seed)
@@ -200,7 +200,7 @@ def test_cutting_before_scaling_shows_the_same(
         ((900, 1200), (1200, 1100)),
     ],
 )
-def test_no_background_takes_more_than_itself_and_the_canvas(
+def test_covering_takes_memory_for_the_background_and_the_canvas_only(
     own: tuple[int, int], canvas: tuple[int, int]
 ) -> None:
     picture = noise((*own, 3))
@@ -210,11 +210,11 @@ def test_no_background_takes_more_than_itself_and_the_canvas(
 
 
 def resized_at_once(cutout: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float64]:
-    """Scale colours weighed by alpha, all in double precision."""
+    """Scale the whole premultiplied picture, in double precision."""
     alpha = cutout[:, :, 3:] / 255
-    weighed = np.concatenate([cutout[:, :, :3] * alpha, alpha], axis=2)
-    how = cv2.INTER_AREA if height * width < alpha.size else cv2.INTER_LINEAR
-    scaled = cv2.resize(weighed, (width, height), interpolation=how)
+    premultiplied = np.concatenate([cutout[:, :, :3] * alpha, alpha], axis=2)
+    interpolation = cv2.INTER_AREA if height * width < alpha.size else cv2.INTER_LINEAR
+    scaled = cv2.resize(premultiplied, (width, height), interpolation=interpolation)
     opacity = scaled[:, :, 3:]
     colours = np.divide(scaled[:, :, :3], opacity, out=np.zeros_like(scaled[:, :, :3]), where=opacity > 1e-9)
     return np.concatenate([colours, 255 * opacity], axis=2)
@@ -222,26 +222,26 @@ def resized_at_once(cutout: NDArray[np.uint8], height: int, width: int) -> NDArr
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.1, 4), st.integers(0, 99))
 @settings(max_examples=120, deadline=None)
-def test_strips_of_a_scaled_cutout_are_those_of_the_whole(
-    height: int, width: int, grown: float, seed: int
+def test_strips_of_a_scaled_cutout_equal_those_of_the_whole(
+    height: int, width: int, factor: float, seed: int
 ) -> None:
     cutout = cutout_of(height, width, seed)
-    size = max(1, int(height * grown + 0.5)), max(1, int(width * grown + 0.5))
+    size = max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
     actual, expected = resize_cutout(cutout, *size), resized_at_once(cutout, *size)
-    shows = actual[:, :, 3] > 0
+    is_visible = actual[:, :, 3] > 0
 
     assert np.abs(actual[:, :, 3] - expected[:, :, 3]).max() <= 0.51
-    assert not shows.any() or np.abs(actual[shows] - expected[shows]).max() <= 0.6
-    assert not actual[~shows].any()
+    assert not is_visible.any() or np.abs(actual[is_visible] - expected[is_visible]).max() <= 0.6
+    assert not actual[~is_visible].any()
 
 
-@pytest.mark.parametrize("grown", [0.3, 0.83, 1.0, 1.9])
-def test_composing_takes_few_bytes_a_pixel(grown: float) -> None:
+@pytest.mark.parametrize("factor", [0.3, 0.83, 1.0, 1.9])
+def test_composing_takes_few_bytes_a_pixel(factor: float) -> None:
     """Crop with margins, scale, shadow and a picture behind, on top of the cutout and that picture."""
     cutout = np.full((900, 1300, 4), 255, np.uint8)
     cutout[:40] = 0
     behind = noise((50, 900, 3))
-    target = Rectangle(20, 30, 20 + int(1200 * grown), 30 + int(840 * grown))
+    target = Rectangle(20, 30, 20 + int(1200 * factor), 30 + int(840 * factor))
     placement = Placement(target.bottom + 60, target.right + 50, Rectangle(10, 40, 1210, 880), target)
 
     def compose() -> object:
@@ -255,7 +255,7 @@ def test_composing_takes_few_bytes_a_pixel(grown: float) -> None:
 
 
 @pytest.mark.parametrize("longest", [(900, 1200), (16_384, 30), (30, 16_384), (1, 2000), (1, 1)])
-def test_every_step_asks_whether_it_is_still_wanted(longest: tuple[int, int]) -> None:
+def test_every_step_can_be_cancelled_by_check(longest: tuple[int, int]) -> None:
     cutout = np.full((*longest, 4), 200, np.uint8)
     box = Rectangle(0, 0, longest[1], longest[0])
 

@@ -29,9 +29,9 @@ def _blurred_rows(rows: NDArray[np.float64], sigma: float) -> NDArray[np.float64
     period = max(1, 2 * (len(rows) - 1))
     matrix = np.zeros((len(rows), len(rows)))
     for row in range(len(rows)):
-        places = np.arange(row - reach, row + reach + 1) % period
+        indices = np.arange(row - reach, row + reach + 1) % period
         np.add.at(
-            matrix[row], np.where(places >= len(rows), period - places, places), weights / weights.sum()
+            matrix[row], np.where(indices >= len(rows), period - indices, indices), weights / weights.sum()
         )
     return np.tensordot(matrix, rows, axes=1)
 
@@ -73,7 +73,7 @@ def test_photographs_of_any_shape_are_blurred_as_at_full_size(size: tuple[int, i
 
 
 def test_a_single_line_at_the_border_counts_once() -> None:
-    """The outermost pixels are the mirror's axis: mirrored with them, the line would weigh twice."""
+    """The outermost pixels are the mirror's axis: if mirrored too, the line would count twice."""
     alpha = np.zeros((300, 200), np.uint8)
     alpha[0] = alpha[:, -1] = 255
 
@@ -81,15 +81,15 @@ def test_a_single_line_at_the_border_counts_once() -> None:
 
 
 def test_the_work_does_not_grow_with_the_radius() -> None:
-    """Counted in memory: any radius takes a few bytes a pixel, however narrow the picture is."""
+    """Measured by memory: any radius takes a few bytes a pixel, however narrow the picture is."""
     for size in ((1200, 1600), (300, 8000), (8000, 120)):
         picture = np.full((*size, 3), 7, np.uint8)
         for sigma in (10.0, 0.03 * max(size)):
             assert peak_bytes(lambda p=picture, s=sigma: blur(p, s)) <= 24 * size[0] * size[1] + 2**20
 
 
-def test_whoever_no_longer_waits_ends_it() -> None:
-    asked = []
-    blur(photo(300, 400), 12.0, check=lambda: asked.append(1))
+def test_check_is_called_between_the_steps() -> None:
+    calls = []
+    blur(photo(300, 400), 12.0, check=lambda: calls.append(1))
 
-    assert len(asked) >= 3
+    assert len(calls) >= 3

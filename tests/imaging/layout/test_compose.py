@@ -9,16 +9,16 @@ from app.imaging.matting.saliency import to_grey
 from tests.pictures import disc_alpha, flat, noise
 
 
-def test_colours_are_kept_where_anything_shows_and_zero_where_nothing_does() -> None:
+def test_colours_are_kept_where_alpha_is_above_0_and_zero_elsewhere() -> None:
     foreground, alpha = noise((30, 40, 3)), to_grey(disc_alpha(30, 40, softness=0.5))
     actual = assemble_cutout(foreground, alpha)
-    shows = alpha > 0
+    is_visible = alpha > 0
 
-    assert_array_equal(actual[:, :, :3], np.where(shows[:, :, None], foreground, 0))
+    assert_array_equal(actual[:, :, :3], np.where(is_visible[:, :, None], foreground, 0))
     assert_array_equal(actual[:, :, 3], alpha)
 
 
-def test_an_alpha_that_rounds_to_nothing_hides_its_colour() -> None:
+def test_a_colour_is_zero_where_its_alpha_rounds_to_0() -> None:
     actual = assemble_cutout(flat(1, 2), to_grey(np.array([[0.4 / 255, 0.6 / 255]], dtype=np.float32)))
 
     assert [[[0, 0, 0, 0], [128, 128, 128, 1]]] == actual.tolist()
@@ -26,7 +26,7 @@ def test_an_alpha_that_rounds_to_nothing_hides_its_colour() -> None:
 
 @given(seed=st.integers(0, 99), height=st.integers(1, 150), colour=st.tuples(*[st.integers(0, 255)] * 3))
 @settings(max_examples=30, deadline=None)
-def test_over_a_colour_it_is_the_compositing_equation(
+def test_over_a_colour_the_result_follows_the_compositing_equation(
     seed: int, height: int, colour: tuple[int, int, int]
 ) -> None:
     cutout = noise((height, 7, 4), seed)
@@ -36,7 +36,7 @@ def test_over_a_colour_it_is_the_compositing_equation(
     assert_allclose(over_colour(cutout, colour), expected, atol=0.51)
 
 
-def test_own_alpha_and_matte_multiply() -> None:
+def test_the_pictures_own_alpha_and_the_matte_are_multiplied() -> None:
     alpha = np.array([[0.0, 0.5, 1.0, 1.0]], dtype=np.float32)
     actual = combine_alpha(alpha, np.array([[255, 51, 51, 255]], dtype=np.uint8))
 

@@ -1,4 +1,4 @@
-"""Where the subject goes, against a computation that knows nothing of the one under test."""
+"""The subject's place on the canvas, against an independent computation in fractions."""
 
 from fractions import Fraction
 
@@ -39,7 +39,7 @@ def nearest(value: Fraction) -> int:
 
 
 @given(scenes())
-def test_what_is_not_asked_for_moves_nothing(scene: tuple[int, int, Rectangle]) -> None:
+def test_an_empty_layout_moves_nothing(scene: tuple[int, int, Rectangle]) -> None:
     height, width, box = scene
     placed = place(height, width, box, Layout())
 
@@ -69,19 +69,19 @@ def test_a_crop_is_the_subject_and_its_margins(
 
 
 @given(scenes(), st.integers(10, 100), st.none() | st.tuples(st.integers(0, 100), st.integers(0, 100)))
-def test_a_scaled_subject_fills_its_part_of_the_canvas(
+def test_a_scaled_subject_fills_the_requested_part_of_the_canvas(
     scene: tuple[int, int, Rectangle], percent: int, position: tuple[int, int] | None
 ) -> None:
     height, width, box = scene
     at = None if position is None else (position[0] / 100, position[1] / 100)
     placed = place(height, width, box, Layout(scale=percent / 100, position=at))
 
-    grown = Fraction(percent, 100) * min(Fraction(width, box.width), Fraction(height, box.height))
+    factor = Fraction(percent, 100) * min(Fraction(width, box.width), Fraction(height, box.height))
     across, down = position or (50, 50)
-    assert abs(placed.target.width - max(Fraction(1), box.width * grown)) <= Fraction(1, 2) + Fraction(
+    assert abs(placed.target.width - max(Fraction(1), box.width * factor)) <= Fraction(1, 2) + Fraction(
         1, 10**6
     )
-    assert abs(placed.target.height - max(Fraction(1), box.height * grown)) <= Fraction(1, 2) + Fraction(
+    assert abs(placed.target.height - max(Fraction(1), box.height * factor)) <= Fraction(1, 2) + Fraction(
         1, 10**6
     )
     assert abs(placed.target.left - (width - placed.target.width) * Fraction(across, 100)) <= Fraction(
@@ -102,7 +102,7 @@ def test_a_moved_subject_keeps_its_size(scene: tuple[int, int, Rectangle], posit
 
 
 @given(scenes())
-def test_the_box_of_a_subject_leaves_residue_out(scene: tuple[int, int, Rectangle]) -> None:
+def test_the_subjects_box_excludes_residue(scene: tuple[int, int, Rectangle]) -> None:
     height, width, box = scene
     alpha = np.full((height, width), 7, np.uint8)
     assert subject_box(alpha) is None
@@ -134,12 +134,12 @@ def test_a_length_is_in_pixels_or_per_cent(text: str, expected: Length) -> None:
 @pytest.mark.parametrize(
     "text", ["", "px", "%", "-1", "1e3", "1 0", "10em", "1.", ".5", "٣", "9999999", "10%%", "NaN"]
 )
-def test_what_is_no_length_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - options say which
+def test_an_invalid_length_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the error texts of options name the problem
         parse_length(text)
 
 
-def test_margins_go_round_from_the_top() -> None:
+def test_margins_are_read_clockwise_from_the_top() -> None:
     one, two, three, four = (Length(n) for n in (1, 2, 3, 4))
 
     assert parse_margins("1") == (one, one, one, one)
@@ -151,7 +151,7 @@ def test_margins_go_round_from_the_top() -> None:
             parse_margins(text)
 
 
-def test_scales_and_positions_are_words_or_per_cent() -> None:
+def test_scales_and_positions_are_words_or_percentages() -> None:
     assert (parse_scale("original"), parse_scale("10%"), parse_scale("100%")) == (None, 0.1, 1.0)
     assert (parse_position("original"), parse_position("center")) == (None, (0.5, 0.5))
     assert (parse_position("20%"), parse_position("20% 80%")) == ((0.2, 0.2), (0.2, 0.8))

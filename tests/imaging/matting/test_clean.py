@@ -10,25 +10,25 @@ from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha
 
 
-def parts(mask: Mask, *, diagonals: bool) -> list[set[tuple[int, int]]]:
-    """Find connected parts by flooding, one pixel at a time."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+def components(mask: Mask, *, diagonals: bool) -> list[set[tuple[int, int]]]:
+    """Find connected components by flood fill, one pixel at a time."""
+    unvisited = {(int(y), int(x)) for y, x in np.argwhere(mask)}
     steps = [(0, 1), (1, 0), (0, -1), (-1, 0)] + [(1, 1), (1, -1), (-1, 1), (-1, -1)] * diagonals
     found = []
-    while left:
-        flood, part = [left.pop()], set()
-        while flood:
-            y, x = flood.pop()
-            part.add((y, x))
-            near = {(y + down, x + right) for down, right in steps} & left
-            left -= near
-            flood += near
-        found.append(part)
+    while unvisited:
+        queue, component = [unvisited.pop()], set()
+        while queue:
+            y, x = queue.pop()
+            component.add((y, x))
+            near = {(y + down, x + right) for down, right in steps} & unvisited
+            unvisited -= near
+            queue += near
+        found.append(component)
     return found
 
 
 def blotches(seed: int, side: int = 24) -> SaliencyMap:
-    """Build a map of blotches of all sizes and degrees."""
+    """Build a map of blotches of many sizes and values."""
     rng = np.random.default_rng(seed)
     coarse = rng.random((side // 3, side // 3)) ** 2
     grid = np.kron(coarse, np.ones((3, 3))) + rng.normal(0, 0.15, (side, side))
@@ -42,7 +42,7 @@ def with_speck_and_hole() -> SaliencyMap:
     return saliency
 
 
-def test_a_speck_goes_with_its_soft_skirt_and_a_hole_is_filled() -> None:
+def test_a_speck_is_removed_with_its_soft_rim_and_a_hole_is_filled() -> None:
     dirty = with_speck_and_hole()
     cleaned = clean_map(dirty, area=0.002)
 
@@ -50,7 +50,7 @@ def test_a_speck_goes_with_its_soft_skirt_and_a_hole_is_filled() -> None:
     assert 0.95 < cleaned[49:51, 49:51].min()
 
 
-def test_what_is_large_enough_stays_as_it_is_to_the_bit() -> None:
+def test_components_that_are_large_enough_stay_bit_identical() -> None:
     dirty = with_speck_and_hole()
     elsewhere = np.ones(dirty.shape, dtype=bool)
     elsewhere[4:7, 4:7] = elsewhere[49:51, 49:51] = False
@@ -59,7 +59,7 @@ def test_what_is_large_enough_stays_as_it_is_to_the_bit() -> None:
     assert_array_equal(dirty, clean_map(dirty, area=0.0))
 
 
-def test_a_speck_on_haze_sinks_into_the_haze() -> None:
+def test_a_speck_on_haze_is_lowered_to_the_haze() -> None:
     saliency = np.full((50, 50), 0.2, dtype=np.float32)
     saliency[10:40, 10:40] = 1
     saliency[3:5, 3:5] = 0.9
@@ -69,14 +69,14 @@ def test_a_speck_on_haze_sinks_into_the_haze() -> None:
 
 
 @pytest.mark.parametrize("area", [0.001, 0.1])
-def test_the_only_subject_stays_however_small(area: float) -> None:
+def test_the_only_subject_stays_whatever_its_size(area: float) -> None:
     saliency = np.zeros((60, 60), dtype=np.float32)
     saliency[20:22, 20:22] = 1
 
     assert_array_equal(saliency, clean_map(saliency, area=area))
 
 
-def test_a_subject_that_is_never_sure_stays_too() -> None:
+def test_a_subject_below_the_dividing_level_stays() -> None:
     saliency = np.zeros((60, 60), dtype=np.float32)
     saliency[20:30, 20:30] = 0.4
     saliency[50, 50] = 0.3
@@ -88,19 +88,17 @@ def test_a_subject_that_is_never_sure_stays_too() -> None:
 
 @given(seed=st.integers(0, 10_000), area=st.floats(0.001, 0.1), level=st.sampled_from([0.3, 0.5, 0.8]))
 @settings(max_examples=80, deadline=None)
-def test_no_part_below_the_area_is_left_and_every_other_is_untouched(
-    seed: int, area: float, level: float
-) -> None:
+def test_only_components_below_the_area_are_removed(seed: int, area: float, level: float) -> None:
     dirty = blotches(seed)
     cleaned = clean_map(dirty, area=area, level=level)
     min_px = area * dirty.size
-    subjects = parts(dirty >= np.float32(level), diagonals=True)
+    subjects = components(dirty >= np.float32(level), diagonals=True)
     largest = largest_subject = max(map(len, subjects), default=0)
-    expected = {pixel for part in subjects if len(part) >= min(min_px, largest) for pixel in part}
+    expected = {pixel for subject in subjects if len(subject) >= min(min_px, largest) for pixel in subject}
     without_specks = np.zeros(dirty.shape, dtype=bool)
     for pixel in expected:
         without_specks[pixel] = True
-    holes = parts(~without_specks, diagonals=False)
+    holes = components(~without_specks, diagonals=False)
     largest = max(map(len, holes), default=0)
     for hole in holes:
         if len(hole) < min(min_px, largest):
@@ -108,7 +106,7 @@ def test_no_part_below_the_area_is_left_and_every_other_is_untouched(
                 without_specks[pixel] = True
 
     assert_array_equal(without_specks, cleaned >= np.float32(level))
-    if largest_subject >= min_px:  # else one of several that are equally small may outgrow the others
+    if largest_subject >= min_px:  # else one of several equally small ones may grow larger than the others
         again = clean_map(cleaned, area=area, level=level)
         assert_array_equal(without_specks, again >= np.float32(level))
     assert (np.float32, dirty.shape) == (cleaned.dtype, cleaned.shape)
@@ -116,7 +114,7 @@ def test_no_part_below_the_area_is_left_and_every_other_is_untouched(
 
 @given(seed=st.integers(0, 10_000), area=st.floats(0.001, 0.1), block_px=st.sampled_from([2, 4, 8]))
 @settings(max_examples=40, deadline=None)
-def test_a_large_map_of_whole_blocks_is_cleaned_as_the_small_one(
+def test_a_large_map_of_whole_blocks_is_cleaned_like_the_small_one(
     seed: int, area: float, block_px: int
 ) -> None:
     small = blotches(seed)
@@ -125,14 +123,16 @@ def test_a_large_map_of_whole_blocks_is_cleaned_as_the_small_one(
 
     difference = np.abs(clean_map(large, area=area, max_px=small.size) - expected)
 
-    assert difference.max() < 0.5 / 16  # below the faintest level nothing is seen
+    assert difference.max() < 0.5 / 16  # values below the faintest level are invisible
     assert np.mean(difference > 1e-6) < 0.05
 
 
 @given(st.integers(0, 10_000), st.booleans(), st.integers(2, 5))
 @settings(max_examples=40, deadline=None)
-def test_specks_and_holes_of_a_large_map_go_with_their_rims(seed: int, is_hole: bool, block_px: int) -> None:
-    """Wherever they lie among the blocks; and what is large stays to the bit."""
+def test_specks_and_holes_of_a_large_map_vanish_with_their_rims(
+    seed: int, is_hole: bool, block_px: int
+) -> None:
+    """At any position relative to the blocks; large components stay bit-identical."""
     rng = np.random.default_rng(seed)
     dirty = np.zeros((163, 211), np.float32)
     dirty[20:120, 100:200] = rng.uniform(0.98, 1, (100, 100))
@@ -151,14 +151,14 @@ def test_specks_and_holes_of_a_large_map_go_with_their_rims(seed: int, is_hole: 
 
 
 @pytest.mark.parametrize("height", [100, 700])
-def test_cleaning_takes_no_more_than_a_few_bytes_a_pixel(height: int) -> None:
+def test_cleaning_takes_few_bytes_a_pixel(height: int) -> None:
     saliency = np.tile(blotches(3, side=60), (height // 60 + 1, 40))[:height].copy()
 
     assert peak_bytes(lambda: clean_map(saliency, area=0.01, max_px=60_000)) <= 12 * saliency.size + 6 * 2**20
 
 
-def test_each_level_is_asked_for() -> None:
-    asked: list[int] = []
-    clean_map(with_speck_and_hole(), area=0.002, check=lambda: asked.append(1))
+def test_check_is_called_for_each_level() -> None:
+    calls: list[int] = []
+    clean_map(with_speck_and_hole(), area=0.002, check=lambda: calls.append(1))
 
-    assert len(asked) == 32
+    assert len(calls) == 32

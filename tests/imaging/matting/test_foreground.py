@@ -12,10 +12,10 @@ from tests.pictures import disc_alpha, flat, noise
 @pytest.mark.parametrize(
     ("height", "width", "softness"), [(120, 160, 0.08), (600, 800, 0.05), (900, 700, 0.02)]
 )
-def test_a_composites_own_colours_are_found_again(
+def test_a_composites_foreground_colours_are_recovered(
     seed: int, height: int, width: int, softness: float
 ) -> None:
-    """The error, weighted by alpha, falls to less than a fifth of what leaving the mixture leaves."""
+    """The error, weighted by alpha, falls to less than a fifth of the mixture's own."""
     truth, mixed, alpha = _scene(height, width, seed=seed, softness=softness)
     is_mixed = (alpha > 0) & (alpha < 1)
 
@@ -26,7 +26,7 @@ def test_a_composites_own_colours_are_found_again(
     assert error(estimate_foreground(mixed, alpha)) < 0.2 * error(mixed)
 
 
-def test_where_alpha_is_0_or_1_the_colours_are_the_pictures() -> None:
+def test_colours_are_unchanged_where_alpha_is_0_or_1() -> None:
     _, mixed, alpha = _scene(200, 300, seed=0, softness=0.1)
     is_sure = (alpha == 0) | (alpha == 1)
     actual = estimate_foreground(mixed, alpha)
@@ -50,13 +50,13 @@ def test_a_flat_picture_stays_flat() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (40, 1), (2, 3)])
-def test_tiny_pictures_do(height: int, width: int) -> None:
+def test_tiny_pictures_are_accepted(height: int, width: int) -> None:
     actual = estimate_foreground(noise((height, width, 3)), np.full((height, width), 0.5, dtype=np.float32))
 
     assert (height, width, 3) == actual.shape
 
 
-def test_neither_argument_is_written_to() -> None:
+def test_neither_argument_is_modified() -> None:
     _, mixed, alpha = _scene(60, 80, seed=0, softness=0.1)
     before = mixed.copy(), alpha.copy()
     estimate_foreground(mixed, alpha)
@@ -71,7 +71,7 @@ def test_arrays_of_different_sizes_are_refused() -> None:
 
 
 def _scene(height: int, width: int, *, seed: int, softness: float) -> tuple[Rgb, Rgb, AlphaMatte]:
-    """Build (true subject colours, the mixture seen, alpha): a light subject on a dark background."""
+    """Build (true subject colours, their mixture, alpha): a light subject on a dark background."""
     rng = np.random.default_rng(seed)
 
     def cloudy(lowest: int, highest: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -8,7 +8,7 @@ from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha, noise, photo
 
 
-def test_the_model_is_that_of_a_naive_guided_filter() -> None:
+def test_the_model_equals_that_of_a_naive_guided_filter() -> None:
     guide = noise((7, 9, 3)).astype(np.float32) / 255
     target = noise((7, 9), seed=1).astype(np.float32) / 255
     actual = fit_colour_model(guide, target, radius_px=2, epsilon=1e-3)
@@ -16,7 +16,7 @@ def test_the_model_is_that_of_a_naive_guided_filter() -> None:
     assert_allclose(actual, _naive(guide, target, 2, 1e-3), rtol=1e-4, atol=1e-5)
 
 
-def test_a_map_that_is_linear_in_the_colours_is_explained_exactly() -> None:
+def test_a_map_that_is_linear_in_the_colours_is_fitted_exactly() -> None:
     guide = noise((20, 20, 3)).astype(np.float32) / 255
     target = (guide @ np.array([0.5, -0.25, 0.125], dtype=np.float32) + np.float32(0.3)).astype(np.float32)
     actual = fit_colour_model(guide, target, radius_px=3, epsilon=1e-9)
@@ -34,19 +34,19 @@ def test_a_grey_picture_gives_finite_models() -> None:
 
 
 @pytest.mark.parametrize(("size", "radius_px"), [((700, 900), 3), ((6000, 40), 9), ((400, 2000), 5)])
-def test_strips_of_the_model_are_those_of_the_whole(size: tuple[int, int], radius_px: int) -> None:
-    """Against the same filter over a picture that is turned, so that its strips lie elsewhere."""
+def test_strips_of_the_model_equal_those_of_the_whole(size: tuple[int, int], radius_px: int) -> None:
+    """Compares with the filter on the flipped and the transposed picture, whose strips lie elsewhere."""
     guide, target = photo(*size).astype(np.float32) / 255, disc_alpha(*size, softness=0.2)
     model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=1e-4)
-    turned = fit_colour_model(guide[::-1].copy(), target[::-1].copy(), radius_px=radius_px, epsilon=1e-4)[
+    flipped = fit_colour_model(guide[::-1].copy(), target[::-1].copy(), radius_px=radius_px, epsilon=1e-4)[
         ::-1
     ]
-    beside = fit_colour_model(
+    transposed = fit_colour_model(
         np.swapaxes(guide, 0, 1).copy(), target.T.copy(), radius_px=radius_px, epsilon=1e-4
     )
 
-    assert_allclose(model, turned, rtol=1e-4, atol=1e-5)
-    assert_allclose(model, np.swapaxes(beside, 0, 1), rtol=1e-4, atol=1e-5)
+    assert_allclose(model, flipped, rtol=1e-4, atol=1e-5)
+    assert_allclose(model, np.swapaxes(transposed, 0, 1), rtol=1e-4, atol=1e-5)
     assert (
         peak_bytes(lambda: fit_colour_model(guide, target, radius_px=radius_px, epsilon=1e-4))
         <= 16 * target.size + 44 * 2**20
@@ -56,17 +56,17 @@ def test_strips_of_the_model_are_those_of_the_whole(size: tuple[int, int], radiu
 def _naive(
     guide: NDArray[np.float32], target: NDArray[np.float32], radius: int, epsilon: float
 ) -> NDArray[np.float64]:
-    """Fit and average window by window, in the words of the paper, with mirrored borders."""
+    """Fit and average window by window, as in the paper, with mirrored borders."""
     height, width = target.shape
     pad = ((radius, radius), (radius, radius))
     colours = np.pad(guide.astype(np.float64), (*pad, (0, 0)), mode="symmetric")
-    wanted = np.pad(target.astype(np.float64), pad, mode="symmetric")
+    padded_target = np.pad(target.astype(np.float64), pad, mode="symmetric")
     side = 2 * radius + 1
     models = np.zeros((height, width, 4))
     for y in range(height):
         for x in range(width):
             window = colours[y : y + side, x : x + side].reshape(-1, 3)
-            values = wanted[y : y + side, x : x + side].ravel()
+            values = padded_target[y : y + side, x : x + side].ravel()
             covariance = np.cov(window.T, bias=True) + epsilon * np.eye(3)
             correlation = (window * values[:, None]).mean(0) - window.mean(0) * values.mean()
             slopes = np.linalg.solve(covariance, correlation)

@@ -13,7 +13,7 @@ from tests.pictures import noise, photo
 
 
 def levins_matrix(rgb: Rgb, epsilon: float) -> NDArray[np.float64]:
-    """Write the matting Laplacian down, window by window, as equation 12 of the paper has it."""
+    """Build the whole matrix of the matting Laplacian, window by window, by equation 12 of the paper."""
     height, width = rgb.shape[:2]
     colours = rgb.reshape(-1, 3) / 255
     matrix = np.zeros((height * width, height * width))
@@ -28,33 +28,33 @@ def levins_matrix(rgb: Rgb, epsilon: float) -> NDArray[np.float64]:
     return matrix
 
 
-def built(rgb: Rgb, wanted: Mask, *, epsilon: float) -> Laplacian:
-    laplacian = matting_laplacian(rgb, wanted, epsilon=epsilon, is_time_left=lambda: True)
+def built(rgb: Rgb, unknown: Mask, *, epsilon: float) -> Laplacian:
+    laplacian = matting_laplacian(rgb, unknown, epsilon=epsilon, is_time_left=lambda: True)
     assert laplacian is not None
     return laplacian
 
 
 @given(height=st.integers(3, 9), width=st.integers(3, 9), seed=st.integers(0, 99), share=st.floats(0.05, 1))
 @settings(max_examples=40, deadline=None)
-def test_it_multiplies_as_levins_matrix_does_at_the_wanted_pixels(
+def test_it_multiplies_like_levins_matrix_at_the_unknown_pixels(
     height: int, width: int, seed: int, share: float
 ) -> None:
-    rgb, wanted = noise((height, width, 3), seed), noise((height, width), seed + 1) < 256 * share
+    rgb, unknown = noise((height, width, 3), seed), noise((height, width), seed + 1) < 256 * share
     alpha = np.random.default_rng(seed).random(height * width, dtype=np.float32)
     expected = levins_matrix(rgb, 1e-5)
-    actual = built(rgb, wanted, epsilon=1e-5)
-    places = np.flatnonzero(wanted)
+    actual = built(rgb, unknown, epsilon=1e-5)
+    indices = np.flatnonzero(unknown)
 
-    assert_allclose(actual.apply(alpha)[places], (expected @ alpha)[places], atol=2e-5)
-    assert_allclose(actual.diagonal(alpha.size)[places], np.diag(expected)[places], atol=2e-5)
+    assert_allclose(actual.apply(alpha)[indices], (expected @ alpha)[indices], atol=2e-5)
+    assert_allclose(actual.diagonal(alpha.size)[indices], np.diag(expected)[indices], atol=2e-5)
 
 
-def test_a_matte_that_is_linear_in_the_colours_costs_nothing() -> None:
+def test_the_cost_of_a_matte_linear_in_the_colours_is_zero() -> None:
     rgb = photo(20, 30)
     alpha = (0.2 + 0.5 * rgb[:, :, 0] / 255 - 0.1 * rgb[:, :, 2] / 255).astype(np.float32).ravel()
-    lacking = built(rgb, _all(20, 30), epsilon=1e-9).apply(alpha)
+    residual = built(rgb, _all(20, 30), epsilon=1e-9).apply(alpha)
 
-    assert_allclose(lacking, 0, atol=1e-3)
+    assert_allclose(residual, 0, atol=1e-3)
 
 
 def test_a_flat_picture_has_finite_windows() -> None:
@@ -66,11 +66,11 @@ def test_a_flat_picture_has_finite_windows() -> None:
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 5), (4, 0), (4, 5)])
-def test_only_windows_around_the_wanted_pixels_are_kept(corner: tuple[int, int]) -> None:
-    wanted = np.zeros((5, 6), dtype=bool)
-    wanted[corner] = True
+def test_only_windows_around_the_unknown_pixels_are_stored(corner: tuple[int, int]) -> None:
+    unknown = np.zeros((5, 6), dtype=bool)
+    unknown[corner] = True
 
-    assert (9, 1) == built(noise((5, 6, 3)), wanted, epsilon=1e-6).pixels.shape
+    assert (9, 1) == built(noise((5, 6, 3)), unknown, epsilon=1e-6).pixels.shape
 
 
 def test_it_takes_at_most_180_bytes_a_pixel() -> None:
@@ -79,14 +79,15 @@ def test_it_takes_at_most_180_bytes_a_pixel() -> None:
     assert 180 * 40 * 50 >= laplacian.pixels.nbytes + laplacian.basis.nbytes
 
 
-@pytest.mark.parametrize("looks", [0, 1, 2])
-def test_it_can_be_stopped_while_it_is_built(looks: int) -> None:
-    rgb, asked = noise((120, 120, 3)), itertools.count()
+@pytest.mark.parametrize("calls_allowed", [0, 1, 2])
+def test_building_stops_when_time_is_up(calls_allowed: int) -> None:
+    rgb, calls = noise((120, 120, 3)), itertools.count()
 
     assert (
-        matting_laplacian(rgb, _all(120, 120), epsilon=1e-6, is_time_left=lambda: next(asked) < looks) is None
+        matting_laplacian(rgb, _all(120, 120), epsilon=1e-6, is_time_left=lambda: next(calls) < calls_allowed)
+        is None
     )
-    assert looks + 1 == next(asked)
+    assert calls_allowed + 1 == next(calls)
 
 
 def _all(height: int, width: int) -> Mask:

@@ -15,7 +15,7 @@ from tests.pictures import disc_alpha, flat, photo
 NAMES = ("GT01", "GT05", "GT10", "GT16", "GT22", "GT26")
 
 
-def test_a_sharp_edge_is_found_again_in_a_blurred_map() -> None:
+def test_a_sharp_edge_is_recovered_from_a_blurred_map() -> None:
     truth = disc_alpha(600, 800, softness=0.002)
     rgb = _composite(truth, (220, 120, 40), (20, 60, 90))
     saliency = _ideal_map(truth)
@@ -25,7 +25,7 @@ def test_a_sharp_edge_is_found_again_in_a_blurred_map() -> None:
     assert refined_error < bilinear_error / 4
 
 
-def test_beyond_the_soft_band_the_matte_is_exactly_0_or_1() -> None:
+def test_outside_the_soft_band_the_matte_is_exactly_0_or_1() -> None:
     saliency = _ideal_map(disc_alpha(300, 400))
     enlarged = resize_saliency(saliency, 300, 400)
     actual = refine_alpha(photo(300, 400), saliency)
@@ -35,7 +35,7 @@ def test_beyond_the_soft_band_the_matte_is_exactly_0_or_1() -> None:
 
 
 def test_a_picture_without_edges_keeps_the_map() -> None:
-    """Nothing in a flat picture explains the map; three box filters smooth it by what three radii allow."""
+    """A flat picture's colours cannot fit the map; three box filters smooth it within three radii."""
     saliency = np.tile(np.linspace(0.2, 0.8, 320, dtype=np.float32), (320, 1))
     actual = refine_alpha(flat(320, 320), saliency)
 
@@ -44,8 +44,8 @@ def test_a_picture_without_edges_keeps_the_map() -> None:
 
 @given(seed=st.integers(0, 1000), height=st.integers(1, 90), width=st.integers(1, 90))
 @settings(max_examples=40, deadline=None)
-def test_no_hole_or_speck_appears_that_the_map_does_not_have(seed: int, height: int, width: int) -> None:
-    """Within two windows' reach, the matte stays between the map's lowest and highest, or is clamped."""
+def test_the_matte_has_no_hole_or_speck_that_the_map_lacks(seed: int, height: int, width: int) -> None:
+    """Within two windows, the matte stays between the map's lowest and highest value, or is clamped."""
     rng = np.random.default_rng(seed)
     saliency = cv2.GaussianBlur(rng.random((40, 40)).astype(np.float32), (0, 0), 2)
     rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -70,12 +70,12 @@ def test_an_empty_map_gives_an_empty_matte() -> None:
 
 
 def test_tiles_leave_no_seam() -> None:
-    """Turned by 180 degrees, the tiles lie elsewhere; sides are multiples of the scale, so grids agree."""
+    """Rotated by 180 degrees, the tiles lie elsewhere; sides are multiples of the scale, so grids agree."""
     rgb, saliency = photo(660, 960), _ideal_map(disc_alpha(660, 960, centre=(0.45, 0.55)))
     straight = refine_alpha(rgb, saliency)
-    turned = refine_alpha(np.ascontiguousarray(rgb[::-1, ::-1]), np.ascontiguousarray(saliency[::-1, ::-1]))
+    rotated = refine_alpha(np.ascontiguousarray(rgb[::-1, ::-1]), np.ascontiguousarray(saliency[::-1, ::-1]))
 
-    assert_allclose(turned[::-1, ::-1], straight, atol=1e-4)
+    assert_allclose(rotated[::-1, ::-1], straight, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

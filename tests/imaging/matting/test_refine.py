@@ -10,7 +10,7 @@ from app.imaging.prepare import prepare
 from tests.pictures import disc_alpha, noise
 
 
-def test_the_subject_is_cut_out_with_a_margin() -> None:
+def test_the_crop_is_the_subject_with_a_margin() -> None:
     saliency = np.zeros((320, 320), dtype=np.float32)
     saliency[80:160, 40:80] = 1
 
@@ -25,14 +25,14 @@ def test_the_margin_ends_at_the_pictures_border() -> None:
 
 
 @pytest.mark.parametrize(("side", "expected"), [(60, True), (90, False), (0, False)])
-def test_a_cut_is_chosen_only_where_it_shows_more(side: int, expected: bool) -> None:
+def test_a_crop_is_chosen_only_if_it_enlarges_the_subject(side: int, expected: bool) -> None:
     saliency = np.zeros((100, 100), dtype=np.float32)
     saliency[:side, :side] = 1
 
     assert expected == (choose_crop(saliency, 300, 400) is not None)
 
 
-def test_the_network_takes_the_cut_as_if_it_were_a_picture() -> None:
+def test_a_crop_is_prepared_like_a_picture() -> None:
     rgb = noise((90, 120, 3))
 
     assert_array_equal(prepare(rgb[20:70, 30:110].copy(), 32), prepare_crop(rgb, (30, 20, 110, 70), 32))
@@ -45,7 +45,7 @@ BOXES = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(20, 60), s
 
 @given(box=BOXES, seed=st.integers(0, 99))
 @settings(max_examples=15, deadline=None)
-def test_beyond_the_soft_band_and_the_cut_nothing_changes(box: Box, seed: int) -> None:
+def test_the_first_map_is_kept_outside_the_soft_band_and_the_crop(box: Box, seed: int) -> None:
     first = disc_alpha(64, 64, softness=0.2)
     second = np.random.default_rng(seed).random((64, 64), dtype=np.float32)
     blended = blend_maps(first, second, box, 90, 120)
@@ -70,7 +70,7 @@ def test_beyond_the_soft_band_and_the_cut_nothing_changes(box: Box, seed: int) -
     assert MAX_SIDE_PX >= max(blended.shape)
 
 
-def test_in_the_soft_band_it_is_the_second_look() -> None:
+def test_in_the_soft_band_the_blend_is_the_second_map() -> None:
     first = disc_alpha(100, 100, softness=0.3)
     sharp = disc_alpha(400, 400, softness=0.02)
     blended = blend_maps(first, sharp[100:300, 100:300], (100, 100, 300, 300), 400, 400)
@@ -82,7 +82,7 @@ def test_in_the_soft_band_it_is_the_second_look() -> None:
     assert_allclose(blended[middle][soft], sharp[middle][soft], atol=1e-5)
 
 
-def test_at_the_borders_of_the_cut_there_is_no_seam() -> None:
+def test_the_blend_has_no_seam_at_the_crops_borders() -> None:
     first = np.full((80, 80), 0.5, dtype=np.float32)
     blended = blend_maps(first, np.ones((80, 80), dtype=np.float32), (20, 20, 60, 60), 80, 80)
     steps = np.abs(np.diff(blended, axis=0)).max(), np.abs(np.diff(blended, axis=1)).max()
@@ -91,7 +91,7 @@ def test_at_the_borders_of_the_cut_there_is_no_seam() -> None:
     assert 0.5 / (0.06 * 80) + 1e-6 >= max(steps)
 
 
-def test_neither_map_is_written_to() -> None:
+def test_neither_map_is_modified() -> None:
     first, second = disc_alpha(40, 40), disc_alpha(40, 40, softness=0.5)
     before = first.copy(), second.copy()
     blend_maps(first, second, (5, 5, 30, 30), 40, 40)

@@ -9,7 +9,7 @@ from app.imaging.matting.saliency import enlarge_to_grey, is_empty, publish, res
 RAW = np.random.default_rng(0).random((12, 12), dtype=np.float32) * 0.5 + 0.2
 
 
-def test_a_stretched_map_reaches_from_0_to_1_in_order() -> None:
+def test_a_stretched_map_spans_0_to_1_in_the_same_order() -> None:
     actual = stretch(RAW)
 
     assert (0.0, 1.0) == (actual.min(), actual.max())
@@ -22,7 +22,7 @@ def test_a_map_without_contrast_is_stretched_to_zeros() -> None:
 
 
 @pytest.mark.parametrize(("highest", "expected"), [(0.0, True), (0.1, True), (0.9, False), (1.0, False)])
-def test_the_raw_maximum_says_whether_there_is_a_subject(highest: float, expected: bool) -> None:
+def test_a_map_is_empty_if_its_raw_maximum_is_low(highest: float, expected: bool) -> None:
     raw = np.zeros((8, 8), dtype=np.float32)
     raw[3, 5] = highest
 
@@ -38,7 +38,7 @@ def test_8_bits_are_rounded_half_to_even_and_clipped() -> None:
     assert_array_equal(actual, expected)
 
 
-def test_every_float_of_8_bits_comes_back_as_itself() -> None:
+def test_each_8_bit_level_survives_the_round_trip_through_float() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
     assert_array_equal(to_grey(levels.astype(np.float32) / 255), levels)
@@ -57,12 +57,12 @@ def test_a_shrunk_map_is_averaged() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 50), (50, 1), (12, 12), (7, 31)])
-def test_a_map_can_be_given_any_size(height: int, width: int) -> None:
+def test_a_map_can_be_resized_to_any_size(height: int, width: int) -> None:
     assert (height, width) == resize_saliency(RAW, height, width).shape == publish(RAW, height, width).shape
 
 
-def test_a_published_map_is_cut_to_8_bits_before_it_is_enlarged() -> None:
-    """So do the authors: 0.999 of a grey level is none."""
+def test_a_published_map_is_truncated_to_8_bits_before_it_is_enlarged() -> None:
+    """As by the authors: 0.999 of a grey level becomes 0."""
     actual = publish(np.array([[0.999 / 255, 1.0]], dtype=np.float32), 1, 2)
 
     assert [[0, 255]] == actual.tolist()
@@ -76,7 +76,7 @@ def test_a_published_map_is_cut_to_8_bits_before_it_is_enlarged() -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=200, deadline=None)
-def test_strips_are_within_a_level_of_the_whole_in_floating_point(
+def test_strips_are_within_a_level_of_the_whole_in_float(
     rows: int, columns: int, height: int, width: int, seed: int
 ) -> None:
     saliency = np.random.default_rng(seed).random((rows, columns), dtype=np.float32)
@@ -87,7 +87,7 @@ def test_strips_are_within_a_level_of_the_whole_in_floating_point(
     assert 1 >= np.abs(expected - actual).max()
 
 
-def test_a_level_is_missed_only_where_a_hundredth_of_it_would_tip_the_balance() -> None:
+def test_rounding_errs_by_at_most_a_hundredth_of_a_level() -> None:
     saliency = np.random.default_rng(0).random((320, 320), dtype=np.float32)
     levels = resize_saliency(saliency, 1000, 700) * np.float32(255)
     actual = enlarge_to_grey(saliency, 1000, 700)
@@ -95,7 +95,7 @@ def test_a_level_is_missed_only_where_a_hundredth_of_it_would_tip_the_balance() 
     assert 0.51 >= np.abs(levels - actual).max()
 
 
-def test_what_is_sure_stays_sure_in_strips() -> None:
+def test_maps_of_0_or_1_stay_exact_in_strips() -> None:
     for sure in (0, 1):
         actual = enlarge_to_grey(np.full((20, 20), sure, dtype=np.float32), 333, 77)
 
