@@ -92,7 +92,7 @@ class InvalidOption(RequestRejected):
 
 
 class ParameterRefused(RequestRejected):
-    """A parameter of another server's API has a value that the other server refuses, with this code and title."""
+    """A parameter of another server's API has a value that it refuses too, with this code and title."""
 
     def __init__(self, code: str, title: str, detail: str = "") -> None:
         self.code = code

@@ -42,7 +42,7 @@ class SandboxDied(Exception):
 
 
 class SandboxLost(SandboxDied):
-    """A sandbox did not start, was killed by another process, or its socket failed: not the request's fault."""
+    """Not the request's fault: a sandbox did not start, its socket failed, or another process killed it."""
 
 
 class SandboxTooSlow(Exception):
