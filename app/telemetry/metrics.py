@@ -120,7 +120,10 @@ class Telemetry:
         )
         self._workers = Gauge("cutout_step_workers", "Threads of a step.", ["step"], registry=registry)
         self._depth = Gauge(
-            "cutout_step_queue_depth", "Pictures that wait for a thread of a step.", ["step"], registry=registry
+            "cutout_step_queue_depth",
+            "Pictures that wait for a thread of a step.",
+            ["step"],
+            registry=registry,
         )
         self._busy = Counter(
             "cutout_step_busy_seconds", "Time that a step's threads worked.", ["step"], registry=registry

@@ -98,5 +98,7 @@ class RunMetrics:
     def _gauge(self, name: str, description: str, labels: list[str]) -> Gauge:
         return Gauge(name, description, labels, registry=self._registry)
 
-    def _histogram(self, name: str, description: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
+    def _histogram(
+        self, name: str, description: str, labels: list[str], buckets: tuple[float, ...]
+    ) -> Histogram:
         return Histogram(name, description, labels, buckets=buckets, registry=self._registry)
