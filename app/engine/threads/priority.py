@@ -35,7 +35,7 @@ def lower_priority() -> None:
 
 
 def favour_latency() -> None:
-    """Give the calling thread, and threads it starts later, shorter slices on a core sooner; only on Linux."""
+    """Give the calling thread, and threads it starts later, short slices on a core sooner; only on Linux."""
     if sys.platform == "linux":
         _request_slice(SHORT_SLICE_NS)
 
