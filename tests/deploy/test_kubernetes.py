@@ -190,7 +190,7 @@ def test_the_expected_hash_of_the_volume_is_that_of_the_export(models_dir: Path)
 
 
 class Autoscaler:
-    """The horizontal pod autoscaler's algorithm, with a manifest's parameters."""
+    """The horizontal pod autoscaler's algorithm, with a manifest's parameters; called once per poll."""
 
     TOLERANCE = 0.1
 
