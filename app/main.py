@@ -94,7 +94,7 @@ def create_app(
         redirect_slashes=False,  # it would lead to wherever the Host header says
     )
     app.openapi = lambda: completed(  # type: ignore[method-assign] # its own way to extend
-        FastAPI.openapi(app), fetches=settings.fetcher.enabled
+        FastAPI.openapi(app), fetches=settings.remote.enabled
     )
     app.state.service = service
     for router in ROUTERS:
@@ -174,7 +174,7 @@ def budget_of(settings: Settings) -> Budget:
 
 
 def _picture_fetcher(settings: Settings, clock: SystemClock) -> PictureFetcher | None:
-    fetcher = settings.fetcher
+    fetcher = settings.remote
     if not fetcher.enabled:
         return None
     rules = Rules(

@@ -33,7 +33,7 @@ from benchmarks.report import print_machine, print_table
 from tests.fakes import SimulatedSource
 
 MAX_RATIO, MIN_MS = 1.5, 2.0
-LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
+LIMITS = PictureLimits(pixels=2**40, side_px=2**20, memory_bytes=2**40)
 STEPS = ("prepare", "matte", "compose", "encode")
 _MAP_PX = 320
 

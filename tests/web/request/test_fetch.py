@@ -343,7 +343,7 @@ def fetching(models_dir: Path) -> Iterator[tuple[Live, Host]]:
         models_dir=models_dir,
         device="cpu",
         web={"metrics_port": None},
-        fetcher={"enabled": True, "connect_timeout_s": CONNECT_S},
+        remote={"enabled": True, "connect_timeout_s": CONNECT_S},
         limits={"upload_bytes": 1_000_000},
     )
     host = Host(PUBLIC, replies={"/a.jpg": reply_of(PHOTO)})
