@@ -60,11 +60,6 @@ class Settings(BaseSettings):
     remote: Remote = Remote()
     lifecycle: Lifecycle = Lifecycle()
 
-    @property
-    def fetcher(self) -> Remote:
-        """The group ``remote``, which configures the picture fetcher."""
-        return self.remote
-
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
