@@ -1,4 +1,4 @@
-"""Arrays: the named array types that cross from one room to the next."""
+"""Arrays: the named array types that modules pass to each other."""
 
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ RgbFloat: TypeAlias = NDArray[np.float32]
 """Upright sRGB picture, float32 (H, W, 3) in [0, 1]."""
 
 NetworkInput: TypeAlias = NDArray[np.uint8]
-"""What the served graph takes, uint8 (S, S, 3); batched (N, S, S, 3)."""
+"""Input of the served graph, uint8 (S, S, 3); batched (N, S, S, 3)."""
 
 SaliencyMap: TypeAlias = NDArray[np.float32]
 """Per-pixel foreground probability at network size, float32 (S, S) in [0, 1]; batched (N, S, S)."""
@@ -24,7 +24,7 @@ AlphaMatte: TypeAlias = NDArray[np.float32]
 """Opacity per pixel, float32 (H, W) in [0, 1]."""
 
 Grey: TypeAlias = NDArray[np.uint8]
-"""One 8-bit channel, uint8 (H, W): a saliency map or an alpha matte ready to be written."""
+"""One 8-bit channel, uint8 (H, W): a saliency map or an alpha matte, ready to encode."""
 
 Cutout: TypeAlias = NDArray[np.uint8]
 """Foreground colours with straight alpha, uint8 (H, W, 4)."""

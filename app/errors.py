@@ -1,43 +1,43 @@
-"""Errors: everything that can go wrong for a reason we know.
+"""Errors: the tree of all errors that the service raises on purpose.
 
 CutoutError
 ├─ RequestRejected          the caller can fix it; the same request will fail again
-│  ├─ MalformedRequest      the envelope (multipart, JSON, base64) cannot be read
-│  ├─ UnknownOption         an option nobody knows
-│  ├─ InvalidOption         an option out of its range
-│  ├─ ParameterRefused      a parameter of another server's API that it would not accept either
-│  ├─ RegionOutsidePicture  the region to look at reaches beyond the picture
-│  ├─ RegionIsEmpty         the region to look at holds no pixel
+│  ├─ MalformedRequest      the envelope (multipart, JSON, base64) cannot be parsed
+│  ├─ UnknownOption         an option that does not exist
+│  ├─ InvalidOption         an option with a value it does not accept
+│  ├─ ParameterRefused      a parameter of another server's API that the other server refuses too
+│  ├─ RegionOutsidePicture  the region reaches beyond the picture
+│  ├─ RegionIsEmpty         the region contains no pixel
 │  ├─ UploadTooLarge        too many bytes
-│  ├─ UploadTooSlow         the client did not finish sending in time
+│  ├─ UploadTooSlow         the client did not send its body in time
 │  ├─ UnsupportedFormat     not an accepted image type
 │  ├─ PictureTooLarge       too many pixels, or a side too long
-│  ├─ RequestTooLarge       it would take more memory than all requests may have
+│  ├─ RequestTooLarge       needs more memory than the budget for all requests
 │  ├─ CanvasTooLarge        the result would have too many pixels, or a side too long
-│  ├─ FormatExceeded        the result has a side that its format cannot hold
-│  ├─ PictureTooComplex     decoding would cost far more than its pixels
+│  ├─ FormatExceeded        the result has a side too long for its file format
+│  ├─ PictureTooComplex     decoding would cost far more than the pixels warrant
 │  ├─ CorruptPicture        broken, truncated or empty image data
-│  ├─ NoForeground          no subject, and the caller requires one
-│  ├─ MaskDoesNotFit        the caller's mask has not the picture's shape
-│  ├─ UrlNotAllowed         a picture's URL that is not asked, or whose host is out of reach
-│  ├─ FetchingDisabled      no picture is fetched by its URL here
-│  ├─ PictureNotFetched     the host of a picture's URL gave no picture
-│  ├─ IdempotencyKeyReused            the caller's name for a request was given to another one
-│  └─ Unauthorized          no key, or a wrong one
-├─ RequestInProgress                 this very request is being worked out; try again
-├─ QuotaExceeded            this caller's share is used up; try again
-├─ Overloaded               our capacity is used up; try again
+│  ├─ NoForeground          no subject, and the request requires one
+│  ├─ MaskDoesNotFit        the request's mask and picture differ in shape
+│  ├─ UrlNotAllowed         a picture's URL is not allowed, or its host is unreachable
+│  ├─ FetchingDisabled      fetching pictures by URL is disabled
+│  ├─ PictureNotFetched     the host of a picture's URL returned no picture
+│  ├─ IdempotencyKeyReused  the request's idempotency key belongs to another request
+│  └─ Unauthorized          no key, or an invalid one
+├─ RequestInProgress        the same request is in progress; try again
+├─ QuotaExceeded            the key's quota is used up; try again
+├─ Overloaded               the server's capacity is used up; try again
 ├─ NotReady                 the model is still loading, or the server is stopping
 ├─ DeadlineExceeded         accepted, but not finished in time
 ├─ SourceTimedOut           the host of a picture's URL did not finish in time
-├─ ModelUnavailable         the model's file is missing, or is not the one its manifest names
+├─ ModelUnavailable         the model's file is missing or does not match its manifest
 ├─ ProviderUnavailable      the requested execution provider is not really active
-└─ InferenceFailed          the network broke or gave numbers that are none
+└─ InferenceFailed          the network failed or returned values that are not finite
 
-Text is for people, attributes are for machines. The HTTP status of each leaf stands in one
-table, in ``app/web/problems.py``; a test walks this tree against it.
+Messages are for people, attributes are for programs. ``app/web/problems.py`` maps each leaf to its HTTP
+status in one table; a test checks this tree against it.
 
-Longer than other modules, because the tree is to be read in one place; no leaf holds any logic.
+This module is longer than 300 lines because the tree is easiest to read in one place; no leaf has any logic.
 """
 
 from collections.abc import Sequence
@@ -49,12 +49,12 @@ class CutoutError(Exception):
     retry_after_s: int | None = None
 
     def facts(self) -> dict[str, object]:
-        """Return what a machine may want to know, by problem+json member name."""
+        """Return the extension members of the problem+json response."""
         return {}
 
 
 class Settled(Exception):
-    """No error: a request was answered before the end of its journey."""
+    """Not an error: ends a request before the last step of the pipeline."""
 
 
 class RequestRejected(CutoutError):
@@ -62,11 +62,11 @@ class RequestRejected(CutoutError):
 
 
 class MalformedRequest(RequestRejected):
-    """The envelope around the picture cannot be read."""
+    """The envelope around the picture cannot be parsed."""
 
 
 class UnknownOption(RequestRejected):
-    """An option carries a name that this endpoint does not know."""
+    """An option has a name that this endpoint does not accept."""
 
     def __init__(self, name: str, accepted: Sequence[str]) -> None:
         self.name = name
@@ -74,12 +74,12 @@ class UnknownOption(RequestRejected):
         super().__init__(f"There is no option of the given name. Accepted: {', '.join(self.accepted)}.")
 
     def facts(self) -> dict[str, object]:
-        """Return the option's name, shortened and printable, and the names that exist."""
+        """Return the option's name, shortened and printable, and the accepted names."""
         return {"name": printable(self.name), "accepted": list(self.accepted)}
 
 
 class InvalidOption(RequestRejected):
-    """An option's value is not one that the option accepts."""
+    """An option has a value that it does not accept."""
 
     def __init__(self, name: str, accepted: str) -> None:
         self.name = name
@@ -92,7 +92,7 @@ class InvalidOption(RequestRejected):
 
 
 class ParameterRefused(RequestRejected):
-    """A parameter of another server's API has a value that it would refuse, under this code and title."""
+    """A parameter of another server's API has a value that it refuses too, with this code and title."""
 
     def __init__(self, code: str, title: str, detail: str = "") -> None:
         self.code = code
@@ -106,14 +106,14 @@ class ParameterRefused(RequestRejected):
 
 
 class RegionOutsidePicture(RequestRejected):
-    """The region to look at reaches beyond the picture."""
+    """The region reaches beyond the picture."""
 
     def __init__(self) -> None:
         super().__init__("The region reaches beyond the picture.")
 
 
 class RegionIsEmpty(RequestRejected):
-    """The region to look at holds no pixel."""
+    """The region contains no pixel."""
 
     def __init__(self) -> None:
         super().__init__("The region holds no pixel.")
@@ -134,7 +134,7 @@ class UploadTooLarge(RequestRejected):
 
 
 class UploadTooSlow(RequestRejected):
-    """The client did not finish sending its picture in time."""
+    """The client did not send its body in time."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -154,7 +154,7 @@ class UnsupportedFormat(RequestRejected):
         super().__init__(f"{text} {remedy}".rstrip())
 
     def facts(self) -> dict[str, object]:
-        """Return the types that are accepted."""
+        """Return the accepted types."""
         return {"accepted": list(self.accepted)}
 
 
@@ -177,7 +177,7 @@ class PictureTooLarge(RequestRejected):
 
 
 class RequestTooLarge(RequestRejected):
-    """The request might come to hold more memory than the server has for all requests together."""
+    """The request may need more memory than the budget for all requests together."""
 
     def __init__(self, needed_bytes: int, limit_bytes: int) -> None:
         self.needed_bytes = needed_bytes
@@ -188,7 +188,7 @@ class RequestTooLarge(RequestRejected):
         )
 
     def facts(self) -> dict[str, object]:
-        """Return what the request may take, and what there is."""
+        """Return the memory that the request may need, and the limit."""
         return {"needed_bytes": self.needed_bytes, "limit_bytes": self.limit_bytes}
 
 
@@ -223,12 +223,12 @@ class FormatExceeded(RequestRejected):
         )
 
     def facts(self) -> dict[str, object]:
-        """Return the option, the side and its limit in pixels."""
+        """Return the option's name, and the side and its limit in pixels."""
         return {"name": "format", "side_px": self.side_px, "limit_px": self.limit_px}
 
 
 class PictureTooComplex(RequestRejected):
-    """Decoding the picture would cost far more than its pixels warrant."""
+    """Decoding the picture would cost far more than its number of pixels warrants."""
 
 
 class CorruptPicture(RequestRejected):
@@ -236,21 +236,21 @@ class CorruptPicture(RequestRejected):
 
 
 class Unauthorized(RequestRejected):
-    """The request carries no key that opens the door."""
+    """The request has no valid key."""
 
     def __init__(self) -> None:
         super().__init__("Send a valid key, as X-Api-Key or as Authorization: Bearer.")
 
 
 class NoForeground(RequestRejected):
-    """The picture has no subject, and the caller requires one."""
+    """The picture has no subject, and the request requires one."""
 
     def __init__(self) -> None:
         super().__init__("No subject was found in the picture. Send another, or allow an empty answer.")
 
 
 class MaskDoesNotFit(RequestRejected):
-    """The caller's own mask has another shape than the picture."""
+    """The mask in the request and its picture differ in shape."""
 
     def __init__(self, mask: tuple[int, int], picture: tuple[int, int]) -> None:
         self.mask = mask
@@ -266,9 +266,9 @@ class MaskDoesNotFit(RequestRejected):
 
 
 class UrlNotAllowed(RequestRejected):
-    """A picture's URL may not be asked, or its host cannot be reached: an answer does not say which.
+    """A picture's URL is not allowed, or its host is unreachable; the response does not reveal which.
 
-    ``reason`` says it in the log.
+    ``reason`` is for the log.
     """
 
     def __init__(self, reason: str) -> None:
@@ -280,28 +280,28 @@ class UrlNotAllowed(RequestRejected):
 
 
 class FetchingDisabled(RequestRejected):
-    """The operator has not allowed pictures to be fetched by their URL."""
+    """The operator has not enabled fetching pictures by URL."""
 
     def __init__(self) -> None:
         super().__init__("This server fetches no pictures by their URL. Send the picture itself.")
 
 
 class PictureNotFetched(RequestRejected):
-    """The host of a picture's URL was reached, and gave no picture; ``why`` says what it did."""
+    """The host of a picture's URL was reached but returned no picture; ``why`` is what it did instead."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The host of the picture's URL was reached, but {why}.")
 
 
 class IdempotencyKeyReused(RequestRejected):
-    """The caller named this request like another one."""
+    """The request's idempotency key was used for another request."""
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was sent with another request. Make a new one for each.")
 
 
 class RequestInProgress(CutoutError):
-    """The same request, of the same name, is being worked out."""
+    """The same request, with the same idempotency key, is in progress."""
 
     retry_after_s = 1
 
@@ -310,7 +310,7 @@ class RequestInProgress(CutoutError):
 
 
 class QuotaExceeded(CutoutError):
-    """The caller has used up its share for the moment."""
+    """The key's quota is used up for the moment."""
 
     def __init__(self, resource: str, quota: float, *, retry_after_s: int) -> None:
         self.resource = resource
@@ -321,7 +321,7 @@ class QuotaExceeded(CutoutError):
         )
 
     def facts(self) -> dict[str, object]:
-        """Return which resource is used up, and how much of it there is a minute."""
+        """Return the resource that is used up, and its limit per minute."""
         return {"resource": self.resource, "limit_per_minute": self.quota}
 
 
@@ -334,7 +334,7 @@ class Overloaded(CutoutError):
         super().__init__(f"The server is at its limit of {resource}. Try again in {retry_after_s} s.")
 
     def facts(self) -> dict[str, object]:
-        """Return which budget is used up."""
+        """Return the resource whose budget is used up."""
         return {"resource": self.resource}
 
 
@@ -354,12 +354,12 @@ class DeadlineExceeded(CutoutError):
         super().__init__(f"The request was not finished within its deadline of {deadline_s:g} s.")
 
     def facts(self) -> dict[str, object]:
-        """Return the time the request had, in seconds."""
+        """Return the time from the start of the request to its deadline, in seconds."""
         return {"deadline_s": self.deadline_s}
 
 
 class SourceTimedOut(CutoutError):
-    """The host of a picture's URL was reached, and did not finish in time."""
+    """The host of a picture's URL was reached but did not finish in time."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -371,9 +371,9 @@ class SourceTimedOut(CutoutError):
 
 
 class ModelUnavailable(CutoutError):
-    """A model's file is missing, unreadable, or not the one its manifest names.
+    """A model's file is missing, unreadable, or does not match its manifest.
 
-    ``reason`` may hold paths and hashes: it belongs in the log, never in an answer.
+    ``reason`` may contain paths and hashes: it is for the log, never for a response.
     """
 
     def __init__(self, model: str, reason: str) -> None:
@@ -392,7 +392,7 @@ class ProviderUnavailable(CutoutError):
 
 
 class InferenceFailed(CutoutError):
-    """The network broke, or gave numbers that are none. This is a bug, or a broken device."""
+    """The network failed, or returned values that are not finite: a bug, or a broken device."""
 
 
 def _size_facts(error: PictureTooLarge | CanvasTooLarge) -> dict[str, object]:
@@ -405,5 +405,5 @@ def _size_facts(error: PictureTooLarge | CanvasTooLarge) -> dict[str, object]:
 
 
 def printable(text: str, *, limit: int = 64) -> str:
-    """Return ``text`` fit for an answer: word characters, dots and dashes, at most ``limit`` of them."""
+    """Return ``text`` safe for a response: word characters, dots and dashes, at most ``limit`` of them."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "?" for c in text[:limit])

@@ -1,6 +1,6 @@
-"""Logs: our lines, and those of the libraries, on stderr in one shape.
+"""Logs: writes the service's and its libraries' log lines to stderr, in one format.
 
-Light on purpose: the parent of a worker writes the same lines and imports nothing that serves.
+Light on purpose: the supervisor process writes the same lines, and imports no web framework or runtime.
 """
 
 import logging
@@ -19,7 +19,7 @@ QUIETED = {
 
 
 def configure_logs(log_format: Literal["auto", "json", "text"]) -> None:
-    """Write one JSON object or one readable line an event; ``auto`` is text on a terminal."""
+    """Write one JSON object or one line of text per event; ``auto`` is text on a terminal."""
     is_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,36 +32,37 @@ def configure_logs(log_format: Literal["auto", "json", "text"]) -> None:
     last = [structlog.processors.format_exc_info] if is_json else []
     structlog.configure(
         processors=[*shared, *last, render],
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # what it is when the line is written
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # looked up for each line
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=False,
     )
-    _join_libraries([*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, render])
+    _format_library_logs([*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, render])
 
 
 def log_what_breaks() -> None:
-    """Write a line for what nobody catches: in the main thread and in any other."""
+    """Log uncaught exceptions, in the main thread and in all others."""
     log = structlog.get_logger("cutout.process")
 
-    def broken(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         log.error("the process broke", exc_info=(kind, error, trace))
 
-    def thread_broken(of: threading.ExceptHookArgs) -> None:
-        if not issubclass(of.exc_type, SystemExit):
-            name = None if of.thread is None else of.thread.name
-            log.error("a thread broke", thread=name, exc_info=(of.exc_type, of.exc_value, of.exc_traceback))
+    def log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, SystemExit):
+            name = None if args.thread is None else args.thread.name
+            exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+            log.error("a thread broke", thread=name, exc_info=exc_info)
 
-    sys.excepthook = broken
-    threading.excepthook = thread_broken
+    sys.excepthook = log_uncaught
+    threading.excepthook = log_uncaught_in_thread
 
 
-def _join_libraries(processors: list[structlog.typing.Processor]) -> None:
-    """Give what libraries log through the standard module the same shape."""
+def _format_library_logs(processors: list[structlog.typing.Processor]) -> None:
+    """Give the log records of libraries, which use the standard module, the same format."""
     handler = logging.StreamHandler(sys.stderr)
-    # A foreign record has no event of its own before the formatter gives it one.
+    # A library's record has no structlog event until the formatter adds one.
     first, rest = processors[:3], processors[3:]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=first, processors=rest))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for library, level in QUIETED.items():
         logging.getLogger(library).setLevel(level)
-    logging.captureWarnings(capture=True)  # a library's warning is a log line too, not bare text between them
+    logging.captureWarnings(capture=True)  # otherwise warnings are printed as bare text between the lines

@@ -1,4 +1,4 @@
-"""Spelling: one choice, written in any of the ways that clients write it."""
+"""Spelling: accepts the spellings of booleans and file formats that clients use."""
 
 from collections.abc import Mapping
 
@@ -14,14 +14,14 @@ _FORMATS: Mapping[str, str] = {
 
 
 def truth_of(text: str) -> bool | None:
-    """Return whether a text says yes or no, in letters of either case; ``None`` if it says neither."""
+    """Return the boolean that a text spells, in upper or lower case; ``None`` if it spells none."""
     return TRUTHS.get(text.strip().lower())
 
 
 def format_of(text: str) -> str:
-    """Return the name of a file format that is meant by a name, an extension or a media type.
+    """Return the name of a file format, given its name, extension or media type.
 
-    A text that is none of these comes back in small letters.
+    Any other text is returned in lower case.
     """
     name = text.strip().lower()
     return _FORMATS.get(name, name)

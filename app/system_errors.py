@@ -1,8 +1,8 @@
-"""System errors: what the operating system refuses, in words for people instead of numbers and brackets."""
+"""System errors: messages of the operating system's errors without numbers and brackets."""
 
 
 def sentence_of(error: Exception) -> str:
-    """Return what an error says; of the system's own, the file that it is about and the reason."""
+    """Return an error's message; for an ``OSError`` with a file name, the file and the reason."""
     reason = reason_of(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {reason}"
@@ -10,7 +10,7 @@ def sentence_of(error: Exception) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what an error says; of the system's own, the reason alone."""
+    """Return an error's message; for an ``OSError``, the reason alone."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
     return str(error)

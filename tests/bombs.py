@@ -1,4 +1,4 @@
-"""Bombs: files that are little to send and would be much to decode, each for one weakness of decoders."""
+"""Bombs: small files that are expensive to decode, each aimed at one weakness of decoders."""
 
 import struct
 import zlib
@@ -11,17 +11,17 @@ MEBIBYTE = 1024 * 1024
 
 
 def png_of(height: int, width: int, *chunks: tuple[bytes, bytes], interlaced: bool = False) -> bytes:
-    """Build a grey PNG of a size from its chunks between header and end."""
+    """Build a grey PNG of a size from the chunks between its header and its end."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
-    parts = ((b"IHDR", header), *chunks, (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, payload) for name, payload in parts)
+    every = ((b"IHDR", header), *chunks, (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, payload) for name, payload in every)
 
 
 def rows(height: int, width: int) -> tuple[bytes, bytes]:
-    """Return the IDAT chunk of a black grey picture."""
-    deflating = zlib.compressobj(9)
-    parts = [deflating.compress(bytes(width + 1)) for _ in range(height)]
-    return b"IDAT", b"".join([*parts, deflating.flush()])
+    """Return the IDAT chunk of a black picture in grey mode."""
+    compressor = zlib.compressobj(9)
+    compressed = [compressor.compress(bytes(width + 1)) for _ in range(height)]
+    return b"IDAT", b"".join([*compressed, compressor.flush()])
 
 
 def text(size: int, keyword: bytes = b"Comment") -> tuple[bytes, bytes]:
@@ -35,42 +35,42 @@ def international_text(size: int) -> tuple[bytes, bytes]:
 
 
 def animated(frames: int) -> bytes:
-    """Build an APNG that declares a number of frames and has one."""
+    """Build an APNG that declares ``frames`` frames and contains one."""
     control = struct.pack(">IIIIIHHBB", 0, 8, 8, 0, 0, 1, 10, 0, 0)
     return png_of(8, 8, (b"acTL", struct.pack(">II", frames, 0)), (b"fcTL", control), rows(8, 8))
 
 
 def many_frames(frames: int) -> bytes:
-    """Build an APNG that has a number of frames, of one pixel each."""
-    parts = [(b"acTL", struct.pack(">II", frames, 0)), (b"fcTL", _frame(0)), rows(8, 8)]
+    """Build an APNG that contains ``frames`` frames of one pixel each."""
+    chunks = [(b"acTL", struct.pack(">II", frames, 0)), (b"fcTL", _frame(0)), rows(8, 8)]
     pixel = zlib.compress(b"\x00\x00")
     for number in range(1, frames):
-        parts.append((b"fcTL", _frame(2 * number - 1)))
-        parts.append((b"fdAT", struct.pack(">I", 2 * number) + pixel))
-    return png_of(8, 8, *parts)
+        chunks.append((b"fcTL", _frame(2 * number - 1)))
+        chunks.append((b"fdAT", struct.pack(">I", 2 * number) + pixel))
+    return png_of(8, 8, *chunks)
 
 
 def webp_canvas(height: int, width: int) -> bytes:
-    """Build an extended WebP that declares a canvas and has no picture."""
+    """Build an extended WebP that declares a canvas and contains no picture."""
     sizes = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + sizes
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def gif_screen(height: int, width: int) -> bytes:
-    """Build a GIF of 44 bytes that declares a screen and an image as large."""
+    """Build a GIF of 44 bytes that declares a screen and an image of the same size."""
     image = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x4c\x01\x00"
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + image + b";"
 
 
 def resized(upload: bytes, height: int, width: int) -> bytes:
-    """Let the frame header of a JPEG lie about its size."""
+    """Return a JPEG with another size in its frame header."""
     at = max(upload.find(b"\xff\xc0"), upload.find(b"\xff\xc2")) + 5
     return upload[:at] + struct.pack(">HH", height, width) + upload[at + 4 :]
 
 
 def bombs() -> dict[str, bytes]:
-    """Return every bomb by its name; each is to be refused."""
+    """Return all bombs by name; the service must refuse each of them."""
     small = jpeg(np.zeros((8, 8), np.uint8))
     return {
         "pixels: png, 90 gigapixels, no data": png_of(300_000, 300_000),

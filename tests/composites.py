@@ -1,8 +1,8 @@
-"""Composites: pictures whose opacity and subject colours are known exactly, for the edge to be judged by.
+"""Composites: pictures with exactly known opacity and subject colours, as ground truth for edges.
 
-A subject with three kinds of edge (sharp, out of focus, and hair) is laid over a background by the
-compositing equation, and a little sensor noise is added to what the camera would see. Colours of both
-come from photographs if there are any, else from clouds and grain.
+A subject with three kinds of edge (sharp, out of focus, and hair) is blended over a background by the
+compositing equation, and a little sensor noise is added. The colours of both come from photographs if there
+are any, else from synthetic clouds and grain.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Rgb, SaliencyMap
 
-_SUPERSAMPLED = 2  # hair is drawn so much larger and averaged down, so that its opacity is exact
+_SUPERSAMPLED = 2  # hair is drawn larger by this factor and averaged down, so that its opacity is exact
 _STRANDS = 260
 _NOISE = 1.5  # of the sensor, in levels
 
 
 @dataclass(frozen=True, slots=True)
 class Composite:
-    """A picture and the truth about it: (H, W, 3) as seen, (H, W) alpha, (H, W, 3) subject colours."""
+    """A picture (H, W, 3) and its ground truth: alpha (H, W) and subject colours (H, W, 3)."""
 
     rgb: Rgb
     alpha: AlphaMatte
@@ -36,7 +36,7 @@ def composite(megapixels: float, seed: int, photographs: Sequence[Rgb] = ()) -> 
     alpha = _subject(height, width, rng)
     subject, background = (_colours(height, width, rng, photographs) for _ in range(2))
     rgb = np.empty_like(subject)
-    for top in range(0, height, 64):  # in strips: a large scene is not held in float
+    for top in range(0, height, 64):  # in strips: a large scene would take too much memory in float
         rows = slice(top, top + 64)
         opacity = alpha[rows, :, None]
         mixed = opacity * subject[rows] + (1 - opacity) * background[rows]
@@ -46,13 +46,13 @@ def composite(megapixels: float, seed: int, photographs: Sequence[Rgb] = ()) -> 
 
 
 def ideal_map(alpha: AlphaMatte, side_px: int = 320) -> SaliencyMap:
-    """Shrink and blur a true matte to what a perfect network would answer."""
+    """Shrink and blur a true matte to the saliency map that a perfect network would return."""
     shrunk = cv2.resize(alpha, (side_px, side_px), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(shrunk, (0, 0), side_px / 320), dtype=np.float32)
 
 
 def photographs_in(folder: Path, count: int) -> list[Rgb]:
-    """Read pictures spread over a folder; an empty list if there is none."""
+    """Read pictures evenly spread over a folder; an empty list if there is no such folder."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     chosen = paths[:: max(1, len(paths) // count)][:count]
     return [np.asarray(cv2.imread(str(path))[:, :, ::-1], dtype=np.uint8) for path in chosen]
@@ -69,9 +69,9 @@ def _colours(height: int, width: int, rng: np.random.Generator, photographs: Seq
 
 
 def _subject(height: int, width: int, rng: np.random.Generator) -> AlphaMatte:
-    """Draw the matte: a wobbly body, sharp on one side and out of focus on the other, and its hair."""
+    """Draw the matte: a wavy body, sharp on one side and out of focus on the other, with hair."""
     canvas = np.zeros((height * _SUPERSAMPLED, width * _SUPERSAMPLED), dtype=np.uint8)
-    centre = np.array([0.5, 0.55]) + rng.uniform(-0.05, 0.05, 2)  # (right, down) in parts of the sides
+    centre = np.array([0.5, 0.55]) + rng.uniform(-0.05, 0.05, 2)  # (x, y) as fractions of the sides
     radius = 0.27 * canvas.shape[0]
     outline = _outline(centre * canvas.shape[::-1], radius, rng)
     cv2.fillPoly(canvas, [outline.astype(np.int32)], 255)
@@ -88,7 +88,7 @@ def _subject(height: int, width: int, rng: np.random.Generator) -> AlphaMatte:
 
 
 def _outline(centre: NDArray[np.float64], radius: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return points (x, y) on a circle with waves."""
+    """Return points (x, y) on a wavy circle."""
     angle = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     wobble = sum(rng.uniform(0, 0.25 / n) * np.sin(n * angle + rng.uniform(0, 6.3)) for n in (2, 3, 5, 8, 13))
     reach = radius * (1 + wobble)

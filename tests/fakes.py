@@ -1,6 +1,6 @@
-"""Fakes: small real implementations of the engine's interfaces, for tests without waiting.
+"""Fakes: small working implementations of the engine's interfaces, for tests that do not wait.
 
-Each passes the same contract test as the thing it stands for (``tests/test_fakes.py``).
+Each passes the same contract test as the implementation it replaces (``tests/test_fakes.py``).
 """
 
 import random
@@ -16,7 +16,7 @@ from app.errors import ModelUnavailable
 
 
 class ManualClock:
-    """A clock that moves when told to."""
+    """A clock that advances only when a test calls ``advance``."""
 
     def __init__(self, now_s: float = 0.0) -> None:
         self._now_s = now_s
@@ -26,7 +26,7 @@ class ManualClock:
         return self._now_s
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass at once."""
+        """Advance the clock by ``seconds``."""
         if seconds < 0:
             raise ValueError("A clock never runs backwards.")
         self._now_s += seconds
@@ -36,18 +36,18 @@ class ManualClock:
 class SimulatedBackend:
     """A network whose saliency is the picture's mean brightness, at the picture's size.
 
-    A picture is known by the value of its first byte, its mark.
+    A picture is identified by the value of its first byte, its mark.
 
     Attributes:
-        alpha_s: Seconds that any run takes.
-        beta_s: Seconds more for each picture in it.
-        jitter: Part of that time by which it varies at random, from a fixed seed.
+        alpha_s: Seconds of a run, without its pictures.
+        beta_s: Additional seconds per picture in the run.
+        jitter: Relative random variation of that time, from a fixed seed.
         fail_at: Marks of pictures that make a run raise.
-        poison_at: Marks of pictures whose own numbers are not finite.
-        hang_at: Marks of pictures that make a run last for ``hang_s``.
-        hang_s: How long a hung run lasts, unless it is aborted.
-        spend: Lets time pass; ``ManualClock.advance`` or ``time.sleep``.
-        gate: Holds every run until it is set or the run is aborted.
+        poison_at: Marks of pictures whose own saliency is not finite.
+        hang_at: Marks of pictures that make a run last ``hang_s`` longer.
+        hang_s: Seconds added to a run that hangs.
+        spend: Makes time pass: ``ManualClock.advance`` or ``time.sleep``.
+        release: An event that every run waits for, unless it is aborted.
         on_run: Called in the middle of each run.
     """
 
@@ -59,7 +59,7 @@ class SimulatedBackend:
     hang_at: frozenset[int] = frozenset()
     hang_s: float = 60.0
     spend: Callable[[float], None] = lambda _: None
-    gate: threading.Event | None = None
+    release: threading.Event | None = None
     on_run: Callable[["SimulatedRun"], None] = lambda _: None
     batches: list[tuple[str, list[int]]] = field(default_factory=list)
     started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -85,14 +85,15 @@ class SimulatedRun:
         return [int(item[0, 0, 0]) for item in self.batch]
 
     def result(self) -> SaliencyMap:
-        """Return a constant map a picture."""
+        """Return one constant map per picture."""
         backend, marks = self.backend, self.marks
         backend.batches.append((self.model, marks))
         backend.started.release()
         seconds = backend.alpha_s + backend.beta_s * len(marks)
         backend.spend(seconds * (1 + backend.jitter * backend.chance.uniform(-1, 1)))
         backend.on_run(self)
-        while backend.gate is not None and not backend.gate.wait(0.001) and not self.is_aborted.is_set():
+        release = backend.release
+        while release is not None and not release.wait(0.001) and not self.is_aborted.is_set():
             pass
         if backend.hang_at.intersection(marks):
             backend.spend(backend.hang_s)
@@ -114,7 +115,7 @@ class SimulatedRun:
 
 @dataclass(frozen=True)
 class SimulatedSession:
-    """A network in memory that runs on a ``SimulatedBackend``."""
+    """A model in memory that runs on a ``SimulatedBackend``."""
 
     manifest: Manifest
     provider: str = "SimulatedProvider"
@@ -127,7 +128,7 @@ class SimulatedSession:
 
 @dataclass(frozen=True)
 class SimulatedLoaded:
-    """What a ``SimulatedSource`` brings."""
+    """A model loaded by a ``SimulatedSource``."""
 
     session: SimulatedSession
     seconds: Mapping[int, float]
@@ -136,14 +137,14 @@ class SimulatedLoaded:
 
 @dataclass
 class SimulatedSource:
-    """A folder of models; those in ``damaged`` cannot be trusted. ``on_load`` is called in each load."""
+    """A folder of models; those in ``damaged`` fail verification. ``on_load`` is called during each load."""
 
     names: frozenset[str]
     damaged: frozenset[str] = frozenset()
     on_load: Callable[[str], None] = lambda _: None
     loads: list[str] = field(default_factory=list)
 
-    def found(self) -> frozenset[str]:
+    def available(self) -> frozenset[str]:
         """Return the names of all models, damaged or not."""
         return self.names
 
@@ -153,7 +154,7 @@ class SimulatedSource:
         self.on_load(name)
         if name in self.damaged or name not in self.names:
             raise ModelUnavailable(name, f"{name} is not the file its manifest names")
-        origin = WeightsOrigin(source="nowhere", sha256="0" * 64, license="CC0-1.0", authors="nobody")
+        origin = WeightsOrigin(source="nowhere", sha256="0" * 64, license="CC0-1.0", authors="none")
         manifest = Manifest(
             name=name,
             architecture="simulated",
@@ -172,24 +173,24 @@ class SimulatedSource:
 
 @dataclass
 class RecordingObserver:
-    """Remembers which batches were sent and ran, and which models are there."""
+    """Records the batches that were sent and ran, and the models in memory."""
 
     sent: list[tuple[str, int, str]] = field(default_factory=list)
     ran: list[tuple[str, int, int]] = field(default_factory=list)
     present: set[str] = field(default_factory=set)
 
-    def model_came(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
-        """Take note of a model that is in memory now."""
+    def model_loaded(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
+        """Record that a model was loaded."""
         self.present.add(name)
 
-    def model_went(self, name: str, provider: str) -> None:
-        """Take note of a model that is not in memory any more."""
+    def model_unloaded(self, name: str, provider: str) -> None:
+        """Record that a model was unloaded."""
         self.present.remove(name)
 
     def batch_sent(self, model: str, *, size: int, reason: str) -> None:
-        """Take note of a run that begins."""
+        """Record that a run starts."""
         self.sent.append((model, size, reason))
 
     def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
-        """Take note of a run that came to its end."""
+        """Record that a run completed."""
         self.ran.append((model, pictures, size - pictures))

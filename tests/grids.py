@@ -1,4 +1,4 @@
-"""Grids: AVIF and HEIC files put together box by box from coded pictures, with numbers that may lie."""
+"""Grids: AVIF and HEIC files built box by box from coded pictures, whose sizes and counts may be wrong."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from app.imaging.formats.isobmff import coded_data, read_boxes
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A coded picture: its kind, its data, its configuration box, and the size that it declares, if any."""
+    """A coded picture: its item type, its data, its configuration box, and its declared size, if any."""
 
     kind: bytes
     coded: bytes
@@ -18,11 +18,11 @@ class Tile:
 
 
 def tile_of(upload: bytes, *, size: tuple[int, int] | None = None) -> Tile:
-    """Take the main picture out of a file, to be declared as (width, height)."""
+    """Extract the main picture of a file; ``size`` is the (width, height) that the tile declares."""
     boxes = read_boxes(upload)
     item = boxes.items[boxes.main]
-    part = next(part for part in item.properties if part.name in (b"av1C", b"hvcC"))
-    return Tile(item.kind, coded_data(upload, item), upload[part.start - 8 : part.end], size)
+    box = next(box for box in item.properties if box.name in (b"av1C", b"hvcC"))
+    return Tile(item.kind, coded_data(upload, item), upload[box.start - 8 : box.end], size)
 
 
 def grid_of(
@@ -38,19 +38,19 @@ def grid_of(
     is_wide: bool = False,
     brand: bytes = b"avif",
 ) -> bytes:
-    """Put tiles together.
+    """Build a file with a grid of tiles.
 
     Args:
-        tiles: Items 2 and following.
-        rows: What the grid says.
-        columns: Likewise.
-        size: (width, height) that it says.
-        declared: What its ``ispe`` says, if something else.
-        referred: The items that it refers to, if others than all tiles.
-        alpha: Of the grid: an item of its own.
-        shares: Equal data of several items lies in the file once.
-        is_wide: The grid's numbers have 32 bits.
-        brand: Of the file.
+        tiles: The tiles, items 2 and following.
+        rows: The number of rows in the grid item.
+        columns: The number of columns in the grid item.
+        size: (width, height) in the grid item.
+        declared: (width, height) in the grid's ``ispe``, if it differs.
+        referred: The items that the grid refers to, if not all tiles.
+        alpha: The alpha channel of the grid, as an item of its own.
+        shares: Whether items with equal data share one copy in the file.
+        is_wide: Whether the sizes in the grid item have 32 bits.
+        brand: The brand of the file.
     """
     layout = bytes((0, int(is_wide), rows - 1, columns - 1)) + struct.pack(">II" if is_wide else ">HH", *size)
     items = [(b"grid", layout, [_size(declared or size)])]
@@ -67,7 +67,7 @@ def grid_of(
 
 
 def single(tile: Tile, *, brand: bytes = b"avif") -> bytes:
-    """Put a file of one picture together."""
+    """Build a file of one picture."""
     return _file([(tile.kind, tile.coded, _properties(tile))], b"", shares=False, brand=brand)
 
 
@@ -86,20 +86,20 @@ def _file(
     associations = b""
     for number, (_, _, own) in enumerate(items, start=1):
         indices = []
-        for one in own:
-            if one not in properties:
-                properties.append(one)
-            indices.append(properties.index(one) + 1)
+        for box in own:
+            if box not in properties:
+                properties.append(box)
+            indices.append(properties.index(box) + 1)
         associations += struct.pack(f">HB{len(own)}B", number, len(own), *indices)
-    pieces: dict[object, bytes] = {}
+    extents: dict[object, bytes] = {}
     for number, (_, coded, _) in enumerate(items):
-        pieces[coded if shares else number] = coded
-    order = list(pieces)
-    places = {key: sum(len(pieces[before]) for before in order[:at]) for at, key in enumerate(order)}
-    head = _head(items, properties, associations, references, places, 0, shares=shares, brand=brand)
+        extents[coded if shares else number] = coded
+    order = list(extents)
+    offsets = {key: sum(len(extents[before]) for before in order[:at]) for at, key in enumerate(order)}
+    head = _head(items, properties, associations, references, offsets, 0, shares=shares, brand=brand)
     start = len(head) + 8
-    head = _head(items, properties, associations, references, places, start, shares=shares, brand=brand)
-    return head + _box(b"mdat", b"".join(pieces.values()))
+    head = _head(items, properties, associations, references, offsets, start, shares=shares, brand=brand)
+    return head + _box(b"mdat", b"".join(extents.values()))
 
 
 def _head(
@@ -107,7 +107,7 @@ def _head(
     properties: Sequence[bytes],
     associations: bytes,
     references: bytes,
-    places: Mapping[object, int],
+    offsets: Mapping[object, int],
     start: int,
     *,
     shares: bool,
@@ -117,14 +117,14 @@ def _head(
         _box(b"infe", struct.pack(">BxxxHH4sx", 2, number, 0, kind))
         for number, (kind, _, _) in enumerate(items, start=1)
     )
-    located = b"".join(
-        struct.pack(">HHHII", number, 0, 1, start + places[coded if shares else number - 1], len(coded))
+    locations = b"".join(
+        struct.pack(">HHHII", number, 0, 1, start + offsets[coded if shares else number - 1], len(coded))
         for number, (_, coded, _) in enumerate(items, start=1)
     )
-    parts = [
+    boxes = [
         _box(b"hdlr", bytes(8) + b"pict" + bytes(13)),
         _box(b"pitm", struct.pack(">IH", 0, 1)),
-        _box(b"iloc", struct.pack(">IHH", 0, 0x4400, len(items)) + located),
+        _box(b"iloc", struct.pack(">IHH", 0, 0x4400, len(items)) + locations),
         _box(b"iinf", struct.pack(">IH", 0, len(items)) + entries),
         _box(
             b"iprp",
@@ -133,8 +133,8 @@ def _head(
         ),
     ]
     if references:
-        parts.insert(3, _box(b"iref", bytes(4) + references))
-    return _box(b"ftyp", brand + bytes(4) + brand + b"mif1miaf") + _box(b"meta", bytes(4) + b"".join(parts))
+        boxes.insert(3, _box(b"iref", bytes(4) + references))
+    return _box(b"ftyp", brand + bytes(4) + brand + b"mif1miaf") + _box(b"meta", bytes(4) + b"".join(boxes))
 
 
 def _box(name: bytes, payload: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Naughty strings: texts that have broken programs, and every place that a request has for one."""
+"""Naughty strings: texts that often break programs, and requests with them in every place."""
 
 import json
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ STRINGS: dict[str, tuple[str, ...]] = {
         "bytes=0-",
     ),
 }
-"""Each is sent as UTF-8; what may not stand in a header or a path goes there all the same."""
+"""Each is sent as UTF-8, even where it is not allowed, as in a header or a path."""
 
 HEADERS = (
     *(
@@ -105,9 +105,9 @@ def naughty_strings() -> Iterator[str]:
 
 
 def requests_with(text: str) -> Iterator[tuple[str, bytes]]:
-    """Yield a request for each place that a text can stand in, with a name of the place.
+    """Yield the name of each place for a text, and a request with the text there.
 
-    None of them brings a picture: what would be looked at after it is not what is asked here.
+    No request has a picture: the steps after decoding are not tested here.
     """
     raw = text.encode("utf-8", "surrogatepass")
     for name in HEADERS:

@@ -1,7 +1,7 @@
-"""Networks: small ONNX files made by hand, for what no published network does.
+"""Networks: small ONNX files written by hand, with behaviour that no published network has.
 
 The serving environment has no package that writes ONNX, and needs none: a protobuf message is a list
-of numbered fields, and a graph of seven nodes has few of them.
+of numbered fields, and a graph of ten nodes has few of them.
 
 References:
     onnx/onnx.proto (field numbers); https://protobuf.dev/programming-guides/encoding
@@ -19,9 +19,9 @@ _INT, _GRAPH = 2, 5  # AttributeProto.AttributeType
 
 
 def hanging_model(folder: Path, name: str = "hangs") -> Path:
-    """Write a model that gives mean brightness as saliency, and runs for ever on a white pixel.
+    """Write a model that returns the mean brightness as saliency, and hangs on a picture with a white pixel.
 
-    What hangs is a Loop whose number of turns is the brightest value's excess over 254, times 10^15.
+    It hangs in a Loop, whose number of iterations is the brightest value's excess over 254, times 10^15.
     """
     excess = _node("Sub", ["brightest", "almost_white"], ["excess"])
     nodes = [
@@ -29,16 +29,16 @@ def hanging_model(folder: Path, name: str = "hangs") -> Path:
         _node("ReduceMax", ["colours"], ["brightest"], _attribute("keepdims", _INT, 0)),
         excess,
         _node("Relu", ["excess"], ["positive"]),
-        _node("Mul", ["positive", "very_often"], ["turns_float"]),
-        _node("Cast", ["turns_float"], ["turns"], _attribute("to", _INT, INT64)),
-        _node("Loop", ["turns", "", "zero"], ["nothing"], _attribute("body", _GRAPH, _turn())),
+        _node("Mul", ["positive", "very_many"], ["iterations_float"]),
+        _node("Cast", ["iterations_float"], ["iterations"], _attribute("to", _INT, INT64)),
+        _node("Loop", ["iterations", "", "zero"], ["nothing"], _attribute("body", _GRAPH, _loop_body())),
         _node("ReduceMean", ["colours", "channels"], ["means"], _attribute("keepdims", _INT, 0)),
         _node("Div", ["means", "white"], ["bright"]),
         _node("Add", ["bright", "nothing"], ["saliency"]),
     ]
     constants = [
         _tensor("almost_white", FLOAT, [], struct.pack("<f", 254.0)),
-        _tensor("very_often", FLOAT, [], struct.pack("<f", 1e15)),
+        _tensor("very_many", FLOAT, [], struct.pack("<f", 1e15)),
         _tensor("zero", FLOAT, [], struct.pack("<f", 0.0)),
         _tensor("white", FLOAT, [], struct.pack("<f", 255.0)),
         _tensor("channels", INT64, [1], struct.pack("<q", 3)),
@@ -56,7 +56,7 @@ def hanging_model(folder: Path, name: str = "hangs") -> Path:
     target = folder / name
     target.mkdir(parents=True)
     (target / MODEL_FILE).write_bytes(model)
-    origin = WeightsOrigin(source="tests", sha256="0" * 64, license="CC0-1.0", authors="nobody")
+    origin = WeightsOrigin(source="tests", sha256="0" * 64, license="CC0-1.0", authors="none")
     manifest = Manifest(
         name, "by hand", hashlib.sha256(model).hexdigest(), len(model), 18, SIDE, "", "float32", 0, origin, {}
     )
@@ -64,18 +64,18 @@ def hanging_model(folder: Path, name: str = "hangs") -> Path:
     return target
 
 
-def _turn() -> bytes:
-    """The body of the loop: one addition, and go on."""
+def _loop_body() -> bytes:
+    """Return the graph of one iteration: an addition, with the condition unchanged."""
     return b"".join(
         (
-            _bytes(1, _node("Add", ["carried", "carried"], ["carried_on"])),
-            _bytes(1, _node("Identity", ["goes_on"], ["still_goes_on"])),
-            _bytes(2, b"turn"),
-            _bytes(11, _value("turn_number", INT64, [])),
-            _bytes(11, _value("goes_on", BOOL, [])),
-            _bytes(11, _value("carried", FLOAT, [])),
-            _bytes(12, _value("still_goes_on", BOOL, [])),
-            _bytes(12, _value("carried_on", FLOAT, [])),
+            _bytes(1, _node("Add", ["sum", "sum"], ["sum_out"])),
+            _bytes(1, _node("Identity", ["condition"], ["condition_out"])),
+            _bytes(2, b"iteration"),
+            _bytes(11, _value("iteration_number", INT64, [])),
+            _bytes(11, _value("condition", BOOL, [])),
+            _bytes(11, _value("sum", FLOAT, [])),
+            _bytes(12, _value("condition_out", BOOL, [])),
+            _bytes(12, _value("sum_out", FLOAT, [])),
         )
     )
 

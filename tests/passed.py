@@ -1,11 +1,11 @@
-"""Passed: the slow groups of tests that need not run again, because their files have not changed.
+"""Passed: skips slow groups of tests whose files have not changed since they last passed.
 
-    python -m tests.passed                  # say which are unchanged
+    python -m tests.passed                  # print which groups are unchanged
     python -m tests.passed images           # exit with 0 if that group is unchanged
-    python -m tests.passed --record images  # after it has passed: remember what it depended on
+    python -m tests.passed --record images  # after the group passed: record the hash of its files
 
-Building the images and starting a Ray cluster take minutes, and what they test depends on few files. So
-`make test` leaves out a group whose files are what they were when it last passed, and `make test-all` none.
+Building the images and starting a Ray cluster takes minutes, and these tests depend on few files. So
+`make test` skips a group whose files are the same as when it last passed, and `make test-all` skips none.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def digest_of(group: str) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """Return what is in a file; of ``pyproject.toml`` what is installed, and not how tools are to be set."""
+    """Return a file's content; of ``pyproject.toml`` only the tables that affect the installation."""
     if path.name != "pyproject.toml":
         return path.read_bytes()
     tables = tomllib.loads(path.read_text())
@@ -48,26 +48,26 @@ def _content(path: Path) -> bytes:
 
 
 def is_unchanged(group: str) -> bool:
-    """Tell whether a group passed with the files as they are."""
+    """Return whether a group passed with its current files."""
     passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     return passed.get(group) == digest_of(group)
 
 
 def main() -> int:
-    """Say, tell or record; return the exit code."""
+    """Print or record the state of the groups, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("group", nargs="?", choices=GROUPS)
     parser.add_argument("--record", choices=GROUPS, action="append", default=[])
-    asked = parser.parse_args()
-    if asked.record:
+    arguments = parser.parse_args()
+    if arguments.record:
         passed = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-        passed |= {group: digest_of(group) for group in asked.record}
+        passed |= {group: digest_of(group) for group in arguments.record}
         RECORD.write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")
-    for group in [asked.group] if asked.group else GROUPS:
-        print(f"{group}: {'unchanged since it last passed' if is_unchanged(group) else 'to be run'}")
-    return 0 if asked.group is None or is_unchanged(asked.group) else 1
+    for group in [arguments.group] if arguments.group else GROUPS:
+        print(f"{group}: {'unchanged since it last passed' if is_unchanged(group) else 'must run'}")
+    return 0 if arguments.group is None or is_unchanged(arguments.group) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Peaks: how many bytes a call takes beside what was there before."""
+"""Peaks: measures the peak memory of a call, above the memory in use before it."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -8,23 +8,24 @@ _STATUS, _REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Return the most that a call held at once: by tracemalloc, or by resident memory where that is more.
+    """Return the peak memory of a call: the larger of tracemalloc's and the resident memory's.
 
-    NumPy reports its arrays to tracemalloc, OpenCV only what it returns: its own buffers show in memory.
+    NumPy reports all of its arrays to tracemalloc. OpenCV reports only those that it returns; its internal
+    buffers show in the resident memory.
     """
     before = _status_bytes("VmRSS")
-    can_forget = _forget_peak()
+    is_peak_reset = _reset_peak()
     tracemalloc.start()
     try:
-        held = call()
+        result = call()
         traced = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    del held
-    return max(traced, _status_bytes("VmHWM") - before if can_forget else 0)
+    del result
+    return max(traced, _status_bytes("VmHWM") - before if is_peak_reset else 0)
 
 
-def _forget_peak() -> bool:
+def _reset_peak() -> bool:
     try:
         _REFS.write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""Pictures: small deterministic pictures, mattes and uploads for the tests to build on."""
+"""Pictures: builders of small deterministic pictures, mattes and uploads."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ EXIF_ORIENTATION_TAG = 0x0112
 
 
 def photo(height: int, width: int, seed: int = 0) -> Rgb:
-    """Build a photo-like picture: a textured round subject before a smooth, faintly noisy background."""
+    """Build a photo-like picture: a textured round subject in front of a smooth, faintly noisy background."""
     rng = np.random.default_rng(seed)
     y, x = _grid(height, width)
     background = np.stack([60 + 90 * x, 110 + 70 * y, 160 - 60 * x * y], axis=2)
@@ -39,9 +39,9 @@ def disc_alpha(
     Args:
         height: In pixels.
         width: In pixels.
-        radius: In parts of the shorter side.
-        softness: Width of the ramp from 1 to 0, in parts of the shorter side.
-        centre: (down, right), in parts of the height and the width.
+        radius: As a fraction of the shorter side.
+        softness: Width of the ramp from 1 to 0, as a fraction of the shorter side.
+        centre: (y, x), as fractions of the height and the width.
     """
     y, x = _grid(height, width)
     shorter = min(height, width)
@@ -56,14 +56,14 @@ def flat(height: int, width: int, colour: tuple[int, int, int] = (128, 128, 128)
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
-    """Build uniform 8-bit noise of any shape: what no encoder can compress."""
+    """Build uniform 8-bit noise of any shape, which no encoder can compress."""
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def jpeg(
     pixels: Rgb | Grey, *, exif_orientation: int | None = None, quality: int = 90, progressive: bool = False
 ) -> bytes:
-    """Encode a JPEG upload, colour (4:4:4) or grey, as stored: the orientation is only declared."""
+    """Encode a JPEG upload, colour (4:4:4) or grey; the orientation is only declared, not applied."""
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(
         encoded,
@@ -108,7 +108,7 @@ def avif(pixels: NDArray[np.uint8], *, exif_orientation: int | None = None) -> b
 
 
 def gif(*frames: Rgb) -> bytes:
-    """Encode a GIF upload of one frame or more, in at most 256 colours each."""
+    """Encode a GIF upload of one or more frames, of at most 256 colours each."""
     encoded = io.BytesIO()
     first, *others = (Image.fromarray(frame) for frame in frames)
     first.save(encoded, "GIF", save_all=True, append_images=others)
@@ -128,21 +128,21 @@ def heic(pixels: NDArray[np.uint8], *, exif_orientation: int | None = None, **op
 
 
 def scan_bomb(height: int, width: int, *, extra_scans: int) -> bytes:
-    """Build a progressive grey JPEG that repeats its last scan: little to send, dear to decode."""
+    """Build a progressive grey JPEG that repeats its last scan: small to send, expensive to decode."""
     upload = jpeg(np.zeros((height, width), dtype=np.uint8), progressive=True)
     last_scan = upload[upload.rindex(b"\xff\xda") : -2]
     return upload[:-2] + last_scan * extra_scans + b"\xff\xd9"
 
 
 def png_header(height: int, width: int) -> bytes:
-    """Build the first bytes of a PNG that declares a size and holds no pixels."""
+    """Build the first bytes of a PNG that declares a size and contains no pixels."""
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 2, 0, 0, 0)
 
 
 def laid_down(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Store a picture so that its EXIF orientation turns it upright, by the definition of the tag.
+    """Turn an upright picture into the stored one of an EXIF orientation, by the definition of the tag.
 
-    The tag says which sides of the scene the stored first row and first column are.
+    The tag defines which sides of the scene the first stored row and column are.
     """
     sides = {
         1: ("top", "left"),
@@ -161,7 +161,7 @@ def laid_down(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]
 
 
 def opened(encoded: bytes) -> NDArray[np.uint8]:
-    """Decode an answer with Pillow, the independent judge, to an array in the mode it was stored in."""
+    """Decode a result with Pillow, as an independent oracle, to an array in the stored mode."""
     with Image.open(io.BytesIO(encoded)) as stored:
         return np.asarray(stored)
 

@@ -1,4 +1,4 @@
-"""Profiles: ICC profiles built by hand from numbers, for the tests to know what a conversion must give."""
+"""Profiles: ICC profiles built by hand, so that tests know the exact result of a conversion."""
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ GAMMA_2_2 = struct.pack(">4sIIHxx", b"curv", 0, 1, 563)  # 563 / 256, as Adobe R
 
 
 def to_xyz(primaries: Sequence[tuple[float, float]]) -> Floats:
-    """Derive the matrix from linear light to CIE XYZ, relative to D65, from chromaticities."""
+    """Return the matrix from linear light to CIE XYZ, relative to D65, for primaries' chromaticities."""
     columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in primaries]).T
     white = np.array([D65[0] / D65[1], 1, (1 - D65[0] - D65[1]) / D65[1]])
     return columns * np.linalg.solve(columns, white)
 
 
 def to_d50(xyz: Floats) -> Floats:
-    """Adapt columns of XYZ from D65 to D50 by Bradford's transform."""
+    """Adapt columns of XYZ from D65 to D50 with the Bradford transform."""
     cones = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
     white = np.array([D65[0] / D65[1], 1, (1 - D65[0] - D65[1]) / D65[1]])
     gains = cones @ np.array(D50_XYZ) / (cones @ white)
@@ -42,7 +42,7 @@ def to_d50(xyz: Floats) -> Floats:
 
 
 def matrix_profile(primaries: Sequence[tuple[float, float]], curve: bytes) -> bytes:
-    """Build an RGB display profile of three equal curves and a matrix."""
+    """Build an RGB display profile with three equal curves and a matrix."""
     columns = to_d50(to_xyz(primaries)).T
     tags = {name: xyz_tag(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)}
     return profile(b"RGB ", {**tags, **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)})
@@ -54,12 +54,12 @@ def grey_profile(curve: bytes) -> bytes:
 
 
 def table_profile(space: bytes, to_lab: Callable[[Floats], Floats], *, points: int = 9) -> bytes:
-    """Build a profile whose colours go through a table (``lut8Type``) of D50 Lab.
+    """Build a profile that maps device colours to D50 Lab with a table (``lut8Type``).
 
     Args:
         space: ``b"RGB "`` or ``b"CMYK"``.
-        to_lab: Lab of (n, channels) device colours in [0, 1].
-        points: Of the table's grid, a side.
+        to_lab: Returns Lab for (n, channels) device colours in [0, 1].
+        points: The number of grid points of the table per side.
     """
     channels = len(space.strip())
     grid = np.stack(np.meshgrid(*[np.linspace(0, 1, points)] * channels, indexing="ij"), axis=-1)
@@ -76,7 +76,7 @@ def table_profile(space: bytes, to_lab: Callable[[Floats], Floats], *, points: i
 def profile(
     space: bytes, tags: Mapping[bytes, bytes], *, connection: bytes = b"XYZ ", kind: bytes = b"mntr"
 ) -> bytes:
-    """Build a version 4 profile of any tags."""
+    """Build a version 4 profile with the given tags."""
     table, content, start = b"", b"", 132 + 12 * (len(tags) + 1)
     for name, tag in {**tags, b"wtpt": xyz_tag(np.array(D50_XYZ))}.items():
         table += struct.pack(">4sII", name, start + len(content), len(tag))
@@ -93,23 +93,23 @@ def xyz_tag(xyz: Floats) -> bytes:
 
 
 def table_curve(samples: Sequence[int]) -> bytes:
-    """Build a curve of 16-bit samples."""
+    """Build a tone curve from 16-bit samples."""
     return struct.pack(f">4sII{len(samples)}H", b"curv", 0, len(samples), *samples)
 
 
 def parametric_curve(kind: int, *parameters: float) -> bytes:
-    """Build a parametric curve."""
+    """Build a parametric tone curve of an ICC function type."""
     fixed = [round(65536 * x) for x in parameters]
     return struct.pack(f">4sIHH{len(fixed)}i", b"para", 0, kind, 0, *fixed)
 
 
 def delta_e(one: Floats, other: Floats) -> Floats:
-    """Return the CIE 1976 colour differences of two arrays of sRGB in [0, 1]."""
+    """Return the CIE 1976 colour differences between two arrays of sRGB in [0, 1]."""
     return np.asarray(np.linalg.norm(srgb_to_lab(one) - srgb_to_lab(other), axis=-1))
 
 
 def srgb_to_lab(srgb: Floats) -> Floats:
-    """Return CIE Lab, relative to the white of sRGB, of sRGB in [0, 1]."""
+    """Return CIE Lab of sRGB in [0, 1], relative to the white point of sRGB."""
     xyz = to_linear(srgb) @ to_xyz(SRGB).T / (to_xyz(SRGB) @ np.ones(3))
     root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = root[..., 0], root[..., 1], root[..., 2]

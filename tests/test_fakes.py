@@ -1,4 +1,4 @@
-"""The contract of each interface, held against the real thing and its fake alike."""
+"""Contract tests of each interface, run on the real implementation and on its fake."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def backend(request: pytest.FixtureRequest, models_dir: Path) -> Backend:
     return models
 
 
-def test_a_backend_gives_one_map_a_picture_in_their_order(backend: Backend) -> None:
+def test_a_backend_returns_one_map_per_picture_in_order(backend: Backend) -> None:
     dark, bright = np.zeros((320, 320, 3), np.uint8), np.full((320, 320, 3), 200, np.uint8)
     bright[100:200, 100:200] = (255, 40, 10)
     together = backend.prepare_run("u2netp", np.stack([dark, bright])).result()
@@ -38,7 +38,7 @@ def test_a_backend_gives_one_map_a_picture_in_their_order(backend: Backend) -> N
     np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
 
 
-def test_a_backend_raises_when_a_run_breaks(backend: Backend) -> None:
+def test_a_failing_run_raises(backend: Backend) -> None:
     if isinstance(backend, SimulatedBackend):
         backend.fail_at = frozenset({0})
         batch = np.zeros((1, 320, 320, 3), np.uint8)
@@ -49,7 +49,7 @@ def test_a_backend_raises_when_a_run_breaks(backend: Backend) -> None:
         backend.prepare_run("u2netp", batch).result()
 
 
-def test_an_aborted_run_raises_and_the_next_one_is_untouched(backend: Backend) -> None:
+def test_an_aborted_run_raises_and_the_next_run_succeeds(backend: Backend) -> None:
     batch = np.zeros((1, 320, 320, 3), np.uint8)
     run = backend.prepare_run("u2netp", batch)
     run.abort()
@@ -61,9 +61,9 @@ def test_an_aborted_run_raises_and_the_next_one_is_untouched(backend: Backend) -
 
 @pytest.mark.parametrize("clock", [SystemClock(), ManualClock()])
 def test_a_clock_never_runs_backwards(clock: Clock) -> None:
-    looks = [clock.now_s() for _ in range(100)]
+    times_s = [clock.now_s() for _ in range(100)]
 
-    assert sorted(looks) == looks
+    assert sorted(times_s) == times_s
 
 
 def test_a_manual_clock_refuses_to_run_backwards() -> None:
@@ -72,11 +72,11 @@ def test_a_manual_clock_refuses_to_run_backwards() -> None:
 
 
 @pytest.mark.parametrize("observer", [Telemetry().runs, RecordingObserver()])
-def test_an_observer_takes_note_of_runs_and_models(observer: Any) -> None:
-    observer.model_came("u2netp", "SomeProvider", load_s=0.5, warmup_s={4: 0.1})
+def test_an_observer_records_runs_and_models(observer: Any) -> None:
+    observer.model_loaded("u2netp", "SomeProvider", load_s=0.5, warmup_s={4: 0.1})
     observer.batch_sent("u2netp", size=4, reason="full")
     observer.batch_ran("u2netp", size=4, pictures=3, duration_s=0.1)
-    observer.model_went("u2netp", "SomeProvider")
+    observer.model_unloaded("u2netp", "SomeProvider")
 
     if isinstance(observer, RecordingObserver):
         assert observer.sent == [("u2netp", 4, "full")]

@@ -6,29 +6,29 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def required_by(name: str) -> set[str]:
+def requirements_in(name: str) -> set[str]:
     lines = (ROOT / "model_export" / name).read_text(encoding="utf-8").splitlines()
     return {line for line in lines if line and not line.startswith("#")}
 
 
-def test_the_export_environment_is_the_export_extra() -> None:
-    required = required_by("requirements.txt")
+def test_the_export_requirements_match_the_export_extra() -> None:
+    required = requirements_in("requirements.txt")
     shared = {line for line in PROJECT["dependencies"] if line.split(">=")[0] in {"httpx", "numpy", "rich"}}
 
     assert required | {"torch==2.13.0"} == set(PROJECT["optional-dependencies"]["export"]) | shared
 
 
-def test_judging_needs_what_serving_needs_in_the_export_environment() -> None:
+def test_the_evaluation_requirements_match_the_service_and_the_evaluate_extra() -> None:
     runtimes = {line for line in PROJECT["dependencies"] if line.startswith("onnxruntime")}
-    required = required_by("requirements-evaluate.txt")
-    in_both = {line for line in required_by("requirements.txt") if line in PROJECT["dependencies"]}
+    required = requirements_in("requirements-evaluate.txt")
+    in_both = {line for line in requirements_in("requirements.txt") if line in PROJECT["dependencies"]}
 
     assert required | in_both == (
         set(PROJECT["dependencies"]) - runtimes | set(PROJECT["optional-dependencies"]["evaluate"])
     )
 
 
-def test_serving_never_installs_torch() -> None:
+def test_the_service_never_installs_torch() -> None:
     extras = [extra for extra in PROJECT["optional-dependencies"] if extra != "export"]
     names = [
         *PROJECT["dependencies"],
@@ -38,7 +38,7 @@ def test_serving_never_installs_torch() -> None:
     assert not [name for name in names if re.match(r"torch|onnx\b(?!runtime)", name)]
 
 
-def test_exactly_one_onnxruntime_is_chosen_by_the_machine() -> None:
+def test_each_platform_installs_exactly_one_onnxruntime() -> None:
     lines = [line for line in PROJECT["dependencies"] if line.startswith("onnxruntime")]
     markers = [line.partition(";")[2] for line in lines]
     machines = [

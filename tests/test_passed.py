@@ -8,7 +8,7 @@ from tests import passed
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the groups depend on, all of it recorded as passed."""
+    """A copy of the files that the groups depend on, recorded as passed."""
     for group in passed.GROUPS.values():
         for pattern in group:
             for path in (each for each in passed.ROOT.glob(pattern) if each.is_file()):
@@ -23,7 +23,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("group", passed.GROUPS)
-def test_every_pattern_names_a_file(group: str) -> None:
+def test_every_pattern_matches_a_file(group: str) -> None:
     assert all(any(path.is_file() for path in passed.ROOT.glob(each)) for each in passed.GROUPS[group])
 
 
@@ -36,14 +36,14 @@ def test_every_pattern_names_a_file(group: str) -> None:
         ("docker/a-new-file", {"images"}),
     ],
 )
-def test_a_group_runs_again_when_one_of_its_files_changes(copy: Path, changed: str, groups: set[str]) -> None:
+def test_a_group_must_run_when_one_of_its_files_changes(copy: Path, changed: str, groups: set[str]) -> None:
     with (copy / changed).open("a") as file:
         file.write("\n")
 
     assert {group for group in passed.GROUPS if not passed.is_unchanged(group)} == groups
 
 
-def test_what_is_installed_counts_and_how_a_linter_is_set_does_not(copy: Path) -> None:
+def test_project_metadata_counts_and_tool_settings_do_not(copy: Path) -> None:
     file = copy / "pyproject.toml"
     text = file.read_text()
     file.write_text(text.replace("line-length = ", "line-length = 1"))
@@ -54,7 +54,7 @@ def test_what_is_installed_counts_and_how_a_linter_is_set_does_not(copy: Path) -
     assert {group for group in passed.GROUPS if not passed.is_unchanged(group)} == {"images", "ray"}
 
 
-def test_without_a_record_all_run(copy: Path) -> None:
+def test_without_a_record_all_groups_must_run(copy: Path) -> None:
     passed.RECORD.unlink()
 
     assert not any(passed.is_unchanged(group) for group in passed.GROUPS)

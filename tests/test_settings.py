@@ -43,18 +43,18 @@ def test_a_value_out_of_bounds_stops_the_start(
         read_settings()
 
 
-def test_settings_cannot_change_after_they_are_read() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError):
-        Settings().device = "cpu"  # type: ignore[misc] # the point of the test
+        Settings().device = "cpu"  # type: ignore[misc] # the assignment must fail
 
 
-def test_every_setting_is_described() -> None:
-    assert all(meaning for _, _, meaning in describe())
+def test_every_setting_has_a_description() -> None:
+    assert all(description for _, _, description in describe())
 
 
-def test_the_table_in_the_readme_is_the_settings() -> None:
+def test_the_readme_table_matches_the_settings() -> None:
     rows = re.findall(
         r"^\| `(CUTOUT_\w+)` \| (.*?) \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
     )
 
-    assert [(variable, f"`{default}`", meaning) for variable, default, meaning in describe()] == rows
+    assert [(name, f"`{default}`", description) for name, default, description in describe()] == rows

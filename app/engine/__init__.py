@@ -1,1 +1,1 @@
-"""Engine: time, threads and the model; no web framework and no picture codecs."""
+"""Engine: scheduling, threads and models; it imports no web framework and no picture codec."""

@@ -1,11 +1,11 @@
-"""Clock: the only source of time, so that every schedule can be tested without waiting."""
+"""Clock: the only source of time, so that tests of schedules need not wait."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Something that tells the time."""
+    """A monotonic source of time."""
 
     def now_s(self) -> float:
         """Return seconds since an arbitrary instant; never runs backwards."""

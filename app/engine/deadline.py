@@ -1,7 +1,7 @@
-"""Deadline: a block that is not finished in time ends with an error of ours, and the work in it stops soon.
+"""Deadline: a block that runs out of time raises ``DeadlineExceeded``, and its work on threads stops soon.
 
-Rule: the caller is answered at the deadline, whatever a worker thread is in the middle of. The thread
-learns of it by ``Patience``, which its loops check now and then.
+Rule: the client gets its response at the deadline, even while a worker thread still runs. The thread's loops
+call ``Patience.check`` now and then, which raises once the result is no longer needed.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from app.errors import DeadlineExceeded, Settled
 
 
 class Abandoned(Settled):
-    """Nobody waits for this work any more; raised on a worker thread, and heard by nobody."""
+    """The request was cancelled; raised on a worker thread to stop its work, and reported to no client."""
 
 
 @dataclass(slots=True)
 class Patience:
-    """Tells work on other threads whether it is still waited for.
+    """Lets work on other threads check whether its result is still needed.
 
     Attributes:
         clock: The source of time.
-        deadline_s: The instant on it after which the work is in vain.
-        allowed_s: How long that was from the beginning, for the error's text.
-        is_over: Whether the caller has left.
+        deadline_s: The instant on that clock after which the result is useless.
+        allowed_s: The time from the start of the request to its deadline, for the error's text.
+        is_over: Whether the request was cancelled.
     """
 
     clock: Clock
@@ -32,10 +32,10 @@ class Patience:
     is_over: bool = False
 
     def check(self) -> None:
-        """Raise if nobody waits any more.
+        """Raise if the result is no longer needed.
 
         Raises:
-            Abandoned: The caller has left.
+            Abandoned: The request was cancelled.
             DeadlineExceeded: The deadline has passed.
         """
         if self.is_over:
@@ -45,7 +45,7 @@ class Patience:
 
 
 class Deadline:
-    """Ends the block with ``DeadlineExceeded`` after ``seconds``."""
+    """An async context manager that raises ``DeadlineExceeded`` in its block after ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

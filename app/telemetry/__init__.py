@@ -1,4 +1,4 @@
-"""Telemetry: what the service says about itself in numbers."""
+"""Telemetry: the Prometheus metrics of the service."""
 
 from app.telemetry.metrics import Step, Telemetry
 from app.telemetry.steps import StepTimes

@@ -1,7 +1,7 @@
-"""Metrics: what the service says about its requests.
+"""Metrics: counts and times requests, steps and connections.
 
-Every label is bounded: endpoints, outcomes, steps and models in the folder, never what a caller sent.
-Each service has a registry of its own, so that two can live in one process.
+Every label has a bounded set of values: endpoints, outcomes, steps and models in the folder, never a value
+from a request. Each service has its own registry, so that two can run in one process.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,20 +35,20 @@ OVERLOADED, DISCONNECTED, EXPIRED = "overloaded", "client-disconnected", "deadli
 
 
 class Step(Protocol):
-    """Workers of one step, as the metrics see them."""
+    """The worker threads of one step."""
 
     @property
     def threads(self) -> int:
-        """How many there are."""
+        """The number of threads."""
         ...
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for one of them."""
+        """The number of calls that wait for a thread."""
         ...
 
     def busy_s(self) -> float:
-        """Return the seconds they have worked so far, all together."""
+        """Return the seconds of work so far, summed over the threads."""
         ...
 
 
@@ -56,83 +56,86 @@ class Telemetry:
     """The metrics of one service."""
 
     def __init__(self, *, requested_device: str = "auto") -> None:
-        self.registry = here = CollectorRegistry()
-        self.runs = RunMetrics(here, requested_device=requested_device)
+        self.registry = registry = CollectorRegistry()
+        self.runs = RunMetrics(registry, requested_device=requested_device)
         self._steps: Mapping[str, Step] = {}
         self._busy_s: Mapping[str, float] = {}
         self._saturation = Saturation({})
         self._accepted = self._refused = 0
-        ProcessCollector(registry=here)
-        PlatformCollector(registry=here)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
         self.received = Counter(
-            "cutout_requests_received", "Requests that arrived.", ["endpoint"], registry=here
+            "cutout_requests_received", "Requests that arrived.", ["endpoint"], registry=registry
         )
         self.closed = Counter(
             "cutout_connections_closed",
             "Connections that were not left to their clients.",
             ["reason"],
-            registry=here,
+            registry=registry,
         )
-        self._count_outcomes(here)
-        self._count_steps(here)
-        self.ready = Gauge("cutout_ready", "1 once models are loaded and warm.", registry=here)
+        self._create_request_metrics(registry)
+        self._create_step_metrics(registry)
+        self.ready = Gauge("cutout_ready", "1 once models are loaded and warm.", registry=registry)
         self.lag = Histogram(
             "cutout_event_loop_lag_seconds",
             "How late the event loop was.",
             buckets=LAG_BUCKETS_S,
-            registry=here,
+            registry=registry,
         )
-        Gauge("cutout_build_info", "Version of the service.", ["version"], registry=here).labels(
+        Gauge("cutout_build_info", "Version of the service.", ["version"], registry=registry).labels(
             __version__
         ).set(1)
 
-    def _count_outcomes(self, here: CollectorRegistry) -> None:
+    def _create_request_metrics(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "cutout_requests",
             "Requests by their one outcome.",
             ["endpoint", "model", "outcome"],
-            registry=here,
+            registry=registry,
         )
         self._request_duration = Histogram(
             "cutout_request_duration_seconds",
             "From the first byte of a request to the last of its answer.",
             ["endpoint", "model", "outcome_class"],
             buckets=REQUEST_BUCKETS_S,
-            registry=here,
+            registry=registry,
         )
         self._cancelled = Counter(
             "cutout_cancelled",
             "Requests whose client left or whose time ran out, by the step they had come to.",
             ["step"],
-            registry=here,
+            registry=registry,
         )
         self._wasted = Counter(
-            "cutout_wasted_seconds", "Work done for requests that got no answer.", ["step"], registry=here
+            "cutout_wasted_seconds", "Work done for requests that got no answer.", ["step"], registry=registry
         )
 
-    def _count_steps(self, here: CollectorRegistry) -> None:
+    def _create_step_metrics(self, registry: CollectorRegistry) -> None:
         self._step_duration = Histogram(
             "cutout_step_duration_seconds",
             "One step of the journey.",
             ["step"],
             buckets=STEP_BUCKETS_S,
-            registry=here,
+            registry=registry,
         )
-        self._workers = Gauge("cutout_step_workers", "Threads of a step.", ["step"], registry=here)
+        self._workers = Gauge("cutout_step_workers", "Threads of a step.", ["step"], registry=registry)
         self._depth = Gauge(
-            "cutout_step_queue_depth", "Pictures that wait for a thread of a step.", ["step"], registry=here
+            "cutout_step_queue_depth",
+            "Pictures that wait for a thread of a step.",
+            ["step"],
+            registry=registry,
         )
         self._busy = Counter(
-            "cutout_step_busy_seconds", "Time that a step's threads worked.", ["step"], registry=here
+            "cutout_step_busy_seconds", "Time that a step's threads worked.", ["step"], registry=registry
         )
         Gauge(
             "cutout_saturation_ratio",
             "Utilisation of the busiest step × (1 + refused / accepted), over the last 15 s.",
-            registry=here,
+            registry=registry,
         ).set_function(lambda: self._saturation.ratio())
 
     def watch_admission(self, admission: Admission) -> None:
-        """Export what is in flight, and the limits it runs against."""
+        """Export the requests, bytes, pixels and memory in flight, and their limits."""
         budget = admission.budget
         watched = (
             ("requests", lambda: admission.requests, budget.requests),
@@ -147,7 +150,7 @@ class Telemetry:
             Gauge(f"cutout_limit_{name}", f"Most in flight: {name}.", registry=self.registry).set(limit)
 
     def watch_steps(self, steps: Mapping[str, Step], *, cores: int) -> None:
-        """Export how busy each step's threads are; ``sample`` has to be called now and then."""
+        """Export the threads, queue and busy time of each step; ``sample`` must be called periodically."""
         self._steps = steps
         self._saturation = Saturation({CORES: cores} | {name: step.threads for name, step in steps.items()})
         for name, step in steps.items():
@@ -155,7 +158,7 @@ class Telemetry:
             self._depth.labels(name).set_function(partial(getattr, step, "waiting"))
 
     def watch_gpu(self, *, used_bytes: Callable[[], float], total_bytes: Callable[[], float]) -> None:
-        """Export the memory of the GPU on which networks run."""
+        """Export the memory of the GPU that runs the networks."""
         memory = Gauge(
             "cutout_gpu_memory_bytes",
             "Memory of the GPU, in use by anybody.",
@@ -166,7 +169,7 @@ class Telemetry:
         memory.labels("total").set_function(total_bytes)
 
     def sample(self, *, now_s: float, cpu_s: float) -> None:
-        """Bring up to date what is counted elsewhere; ``cpu_s`` is processor time of the process."""
+        """Update the metrics that are derived from counters; ``cpu_s`` is the process's processor time."""
         busy_s = {name: step.busy_s() for name, step in self._steps.items()}
         for name, seconds in busy_s.items():
             self._busy.labels(name).inc(max(0.0, seconds - self._busy_s.get(name, 0.0)))
@@ -174,7 +177,7 @@ class Telemetry:
         self._saturation.add(Sample(now_s, busy_s | {CORES: cpu_s}, self._accepted, self._refused))
 
     def watch_lifecycle(self, is_draining: Callable[[], bool], *, restarts: Mapping[str, int]) -> None:
-        """Export whether the process is about to leave, and which workers it comes after."""
+        """Export whether the process is draining, and the counts by reason of the processes it replaces."""
         Gauge("cutout_draining", "1 once told to stop.", registry=self.registry).set_function(is_draining)
         replaced = Counter(
             "cutout_engine_restarts",
@@ -188,7 +191,7 @@ class Telemetry:
     def request_ended(
         self, endpoint: str, *, model: str | None, outcome: str, status: int, duration_s: float
     ) -> None:
-        """Count a request under its one outcome."""
+        """Record a finished request under its one outcome."""
         name = model or NO_MODEL
         self._requests.labels(endpoint, name, outcome).inc()
         self._request_duration.labels(endpoint, name, outcome_class(status)).observe(duration_s)
@@ -198,7 +201,7 @@ class Telemetry:
             self._accepted += 1
 
     def steps_ended(self, steps: StepTimes, *, outcome: str) -> None:
-        """Take note of the steps of a request, and of work that was in vain."""
+        """Record the steps of a request, and its wasted work if it was cancelled or expired."""
         for name, seconds in steps.seconds.items():
             self._step_duration.labels(name).observe(seconds)
         if outcome in (DISCONNECTED, EXPIRED):
@@ -208,7 +211,7 @@ class Telemetry:
 
 
 def outcome_class(status: int) -> str:
-    """Return the class of an outcome: few enough to keep a histogram for each."""
+    """Return the class of an outcome; the classes are few enough for one histogram each."""
     if status == 499:
         return "departed"
     if status in (429, 503):

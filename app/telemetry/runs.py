@@ -1,4 +1,4 @@
-"""Runs: what the networks do, in numbers; the observer of the batcher and of the models."""
+"""Runs: the metrics of network runs and loaded models; observes the batcher and the model registry."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ RUN_BUCKETS_S = tuple(0.001 * 1.5**k for k in range(20))
 
 
 class RunMetrics:
-    """The metrics of the networks; labels are models in the folder, sizes that were warmed, providers."""
+    """The metrics of the networks; the labels are models in the folder, warmed batch sizes and providers."""
 
     def __init__(self, registry: CollectorRegistry, *, requested_device: str) -> None:
         self._requested_device = requested_device
@@ -18,10 +18,10 @@ class RunMetrics:
         self._providers: dict[str, str] = {}
         self._oldest_age_s: Callable[[str], float] = lambda _: 0.0
         self._wait_s: Callable[[str], float] = lambda _: 0.0
-        self._count_runs()
-        self._count_models()
+        self._create_run_metrics()
+        self._create_model_metrics()
 
-    def _count_runs(self) -> None:
+    def _create_run_metrics(self) -> None:
         by_size = ["model", "provider", "batch_bucket"]
         self._batch_size = self._histogram(
             "cutout_batch_size", "Pictures in one run of the network.", ["model", "bucket"], BATCH_BUCKETS
@@ -39,7 +39,7 @@ class RunMetrics:
             "cutout_batch_dispatch", "Batches sent off, and why just then.", ["model", "reason"]
         )
 
-    def _count_models(self) -> None:
+    def _create_model_metrics(self) -> None:
         self._engine_up = self._gauge("cutout_engine_up", "1 while a model is in memory.", ["model"])
         self._provider_info = self._gauge(
             "cutout_provider_info",
@@ -60,22 +60,22 @@ class RunMetrics:
         )
 
     def watch_queue(self, oldest_age_s: Callable[[str], float], wait_s: Callable[[str], float]) -> None:
-        """Export, for each model in memory, the queue before it as these functions read it."""
+        """Export each loaded model's queue, read from functions of the model's name."""
         self._oldest_age_s, self._wait_s = oldest_age_s, wait_s
 
     def batch_sent(self, model: str, *, size: int, reason: str) -> None:
-        """Take note of a run that begins, at batch size ``size``."""
+        """Record that a run starts, at batch size ``size``."""
         self._executions.labels(model, self._providers.get(model, UNKNOWN), size).inc()
         self._dispatches.labels(model, reason).inc()
 
     def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
-        """Take note of a run that came to its end."""
+        """Record that a run completed."""
         self._batch_size.labels(model, size).observe(pictures)
         self._duration.labels(model, self._providers.get(model, UNKNOWN), size).observe(duration_s)
         self._padding.labels(model).inc(size - pictures)
 
-    def model_came(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
-        """Say that a model is in memory, what it runs on, and what it took to get there."""
+    def model_loaded(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
+        """Record that a model was loaded, its provider, and the times of loading and warm-up."""
         self._providers[name] = provider
         self._provider_info.labels(name, self._requested_device, provider).set(1)
         self._engine_up.labels(name).set(1)
@@ -85,18 +85,20 @@ class RunMetrics:
         self._oldest_age.labels(name).set_function(lambda: self._oldest_age_s(name))
         self._wait.labels(name).set_function(lambda: self._wait_s(name))
 
-    def model_went(self, name: str, provider: str) -> None:
-        """Say that a model is not in memory any more."""
+    def model_unloaded(self, name: str, provider: str) -> None:
+        """Record that a model was unloaded."""
         self._provider_info.remove(name, self._requested_device, provider)
         self._engine_up.labels(name).set(0)
         for gauge in (self._oldest_age, self._wait):
             gauge.remove(name)
 
-    def _counter(self, name: str, meaning: str, labels: list[str]) -> Counter:
-        return Counter(name, meaning, labels, registry=self._registry)
+    def _counter(self, name: str, description: str, labels: list[str]) -> Counter:
+        return Counter(name, description, labels, registry=self._registry)
 
-    def _gauge(self, name: str, meaning: str, labels: list[str]) -> Gauge:
-        return Gauge(name, meaning, labels, registry=self._registry)
+    def _gauge(self, name: str, description: str, labels: list[str]) -> Gauge:
+        return Gauge(name, description, labels, registry=self._registry)
 
-    def _histogram(self, name: str, meaning: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, meaning, labels, buckets=buckets, registry=self._registry)
+    def _histogram(
+        self, name: str, description: str, labels: list[str], buckets: tuple[float, ...]
+    ) -> Histogram:
+        return Histogram(name, description, labels, buckets=buckets, registry=self._registry)

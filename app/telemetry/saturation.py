@@ -1,9 +1,9 @@
-"""Saturation: how near the service is to all it can do, as the one number to scale by.
+"""Saturation: computes how close the service is to its capacity, as a single number to scale by.
 
     utilisation of the busiest step × (1 + refused / accepted), over the last few seconds
 
-A queue with a limit hides demand: once it is full it says the same at twice and at ten times the load.
-The refused are part of the demand, so they are counted in; the number then grows with it beyond 1.
+A bounded queue hides demand: once it is full, it looks the same at twice and at ten times the load.
+Refused requests are part of the demand, so they count too, and the number grows with demand beyond 1.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ WINDOW_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was counted up to an instant: busy seconds by step, requests accepted and refused."""
+    """Cumulative counts at an instant: busy seconds by step, requests accepted and refused."""
 
     at_s: float
     busy_s: Mapping[str, float]
@@ -27,19 +27,19 @@ class Saturation:
     """The ratio over a sliding window of samples."""
 
     def __init__(self, capacity: Mapping[str, float], *, window_s: float = WINDOW_S) -> None:
-        """Remember how many busy seconds a second each step can have: its workers."""
+        """Set the capacity of each step, in busy seconds per second: its number of workers."""
         self._capacity = dict(capacity)
         self._window_s = window_s
         self._samples: deque[Sample] = deque()
 
     def add(self, sample: Sample) -> None:
-        """Take in the newest sample and let go of those beyond the window."""
+        """Add the newest sample, and drop those older than the window."""
         self._samples.append(sample)
         while len(self._samples) > 2 and self._samples[1].at_s <= sample.at_s - self._window_s:
             self._samples.popleft()
 
     def utilisation(self) -> dict[str, float]:
-        """Return the share of each step's workers that was busy, in [0, 1] but for rounding."""
+        """Return the busy share of each step's workers, in [0, 1] except for rounding."""
         if len(self._samples) < 2:
             return dict.fromkeys(self._capacity, 0.0)
         first, last = self._samples[0], self._samples[-1]
@@ -50,7 +50,7 @@ class Saturation:
         }
 
     def ratio(self) -> float:
-        """Return 0 for an idle service, 1 for one that just keeps up, more for one that refuses."""
+        """Return 0 for an idle service, 1 for one at its capacity, more for one that refuses requests."""
         if len(self._samples) < 2:
             return 0.0
         first, last = self._samples[0], self._samples[-1]

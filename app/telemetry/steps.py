@@ -1,4 +1,4 @@
-"""Steps: how long each step of one request took."""
+"""Steps: measures the duration of each step of one request."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ from app.engine.clock import Clock
 
 
 class StepTimes:
-    """How long each step of one request took, in seconds, in the order they ended.
+    """The duration of each step of one request, in seconds, in the order in which they ended.
 
-    ``current`` is the last step that was begun: where a request stands, or where it ended. ``check`` is asked
-    when a step begins and within long ones; what it raises ends the work.
+    ``current`` is the last step that started: the step a request is in, or ended in. ``check`` is called at
+    the start of each step and during long ones; an exception that it raises stops the work.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -20,7 +20,7 @@ class StepTimes:
         self.check: Callable[[], None] = nothing
 
     def now_s(self) -> float:
-        """Return the instant on the clock that the steps are timed by."""
+        """Return the time of the clock that times the steps."""
         return self._clock.now_s()
 
     @contextmanager
@@ -35,7 +35,7 @@ class StepTimes:
             self.add(name, self._clock.now_s() - started_s)
 
     def add(self, name: str, duration_s: float) -> None:
-        """Add a duration that was measured elsewhere."""
+        """Add a duration measured by the caller."""
         self.seconds[name] = self.seconds.get(name, 0.0) + duration_s
 
     def server_timing(self) -> str:
@@ -44,4 +44,4 @@ class StepTimes:
 
 
 def nothing() -> None:
-    """Let a request go on."""
+    """Let a request continue: the default ``check``."""

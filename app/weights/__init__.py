@@ -1,1 +1,1 @@
-"""Weights: published weights, pinned, fetched and verified; for commands, never for the service."""
+"""Weights: fetches and verifies pinned published weights, for the command line, never for the service."""

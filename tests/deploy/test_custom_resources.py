@@ -1,7 +1,7 @@
-"""The resources of KEDA and of the Prometheus operator, held against what their makers define.
+"""The resources of KEDA and of the Prometheus operator, checked against their projects' definitions.
 
-The packages are made from the Go types that the custom resource definitions come from: TypeScript's compiler
-finds members that there are not and values of another type, the packages' own validators the rest.
+The packages are generated from the Go types of the custom resource definitions: TypeScript's compiler finds
+unknown members and values of a wrong type, the packages' own validators find the rest.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.npm import compiler_says, npm_packages
+from tests.deploy.npm import compiler_errors, npm_packages
 from tests.deploy.test_kubernetes import rendered
 
 PACKAGES = ("@kubernetes-models/keda@2.0.0", "@kubernetes-models/prometheus-operator@6.0.0")
@@ -32,8 +32,8 @@ def resources() -> list[dict[str, Any]]:
     return [document for document in documents if document["kind"] in MODULE_OF]
 
 
-def complaints(packages: Path, documents: list[dict[str, Any]]) -> str:
-    """Return what the compiler and the validators say of resources; nothing is right."""
+def errors_in(packages: Path, documents: list[dict[str, Any]]) -> str:
+    """Return the errors of the compiler and the validators for resources; empty if there are none."""
     typed, checked = [], []
     for number, document in enumerate(documents):
         kind, literal = document["kind"], json.dumps(document, indent=1)
@@ -42,13 +42,13 @@ def complaints(packages: Path, documents: list[dict[str, Any]]) -> str:
         checked.append(f"import {{{kind} as K{number}}} from '{MODULE_OF[kind]}';")
         checked.append(f"new K{number}({literal}).validate();")
     (packages / "checked.mjs").write_text("\n".join(checked))
-    done = subprocess.run(["node", "checked.mjs"], cwd=packages, capture_output=True, text=True)
-    return compiler_says(packages, "\n".join(typed)) + done.stderr
+    finished = subprocess.run(["node", "checked.mjs"], cwd=packages, capture_output=True, text=True)
+    return compiler_errors(packages, "\n".join(typed)) + finished.stderr
 
 
-def test_every_resource_keeps_to_its_definition(packages: Path) -> None:
+def test_every_resource_matches_its_definition(packages: Path) -> None:
     assert {document["kind"] for document in resources()} == set(MODULE_OF)
-    assert complaints(packages, resources()) == ""
+    assert errors_in(packages, resources()) == ""
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_every_resource_keeps_to_its_definition(packages: Path) -> None:
         ("PrometheusRule", {"groups": [{"rules": []}]}),
     ],
 )
-def test_a_mistake_would_be_noticed(packages: Path, kind: str, change: dict[str, Any]) -> None:
-    (right,) = (document for document in resources() if document["kind"] == kind)
-    wrong = {**right, "spec": {**right["spec"], **change}}
+def test_a_mistake_is_detected(packages: Path, kind: str, change: dict[str, Any]) -> None:
+    (valid,) = (document for document in resources() if document["kind"] == kind)
+    invalid = {**valid, "spec": {**valid["spec"], **change}}
 
-    assert complaints(packages, [wrong]) != ""
+    assert errors_in(packages, [invalid]) != ""

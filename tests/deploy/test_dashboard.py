@@ -1,4 +1,4 @@
-"""The dashboard, held against the types that Grafana publishes of its dashboards and panels."""
+"""The dashboard, checked against Grafana's published types of dashboards and panels."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.npm import compiler_says, npm_packages
+from tests.deploy.npm import compiler_errors, npm_packages
 
 DASHBOARD = Path(__file__).parents[2] / "docker/grafana/dashboards/cutout.json"
 PANELS = "@grafana/schema/dist/esm/raw/composable/{}/panelcfg/x/{}PanelCfg_types.gen"
@@ -26,13 +26,13 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dashboard() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    return found
+    document: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return document
 
 
-def complaints(packages: Path, found: dict[str, Any]) -> str:
-    lines = [HEAD, f"export const dashboard: Json<Dashboard> = {json.dumps(found, indent=1)};"]
-    for panel in found["panels"]:
+def errors_in(packages: Path, document: dict[str, Any]) -> str:
+    lines = [HEAD, f"export const dashboard: Json<Dashboard> = {json.dumps(document, indent=1)};"]
+    for panel in document["panels"]:
         options = json.dumps(panel.get("options"))
         if panel["type"] == "timeseries":
             custom = json.dumps(panel["fieldConfig"]["defaults"]["custom"])
@@ -40,17 +40,17 @@ def complaints(packages: Path, found: dict[str, Any]) -> str:
             lines.append(f"export const f{panel['id']}: Json<FieldConfig> = {custom};")
         elif panel["type"] == "stat":
             lines.append(f"export const o{panel['id']}: Partial<Json<Stat>> = {options};")
-    return compiler_says(packages, "\n".join(lines))
+    return compiler_errors(packages, "\n".join(lines))
 
 
-def test_the_dashboard_is_what_grafana_calls_one(packages: Path) -> None:
-    assert complaints(packages, dashboard()) == ""
+def test_the_dashboard_matches_grafanas_types(packages: Path) -> None:
+    assert errors_in(packages, dashboard()) == ""
 
 
 @pytest.mark.parametrize("where", ["dashboard", "panel", "options"])
-def test_a_member_that_there_is_not_would_be_noticed(packages: Path, where: str) -> None:
-    wrong = copy.deepcopy(dashboard())
-    panel = next(panel for panel in wrong["panels"] if panel["type"] == "timeseries")
-    {"dashboard": wrong, "panel": panel, "options": panel["options"]}[where]["tootip"] = 1
+def test_an_unknown_member_is_detected(packages: Path, where: str) -> None:
+    invalid = copy.deepcopy(dashboard())
+    panel = next(panel for panel in invalid["panels"] if panel["type"] == "timeseries")
+    {"dashboard": invalid, "panel": panel, "options": panel["options"]}[where]["tootip"] = 1
 
-    assert "tootip" in complaints(packages, wrong)
+    assert "tootip" in errors_in(packages, invalid)

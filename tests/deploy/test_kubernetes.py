@@ -1,4 +1,4 @@
-"""The Kustomize overlays: rendered by kubectl, held against four versions' schemas and our policy."""
+"""The Kustomize overlays, rendered by kubectl and checked against four versions' schemas and our policy."""
 
 import hashlib
 import math
@@ -32,7 +32,7 @@ WARM_BYTES = 900 * 2**20  # u2net in memory and warm, and the process around it
 @cache
 def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
     if shutil.which("kubectl") is None:
-        pytest.skip("there is no kubectl on this machine")
+        pytest.skip("this machine has no kubectl")
     text = subprocess.run(
         ["kubectl", "kustomize", str(FOLDER / overlay)], capture_output=True, text=True, check=True
     ).stdout
@@ -40,13 +40,13 @@ def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
 
 
 def one(overlay: str, kind: str) -> dict[str, Any]:
-    (found,) = (document for document in rendered(overlay) if document["kind"] == kind)
-    return found
+    (match,) = (document for document in rendered(overlay) if document["kind"] == kind)
+    return match
 
 
 def container(overlay: str) -> dict[str, Any]:
-    (found,) = one(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]
-    return dict(found)
+    (only,) = one(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(only)
 
 
 def environment(overlay: str) -> dict[str, str]:
@@ -55,7 +55,7 @@ def environment(overlay: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_object_keeps_to_the_schema(overlay: str, version: str) -> None:
+def test_every_object_matches_the_schema(overlay: str, version: str) -> None:
     checked = 0
     for document in rendered(overlay):
         if "." not in document["apiVersion"].split("/")[0] or "k8s.io" in document["apiVersion"]:
@@ -64,10 +64,10 @@ def test_every_object_keeps_to_the_schema(overlay: str, version: str) -> None:
     assert checked or overlay == "monitoring"
 
 
-def test_a_misspelt_member_would_be_noticed() -> None:
-    broken = {**one("cpu", "Service"), "spce": {}}
+def test_a_misspelt_member_is_detected() -> None:
+    invalid = {**one("cpu", "Service"), "spce": {}}
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+        kubernetes_validate.validate(invalid, VERSIONS[-1], strict=True)
 
 
 @pytest.mark.parametrize("overlay", SERVING)
@@ -80,7 +80,7 @@ def test_every_variable_is_a_setting(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", SERVING)
-def test_probes_ask_paths_that_there_are_and_a_pod_has_time_to_leave(overlay: str) -> None:
+def test_probes_request_existing_paths_and_pods_have_time_to_drain(overlay: str) -> None:
     probes = {
         name: container(overlay)[f"{name}Probe"]["httpGet"]["path"]
         for name in ("startup", "readiness", "liveness")
@@ -97,7 +97,7 @@ def test_probes_ask_paths_that_there_are_and_a_pod_has_time_to_leave(overlay: st
 
 
 @pytest.mark.parametrize("overlay", SERVING)
-def test_memory_is_what_the_process_and_its_budget_need(overlay: str) -> None:
+def test_the_memory_limit_covers_the_process_and_its_budget(overlay: str) -> None:
     resources = container(overlay)["resources"]
     photo = Header("jpeg", 5000, 4000, "image/jpeg")
     needed = footprint(photo, CutoutOptions(), limit_px=50_000_000)
@@ -110,7 +110,7 @@ def test_memory_is_what_the_process_and_its_budget_need(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", SERVING)
-def test_nothing_runs_as_root_or_may_write_or_call_out(overlay: str) -> None:
+def test_pods_cannot_run_as_root_write_files_or_open_connections(overlay: str) -> None:
     pod = one(overlay, "Deployment")["spec"]["template"]["spec"]
     context = container(overlay)["securityContext"]
     policy = one(overlay, "NetworkPolicy")["spec"]
@@ -125,7 +125,7 @@ def test_nothing_runs_as_root_or_may_write_or_call_out(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", SERVING)
-def test_selectors_find_the_pods_and_ports_have_names_that_there_are(overlay: str) -> None:
+def test_selectors_match_the_pods_and_services_use_existing_ports(overlay: str) -> None:
     labels = one(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"]
     names = {port["name"] for port in container(overlay)["ports"]}
     selectors = [
@@ -139,12 +139,12 @@ def test_selectors_find_the_pods_and_ports_have_names_that_there_are(overlay: st
     assert {port["targetPort"] for port in one(overlay, "Service")["spec"]["ports"]} <= names
 
 
-def test_on_a_gpu_the_cpu_is_no_way_out() -> None:
+def test_the_gpu_overlay_does_not_fall_back_to_the_cpu() -> None:
     assert environment("gpu")["CUTOUT_DEVICE"] == "cuda"
     assert container("gpu")["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
-def test_the_monitor_finds_the_service() -> None:
+def test_the_monitor_selects_the_service() -> None:
     monitor = one("monitoring", "ServiceMonitor")["spec"]
     service = one("cpu", "Service")
 
@@ -152,7 +152,7 @@ def test_the_monitor_finds_the_service() -> None:
     assert {e["port"] for e in monitor["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
 
 
-def test_keda_asks_for_a_metric_that_there_is_and_owns_the_number() -> None:
+def test_keda_queries_an_existing_metric_and_alone_sets_the_replicas() -> None:
     scaled = one("keda", "ScaledObject")["spec"]
     (trigger,) = scaled["triggers"]
 
@@ -162,7 +162,7 @@ def test_keda_asks_for_a_metric_that_there_is_and_owns_the_number() -> None:
     assert scaled["minReplicaCount"] >= 1
 
 
-def test_models_on_a_volume_are_compared_with_what_is_expected(models_dir: Path, tmp_path: Path) -> None:
+def test_models_on_a_volume_are_verified_before_the_start(models_dir: Path, tmp_path: Path) -> None:
     spec = one("volume", "Deployment")["spec"]["template"]["spec"]
     (verify,) = spec["initContainers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in verify["volumeMounts"]}
@@ -183,14 +183,14 @@ def test_models_on_a_volume_are_compared_with_what_is_expected(models_dir: Path,
     assert subprocess.run(command, cwd=tmp_path / "models", capture_output=True).returncode != 0
 
 
-def test_what_is_expected_on_the_volume_is_what_the_export_writes(models_dir: Path) -> None:
+def test_the_expected_hash_of_the_volume_is_that_of_the_export(models_dir: Path) -> None:
     expected = one("volume", "ConfigMap")["data"]["SHA256SUMS"].split()
 
     assert expected == [read_manifest(models_dir / "u2net").sha256, "u2net/model.onnx"]
 
 
 class Autoscaler:
-    """The horizontal autoscaler's algorithm, with a manifest's numbers; a tick is a polling interval."""
+    """The horizontal pod autoscaler's algorithm, with a manifest's parameters; called once per poll."""
 
     TOLERANCE = 0.1
 
@@ -200,36 +200,36 @@ class Autoscaler:
         behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
         self._up, self._down = behavior["scaleUp"], behavior["scaleDown"]
         self._tick_s = scaled["pollingInterval"]
-        self._wanted: deque[tuple[float, int]] = deque()
+        self._desired: deque[tuple[float, int]] = deque()
         self._history: deque[tuple[float, int]] = deque()
 
     def decide(self, now_s: float, replicas: int, total: float) -> int:
-        """Return how many there are to be, given the sum of the metric over all."""
+        """Return the new number of replicas, given the sum of the metric over all replicas."""
         ratio = total / replicas / self._target
-        wanted = replicas if abs(ratio - 1) <= self.TOLERANCE else math.ceil(total / self._target)
-        wanted = min(max(wanted, self._bounds[0]), self._bounds[1])
+        desired = replicas if abs(ratio - 1) <= self.TOLERANCE else math.ceil(total / self._target)
+        desired = min(max(desired, self._bounds[0]), self._bounds[1])
         self._history.append((now_s, replicas))
-        self._wanted.append((now_s, wanted))
-        if wanted > replicas:
-            return min(wanted, max(self._limit(policy, now_s, 1) for policy in self._up["policies"]))
-        window = self._down["stabilizationWindowSeconds"]
-        steady = max(count for at, count in self._wanted if now_s - at <= window)
+        self._desired.append((now_s, desired))
+        if desired > replicas:
+            return min(desired, max(self._limit(policy, now_s, 1) for policy in self._up["policies"]))
+        window_s = self._down["stabilizationWindowSeconds"]
+        steady = max(count for at_s, count in self._desired if now_s - at_s <= window_s)
         return max(min(steady, replicas), max(self._limit(p, now_s, -1) for p in self._down["policies"]))
 
     def _limit(self, policy: dict[str, Any], now_s: float, sign: int) -> int:
-        before = next(n for at, n in self._history if now_s - at <= policy["periodSeconds"])
-        step = before * policy["value"] / 100 if policy["type"] == "Percent" else policy["value"]
-        return math.ceil(before + sign * step)
+        before = next(n for at_s, n in self._history if now_s - at_s <= policy["periodSeconds"])
+        change = before * policy["value"] / 100 if policy["type"] == "Percent" else policy["value"]
+        return math.ceil(before + sign * change)
 
 
 def saturation(demand: float, ready: int) -> float:
-    """What each server reports: the part of the time that it works, times (1 + refused / accepted)."""
+    """Return the metric of each server: its busy share of the time, times (1 + refused / accepted)."""
     each = demand / ready
     return min(each, 1.0) * (1 + max(0.0, each - 1))
 
 
-def test_a_fourfold_step_makes_four_of_one_and_they_stay() -> None:
-    """For thirty minutes of a demand that wavers by 8 %; a server takes 20 s to be ready."""
+def test_a_fourfold_demand_scales_one_replica_to_four_without_flapping() -> None:
+    """During thirty minutes of demand with 8 % of noise; a server takes 20 s to become ready."""
     scaled = one("keda", "ScaledObject")["spec"]
     autoscaler, chance = Autoscaler(scaled), np.random.default_rng(0)
     replicas, ready_at, counts = 1, [0.0], []
@@ -238,9 +238,9 @@ def test_a_fourfold_step_makes_four_of_one_and_they_stay() -> None:
         demand = (0.65 if now_s < 120 else 2.6) * float(chance.uniform(0.92, 1.08))
         ready = max(1, sum(at <= now_s for at in ready_at))
         total = ready * saturation(demand, ready)
-        wanted = autoscaler.decide(now_s, replicas, total)
-        ready_at = ready_at[:wanted] + [now_s + 20] * max(0, wanted - replicas)
-        replicas = wanted
+        desired = autoscaler.decide(now_s, replicas, total)
+        ready_at = ready_at[:desired] + [now_s + 20] * max(0, desired - replicas)
+        replicas = desired
         counts.append((now_s, replicas))
 
     assert {count for now_s, count in counts if now_s < 120} == {1}

@@ -1,4 +1,4 @@
-"""Rules, alerts and the dashboard: every metric in them is one that the service really has."""
+"""Rules, alerts and the dashboard: every metric in them is exported by the service."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def queries() -> list[str]:
 
 
 def exposed() -> set[str]:
-    """Return every series that /metrics can have, and what the rules record."""
+    """Return every series that /metrics exports, and those that the rules record."""
     names: set[str] = set(OTHERS) | {rule["record"] for rule in rules() if "record" in rule}
     telemetry = Telemetry()
     telemetry.watch_admission(Admission(Budget(1, 1, 1, 1)))
@@ -49,25 +49,25 @@ def exposed() -> set[str]:
 
 
 @pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *queries()])
-def test_every_metric_is_one_that_the_service_has(expression: str) -> None:
-    found = metrics_of(expression)
+def test_every_metric_is_exported_by_the_service(expression: str) -> None:
+    metrics = metrics_of(expression)
 
-    assert found
-    assert found <= exposed()
+    assert metrics
+    assert metrics <= exposed()
 
 
-def test_an_unknown_metric_would_be_noticed() -> None:
+def test_unknown_metrics_in_an_expression_are_found() -> None:
     assert metrics_of("sum(rate(cutout_none_total[5m])) / on() max(x) > 3") == {"cutout_none_total", "x"}
 
 
-def test_every_outcome_in_a_rule_is_one_that_there_is() -> None:
+def test_every_outcome_in_a_rule_exists() -> None:
     slugs = {kind.slug for kind in KINDS}
     for rule in rules():
         for listed in re.findall(r'outcome=~"([^"]+)"', rule["expr"]):
             assert set(listed.split("|")) <= slugs
 
 
-def test_every_alert_says_what_it_means_and_where_to_read_on() -> None:
+def test_every_alert_has_a_summary_and_a_section_of_the_runbook() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "docs/runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
     anchors = {f"docs/runbook.md#{heading.lower().replace(' ', '-')}" for heading in headings}
     alerts = [rule for rule in rules() if "alert" in rule]
@@ -79,27 +79,25 @@ def test_every_alert_says_what_it_means_and_where_to_read_on() -> None:
         assert alert["annotations"]["runbook"] in anchors
 
 
-def test_the_operator_has_the_same_rules() -> None:
+def test_the_prometheus_operator_has_the_same_rules() -> None:
     copy = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/monitoring/rules.yaml").read_text())
 
     assert copy["spec"]["groups"] == yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
 
 
-def test_panels_lie_beside_each_other_and_explain_themselves() -> None:
+def test_panels_do_not_overlap_and_have_descriptions() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in panels():
-        place = panel["gridPos"]
-        sandboxes = {
-            (place["x"] + dx, place["y"] + dy) for dx in range(place["w"]) for dy in range(place["h"])
-        }
-        assert not sandboxes & taken
-        assert all(0 <= x < 24 for x, _ in sandboxes)
-        taken |= sandboxes
+        grid = panel["gridPos"]
+        squares = {(grid["x"] + dx, grid["y"] + dy) for dx in range(grid["w"]) for dy in range(grid["h"])}
+        assert not squares & taken
+        assert all(0 <= x < 24 for x, _ in squares)
+        taken |= squares
         assert panel["type"] == "row" or panel["description"]
     assert len({panel["id"] for panel in panels()}) == len(list(panels()))
 
 
-def test_compose_mounts_what_is_tested() -> None:
+def test_compose_mounts_existing_files_for_monitoring() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     for name in ("prometheus", "grafana"):
         assert services[name]["profiles"] == ["monitoring"]

@@ -7,7 +7,7 @@ from app.errors import DeadlineExceeded
 from tests.fakes import ManualClock
 
 
-def test_a_block_that_takes_too_long_ends_with_the_time_it_had() -> None:
+def test_a_block_over_its_deadline_raises_with_the_time_limit() -> None:
     async def wait() -> None:
         async with Deadline(0.01):
             await asyncio.sleep(60)
@@ -17,7 +17,7 @@ def test_a_block_that_takes_too_long_ends_with_the_time_it_had() -> None:
     assert error.value.deadline_s == 0.01
 
 
-def test_work_is_told_when_its_deadline_has_passed() -> None:
+def test_check_raises_after_the_deadline() -> None:
     clock = ManualClock()
     patience = Patience(clock, deadline_s=3.0, allowed_s=3.0)
     clock.advance(3.0)
@@ -28,7 +28,7 @@ def test_work_is_told_when_its_deadline_has_passed() -> None:
         patience.check()
 
 
-def test_work_is_told_when_its_caller_has_left() -> None:
+def test_check_raises_after_cancellation() -> None:
     patience = Patience(ManualClock(), deadline_s=3.0, allowed_s=3.0)
     patience.check()
     patience.is_over = True

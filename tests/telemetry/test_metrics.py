@@ -36,11 +36,11 @@ def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
         (504, "failed"),
     ],
 )
-def test_every_status_has_a_class(status: int, expected: str) -> None:
+def test_each_status_has_its_outcome_class(status: int, expected: str) -> None:
     assert outcome_class(status) == expected
 
 
-def test_work_for_a_request_without_an_answer_is_wasted() -> None:
+def test_the_work_of_a_cancelled_request_is_wasted() -> None:
     telemetry, clock = Telemetry(), ManualClock()
     steps = StepTimes(clock)
     with steps.step("decode"):
@@ -54,7 +54,7 @@ def test_work_for_a_request_without_an_answer_is_wasted() -> None:
     assert value(telemetry, "cutout_step_duration_seconds_count", step="decode") == 2
 
 
-def test_busy_seconds_are_those_of_the_threads_and_make_the_saturation() -> None:
+def test_busy_seconds_of_the_threads_determine_the_saturation() -> None:
     telemetry, step = Telemetry(), Busy()
     telemetry.watch_steps({"decode": step}, cores=4)
     telemetry.sample(now_s=0.0, cpu_s=1.0)
@@ -70,10 +70,10 @@ def test_busy_seconds_are_those_of_the_threads_and_make_the_saturation() -> None
     assert value(telemetry, "cutout_saturation_ratio") == pytest.approx(1.5 / 2 / 2 * 3)
 
 
-def test_a_model_shows_while_it_is_in_memory() -> None:
+def test_a_models_metrics_are_exported_while_it_is_in_memory() -> None:
     telemetry = Telemetry(requested_device="auto")
     telemetry.runs.watch_queue(lambda model: 0.5, lambda model: 1.5)
-    telemetry.runs.model_came("u2netp", "CPUExecutionProvider", load_s=2.0, warmup_s={1: 0.1, 2: 0.2})
+    telemetry.runs.model_loaded("u2netp", "CPUExecutionProvider", load_s=2.0, warmup_s={1: 0.1, 2: 0.2})
     provider = {"model": "u2netp", "requested": "auto", "active": "CPUExecutionProvider"}
 
     assert value(telemetry, "cutout_provider_info", **provider) == 1
@@ -82,15 +82,15 @@ def test_a_model_shows_while_it_is_in_memory() -> None:
     assert value(telemetry, "cutout_warmup_seconds", model="u2netp", batch_bucket="2") == 0.2
     assert value(telemetry, "cutout_queue_oldest_age_seconds", model="u2netp") == 0.5
     assert value(telemetry, "cutout_estimated_wait_seconds", model="u2netp") == 1.5
-    telemetry.runs.model_went("u2netp", "CPUExecutionProvider")
+    telemetry.runs.model_unloaded("u2netp", "CPUExecutionProvider")
     assert value(telemetry, "cutout_provider_info", **provider) is None
     assert value(telemetry, "cutout_engine_up", model="u2netp") == 0
     assert value(telemetry, "cutout_queue_oldest_age_seconds", model="u2netp") is None
 
 
-def test_a_run_is_counted_when_it_begins_and_timed_when_it_ends() -> None:
+def test_a_run_is_counted_at_its_start_and_timed_at_its_end() -> None:
     telemetry = Telemetry()
-    telemetry.runs.model_came("u2netp", "CPUExecutionProvider", load_s=2.0, warmup_s={})
+    telemetry.runs.model_loaded("u2netp", "CPUExecutionProvider", load_s=2.0, warmup_s={})
     telemetry.runs.batch_sent("u2netp", size=4, reason="full")
     telemetry.runs.batch_sent("u2netp", size=4, reason="slot_free")
     telemetry.runs.batch_ran("u2netp", size=4, pictures=3, duration_s=0.1)
@@ -103,7 +103,7 @@ def test_a_run_is_counted_when_it_begins_and_timed_when_it_ends() -> None:
     assert value(telemetry, "cutout_batch_size_sum", model="u2netp", bucket="4") == 3
 
 
-def test_the_memory_of_a_gpu_is_read_anew_for_whoever_looks() -> None:
+def test_gpu_memory_is_read_at_each_scrape() -> None:
     telemetry, used = Telemetry(), [1.0]
     telemetry.watch_gpu(used_bytes=lambda: used[0], total_bytes=lambda: 8.0)
     used[0] = 3.0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from app.telemetry.saturation import Sample, Saturation
 
 
-def test_the_busiest_step_decides() -> None:
+def test_the_ratio_is_that_of_the_busiest_step() -> None:
     saturation = Saturation({"decode": 2, "infer": 1})
     saturation.add(Sample(0.0, {"decode": 5.0, "infer": 7.0}, accepted=0, refused=0))
     saturation.add(Sample(10.0, {"decode": 10.0, "infer": 14.0}, accepted=9, refused=0))
@@ -14,8 +14,8 @@ def test_the_busiest_step_decides() -> None:
     assert saturation.ratio() == pytest.approx(0.7)
 
 
-def test_before_there_are_steps_nothing_is_busy() -> None:
-    """While models are loaded the service is scraped already, and samples itself."""
+def test_the_ratio_is_zero_before_there_are_steps() -> None:
+    """The service takes samples and is scraped while models are still loading."""
     saturation = Saturation({})
     for at_s in (0.0, 1.0):
         saturation.add(Sample(at_s, {}, accepted=0, refused=0))
@@ -23,7 +23,7 @@ def test_before_there_are_steps_nothing_is_busy() -> None:
     assert saturation.ratio() == 0
 
 
-def test_demand_that_is_refused_counts() -> None:
+def test_refused_requests_count_as_demand() -> None:
     saturation = Saturation({"infer": 1})
     saturation.add(Sample(0.0, {"infer": 0.0}, accepted=0, refused=0))
     saturation.add(Sample(10.0, {"infer": 10.0}, accepted=50, refused=200))
@@ -31,7 +31,7 @@ def test_demand_that_is_refused_counts() -> None:
     assert saturation.ratio() == pytest.approx(5.0)
 
 
-def test_a_service_that_was_just_started_or_idles_is_not_saturated() -> None:
+def test_a_new_or_idle_service_is_not_saturated() -> None:
     saturation = Saturation({"infer": 1})
 
     assert saturation.ratio() == 0

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that gives out files, with the manners a test asks for."""
+"""A real local HTTP server for files, whose behaviour a test chooses."""
 
 import threading
 from collections.abc import Iterator
@@ -9,26 +9,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """What the server gives out, how it behaves, and what it was asked for.
+    """The server's files, its behaviour and its log of requests.
 
-    ``break_after_bytes`` closes the connection once, early in the next answer.
+    ``requests`` lists the path and the ``Range`` header of each request. ``break_after_bytes`` closes the
+    connection once, that many bytes into the next response.
     """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    knows_ranges: bool = True
+    supports_ranges: bool = True
     break_after_bytes: int | None = None
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
 
-    def give(self, name: str, content: bytes) -> str:
-        """Give out ``content`` and return its URL."""
+    def add(self, name: str, content: bytes) -> str:
+        """Serve ``content`` under a name and return its URL."""
         self.files[f"/{name}"] = content
         return f"{self.url}/{name}"
 
 
 @contextmanager
 def file_server() -> Iterator[FileServer]:
-    """Run a server for as long as the block lasts."""
+    """Run a server until the end of the block."""
     state = FileServer()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
     state.url = f"http://127.0.0.1:{server.server_port}"
@@ -45,20 +46,20 @@ def file_server() -> Iterator[FileServer]:
 def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            state.asked.append((self.path, wanted))
+            byte_range = self.headers.get("Range")
+            state.requests.append((self.path, byte_range))
             content = state.files.get(self.path)
             if content is None:
                 self.send_error(404)
                 return
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-            if wanted and state.knows_ranges and start >= len(content):
+            start = int(byte_range.removeprefix("bytes=").removesuffix("-")) if byte_range else 0
+            if byte_range and state.supports_ranges and start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            if wanted and state.knows_ranges:
+            if byte_range and state.supports_ranges:
                 self.send_response(206)
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
                 content = content[start:]
@@ -70,6 +71,6 @@ def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content[:end])
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler

@@ -1,1 +1,1 @@
-"""Batching: decides which pictures run together, and runs them."""
+"""Batching: chooses the pictures of each run, and executes the runs."""

@@ -1,11 +1,11 @@
-"""Batching: carries out the plans of ``planning.py`` on one thread a device.
+"""Batcher: executes the plans of ``planning.py``, on one thread per device.
 
-Rule 1: a ticket is settled exactly once.
-Rule 2: one bad picture fails alone: a failing batch is halved until the culprit is found.
-Rule 3: a run that nobody waits for any more is ended; one that somebody waits for never is.
-Rule 4: while results are handed out, the next run is under way.
-Rule 5: a run that takes far longer than it ever did is a hang. It shows as ``is_overdue`` soon, which may
-be a false alarm on a busy machine, and as ``is_stuck`` when it is none any more.
+Rule 1: each ticket is settled exactly once.
+Rule 2: one bad picture fails alone. A failing batch is halved until the picture at fault is isolated.
+Rule 3: a run is aborted when all of its tickets are cancelled, and only then.
+Rule 4: the next run starts while the results of the last one are still being delivered.
+Rule 5: a run that takes far longer than usual is treated as a hang. ``is_overdue`` reports it early, which
+may be a false alarm on a busy machine; ``is_stuck`` reports it once a false alarm is ruled out.
 """
 
 import threading
@@ -25,7 +25,7 @@ from app.errors import CutoutError, DeadlineExceeded, InferenceFailed, NotReady,
 
 OVERDUE_FACTOR, OVERDUE_FLOOR_S = 3, 1.5
 HANG_FACTOR, HANG_FLOOR_S = 10, 3.0
-"""A run counts as overdue, or as hung, after so many times its usual cost, but not before the floor."""
+"""A run is overdue, or hung, after this many times its usual duration, but never before the floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Running:
 
 
 class Batcher:
-    """One queue and one executor; ``submit`` and ``abandon`` may be called from anywhere."""
+    """One queue and one executor thread; ``submit`` and ``abandon`` are thread-safe."""
 
     threads = 1
 
@@ -65,12 +65,12 @@ class Batcher:
         self._thread = threading.Thread(target=self._serve, name="cutout-executor", daemon=True)
 
     def start(self) -> None:
-        """Begin to carry out plans on a thread."""
+        """Start the executor thread."""
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="cutout-settle")
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse new tickets, finish those that wait, and end the thread."""
+        """Refuse new tickets, run those in the queue, and join the thread."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
@@ -85,10 +85,10 @@ class Batcher:
         Args:
             model: The name of a loaded model.
             network_input: uint8 (S, S, 3).
-            deadline_s: Instant of the batcher's clock after which the run would be in vain.
+            deadline_s: Instant of the batcher's clock after which the result is useless.
 
         Returns:
-            A ticket whose future ends with the saliency, ``DeadlineExceeded`` or ``InferenceFailed``.
+            A ticket whose future resolves to the saliency, ``DeadlineExceeded`` or ``InferenceFailed``.
 
         Raises:
             Overloaded: The queue is full.
@@ -106,7 +106,7 @@ class Batcher:
         return ticket
 
     def abandon(self, ticket: Ticket) -> None:
-        """Say that nobody waits for a ticket: it is dropped, and a run for it alone is ended."""
+        """Cancel a ticket: it leaves the queue, and a run whose tickets are all cancelled is aborted."""
         with self._changed:
             ticket.is_abandoned = True
             ticket.future.cancel()
@@ -116,17 +116,17 @@ class Batcher:
             self._changed.notify()
 
     def step(self) -> bool:
-        """Carry out one plan now, without waiting; return whether there was anything to do."""
+        """Execute one plan now, without waiting, and return whether there was anything to do."""
         with self._changed:
             plan = self._take_plan()
         return plan is not None and self._carry_out(plan)
 
     def is_overdue(self) -> bool:
-        """Tell whether the executor may hang: dead, or in a run that should have ended."""
+        """Return whether the executor may hang: its thread is dead, or a run should have ended."""
         return self._is_late(OVERDUE_FACTOR, OVERDUE_FLOOR_S)
 
     def is_stuck(self) -> bool:
-        """Tell whether the executor hangs: dead, or in a run many times longer than usual."""
+        """Return whether the executor hangs: its thread is dead, or a run takes many times the usual."""
         return self._is_late(HANG_FACTOR, HANG_FLOOR_S)
 
     def _is_late(self, factor: float, floor_s: float) -> bool:
@@ -138,36 +138,36 @@ class Batcher:
 
     @property
     def max_batch(self) -> int:
-        """The most pictures in one run."""
+        """The maximum number of pictures in one run."""
         return self._limits.max_batch
 
     @property
     def waiting(self) -> int:
-        """How many pictures wait for the executor."""
+        """The number of pictures in the queue."""
         return len(self._waiting)
 
     def oldest_age_s(self, model: str) -> float:
-        """Return how long the first picture in a model's line has waited, 0 if none waits."""
+        """Return how long the oldest picture in a model's queue has waited, 0 if the queue is empty."""
         now_s = self._clock.now_s()
         return next((now_s - ticket.arrived_s for ticket in self._waiting if ticket.model == model), 0.0)
 
     def busy_s(self) -> float:
-        """Return the seconds that the executor has run networks so far, the current run among them."""
+        """Return the seconds spent in runs so far, including the current run."""
         with self._changed:
             running = self._running
             current_s = 0.0 if running is None else self._clock.now_s() - running.since_s
             return self._busy_s + current_s
 
     def per_picture_s(self, model: str) -> float:
-        """Return the device time a picture is expected to take."""
+        """Return the expected device time of one picture."""
         return self.costs.per_picture_s(model, self._limits.max_batch)
 
     def learn_costs(self, model: str, seconds: Mapping[int, float]) -> None:
-        """Take over what the runs of a model that was just warmed cost, by batch size."""
+        """Store the measured seconds of a newly warmed model's runs, by batch size."""
         self.costs = CostTable({**self.costs.seconds, model: seconds})
 
     def _catch_up(self, model: str) -> None:
-        """A model that comes back from idling gets no credit for it."""
+        """Give a model no fair-share credit for the time it was idle."""
         waiting = {ticket.model for ticket in self._waiting}
         if model not in waiting:
             min_s = min((self._used_s.get(name, 0.0) for name in waiting), default=0.0)
@@ -184,7 +184,7 @@ class Batcher:
             self._carry_out(plan)
 
     def _take_plan(self) -> Plan | None:
-        """Take what can be done now off the queue; ``None`` if nothing can. Needs the lock."""
+        """Plan, and remove the planned tickets from the queue; ``None`` if there are none. Needs the lock."""
         now_s = self._clock.now_s()
         plan = plan_batch(
             self._waiting, now_s, self._limits, self.costs, self._used_s, is_last=self._is_stopping
@@ -208,7 +208,7 @@ class Batcher:
         return True
 
     def _run(self, batch: Sequence[Ticket], size: int, reason: Reason) -> None:
-        """Run claimed tickets together and settle each of them."""
+        """Run claimed tickets as one batch, and settle each of them."""
         model = batch[0].model
         self._observer.batch_sent(model, size=size, reason=reason)
         started_s = self._clock.now_s()
@@ -219,7 +219,7 @@ class Batcher:
                 if all(ticket.is_abandoned for ticket in batch):
                     run.abort()
             saliency = run.result()
-        except Exception as error:  # noqa: BLE001 - the executor outlives whatever the runtime raises
+        except Exception as error:  # noqa: BLE001 - the executor must survive any error of the runtime
             self._isolate(batch, error)
             return
         finally:
@@ -233,11 +233,11 @@ class Batcher:
 
     def _learn(self, model: str, size: int, ran_s: float) -> None:
         hang_s = max(OVERDUE_FLOOR_S, HANG_FACTOR * self.costs.run_s(model, size))
-        if ran_s <= hang_s:  # a hang is not what a run costs
+        if ran_s <= hang_s:  # the duration of a hang is not a cost
             self.costs = self.costs.observed(model, size, ran_s)
 
     def _hand_out(self, batch: Sequence[Ticket], settle: Callable[[], None]) -> None:
-        """Settle a batch beside the executor; one picture at once, since a thread costs it more than that."""
+        """Settle a batch on the helper thread, but one picture here: a thread switch would cost more."""
         if self._helper is None or len(batch) == 1:
             settle()
             return
@@ -246,7 +246,7 @@ class Batcher:
     def _settle(
         self, batch: Sequence[Ticket], size: int, saliency: SaliencyMap, times_s: tuple[float, float]
     ) -> None:
-        """Give each ticket its map; ``times_s`` are when the run began and how long it took."""
+        """Resolve each ticket with its map; ``times_s`` are the run's start and duration."""
         started_s, ran_s = times_s
         for ticket, item in zip(batch, saliency, strict=False):
             if np.isfinite(item).all():
@@ -256,7 +256,7 @@ class Batcher:
         self._observer.batch_ran(batch[0].model, size=size, pictures=len(batch), duration_s=ran_s)
 
     def _isolate(self, batch: Sequence[Ticket], error: Exception) -> None:
-        """Find the picture that breaks the batch, so that its neighbours get their answers."""
+        """Halve a failing batch until the picture at fault is alone, so that the others get their results."""
         if len(batch) == 1 or all(ticket.is_abandoned for ticket in batch):
             for ticket in batch:
                 ticket.future.set_exception(_failure(error))
@@ -266,7 +266,7 @@ class Batcher:
             self._run_in_time(half)
 
     def _run_in_time(self, batch: Sequence[Ticket]) -> None:
-        """Run those claimed tickets whose deadline has not passed meanwhile."""
+        """Run the claimed tickets whose deadline has not passed in the meantime."""
         now_s = self._clock.now_s()
         alive = [ticket for ticket in batch if ticket.deadline_s > now_s]
         for ticket in batch:
@@ -279,13 +279,13 @@ class Batcher:
 def _failure(error: Exception) -> CutoutError | MemoryError:
     if isinstance(error, CutoutError | MemoryError):
         return error
-    failure = InferenceFailed("The network broke, or nobody waited for it any more.")
+    failure = InferenceFailed("The run failed, or was aborted because its tickets were cancelled.")
     failure.__cause__ = error
     return failure
 
 
 def _stacked(batch: Sequence[Ticket], size: int) -> NetworkInput:
-    """Stack pictures to ``size``; padding is black."""
+    """Stack pictures into a batch of ``size``; padding is black."""
     stacked = np.zeros((size, *batch[0].network_input.shape), batch[0].network_input.dtype)
     for index, ticket in enumerate(batch):
         stacked[index] = ticket.network_input

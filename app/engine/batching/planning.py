@@ -1,13 +1,13 @@
-"""Planning: which of the waiting pictures run next, together. Pure; ``batching.py`` carries it out.
+"""Planning: decides which of the queued pictures run next. Pure; ``batcher.py`` executes the plan.
 
-Rule 1: work-conserving and late-bound. Whenever the executor is free and anything waits, a batch
-is formed from what waits at that moment; there is no timer unless the operator asks for one.
-Rule 2: a batch is of one bucket (model, shape, dtype), its tickets in order of arrival.
-Rule 3: fair between models. A model that has used more device time than the hungriest waiting one,
-by more than ``fair_share_s``, waits its turn; so no model starves, however busy another is.
-Rule 4: among those whose turn it may be, the earliest deadline goes first; a deadline counts as no
-later than ``patience_s`` after arrival, so a generous one does not wait for ever.
-Rule 5: who left is dropped before the run, and so is who will be out of time before its end.
+Rule 1: work-conserving and late-bound. Whenever the executor is free and the queue is not empty, a batch
+is formed from the pictures queued at that moment; there is no timer unless the operator sets one.
+Rule 2: a batch holds one bucket (model, shape, dtype), its tickets in order of arrival.
+Rule 3: fair between models. A model that has used over ``fair_share_s`` more device time than the queued
+model with the least waits its turn, so no model starves, however busy another is.
+Rule 4: among the eligible models, the earliest deadline runs first. A deadline counts as at most
+``patience_s`` after arrival, so a ticket with a late deadline does not wait for ever.
+Rule 5: tickets that are cancelled, or would expire before the end of the run, are dropped before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ from typing import Literal
 from app.arrays import NetworkInput, SaliencyMap
 
 Reason = Literal["full", "slot_free", "delay", "drain", "retry"]
-"""Why a batch leaves: it is full, the executor is free, its oldest has waited enough, no more will come, or
-it is a part of one that failed."""
+"""Why a batch is dispatched: it is full, the executor is free, its oldest ticket has waited ``max_delay_s``,
+the batcher is stopping, or it is a part of a batch that failed."""
 
 SMOOTHING = 0.2
-"""Weight of the newest run in the running mean of a batch size's cost."""
+"""Weight of the newest run in the moving average of a batch size's cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How batches are formed.
+    """Limits on batches and on the queue.
 
-    ``max_delay_s`` is how long the oldest picture may wait for company while the executor is
-    idle; ``max_waiting`` bounds the queue.
+    ``max_delay_s`` is how long an idle executor may wait, from the oldest picture's arrival, for a batch
+    to fill; ``max_waiting`` is the maximum length of the queue.
     """
 
     max_batch: int
@@ -42,7 +42,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """What one picture got out of a run."""
+    """The result of one picture, with the size of its batch, its time in the queue and the run's duration."""
 
     saliency: SaliencyMap
     batch_size: int
@@ -52,9 +52,9 @@ class Inferred:
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """One picture that waits for the network; instants are those of the batcher's clock.
+    """One picture queued for the network; instants are those of the batcher's clock.
 
-    Its future is the compare-and-set between result, failure, deadline and departure.
+    Its future is the compare-and-set between result, failure, deadline and cancellation.
     """
 
     model: str
@@ -64,28 +64,28 @@ class Ticket:
     future: "Future[Inferred]" = field(default_factory=Future)
     is_abandoned: bool = False
     bucket: tuple[str, tuple[int, ...], str] = field(init=False)
-    """What tickets of one batch have in common."""
+    """The model, shape and dtype that all tickets of a batch share."""
 
     def __post_init__(self) -> None:
         self.bucket = self.model, self.network_input.shape, self.network_input.dtype.str
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether the result is no longer needed."""
         return self.is_abandoned or self.future.cancelled()
 
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Seconds that one run takes, by model and batch size; the sizes are those it was warmed for."""
+    """Seconds of one run, by model and batch size; the sizes are those the model was warmed for."""
 
     seconds: Mapping[str, Mapping[int, float]]
 
     def split(self, model: str, waiting: int, max_batch: int) -> tuple[int, int]:
         """Return how many of ``waiting`` pictures to run now, and the batch size to run them at.
 
-        Either a warmed size is filled, or all are run and padded to the next warmed size,
-        whichever costs less a picture.
+        Either fills a warmed size, or runs all pictures padded to the next warmed size,
+        whichever costs less per picture.
         """
         available = min(waiting, max_batch)
         costs = {size: cost for size, cost in self.seconds.get(model, {}).items() if size <= max_batch}
@@ -97,20 +97,20 @@ class CostTable:
         return -negative_take, size
 
     def per_picture_s(self, model: str, max_batch: int) -> float:
-        """Return the seconds a picture takes at the cheapest batch size, 0 where nothing is known."""
+        """Return the seconds per picture at the cheapest batch size, 0 if unknown."""
         costs = self.seconds.get(model, {})
         return min((cost / size for size, cost in costs.items() if size <= max_batch), default=0.0)
 
     def min_s(self, model: str) -> float:
-        """Return the seconds of the shortest run of a model, 0 where nothing is known."""
+        """Return the seconds of a model's shortest run, 0 if unknown."""
         return min(self.seconds.get(model, {}).values(), default=0.0)
 
     def run_s(self, model: str, size: int) -> float:
-        """Return the expected seconds of one run, 0 where nothing is known."""
+        """Return the expected seconds of one run, 0 if unknown."""
         return self.seconds.get(model, {}).get(size, 0.0)
 
     def observed(self, model: str, size: int, seconds: float) -> "CostTable":
-        """Return the table after one more run; a size that was not warmed is not learnt."""
+        """Return the table updated with one more run; sizes that were not warmed are ignored."""
         before = self.seconds.get(model, {}).get(size)
         if before is None:
             return self
@@ -120,10 +120,10 @@ class CostTable:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now: tickets to drop, tickets to run together, and when to look again.
+    """A decision: tickets to drop, tickets to run as one batch, and when to plan again.
 
-    ``batch_size`` is the size to run at; what is not filled by ``batch`` is padding. ``reason`` says why
-    the batch leaves now.
+    ``batch_size`` is the size to run at; places that ``batch`` does not fill are padding. ``reason`` is why
+    the batch is dispatched now.
     """
 
     cancelled: tuple[Ticket, ...] = ()
@@ -143,15 +143,15 @@ def plan_batch(
     *,
     is_last: bool = False,
 ) -> Plan:
-    """Decide what happens to ``waiting``, which is in order of arrival.
+    """Plan the next batch from ``waiting``, which is in order of arrival.
 
     Args:
         waiting: Tickets that have not been dispatched.
-        now_s: The batcher's clock.
-        limits: How batches are formed.
-        costs: What runs are expected to take.
-        used_s: Device time that each model has used, for fairness.
-        is_last: No more tickets will come, so there is no company to wait for.
+        now_s: The current time of the batcher's clock.
+        limits: Limits on batches.
+        costs: The expected duration of runs.
+        used_s: Device time used by each model, for fairness.
+        is_last: No more tickets will arrive, so an incomplete batch does not wait to fill.
     """
     cancelled: list[Ticket] = []
     staying: list[Ticket] = []
@@ -181,10 +181,10 @@ def _reason(available: int, limits: BatchLimits, *, is_last: bool) -> Reason:
 def _in_time(
     staying: Sequence[Ticket], now_s: float, costs: CostTable
 ) -> tuple[list[Ticket], tuple[Ticket, ...]]:
-    """Part those that can be answered in time from those that cannot.
+    """Split tickets into those that can finish in time and those that have expired.
 
-    Those that can only hope are run if nobody else waits: else an estimate that is too long, from a slow
-    hour of the machine, would never be corrected.
+    Tickets that will finish in time only if the estimate is too long are run if no others are queued:
+    otherwise an estimate made while the machine was slow would never be corrected.
     """
     min_s = {model: costs.min_s(model) for model in costs.seconds}
     alive = [ticket for ticket in staying if ticket.deadline_s > now_s]

@@ -1,1 +1,1 @@
-"""Capacity: limits, quotas, waiting times and caches."""
+"""Capacity: admission, memory, quotas, wait estimates, idempotency keys and the cache."""

@@ -1,9 +1,9 @@
-"""Admission: a request gets a permit before its picture is decoded, or an answer at once.
+"""Admission: grants each request a permit before its picture is decoded, or refuses it at once.
 
-Rule 1: what is in flight never exceeds the budgets, so memory has a ceiling.
-Rule 2: a permit is given back exactly once, however the request ends. A request that is answered while one of
-its steps still runs leaves its permit to that step.
-Used from the event loop alone; nothing here waits.
+Rule 1: the requests in flight never exceed the budgets, so memory is bounded.
+Rule 2: a permit is released exactly once, however the request ends. If a response is sent while one of the
+request's steps still runs, that step keeps the permit.
+Not thread-safe: called on the event loop only. Nothing here waits.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ from app.errors import Overloaded
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be in flight at any time.
+    """Limits on the requests in flight, all together.
 
-    ``memory_bytes`` is for pictures and whatever is made of them, beside the ``upload_bytes``.
+    ``memory_bytes`` counts pictures and the arrays made from them, in addition to ``upload_bytes``.
     """
 
     requests: int
@@ -28,7 +28,7 @@ class Budget:
 
 
 class Admission:
-    """Grants permits as long as the four budgets last."""
+    """Grants permits while none of the four budgets is exhausted."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -38,10 +38,10 @@ class Admission:
         self.memory_bytes = 0
 
     def enter(self) -> "Permit":
-        """Take one place for a request.
+        """Return a permit for one request.
 
         Raises:
-            Overloaded: Every place is taken.
+            Overloaded: The maximum number of requests is in flight.
         """
         if self.requests >= self.budget.requests:
             raise Overloaded("requests in flight")
@@ -49,22 +49,23 @@ class Admission:
         return Permit(self)
 
     def hold_response(self, size_bytes: int) -> Callable[[], None]:
-        """Count an answer into the memory until the function that is returned is called: when it is written.
+        """Count a response's memory, and return a function that releases it, to call once it is written.
 
-        It is never refused: while it is made, its request holds more than that. A second call does nothing.
+        This never refuses: its request held more memory while it rendered the response. Calling the function
+        again has no effect.
         """
         self.memory_bytes += size_bytes
-        left_bytes = size_bytes
+        held_bytes = size_bytes
 
-        def let_go() -> None:
-            nonlocal left_bytes
-            self.memory_bytes -= left_bytes
-            left_bytes = 0
+        def release() -> None:
+            nonlocal held_bytes
+            self.memory_bytes -= held_bytes
+            held_bytes = 0
 
-        return let_go
+        return release
 
     def saturation(self) -> float:
-        """Return the share of the scarcest budget that is in use, in [0, 1]."""
+        """Return the used share of the budget closest to its limit, in [0, 1]."""
         return max(
             self.requests / self.budget.requests,
             self.upload_bytes / self.budget.upload_bytes,
@@ -74,7 +75,7 @@ class Admission:
 
 
 class Permit:
-    """The right of one request to hold bytes and pixels; a context manager that gives them back."""
+    """The bytes, pixels and memory that one request holds; a context manager that releases them."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -85,10 +86,10 @@ class Permit:
         self._is_released = False
 
     def hold_bytes(self, count: int) -> None:
-        """Take ``count`` more bytes of the budget for uploads.
+        """Take ``count`` more bytes from the budget for uploads.
 
         Raises:
-            Overloaded: The budget does not have them; what was taken before stays taken.
+            Overloaded: The budget has fewer left; earlier bytes stay held.
         """
         if self._admission.upload_bytes + count > self._admission.budget.upload_bytes:
             raise Overloaded("upload bytes in flight")
@@ -97,10 +98,10 @@ class Permit:
 
     @contextmanager
     def holding_bytes(self, count: int) -> Iterator[None]:
-        """Take ``count`` more bytes of the budget for uploads, for as long as the block runs.
+        """Take ``count`` more bytes from the budget for uploads, until the end of the block.
 
         Raises:
-            Overloaded: The budget does not have them.
+            Overloaded: The budget has fewer left.
         """
         self.hold_bytes(count)
         try:
@@ -111,10 +112,10 @@ class Permit:
                 self._upload_bytes -= count
 
     def hold_pictures(self, *, pixels: int, memory_bytes: int) -> None:
-        """Take what pictures need of the budgets for pixels and for memory.
+        """Take pixels and memory for pictures from their two budgets.
 
         Raises:
-            Overloaded: One of the two does not have as much; neither is touched.
+            Overloaded: One of the two has too little left; neither is changed.
         """
         if self._admission.pixels + pixels > self._admission.budget.pixels:
             raise Overloaded("pixels in flight")
@@ -127,33 +128,33 @@ class Permit:
 
     @property
     def pixels_in_flight(self) -> int:
-        """How many pixels all requests together hold."""
+        """The pixels that all requests hold together."""
         return self._admission.pixels
 
     def keep(self) -> Callable[[], None]:
-        """Keep what is held until the function that is returned is called, even if the request ends before.
+        """Keep the permit until the returned function is called, even if the request ends earlier.
 
-        For a step that cannot be stopped: its arrays live until it ends. A second call of the function does
-        nothing.
+        For a step that cannot be stopped: its arrays live until it ends. Calling the function again has no
+        effect.
         """
         self._holders += 1
         is_kept = True
 
-        def let_go() -> None:
+        def release() -> None:
             nonlocal is_kept
             if is_kept:
                 is_kept = False
-                self._leave()
+                self._drop_holder()
 
-        return let_go
+        return release
 
     def release(self) -> None:
-        """End the request's own part; what is held goes back with the last ``keep``. May be called again."""
+        """End the request's own hold; the budgets are released with the last ``keep``. Idempotent."""
         if not self._is_released:
             self._is_released = True
-            self._leave()
+            self._drop_holder()
 
-    def _leave(self) -> None:
+    def _drop_holder(self) -> None:
         self._holders -= 1
         if self._holders > 0:
             return

@@ -1,4 +1,4 @@
-"""Cache: values by key, as many as fit into a number of bytes; the one not asked for longest goes first."""
+"""Cache: a least-recently-used cache of values by key, bounded by their size in bytes."""
 
 import threading
 from collections import OrderedDict
@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Value]):
-    """A bounded memory; of no bytes, it remembers nothing. Safe in threads."""
+    """An LRU cache of at most ``limit_bytes``; with a limit of 0 it stores nothing. Thread-safe."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -17,7 +17,7 @@ class Cache(Generic[Value]):
         self.held_bytes = 0
 
     def get(self, key: str) -> Value | None:
-        """Return what is remembered, if it is."""
+        """Return the cached value, or ``None``."""
         with self._lock:
             if key not in self._held:
                 return None
@@ -25,7 +25,7 @@ class Cache(Generic[Value]):
             return self._held[key][0]
 
     def put(self, key: str, value: Value, *, size_bytes: int) -> None:
-        """Remember a value, and forget others as needed; one that is larger than all the room is not kept."""
+        """Store a value and evict others as needed; a value larger than the whole cache is not stored."""
         if size_bytes > self._limit_bytes:
             return
         with self._lock:

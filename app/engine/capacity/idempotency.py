@@ -1,11 +1,11 @@
-"""IdempotencyKeys: a request that its caller has named is worked out once, however often it is sent.
+"""Idempotency keys: a repeated request is processed once.
 
-The name is the ``Idempotency-Key`` of draft-ietf-httpapi-idempotency-key-header: the same name and the same
-request give the same answer; while the first is under way, the second is told to wait; the same name with
-another request is a mistake. What failed, or whose caller went away, may be sent again.
+The key is the ``Idempotency-Key`` header of draft-ietf-httpapi-idempotency-key-header. The same key with the
+same request returns the same result; while the first is in progress, a second one is refused with a hint to
+retry; the same key with another request is an error. Requests that failed or were cancelled may be repeated.
 
-Only names and fingerprints are kept here, some hundred bytes each. The answers themselves are in the answer
-cache, for as long as there is room; without them, the repeat is worked out anew, and comes out the same.
+Only keys and fingerprints are kept here, a few hundred bytes each. The results are in the result cache, as
+long as they fit; a repeat of an evicted one is processed again, with the same result.
 """
 
 from collections import OrderedDict
@@ -18,46 +18,46 @@ from app.errors import IdempotencyKeyReused, RequestInProgress
 
 @dataclass(slots=True)
 class Claim:
-    """One named request; ``etag`` is that of its answer, once there is one."""
+    """One request with a key; ``etag`` is that of its result, once there is one."""
 
     fingerprint: str
     etag: str | None = None
 
 
 class IdempotencyKeys:
-    """The named requests, the latest ``most`` of those that are done; for the event loop alone."""
+    """The keys in progress, and the ``maximum`` latest completed ones. Not thread-safe."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
-        self._done: OrderedDict[tuple[str, str], Claim] = OrderedDict()
-        self._under_way: dict[tuple[str, str], Claim] = {}
+        self._completed: OrderedDict[tuple[str, str], Claim] = OrderedDict()
+        self._in_progress: dict[tuple[str, str], Claim] = {}
 
     @contextmanager
     def claim(self, owner: str, name: str, fingerprint: str) -> Iterator[Claim]:
-        """Hold a name while its request is worked out; the block sets ``etag`` where it succeeds.
+        """Hold a key while its request is processed; the block sets ``etag`` when it succeeds.
 
         Args:
-            owner: Whose name it is; others may use the same.
-            name: The name.
-            fingerprint: What the request asks for.
+            owner: The caller that the key belongs to; keys of different owners are independent.
+            name: The value of the header.
+            fingerprint: A digest of the request.
 
         Raises:
-            RequestInProgress: This very request is being worked out.
-            IdempotencyKeyReused: The name was given to another request.
+            RequestInProgress: The same request is in progress.
+            IdempotencyKeyReused: The key belongs to another request.
         """
         key = owner, name
-        known = self._under_way.get(key) or self._done.get(key)
+        known = self._in_progress.get(key) or self._completed.get(key)
         if known is not None and known.fingerprint != fingerprint:
             raise IdempotencyKeyReused
-        if key in self._under_way:
+        if key in self._in_progress:
             raise RequestInProgress
-        claim = self._under_way[key] = Claim(fingerprint, known.etag if known else None)
+        claim = self._in_progress[key] = Claim(fingerprint, known.etag if known else None)
         try:
             yield claim
         finally:
-            del self._under_way[key]
-            self._done.pop(key, None)
+            del self._in_progress[key]
+            self._completed.pop(key, None)
             if claim.etag is not None:
-                self._done[key] = claim
-            while len(self._done) > self._maximum:
-                self._done.popitem(last=False)
+                self._completed[key] = claim
+            while len(self._completed) > self._maximum:
+                self._completed.popitem(last=False)

@@ -1,6 +1,6 @@
-"""Memory: how much there is for pictures, and how it goes back to the system.
+"""Memory: how much is available for pictures, and how freed memory is returned to the system.
 
-What a request may come to hold is counted in ``app/pipeline/footprint.py``, so the process stays below
+``app/pipeline/footprint.py`` counts the maximum that a request may hold, so the process stays below
 ``base + budget``, whatever mixture of pictures arrives.
 """
 
@@ -9,13 +9,13 @@ import ctypes
 from pathlib import Path
 
 MIN_BYTES = 128 * 2**20
-"""What pictures may take however small the budget is: enough for one of a megapixel."""
+"""Memory for pictures however small the budget is: enough for one picture of a megapixel."""
 
 DEFAULT_SHARE = 0.5
-"""Part of the machine's memory that is used where the operator names no budget."""
+"""Share of the machine's memory that is the budget where the operator sets none."""
 
 MAPPED_FROM_BYTES = 1 << 20
-"""Arrays from this size on have pages of their own, which go back to the system with them."""
+"""Arrays of this size or more are mapped on pages of their own, which are unmapped with them."""
 MAX_HEAPS = 2
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
@@ -24,13 +24,16 @@ MACHINE = Path("/proc/meminfo")
 
 
 def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACHINE) -> int | None:
-    """Return the memory this process may use: the container's limit or the machine's, ``None`` if unknown."""
+    """Return the memory this process may use: the smaller of the container's limit and the machine's.
+
+    ``None`` if neither is known.
+    """
     found = [_cgroup_bytes(cgroup_limit), _meminfo_bytes(machine)]
     return min((size for size in found if size is not None), default=None)
 
 
 def for_pictures(budget_bytes: int, upload_bytes: int) -> int:
-    """Return the bytes that a budget leaves for pictures beside ``upload_bytes`` of uploads."""
+    """Return the bytes that a budget leaves for pictures after ``upload_bytes`` of uploads."""
     return max(MIN_BYTES, budget_bytes - upload_bytes)
 
 
@@ -52,9 +55,9 @@ def _meminfo_bytes(path: Path) -> int | None:
 
 
 def tune_allocator() -> None:
-    """Let glibc return arrays to the system when they are freed, for as long as the process lives.
+    """Make glibc return arrays to the system when they are freed, for the lifetime of the process.
 
-    Left alone it raises the size from which it does so to 32 MiB, and keeps a heap for each of many threads:
+    By default glibc raises the threshold for this to 32 MiB, and keeps a heap for each of many threads:
     after a thousand pictures of mixed sizes a process held 880 MiB more than before, in fragments.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such call
@@ -64,6 +67,6 @@ def tune_allocator() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Return to the system what was freed but is still held for later use; glibc alone has a call for it."""
+    """Return freed memory that the allocator still holds to the system; only glibc has a call for it."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such call
         ctypes.CDLL(None).malloc_trim(0)

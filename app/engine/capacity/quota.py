@@ -1,8 +1,8 @@
-"""Quota: how much of the service one key may use, as token buckets.
+"""Quota: limits how much of the service one key may use, with token buckets.
 
-A bucket holds a minute's worth. It is full at first, is filled evenly, and a request is served if the bucket
-has what it costs; so a key that was quiet may send a minute's worth at once, and no key gets more than that
-beyond its rate in any stretch of time. Used from the event loop alone; nothing here waits.
+A bucket holds one minute's quota. It starts full, refills at a constant rate, and a request is served if the
+bucket holds its cost. So an idle key may send a minute's quota at once, and in any period of time a key gets
+at most its rate plus one full bucket. Not thread-safe: called on the event loop only. Nothing here waits.
 """
 
 import math
@@ -13,13 +13,13 @@ from app.engine.clock import Clock
 from app.errors import QuotaExceeded
 
 WINDOW_S = 60
-_ROUNDING = 1e-9  # of sums of seconds: who waits as long as told is not short of a billionth
+_ROUNDING = 1e-9  # of sums of seconds: a caller that waits for Retry-After must not lack a billionth
 REQUESTS, MEGAPIXELS = "requests", "megapixels"
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one key may use a minute; ``None`` is as much as it likes."""
+    """The rates of one key per minute; ``None`` is unlimited."""
 
     requests: float | None = None
     megapixels: float | None = None
@@ -27,12 +27,12 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """What is left of one bucket.
+    """The state of one bucket.
 
     Attributes:
         resource: ``requests`` or ``megapixels``.
-        quota: What the full bucket holds.
-        remaining: What it holds now.
+        quota: The capacity of the bucket.
+        remaining: The amount left in it.
         full_in_s: Seconds until it is full again.
     """
 
@@ -51,28 +51,28 @@ class Bucket:
         self._at_s = now_s
 
     def price(self, amount: float) -> float:
-        """Return what ``amount`` costs: what exceeds the whole bucket costs the whole bucket."""
+        """Return the cost of ``amount``, at most the whole bucket: otherwise it could never be paid."""
         return min(amount, self.quota)
 
     def take(self, amount: float, now_s: float) -> float:
-        """Take the price of ``amount``, or nothing.
+        """Take the price of ``amount`` if the bucket holds it.
 
         Returns:
-            0, or the seconds after which there will be enough.
+            0 if it was taken, else the seconds until the bucket holds enough.
         """
-        wanted = self.price(amount)
+        price = self.price(amount)
         self._fill(now_s)
-        if wanted <= self._level + _ROUNDING:
-            self._level = max(0.0, self._level - wanted)
+        if price <= self._level + _ROUNDING:
+            self._level = max(0.0, self._level - price)
             return 0.0
-        return (wanted - self._level) * WINDOW_S / self.quota
+        return (price - self._level) * WINDOW_S / self.quota
 
     def give_back(self, amount: float) -> None:
-        """Put ``amount`` back, as far as there is room."""
+        """Put ``amount`` back, up to the capacity of the bucket."""
         self._level = min(self.quota, self._level + amount)
 
-    def standing(self, resource: str, now_s: float) -> QuotaStatus:
-        """Return what is left."""
+    def status(self, resource: str, now_s: float) -> QuotaStatus:
+        """Return the state of the bucket, under the name ``resource``."""
         self._fill(now_s)
         return QuotaStatus(
             resource, self.quota, self._level, (self.quota - self._level) * WINDOW_S / self.quota
@@ -93,42 +93,42 @@ class Quota:
         self._buckets = {name: Bucket(rate, clock.now_s()) for name, rate in limits if rate is not None}
 
     def spend_request(self) -> None:
-        """Pay for one request.
+        """Charge for one request.
 
         Raises:
-            QuotaExceeded: The key has none left; nothing was paid.
+            QuotaExceeded: The key has none left; nothing was charged.
         """
         self._spend(REQUESTS, 1)
 
     def spend_rest_of(self, count: int) -> None:
-        """Pay for a request that counts for ``count``, the first of which is paid for already.
+        """Charge for a request that counts as ``count`` requests, the first of which was already charged.
 
         Raises:
-            QuotaExceeded: The key has not as many left; nothing was paid.
+            QuotaExceeded: The key has too few left; nothing was charged.
         """
-        # What exceeds the whole quota costs the whole quota, or it could never be paid.
+        # A count above the whole quota costs the whole quota: otherwise it could never be paid.
         maximum = count if self.rates.requests is None else min(count, self.rates.requests)
         if maximum > 1:
             self._spend(REQUESTS, maximum - 1)
 
     def spend_pixels(self, count: int) -> None:
-        """Pay for the pixels of a picture.
+        """Charge for the pixels of a picture.
 
         Raises:
-            QuotaExceeded: The key has not as many left; nothing was paid.
+            QuotaExceeded: The key has too few left; nothing was charged.
         """
         self._spend(MEGAPIXELS, count / 1e6)
 
     def settle_pixels(self, paid: int, needed: int) -> None:
-        """Give back what was paid for ``paid`` pixels where only ``needed`` of them came to be."""
+        """Refund the difference between ``paid`` pixels, the estimate, and ``needed`` pixels, the result."""
         bucket = self._buckets.get(MEGAPIXELS)
         if bucket is not None:
             bucket.give_back(max(0.0, bucket.price(paid / 1e6) - bucket.price(needed / 1e6)))
 
     def statuses(self) -> Iterator[QuotaStatus]:
-        """Yield what is left of each bucket."""
+        """Yield the state of each bucket."""
         for resource, bucket in self._buckets.items():
-            yield bucket.standing(resource, self._clock.now_s())
+            yield bucket.status(resource, self._clock.now_s())
 
     def _spend(self, resource: str, amount: float) -> None:
         bucket = self._buckets.get(resource)
@@ -138,15 +138,15 @@ class Quota:
 
 
 class QuotaRegistry:
-    """The allowance of each key, kept for as long as its rates stay the same."""
+    """The quota of each key; a key whose rates change gets a new one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._of: dict[str, Quota] = {}
+        self._quotas: dict[str, Quota] = {}
 
     def of(self, name: str, rates: Rates) -> Quota:
-        """Return a key's allowance; new rates begin with full buckets."""
-        known = self._of.get(name)
+        """Return a key's quota; new rates start with full buckets."""
+        known = self._quotas.get(name)
         if known is None or known.rates != rates:
-            known = self._of[name] = Quota(rates, self._clock)
+            known = self._quotas[name] = Quota(rates, self._clock)
         return known

@@ -1,6 +1,6 @@
-"""Forecast: how long a picture that arrives now would take, from what was measured so far.
+"""Wait estimator: predicts from measurements how long a picture that arrives now will take.
 
-A request that cannot be finished before its deadline is refused at once instead of late.
+A request that cannot finish before its deadline is refused at once instead of after the deadline.
 """
 
 import math
@@ -10,32 +10,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 SMOOTHING = 0.1
-"""Weight of the newest request in the running means."""
+"""Weight of the newest request in the moving average."""
 
 MARGIN = 1.25
-"""What a forecast is multiplied by: under load everything slows down, and a picture that was let in to
-expire costs as much as one that is answered."""
+"""Factor on every estimate: under load everything slows down, and a request that is admitted and then
+expires costs as much as one that succeeds."""
 
 
 @dataclass(slots=True)
 class LongRun:
-    """A request of many pictures; ``left`` is how many of them are still to be run."""
+    """A request of many pictures; ``left`` is the number of them that have not run yet."""
 
     left: int
 
 
 @dataclass(slots=True)
 class WaitEstimator:
-    """Counts what is on its way to the network, and learns what the other steps cost a pixel.
+    """Counts the runs queued for the network, and learns the cost per pixel of the other steps.
 
-    ``counting`` and ``long_run`` may be left on another thread than they were entered on; the rest is the
-    event loop's.
+    ``counting`` and ``long_run`` may be exited on another thread than they were entered on; all other methods
+    are called on the event loop only.
 
     Attributes:
-        workers: How many threads share the other steps.
-        ahead: How many runs are waited for now. A request of many pictures counts with those in the queue:
-            its others take turns with whoever arrives, so nobody waits for them.
-        seconds_per_pixel: What the other steps cost.
+        workers: The number of threads that share the other steps.
+        queued_runs: The number of runs queued or in progress. A request of many pictures counts only those
+            it has queued: the others take turns with new arrivals, which therefore do not wait for them.
+        seconds_per_pixel: The cost of the other steps.
     """
 
     workers: int
@@ -46,7 +46,7 @@ class WaitEstimator:
 
     @contextmanager
     def counting(self, runs: int = 1) -> Iterator[None]:
-        """Count so many more runs that the network has ahead, for as long as the block lasts."""
+        """Count ``runs`` more queued runs until the end of the block."""
         with self._lock:
             self.queued_runs += runs
         try:
@@ -57,7 +57,7 @@ class WaitEstimator:
 
     @contextmanager
     def long_run(self, pictures: int) -> Iterator[LongRun]:
-        """Count a request of many pictures, for as long as the block lasts."""
+        """Count a request of many pictures until the end of the block."""
         run = LongRun(pictures)
         with self._lock:
             self._long_runs[id(run)] = run
@@ -68,32 +68,32 @@ class WaitEstimator:
                 del self._long_runs[id(run)]
 
     def turns_of_others(self, pictures: int) -> int:
-        """Return how many runs of other long requests come in between ``pictures`` runs that take turns."""
+        """Return the number of runs of other long requests between ``pictures`` runs that take turns."""
         with self._lock:
             return sum(min(pictures, run.left) for run in self._long_runs.values())
 
     def total_s(self, *, per_picture_s: float, pixels: int, pixels_in_flight: int, runs: int = 1) -> float:
-        """Return the seconds until a picture of ``pixels`` that arrives now would be answered.
+        """Return the estimated seconds until the result of a picture of ``pixels`` that arrives now.
 
         Args:
             per_picture_s: Device time of one picture.
-            pixels: Of the picture itself.
-            pixels_in_flight: Of all pictures that are being worked on, this one not among them.
-            runs: How often the network will see the picture; 0 where it need not.
+            pixels: Pixels of the picture itself.
+            pixels_in_flight: Pixels of all other pictures in flight.
+            runs: The number of network runs for this picture; 0 if it needs none.
         """
         device_s = (self.queued_runs + runs) * per_picture_s if runs > 0 else 0.0
         others_s = (pixels_in_flight / self.workers + pixels) * self.seconds_per_pixel
         return MARGIN * (device_s + others_s)
 
     def learn(self, *, pixels: int, seconds: float) -> None:
-        """Take into account what the steps outside the network took for one picture."""
-        # A small picture's time is mostly not its pixels'. Counted as a megapixel it makes the forecast
-        # too hopeful at worst; too gloomy, it would refuse large pictures and never learn better.
+        """Update the cost per pixel with the time that the steps outside the network took for one picture."""
+        # A small picture's time is mostly overhead. Counted as a megapixel, it makes the estimate at worst
+        # too low; an estimate that is too high would refuse large pictures and never be corrected.
         measured = seconds / max(pixels, 1_000_000)
         weight = SMOOTHING if self.seconds_per_pixel else 1.0
         self.seconds_per_pixel += weight * (measured - self.seconds_per_pixel)
 
 
 def retry_after_s(total_s: float, allowed_s: float) -> int:
-    """Return whole seconds after which a request refused now would fit into ``allowed_s``; 1 to 60."""
+    """Return the whole seconds, 1 to 60, after which a request refused now would fit into ``allowed_s``."""
     return min(60, max(1, math.ceil(total_s - allowed_s)))

@@ -1,4 +1,4 @@
-"""Backend: what the batcher needs of whatever runs networks, and of whoever counts the runs."""
+"""Backend: the interfaces through which the batcher runs networks and reports the runs."""
 
 from typing import Protocol
 
@@ -7,19 +7,19 @@ from app.engine.batching.planning import Reason
 
 
 class Run(Protocol):
-    """One run of the network, ready to begin."""
+    """One run of the network, ready to start."""
 
     def result(self) -> SaliencyMap:
         """Run, and return the raw sigmoid saliency float32 (N, S, S)."""
         ...
 
     def abort(self) -> None:
-        """Make ``result`` raise soon, from another thread, or at once if it has not begun."""
+        """Make ``result`` raise soon, from another thread, or at once if it has not started."""
         ...
 
 
 class Backend(Protocol):
-    """Something that runs networks."""
+    """Runs networks in batches."""
 
     def prepare_run(self, model: str, batch: NetworkInput) -> Run:
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
@@ -27,12 +27,12 @@ class Backend(Protocol):
 
 
 class BatchObserver(Protocol):
-    """Someone who wants to know what ran."""
+    """Receives the batcher's events."""
 
     def batch_sent(self, model: str, *, size: int, reason: Reason) -> None:
-        """Take note of a run that begins, at batch size ``size``."""
+        """Record that a run starts, at batch size ``size``."""
         ...
 
     def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
-        """Take note of a run that came to its end."""
+        """Record that a run completed."""
         ...

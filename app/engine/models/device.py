@@ -1,8 +1,8 @@
-"""Device: which execution provider can really be used, and the reason why CUDA cannot.
+"""Device: finds the execution providers that can really be used, and the reason why CUDA cannot.
 
-A missing library makes ONNX Runtime fall back to the CPU with no more than a line on stderr.
-So the driver is asked first, and after a session is made its active provider is looked at
-(``app/engine/models/session.py``); neither answer is taken on trust.
+If a library is missing, ONNX Runtime falls back to the CPU and only prints a line on stderr. So this module
+probes the driver first, and ``app/engine/models/session.py`` checks the active provider of each new session;
+neither result is trusted alone.
 """
 
 import ctypes
@@ -21,26 +21,26 @@ CPU = "CPUExecutionProvider"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Which providers to ask for, best first, and why CUDA is not among them."""
+    """The providers to request, best first, and the reason why CUDA is not among them."""
 
     providers: tuple[str, ...]
     why_not_cuda: str | None
 
 
 def probe(device: Device) -> Probe:
-    """Return the providers worth trying on this machine for the wanted ``device``."""
+    """Return the providers to try on this machine for the requested ``device``."""
     on_cpu = tuple(p for p in (OPENVINO, CPU) if p in onnxruntime.get_available_providers())
     if device == "cpu":
         return Probe(on_cpu, "the device is set to cpu")
     why_not_cuda = why_cuda_is_out_of_reach()
     if why_not_cuda is not None:
         return Probe(on_cpu, why_not_cuda)
-    onnxruntime.preload_dlls()  # never raises; what it could not load shows in the active provider
+    onnxruntime.preload_dlls()  # never raises; if a library fails to load, the active provider is not CUDA
     return Probe((CUDA, CPU), None)
 
 
 def why_cuda_is_out_of_reach() -> str | None:
-    """Return why no CUDA session can be made here, or ``None`` if nothing speaks against it."""
+    """Return why no CUDA session can be created here, or ``None`` if no obstacle is known."""
     if CUDA not in onnxruntime.get_available_providers():
         return f"this build of onnxruntime ({onnxruntime.__version__}) has no CUDA; install onnxruntime-gpu"
     try:
@@ -58,7 +58,7 @@ def why_cuda_is_out_of_reach() -> str | None:
 
 
 def usable_cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

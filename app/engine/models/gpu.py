@@ -1,7 +1,7 @@
-"""GPU: how much of its memory is in use, by whomever, as the driver's management library counts it.
+"""GPU: reads how much GPU memory all processes together use, from NVML, the driver's management library.
 
-The library numbers devices as they lie in the machine, CUDA as ``CUDA_VISIBLE_DEVICES`` lets this process see
-them; so the device is looked up by its address on the bus. ONNX Runtime uses CUDA's first.
+NVML numbers devices by their place in the machine, CUDA by what ``CUDA_VISIBLE_DEVICES`` shows to this
+process; so the device is looked up by its PCI bus address. ONNX Runtime uses CUDA's first device.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ BUS_ID_LENGTH = 32
 
 
 class GpuUnreadable(Exception):
-    """The GPU's memory cannot be watched; the message says why."""
+    """The GPU's memory cannot be read; the message is the reason."""
 
 
 class GpuMemory:
@@ -22,11 +22,11 @@ class GpuMemory:
         self._handle = handle
 
     def used_bytes(self) -> float:
-        """Return what is in use; not a number if the driver does not say."""
+        """Return the memory in use; NaN if the driver does not report it."""
         return self._read("used")
 
     def total_bytes(self) -> float:
-        """Return what there is; not a number if the driver does not say."""
+        """Return the memory of the device; NaN if the driver does not report it."""
         return self._read("total")
 
     def _read(self, member: str) -> float:
@@ -45,7 +45,7 @@ def open_gpu_memory() -> GpuMemory:
     try:
         import pynvml
     except ImportError as error:
-        raise GpuUnreadable("nvidia-ml-py is not installed; the extra `cuda` brings it") from error
+        raise GpuUnreadable("nvidia-ml-py is not installed; the extra `cuda` installs it") from error
     try:
         pynvml.nvmlInit()
         return GpuMemory(pynvml, pynvml.nvmlDeviceGetHandleByPciBusId(_bus_id_of_first()))
@@ -65,5 +65,5 @@ def _bus_id_of_first() -> bytes:
         driver.cuDeviceGetPCIBusId(text, BUS_ID_LENGTH, device),
     ):
         if status != 0:
-            raise GpuUnreadable(f"the NVIDIA driver does not name its first device (error {status})")
+            raise GpuUnreadable(f"the NVIDIA driver does not report its first device (error {status})")
     return text.value

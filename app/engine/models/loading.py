@@ -1,4 +1,4 @@
-"""Loading: a model's folder becomes a verified, warm session that knows what its runs cost."""
+"""Loading: turns a model's folder into a verified, warm session, and measures its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from app.engine.models.manifest import MANIFEST_FILE, read_manifest, read_model
 from app.engine.models.session import OnnxSession, open_session
 
 GPU_BATCH = 32
-"""Largest batch on CUDA where the operator names none; on a CPU it is 1 (``docs/adr/0004``)."""
+"""Default maximum batch on CUDA; on a CPU it is 1 (``docs/adr/0004``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A session, and by batch size the seconds that one run takes and that warming up took."""
+    """A session, with the seconds of one run and of the warm-up by batch size."""
 
     session: OnnxSession
     seconds: Mapping[int, float]
@@ -25,10 +25,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loads models from a folder with one folder a model.
+    """Loads models from a folder that holds one folder per model.
 
-    ``threads`` are the cores inside one run on a CPU, 0 takes all; ``max_batch`` of ``None`` chooses
-    by the provider that turns out to be active.
+    ``threads`` is the number of cores used inside one run on a CPU, 0 uses all; with ``max_batch`` of
+    ``None`` the active provider decides.
     """
 
     models_dir: Path
@@ -38,7 +38,7 @@ class Loader:
     max_batch: int | None
     clock: Clock
 
-    def found(self) -> frozenset[str]:
+    def available(self) -> frozenset[str]:
         """Return the names of all models in the folder; nothing is ever downloaded."""
         return frozenset(path.parent.name for path in self.models_dir.glob(f"*/{MANIFEST_FILE}"))
 
@@ -46,19 +46,19 @@ class Loader:
         """Read, verify, load and warm one model; takes seconds.
 
         Raises:
-            ModelUnavailable: Its files are missing, or are not what the manifest says.
-            ProviderUnavailable: CUDA was asked for and is not really active.
+            ModelUnavailable: Its files are missing or do not match the manifest.
+            ProviderUnavailable: CUDA was requested and is not really active.
         """
         folder = self.models_dir / name
         manifest = read_manifest(folder)
         session = open_session(
             read_model(folder, manifest), manifest, device=self.device, probe=self.probe, threads=self.threads
         )
-        give_back_freed_memory()  # parsing a model takes as much again as the model itself
+        give_back_freed_memory()  # parsing a model takes as much memory again as the model itself
         return Loaded(session, *session.warm(batch_sizes(self.largest_batch(session.provider)), self.clock))
 
     def largest_batch(self, provider: str) -> int:
-        """Return the largest batch that is run on a provider."""
+        """Return the maximum batch size on a provider."""
         return self.max_batch or (GPU_BATCH if provider == CUDA else 1)
 
 

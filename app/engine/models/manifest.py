@@ -1,8 +1,7 @@
-"""Manifest: what the export says about a model, and the check that its file is that one.
+"""Manifest: the export's description of a model, and the check that the model's file matches it.
 
-Rule: a model whose bytes differ from the sha256 in its manifest is never loaded. Models are
-loaded from bytes, single file; a path is never handed to the runtime, so external data cannot
-reach out of the file.
+Rule: a model whose bytes differ from the sha256 in its manifest is never loaded. A model is a single file,
+loaded from bytes; the runtime never gets a path, so external data cannot refer to other files.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ MANIFEST_FILE = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class WeightsOrigin:
-    """Where a model's weights come from and what may be done with them."""
+    """The source and the licence of a model's weights."""
 
     source: str
     sha256: str
@@ -29,10 +28,10 @@ class WeightsOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The contract between the export and the service, one a model.
+    """The contract between the export and the service, one per model.
 
     ``input_size_px`` is S of the served graph ``uint8 (N, S, S, 3) -> float32 (N, S, S)``;
-    ``output`` names what the numbers mean; ``quality`` holds figures by name, as measured.
+    ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values.
     """
 
     name: str
@@ -78,10 +77,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_model(folder: Path, manifest: Manifest) -> bytes:
-    """Return the bytes of the model in ``folder`` once their sha256 is the manifest's.
+    """Return the bytes of the model in ``folder`` after checking their sha256 against the manifest.
 
     Raises:
-        ModelUnavailable: The file is missing or differs; the reason names both hashes.
+        ModelUnavailable: The file is missing or differs; the reason includes both hashes.
     """
     path = folder / MODEL_FILE
     try:

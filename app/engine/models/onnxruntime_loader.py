@@ -1,12 +1,12 @@
-"""Runtime: ONNX Runtime, which says nothing of us to anybody.
+"""ONNX Runtime loader: imports ONNX Runtime with telemetry disabled.
 
-Since its version 1.29 the published wheels report each process and session to their maker, and keep an
-identifier on the disk. That is decided when the library is loaded and never again, so it is loaded here alone
-(ruff's banned imports see to it).
+Since version 1.29 the published wheels report each process and session to Microsoft, and store an identifier
+on the disk. The library reads the setting once, when it is imported, so this module alone imports it (ruff's
+banned imports enforce this).
 """
 
 import os
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the one effect of an import: afterwards would be too late
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # an import with a side effect: after the next line it is too late
 
-import onnxruntime as onnxruntime  # noqa: TID251 - the name is what this module is for
+import onnxruntime as onnxruntime  # noqa: TID251 - re-exported for all other modules

@@ -1,10 +1,11 @@
-"""Models: the networks in memory, and those that can be brought there when a request asks for one.
+"""Model registry: keeps models in memory, and loads others on request.
 
-Rule 1: the models named in the settings are loaded at the start and stay; the first is the default.
-Rule 2: any other model in the folder is loaded by the first request that asks for it, once however
-many ask at the same time, and leaves when it has not been used for long or another needs its place.
-Rule 3: a model in use never leaves. Whoever uses one holds a lease.
-Rule 4: a model whose file turned out not to be trusted is not looked at again.
+Rule 1: the models in the settings are pinned: loaded at the start and never unloaded. The first is the
+default.
+Rule 2: any other model in the folder is loaded by the first request for it, once even for concurrent
+requests, and unloaded when it has been idle for long or another model needs its place.
+Rule 3: a model in use is never unloaded. Its users hold a lease.
+Rule 4: a model whose file failed verification is not tried again.
 """
 
 import threading
@@ -20,11 +21,11 @@ from app.errors import InvalidOption, ModelUnavailable, Overloaded
 
 
 class Session(Protocol):
-    """A network in memory."""
+    """A model in memory."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the export says of it."""
+        """The model's manifest."""
         ...
 
     @property
@@ -38,28 +39,28 @@ class Session(Protocol):
 
 
 class Loaded(Protocol):
-    """A network that was just brought into memory."""
+    """A model that was just loaded."""
 
     @property
     def session(self) -> Session:
-        """The network."""
+        """The model's session."""
         ...
 
     @property
     def seconds(self) -> Mapping[int, float]:
-        """What one run takes, by batch size."""
+        """Seconds of one run, by batch size."""
         ...
 
     @property
     def warmup_s(self) -> Mapping[int, float]:
-        """What warming up took, by batch size."""
+        """Seconds of the warm-up, by batch size."""
         ...
 
 
 class ModelSource(Protocol):
-    """Where models come from."""
+    """Lists and loads models."""
 
-    def found(self) -> frozenset[str]:
+    def available(self) -> frozenset[str]:
         """Return the names of all models that can be loaded."""
         ...
 
@@ -69,19 +70,19 @@ class ModelSource(Protocol):
 
 
 class ModelObserver(Protocol):
-    """Someone who wants to know which models come and go."""
+    """Receives the registry's events."""
 
-    def model_came(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
-        """Take note of a model that is in memory now."""
+    def model_loaded(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
+        """Record that a model was loaded."""
         ...
 
-    def model_went(self, name: str, provider: str) -> None:
-        """Take note of a model that is not in memory any more."""
+    def model_unloaded(self, name: str, provider: str) -> None:
+        """Record that a model was unloaded."""
         ...
 
 
 class ModelRegistry:
-    """The networks in memory; may be used from any thread."""
+    """The models in memory. Thread-safe."""
 
     def __init__(
         self,
@@ -107,11 +108,11 @@ class ModelRegistry:
         self._loading = threading.Lock()
 
     def load_pinned(self, on_broken: Callable[[ModelUnavailable], None]) -> None:
-        """Load the models that stay; blocks.
+        """Load the pinned models; blocks.
 
         Raises:
-            ModelUnavailable: The default model cannot be served; others are passed to ``on_broken``.
-            ProviderUnavailable: CUDA was asked for and is not really active.
+            ModelUnavailable: The default model cannot be loaded. ``on_broken`` gets the errors of others.
+            ProviderUnavailable: CUDA was requested and is not really active.
         """
         for name in self._pinned:
             try:
@@ -123,7 +124,7 @@ class ModelRegistry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all models in memory, the default first."""
+        """The names of all models in memory, the default model first."""
         return tuple(sorted(self.sessions, key=lambda name: (name != self.default, name)))
 
     @property
@@ -132,33 +133,33 @@ class ModelRegistry:
         return self.sessions[self.default].provider
 
     def choose(self, name: str | None) -> str:
-        """Return the name of the model that a request asks for; ``None`` asks for the default.
+        """Return the name of the requested model; ``None`` or an empty name is the default.
 
         Raises:
-            InvalidOption: There is no model of this name here.
-            ModelUnavailable: There is, but its file is not to be trusted.
+            InvalidOption: No model has this name.
+            ModelUnavailable: The model's file failed verification.
         """
-        wanted = name or self.default
-        if wanted in self.broken:
-            raise ModelUnavailable(wanted, self.broken[wanted].reason)
-        if wanted not in self.sessions:
-            found = self._source.found()
-            if wanted not in found:
-                raise InvalidOption("model", ", ".join(sorted(found | set(self.sessions))))
-        return wanted
+        requested = name or self.default
+        if requested in self.broken:
+            raise ModelUnavailable(requested, self.broken[requested].reason)
+        if requested not in self.sessions:
+            available = self._source.available()
+            if requested not in available:
+                raise InvalidOption("model", ", ".join(sorted(available | set(self.sessions))))
+        return requested
 
     def load(self, name: str) -> None:
-        """Bring a model into memory; blocks for seconds, or until another thread has brought it.
+        """Load a model; blocks for seconds, or until another thread has loaded it.
 
         Raises:
-            ModelUnavailable: Its files are missing, or are not what the manifest says.
-            Overloaded: Every place is taken by a model in use.
+            ModelUnavailable: Its files are missing or do not match the manifest.
+            Overloaded: The maximum number of models is in memory, all of them in use.
         """
         with self._loading:
             if name in self.sessions:
                 return
             with self._lock:
-                self._make_room()
+                self._evict_if_full()
             started_s = self._clock.now_s()
             try:
                 loaded = self._source.load(name)
@@ -169,7 +170,7 @@ class ModelRegistry:
                 self.sessions[name] = loaded.session
                 self._used_s[name] = self._clock.now_s()
             self.on_costs(name, loaded.seconds)
-            self._observer.model_came(
+            self._observer.model_loaded(
                 name,
                 loaded.session.provider,
                 load_s=self._clock.now_s() - started_s,
@@ -178,7 +179,7 @@ class ModelRegistry:
 
     @contextmanager
     def lease(self, name: str) -> Iterator[Session | None]:
-        """Hold a model in memory for the length of the block; ``None`` if it is not there."""
+        """Keep a model in memory until the end of the block; yields ``None`` if it is not in memory."""
         with self._lock:
             session = self.sessions.get(name)
             if session is not None:
@@ -193,7 +194,7 @@ class ModelRegistry:
                     self._used_s[name] = self._clock.now_s()
 
     def unload_unused(self, longer_than_s: float) -> None:
-        """Let models go that nobody asked for in a while."""
+        """Unload models that have been idle for more than ``longer_than_s``."""
         now_s = self._clock.now_s()
         with self._lock:
             for name in self._idle():
@@ -201,20 +202,20 @@ class ModelRegistry:
                     self._unload(name)
 
     def prepare_run(self, model: str, batch: NetworkInput) -> Run:
-        """Return a run of a model in memory; the ``Backend`` of the batcher."""
+        """Return a run of a model in memory; implements the batcher's ``Backend``."""
         return self.sessions[model].prepare_run(batch)
 
     def manifests(self) -> list[tuple[Manifest, str]]:
-        """Return the manifest and the active provider of each model in memory, the default first."""
+        """Return the manifest and the active provider of each model in memory, the default model first."""
         with self._lock:
             return [(self.sessions[name].manifest, self.sessions[name].provider) for name in self.names]
 
     def loadable(self) -> list[str]:
-        """Return the names of models that would be loaded on request."""
-        return sorted(self._source.found() - set(self.sessions) - set(self.broken))
+        """Return the names of models that are not in memory and can be loaded on request."""
+        return sorted(self._source.available() - set(self.sessions) - set(self.broken))
 
-    def _make_room(self) -> None:
-        """Let the longest unused model go if every place is taken. Needs the lock."""
+    def _evict_if_full(self) -> None:
+        """Unload the least recently used model if the registry is full. Needs the lock."""
         if len(self.sessions) < self._maximum:
             return
         idle = sorted(self._idle(), key=lambda name: self._used_s[name])
@@ -227,4 +228,4 @@ class ModelRegistry:
 
     def _unload(self, name: str) -> None:
         session = self.sessions.pop(name)
-        self._observer.model_went(name, session.provider)
+        self._observer.model_unloaded(name, session.provider)

@@ -1,4 +1,4 @@
-"""Session: one verified model in ONNX Runtime, warmed, with its active provider known."""
+"""Session: runs one verified model in ONNX Runtime, and checks its active provider."""
 
 from dataclasses import dataclass, field
 
@@ -11,42 +11,42 @@ from app.engine.models.manifest import Manifest
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.errors import ModelUnavailable, ProviderUnavailable
 
-# The runtime has no error of its own for it, and what it says is not always about memory.
+# ONNX Runtime has no error class for a lack of memory, and its messages do not always mention memory.
 _PROBE_BYTES = 128 * 2**20
 _NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxRun:
-    """One run in ONNX Runtime; the ``Run`` of the batcher."""
+    """One run in ONNX Runtime; implements the batcher's ``Run``."""
 
     _runtime: onnxruntime.InferenceSession
     _batch: NetworkInput
-    # ``terminate`` ends a run within one node of the graph; the object cannot be used again.
+    # ``terminate`` ends a run within one node of the graph; the options object cannot be reused.
     _options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
 
     def result(self) -> SaliencyMap:
         """Run, and return the raw sigmoid saliency float32 (N, S, S).
 
         Raises:
-            MemoryError: The device has not the memory for it; a smaller run may fit.
+            MemoryError: The device has too little memory; a smaller batch may fit.
         """
         try:
             (saliency,) = self._runtime.run(["saliency"], {"network_input": self._batch}, self._options)
         except Exception as error:
-            if any(words in str(error) for words in _NO_MEMORY) or _lacks_memory():
+            if any(words in str(error) for words in _NO_MEMORY) or _is_out_of_memory():
                 raise MemoryError from error
             raise
         return np.asarray(saliency, np.float32)
 
     def abort(self) -> None:
-        """Make ``result`` raise soon, from another thread, or at once if it has not begun."""
+        """Make ``result`` raise soon, from another thread, or at once if it has not started."""
         self._options.terminate = True
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxSession:
-    """A network in ONNX Runtime; ``provider`` is the one really active."""
+    """A model in ONNX Runtime; ``provider`` is the execution provider that is really active."""
 
     manifest: Manifest
     provider: str
@@ -61,10 +61,10 @@ class OnnxSession:
         return self.prepare_run(batch).result()
 
     def warm(self, batch_sizes: tuple[int, ...], clock: Clock) -> tuple[dict[int, float], dict[int, float]]:
-        """Run at each batch size, so that no request pays for the first run.
+        """Run once at each batch size, because the first run at a size is slow, and time a second run.
 
         Returns:
-            By size, the seconds of one run, and those of warming up.
+            The seconds of one run and the seconds of the warm-up, each by batch size.
         """
         side = self.manifest.input_size_px
         seconds: dict[int, float] = {}
@@ -86,25 +86,25 @@ def open_session(
     """Load a verified model.
 
     Args:
-        model_bytes: The ONNX file; its sha256 has been checked against the manifest's.
-        manifest: What the export says of the model.
-        device: What the operator asked for; ``cuda`` accepts nothing else.
-        probe: What this machine can do.
-        threads: Cores inside one run on a CPU; 0 takes all.
+        model_bytes: The ONNX file; its sha256 was checked against the manifest's.
+        manifest: The model's manifest.
+        device: The device in the settings; ``cuda`` accepts no other provider.
+        probe: The providers that this machine can use.
+        threads: Cores used inside one run on a CPU; 0 uses all.
 
     Raises:
-        ProviderUnavailable: CUDA was asked for and is not really active.
-        ModelUnavailable: The runtime cannot read the model, or its contract is not ours.
+        ProviderUnavailable: CUDA was requested and is not really active.
+        ModelUnavailable: ONNX Runtime cannot load the model, or its inputs and outputs are not those served.
     """
     if device == "cuda" and CUDA not in probe.providers:
         raise ProviderUnavailable(f"CUDA is asked for, but {probe.why_not_cuda}.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what matters is checked below and raised
-    # Planning all tensors of a run as one block doubles what a warm session holds on a CPU, for no time.
+    options.log_severity_level = 4  # the checks below raise for everything that matters
+    # Allocating all tensors of a run as one block doubles a warm session's memory on a CPU, and saves no time.
     options.enable_mem_pattern = CUDA in probe.providers
-    # Spinning threads burn the cores that decoding and encoding need between two runs.
+    # Spinning threads use up the cores that decoding and encoding need between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         runtime = onnxruntime.InferenceSession(model_bytes, options, providers=_with_options(probe.providers))
@@ -121,7 +121,7 @@ def open_session(
 
 
 def _with_options(providers: tuple[str, ...]) -> list[str | tuple[str, dict[str, str]]]:
-    # Left alone, cuDNN tries every algorithm at each new batch size: seconds where a run takes milliseconds.
+    # By default cuDNN tries every algorithm at each new batch size: seconds where a run takes milliseconds.
     return [(p, {"cudnn_conv_algo_search": "HEURISTIC"}) if p == CUDA else p for p in providers]
 
 
@@ -138,8 +138,8 @@ def _check_contract(runtime: onnxruntime.InferenceSession, manifest: Manifest) -
         )
 
 
-def _lacks_memory() -> bool:
-    """Tell whether the process cannot get as much memory as a run takes."""
+def _is_out_of_memory() -> bool:
+    """Return whether the process cannot allocate as much memory as a run takes."""
     try:
         bytearray(_PROBE_BYTES)
     except MemoryError:

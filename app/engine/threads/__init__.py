@@ -1,1 +1,1 @@
-"""Threads: worker pools, priorities and sandboxed child processes."""
+"""Threads: worker pools, thread priorities and sandboxed child processes."""

@@ -1,8 +1,9 @@
-"""Priority: threads that work on pictures step back behind the event loop.
+"""Priority: gives the event loop priority over the threads that process pictures.
 
-Where all cores are busy, a thread that wakes up waits until one of those that run has had its slice. The
-event loop needs a core for fractions of a millisecond, pictures need one for hundreds, and everybody waits
-for the loop. So it asks for short slices, which Linux gives sooner, and the others weigh less.
+While all cores are busy, a thread that wakes up waits until a running thread has used up its slice. The event
+loop needs a core for fractions of a millisecond, pictures need one for hundreds of milliseconds, and every
+request waits for the loop. So the loop requests short slices, which Linux schedules sooner, and the other
+threads get a higher niceness.
 """
 
 import contextlib
@@ -14,12 +15,12 @@ import sys
 import threading
 
 NICENESS = 10
-"""Of the threads that work on pictures: beside the event loop each weighs about a tenth. Between themselves,
-and beside other programs in other containers, nothing changes."""
+"""Niceness of the threads that process pictures: each weighs about a tenth of the event loop. Their weights
+relative to each other, and to programs in other containers, do not change."""
 
 SHORT_SLICE_NS = 100_000
-"""What the event loop asks for, the least that Linux grants (since 6.12; before, it takes no notice)."""
-_USUAL_SLICE = 0
+"""The slice that the event loop requests: the minimum of Linux since 6.12. Older kernels ignore it."""
+_DEFAULT_SLICE_NS = 0
 
 _SETATTR = {"x86_64": 314, "aarch64": 274}
 _ATTR = struct.Struct("IIQiIQQQII")  # struct sched_attr of linux/sched/types.h
@@ -27,21 +28,21 @@ _SCHED_OTHER = 0
 
 
 def lower_priority() -> None:
-    """Lower the priority of the calling thread and of those it will start; nothing where only Linux can."""
+    """Lower the priority of the calling thread and of threads it starts later; only on Linux."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        _ask_for_slices(_USUAL_SLICE)
+        _request_slice(_DEFAULT_SLICE_NS)
 
 
 def favour_latency() -> None:
-    """Let the calling thread, and those it will start, wait less for a core, and hold it for less long."""
+    """Give the calling thread, and threads it starts later, short slices on a core sooner; only on Linux."""
     if sys.platform == "linux":
-        _ask_for_slices(SHORT_SLICE_NS)
+        _request_slice(SHORT_SLICE_NS)
 
 
-def _ask_for_slices(length_ns: int) -> None:
+def _request_slice(length_ns: int) -> None:
     nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     attributes = _ATTR.pack(_ATTR.size, _SCHED_OTHER, 0, nice, 0, length_ns, 0, 0, 0, 0)
-    # A kernel, a library or a sandbox that refuses leaves things as they are.
+    # If the kernel, the C library or a container's seccomp profile refuses, the slice stays as it is.
     with contextlib.suppress(KeyError, OSError, AttributeError):
         ctypes.CDLL(None).syscall(_SETATTR[platform.machine()], 0, attributes, 0)

@@ -1,25 +1,25 @@
-"""Messages: what a cell and its parent say to each other over a socket.
+"""Sandbox messages: the protocol between a sandbox and its parent, over a socket.
 
-A message is JSON with plain facts, and the buffers whose lengths it names: nothing a cell could say is run,
-and it can say no more than it is asked for.
+A message is a JSON header with plain fields and the lengths of the buffers that follow it. So the parent
+never executes data from a sandbox, and limits how much of it it reads.
 """
 
 import json
 import socket
 from collections.abc import Callable, Mapping
 
-_MAX_HEAD_BYTES = 64 * 1024
+_MAX_HEADER_BYTES = 64 * 1024
 
-ResultInfo = Mapping[str, object]
+Fields = Mapping[str, object]
 Buffer = bytes | memoryview
 Message = tuple[dict[str, object], list[bytearray]]
 
 
-def send_message(channel: socket.socket, facts: ResultInfo, *buffers: Buffer) -> None:
-    """Send facts and the buffers that belong to them."""
+def send_message(channel: socket.socket, fields: Fields, *buffers: Buffer) -> None:
+    """Send fields and buffers as one message."""
     views = [memoryview(buffer).cast("B") for buffer in buffers]
-    head = json.dumps({"facts": facts, "lengths": [len(view) for view in views]}).encode()
-    channel.sendall(len(head).to_bytes(4, "big") + head)
+    header = json.dumps({"fields": fields, "lengths": [len(view) for view in views]}).encode()
+    channel.sendall(len(header).to_bytes(4, "big") + header)
     for view in views:
         channel.sendall(view)
 
@@ -27,28 +27,28 @@ def send_message(channel: socket.socket, facts: ResultInfo, *buffers: Buffer) ->
 def receive_message(
     channel: socket.socket, *, max_bytes: int, left_s: Callable[[], float] | None = None
 ) -> Message:
-    """Receive facts and their buffers.
+    """Receive the fields and the buffers of one message.
 
     Args:
-        channel: Where from.
-        max_bytes: What the buffers may have together.
-        left_s: Says how long the message may still take; without it, for ever.
+        channel: The socket to read from.
+        max_bytes: The maximum total size of the buffers.
+        left_s: Returns the seconds left for the message; without it there is no time limit.
 
     Raises:
-        EOFError: The other end is closed.
-        ValueError: What came is no message, or is too long.
-        TimeoutError: It did not come in time.
+        EOFError: The other end closed the socket.
+        ValueError: The message is malformed or too long.
+        TimeoutError: The message did not arrive in time.
     """
     length = int.from_bytes(_receive(channel, 4, left_s), "big")
-    if length > _MAX_HEAD_BYTES:
-        raise ValueError("the head of a message is too long")
-    head = json.loads(_receive(channel, length, left_s))
-    facts, lengths = head["facts"], head["lengths"]
-    if not isinstance(facts, dict) or not all(isinstance(n, int) and n >= 0 for n in lengths):
-        raise ValueError("the head of a message is not one")
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError("the header of the message is too long")
+    header = json.loads(_receive(channel, length, left_s))
+    fields, lengths = header["fields"], header["lengths"]
+    if not isinstance(fields, dict) or not all(isinstance(n, int) and n >= 0 for n in lengths):
+        raise ValueError("the header of the message is malformed")
     if sum(lengths) > max_bytes:
-        raise ValueError("a message is longer than it may be")
-    return facts, [_receive(channel, n, left_s) for n in lengths]
+        raise ValueError("the message exceeds its maximum size")
+    return fields, [_receive(channel, n, left_s) for n in lengths]
 
 
 def _receive(channel: socket.socket, length: int, left_s: Callable[[], float] | None) -> bytearray:

@@ -20,7 +20,7 @@ def picture(mark: int) -> NetworkInput:
 
 
 def stepped(backend: SimulatedBackend, clock: ManualClock | None = None, **more: CostTable) -> Batcher:
-    """Build a batcher that runs when ``step`` is called, on this thread."""
+    """Build a batcher without a thread, which runs one plan per call of ``step``."""
     return Batcher(backend, EAGER, clock or ManualClock(), RecordingObserver(), **more)
 
 
@@ -28,29 +28,27 @@ def queue(batcher: Batcher, *marks: int, deadline_s: float = LATER_S) -> list[Fu
     return [batcher.submit("a", picture(mark), deadline_s=deadline_s).future for mark in marks]
 
 
-def test_pictures_that_wait_together_share_a_run_and_get_their_own_answers() -> None:
+def test_queued_pictures_share_a_run_and_get_their_own_results() -> None:
     backend = SimulatedBackend()
     batcher = stepped(backend)
     futures = queue(batcher, 1, 2, 3)
     batcher.step()
-    responses = [future.result(0) for future in futures]
+    results = [future.result(0) for future in futures]
 
     assert backend.batches == [("a", [1, 2, 3])]
-    assert [response.batch_size for response in responses] == [3, 3, 3]
-    assert [float(response.saliency[0, 0]) for response in responses] == pytest.approx(
-        [1 / 255, 2 / 255, 3 / 255]
-    )
+    assert [result.batch_size for result in results] == [3, 3, 3]
+    assert [float(result.saliency[0, 0]) for result in results] == pytest.approx([1 / 255, 2 / 255, 3 / 255])
 
 
-def test_a_thread_carries_the_plans_out_while_more_arrives() -> None:
-    backend = SimulatedBackend(gate=threading.Event())
+def test_pictures_that_arrive_during_a_run_form_the_next_batch() -> None:
+    backend = SimulatedBackend(release=threading.Event())
     batcher = Batcher(backend, EAGER, SystemClock(), RecordingObserver())
     batcher.start()
     futures = queue(batcher, 0)
     backend.started.acquire()
     futures += queue(batcher, 1, 2, 3)
-    assert backend.gate is not None
-    backend.gate.set()
+    assert backend.release is not None
+    backend.release.set()
     sizes = [future.result(5).batch_size for future in futures]
     batcher.stop()
 
@@ -58,13 +56,13 @@ def test_a_thread_carries_the_plans_out_while_more_arrives() -> None:
     assert sizes == [1, 3, 3, 3]
 
 
-def test_the_next_run_is_under_way_while_results_are_handed_out() -> None:
+def test_the_next_run_starts_while_results_are_delivered() -> None:
     observed: list[bool] = []
-    is_under_way = threading.Event()
-    backend = SimulatedBackend(on_run=lambda run: is_under_way.set() if 3 in run.marks else None)
+    has_started = threading.Event()
+    backend = SimulatedBackend(on_run=lambda run: has_started.set() if 3 in run.marks else None)
     batcher = Batcher(backend, EAGER, SystemClock(), RecordingObserver())
     first, *_ = queue(batcher, 1, 2)
-    first.add_done_callback(lambda _: observed.append(is_under_way.wait(60)))
+    first.add_done_callback(lambda _: observed.append(has_started.wait(60)))
     batcher.start()
     backend.started.acquire()
     queue(batcher, 3)
@@ -73,7 +71,7 @@ def test_the_next_run_is_under_way_while_results_are_handed_out() -> None:
     assert observed == [True]
 
 
-def test_padding_is_counted_and_never_answered() -> None:
+def test_padding_is_counted_and_yields_no_results() -> None:
     costs = CostTable({"a": {1: 0.010, 4: 0.011}})
     observer = RecordingObserver()
     batcher = Batcher(SimulatedBackend(), EAGER, ManualClock(), observer, costs)
@@ -84,43 +82,43 @@ def test_padding_is_counted_and_never_answered() -> None:
     assert [float(f.result(0).saliency[0, 0]) for f in futures] == pytest.approx([7 / 255, 8 / 255, 9 / 255])
 
 
-def test_an_abandoned_picture_never_reaches_the_network() -> None:
+def test_an_abandoned_picture_is_not_run() -> None:
     backend = SimulatedBackend()
     batcher = stepped(backend)
-    gone = batcher.submit("a", picture(1), deadline_s=LATER_S)
-    (stays,) = queue(batcher, 2)
-    batcher.abandon(gone)
+    abandoned = batcher.submit("a", picture(1), deadline_s=LATER_S)
+    (other,) = queue(batcher, 2)
+    batcher.abandon(abandoned)
     batcher.step()
 
     assert backend.batches == [("a", [2])]
-    assert stays.done()
+    assert other.done()
     with pytest.raises(CancelledError):
-        gone.future.result(0)
+        abandoned.future.result(0)
 
 
-def test_a_lone_run_ends_when_its_client_leaves() -> None:
-    backend = SimulatedBackend(gate=threading.Event())
+def test_a_run_is_aborted_when_its_only_ticket_is_abandoned() -> None:
+    backend = SimulatedBackend(release=threading.Event())
     batcher = Batcher(backend, EAGER, SystemClock(), RecordingObserver())
     batcher.start()
     lone = batcher.submit("a", picture(1), deadline_s=LATER_S * 2)
     backend.started.acquire()
     batcher.abandon(lone)
 
-    with pytest.raises(InferenceFailed, match="nobody waited"):
+    with pytest.raises(InferenceFailed, match="aborted"):
         lone.future.result(5)
     assert backend.batches == [("a", [1])]
-    assert backend.gate is not None
-    backend.gate.set()
+    assert backend.release is not None
+    backend.release.set()
     batcher.stop()
 
 
-def test_a_run_that_a_neighbour_waits_for_goes_on() -> None:
+def test_a_run_completes_when_only_one_of_its_tickets_is_abandoned() -> None:
     tickets = []
 
-    def leave_midway(run: SimulatedRun) -> None:
+    def abandon_midway(run: SimulatedRun) -> None:
         batcher.abandon(tickets[0])
 
-    backend = SimulatedBackend(on_run=leave_midway)
+    backend = SimulatedBackend(on_run=abandon_midway)
     batcher = stepped(backend)
     tickets += [batcher.submit("a", picture(mark), deadline_s=LATER_S) for mark in (1, 2)]
     batcher.step()
@@ -129,7 +127,7 @@ def test_a_run_that_a_neighbour_waits_for_goes_on() -> None:
     assert backend.batches == [("a", [1, 2])]
 
 
-def test_one_poison_picture_in_a_batch_of_sixteen_leaves_fifteen_good_answers() -> None:
+def test_one_failing_picture_in_a_batch_of_sixteen_leaves_fifteen_results() -> None:
     batcher = stepped(SimulatedBackend(fail_at=frozenset({11})))
     futures = dict(zip(range(16), queue(batcher, *range(16)), strict=True))
     batcher.step()
@@ -141,17 +139,17 @@ def test_one_poison_picture_in_a_batch_of_sixteen_leaves_fifteen_good_answers() 
     )
 
 
-def test_numbers_that_are_not_finite_fail_one_picture_only() -> None:
+def test_saliency_that_is_not_finite_fails_its_picture_only() -> None:
     batcher = stepped(SimulatedBackend(poison_at=frozenset({2})))
-    poisoned, fine = queue(batcher, 2, 5)
+    poisoned, other = queue(batcher, 2, 5)
     batcher.step()
 
     with pytest.raises(InferenceFailed):
         poisoned.result(0)
-    assert np.isfinite(fine.result(0).saliency).all()
+    assert np.isfinite(other.result(0).saliency).all()
 
 
-def test_a_deadline_that_passes_in_the_queue_ends_the_request() -> None:
+def test_a_ticket_that_expires_in_the_queue_fails_without_a_run() -> None:
     clock, backend = ManualClock(), SimulatedBackend()
     batcher = stepped(backend, clock)
     (late,) = queue(batcher, 1, deadline_s=5.0)
@@ -164,15 +162,15 @@ def test_a_deadline_that_passes_in_the_queue_ends_the_request() -> None:
     assert backend.batches == []
 
 
-def test_a_hung_run_shows_while_it_hangs_and_not_after() -> None:
-    """First as overdue, which a slow moment of the machine may be too; then as what it is."""
+def test_a_hung_run_is_overdue_then_stuck_until_it_ends() -> None:
+    """A busy machine may cause an overdue run as well; a stuck run is a hang."""
     clock = ManualClock()
-    looks: list[tuple[bool, bool]] = []
+    states: list[tuple[bool, bool]] = []
 
     def spend(seconds: float) -> None:
         for _ in range(2):
             clock.advance(seconds / 2)
-            looks.append((batcher.is_overdue(), batcher.is_stuck()))
+            states.append((batcher.is_overdue(), batcher.is_stuck()))
 
     backend = SimulatedBackend(alpha_s=0.1, hang_at=frozenset({9}), hang_s=3.2, spend=spend)
     batcher = stepped(backend, clock)
@@ -180,11 +178,11 @@ def test_a_hung_run_shows_while_it_hangs_and_not_after() -> None:
         queue(batcher, mark)
         batcher.step()
 
-    assert looks == [(False, False)] * 4 + [(True, False), (True, True)]
+    assert states == [(False, False)] * 4 + [(True, False), (True, True)]
     assert not batcher.is_overdue()
 
 
-def test_a_hang_is_not_learnt_as_what_a_run_costs() -> None:
+def test_a_hang_does_not_change_the_costs() -> None:
     clock = ManualClock()
     costs = CostTable({"a": {1: 0.01}})
     backend = SimulatedBackend(alpha_s=0.01, hang_at=frozenset({9}), hang_s=3.0, spend=clock.advance)
@@ -195,19 +193,19 @@ def test_a_hang_is_not_learnt_as_what_a_run_costs() -> None:
     assert batcher.costs == costs
 
 
-def test_a_slow_network_is_not_a_hung_one() -> None:
+def test_a_slow_run_is_not_a_hang() -> None:
     clock = ManualClock()
-    looks: list[bool] = []
+    states: list[bool] = []
 
     def spend(seconds: float) -> None:
         clock.advance(seconds)
-        looks.append(batcher.is_stuck())
+        states.append(batcher.is_stuck())
 
     batcher = stepped(SimulatedBackend(alpha_s=9.0, spend=spend), clock, costs=CostTable({"a": {1: 1.0}}))
     queue(batcher, 1)
     batcher.step()
 
-    assert looks == [False]
+    assert states == [False]
 
 
 def test_a_busy_model_does_not_starve_another() -> None:
@@ -223,10 +221,10 @@ def test_a_busy_model_does_not_starve_another() -> None:
         batcher.step()
         steps += 1
 
-    assert steps <= 7  # half a second of device time ahead at most, at a tenth of a second a run
+    assert steps <= 7  # at most half a second of device time first, at a tenth of a second per run
 
 
-def test_a_full_queue_refuses() -> None:
+def test_a_full_queue_refuses_tickets() -> None:
     batcher = Batcher(
         SimulatedBackend(), BatchLimits(4, 0.0, max_waiting=1), ManualClock(), RecordingObserver()
     )
@@ -236,13 +234,13 @@ def test_a_full_queue_refuses() -> None:
         queue(batcher, 1)
 
 
-def test_stopping_finishes_what_waits_and_refuses_the_rest() -> None:
-    backend = SimulatedBackend(gate=threading.Event())
+def test_stopping_runs_the_queue_and_refuses_new_tickets() -> None:
+    backend = SimulatedBackend(release=threading.Event())
     batcher = Batcher(backend, EAGER, SystemClock(), RecordingObserver())
     batcher.start()
     futures = queue(batcher, *range(6), deadline_s=LATER_S * 2)
-    assert backend.gate is not None
-    backend.gate.set()
+    assert backend.release is not None
+    backend.release.set()
     batcher.stop()
 
     assert all(future.done() for future in futures)

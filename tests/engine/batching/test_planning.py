@@ -19,35 +19,36 @@ def batch_of(plan: Plan) -> list[int]:
     return [int(t.network_input[0, 0, 0]) for t in plan.batch]
 
 
-def test_whatever_waits_is_dispatched_at_once() -> None:
+def test_all_queued_pictures_are_dispatched_at_once() -> None:
     waiting = [ticket(i) for i in range(3)]
 
     assert Plan(batch=tuple(waiting), batch_size=3) == plan_batch(waiting, 0.0, EAGER)
 
 
-def test_a_batch_is_never_larger_than_the_limit_and_takes_the_oldest() -> None:
+def test_a_batch_takes_the_oldest_tickets_up_to_the_limit() -> None:
     waiting = [ticket(i) for i in range(7)]
 
     assert tuple(waiting[:4]) == plan_batch(waiting, 0.0, EAGER).batch
 
 
-def test_a_batch_holds_one_model_only() -> None:
+def test_a_batch_contains_one_model_only() -> None:
     first, other, second = ticket(model="a"), ticket(model="b"), ticket(model="a")
 
     assert (first, second) == plan_batch([first, other, second], 0.0, EAGER).batch
 
 
-def test_a_departed_client_is_dropped_before_inference() -> None:
-    gone, here = ticket(), ticket()
-    gone.future.cancel()
+def test_a_cancelled_ticket_is_dropped_before_inference() -> None:
+    cancelled, other = ticket(), ticket()
+    cancelled.future.cancel()
+    plan = plan_batch([cancelled, other], 0.0, EAGER)
 
-    assert Plan(cancelled=(gone,), batch=(here,), batch_size=1) == plan_batch([gone, here], 0.0, EAGER)
+    assert Plan(cancelled=(cancelled,), batch=(other,), batch_size=1) == plan
 
 
 def test_a_picture_past_its_deadline_is_not_run() -> None:
-    late, fine = ticket(deadline_s=5.0), ticket(deadline_s=5.1)
+    expired, other = ticket(deadline_s=5.0), ticket(deadline_s=5.1)
 
-    assert Plan(expired=(late,), batch=(fine,), batch_size=1) == plan_batch([late, fine], 5.0, EAGER)
+    assert Plan(expired=(expired,), batch=(other,), batch_size=1) == plan_batch([expired, other], 5.0, EAGER)
 
 
 def test_a_delay_counts_from_the_oldest_arrival() -> None:
@@ -64,7 +65,7 @@ def test_a_full_batch_does_not_wait_for_the_delay() -> None:
     assert len(plan_batch([ticket(), ticket()], 0.0, patient).batch) == 2
 
 
-def test_a_delay_never_sleeps_past_a_deadline() -> None:
+def test_a_delay_ends_at_the_first_deadline() -> None:
     patient = BatchLimits(max_batch=4, max_delay_s=10.0, max_waiting=64)
 
     assert plan_batch([ticket(deadline_s=3.0)], 0.0, patient).look_again_s == 3.0
@@ -75,7 +76,7 @@ def test_a_delay_never_sleeps_past_a_deadline() -> None:
     st.integers(1, 8),
     st.floats(0, 10),
 )
-def test_every_waiting_ticket_has_one_fate_and_order_is_kept(
+def test_every_ticket_has_at_most_one_outcome_and_order_is_kept(
     rows: list[tuple[str, float, bool]], max_batch: int, now_s: float
 ) -> None:
     waiting = [ticket(model=model, deadline_s=deadline_s) for model, deadline_s, _ in rows]
@@ -83,9 +84,9 @@ def test_every_waiting_ticket_has_one_fate_and_order_is_kept(
         if is_cancelled:
             item.future.cancel()
     plan = plan_batch(waiting, now_s, BatchLimits(max_batch, 0.0, 64))
-    fates = [*plan.cancelled, *plan.expired, *plan.batch]
+    planned = [*plan.cancelled, *plan.expired, *plan.batch]
 
-    assert len(set(map(id, fates))) == len(fates)
+    assert len(set(map(id, planned))) == len(planned)
     assert all(t.is_cancelled for t in plan.cancelled)
     assert all(t.deadline_s <= now_s and not t.is_cancelled for t in plan.expired)
     assert all(t.deadline_s > now_s and not t.is_cancelled for t in plan.batch)
@@ -94,29 +95,29 @@ def test_every_waiting_ticket_has_one_fate_and_order_is_kept(
     assert bool(alive) == bool(plan.batch)
 
 
-def test_a_batch_holds_one_input_size_only() -> None:
+def test_a_batch_contains_one_input_size_only() -> None:
     small, large = ticket(1, side=4), ticket(2, side=8)
 
     assert (small,) == plan_batch([small, large], 0.0, EAGER).batch
 
 
-def test_the_earliest_deadline_goes_first() -> None:
+def test_the_earliest_deadline_runs_first() -> None:
     relaxed, urgent = ticket(1, model="a", deadline_s=4.0), ticket(2, model="b", deadline_s=2.0)
 
     assert batch_of(plan_batch([relaxed, urgent], 0.0, EAGER)) == [2]
 
 
-def test_a_generous_deadline_ages_into_an_urgent_one() -> None:
+def test_a_ticket_with_a_late_deadline_becomes_urgent_with_age() -> None:
     limits = BatchLimits(max_batch=4, max_delay_s=0.0, max_waiting=64, patience_s=5.0)
-    generous, urgent = (
+    relaxed, urgent = (
         ticket(1, model="a", arrived_s=0.0),
         ticket(2, model="b", arrived_s=9.0, deadline_s=11.0),
     )
 
-    assert batch_of(plan_batch([generous, urgent], 9.5, limits)) == [1]
+    assert batch_of(plan_batch([relaxed, urgent], 9.5, limits)) == [1]
 
 
-def test_a_model_that_had_more_than_its_share_waits_its_turn() -> None:
+def test_a_model_over_its_fair_share_waits_its_turn() -> None:
     limits = BatchLimits(max_batch=4, max_delay_s=0.0, max_waiting=64, fair_share_s=0.5)
     hot, cold = ticket(1, model="hot", deadline_s=1.0), ticket(2, model="cold", deadline_s=9.0)
 
@@ -131,7 +132,7 @@ GPU = CostTable({"a": {1: 0.006, 2: 0.007, 4: 0.009, 8: 0.013}})
     ("waiting", "split"),
     [(1, (1, 1)), (2, (2, 2)), (3, (3, 4)), (4, (4, 4)), (5, (4, 4)), (7, (7, 8)), (8, (8, 8)), (20, (8, 8))],
 )
-def test_a_device_that_loves_batches_pads_to_the_next_warmed_size(
+def test_a_device_that_gains_from_batches_pads_to_the_next_warmed_size(
     waiting: int, split: tuple[int, int]
 ) -> None:
     assert GPU.split("a", waiting, 8) == split
@@ -141,7 +142,7 @@ CPU = CostTable({"a": {1: 0.1, 2: 0.2, 4: 0.4, 8: 0.8}})
 
 
 @pytest.mark.parametrize(("waiting", "split"), [(1, (1, 1)), (3, (2, 2)), (5, (4, 4)), (8, (8, 8))])
-def test_a_device_that_gains_nothing_by_batches_never_pads(waiting: int, split: tuple[int, int]) -> None:
+def test_a_device_that_gains_nothing_from_batches_never_pads(waiting: int, split: tuple[int, int]) -> None:
     assert CPU.split("a", waiting, 8) == split
 
 
@@ -150,7 +151,9 @@ def test_a_device_that_gains_nothing_by_batches_never_pads(waiting: int, split: 
     st.integers(1, 64),
     st.sampled_from([1, 2, 4, 8, 16, 32]),
 )
-def test_no_other_split_is_cheaper_a_picture(seconds: dict[int, float], waiting: int, max_batch: int) -> None:
+def test_no_other_split_is_cheaper_per_picture(
+    seconds: dict[int, float], waiting: int, max_batch: int
+) -> None:
     take, size = CostTable({"a": seconds}).split("a", waiting, max_batch)
     sizes = [s for s in seconds if s <= max_batch]
 
@@ -162,7 +165,7 @@ def test_no_other_split_is_cheaper_a_picture(seconds: dict[int, float], waiting:
         assert not filled or seconds[size] / take <= min(filled)
 
 
-def test_a_cost_follows_what_is_measured() -> None:
+def test_a_cost_follows_the_measurements() -> None:
     table = CostTable({"a": {1: 0.1}})
     for _ in range(60):
         table = table.observed("a", 1, 0.3)
@@ -171,28 +174,28 @@ def test_a_cost_follows_what_is_measured() -> None:
     assert (table.per_picture_s("a", 8), table.per_picture_s("unknown", 8)) == (table.run_s("a", 1), 0.0)
 
 
-def test_a_size_that_was_not_warmed_is_not_learnt() -> None:
+def test_costs_of_sizes_that_were_not_warmed_are_ignored() -> None:
     table = CostTable({"a": {1: 0.1}})
 
     assert table.observed("a", 3, 0.2) == table.observed("b", 1, 0.2) == table
 
 
-def test_who_will_be_out_of_time_before_the_end_of_the_run_makes_room() -> None:
+def test_a_ticket_that_would_expire_during_the_run_is_dropped() -> None:
     costs = CostTable({"a": {1: 1.0, 4: 2.0}})
-    hopeful, certain = ticket(1, deadline_s=10.9), ticket(2, deadline_s=11.1)
-    plan = plan_batch([hopeful, certain], 10.0, EAGER, costs)
+    uncertain, certain = ticket(1, deadline_s=10.9), ticket(2, deadline_s=11.1)
+    plan = plan_batch([uncertain, certain], 10.0, EAGER, costs)
 
-    assert (hopeful,) == plan.expired
+    assert (uncertain,) == plan.expired
     assert (certain,) == plan.batch
 
 
-def test_who_can_only_hope_is_run_if_nobody_else_waits() -> None:
+def test_a_ticket_that_would_expire_during_the_run_is_run_if_it_is_alone() -> None:
     costs = CostTable({"a": {1: 1.0}})
-    hopeful, late = ticket(1, deadline_s=10.9), ticket(2, deadline_s=10.0)
-    plan = plan_batch([hopeful, late], 10.0, EAGER, costs)
+    uncertain, expired = ticket(1, deadline_s=10.9), ticket(2, deadline_s=10.0)
+    plan = plan_batch([uncertain, expired], 10.0, EAGER, costs)
 
-    assert (late,) == plan.expired
-    assert (hopeful,) == plan.batch
+    assert (expired,) == plan.expired
+    assert (uncertain,) == plan.batch
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,9 @@ def test_who_can_only_hope_is_run_if_nobody_else_waits() -> None:
         (2, 9.0, True, "drain"),
     ],
 )
-def test_a_plan_says_why_a_batch_leaves(waiting: int, max_delay_s: float, is_last: bool, reason: str) -> None:
+def test_a_plan_has_the_reason_of_its_dispatch(
+    waiting: int, max_delay_s: float, is_last: bool, reason: str
+) -> None:
     limits = BatchLimits(max_batch=4, max_delay_s=max_delay_s, max_waiting=64)
     plan = plan_batch([ticket() for _ in range(waiting)], 1.0, limits, is_last=is_last)
 

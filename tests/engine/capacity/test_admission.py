@@ -36,7 +36,7 @@ def test_the_last_unit_of_a_budget_is_granted_and_the_next_refused(resource: str
         hold(permit, resource, 1)
 
 
-def test_pictures_that_lack_memory_take_no_pixels_either() -> None:
+def test_pictures_refused_for_memory_hold_no_pixels() -> None:
     admission = Admission(BUDGET)
     permit = admission.enter()
 
@@ -45,7 +45,7 @@ def test_pictures_that_lack_memory_take_no_pixels_either() -> None:
     assert (admission.pixels, admission.memory_bytes) == (0, 0)
 
 
-def test_bytes_held_for_a_block_go_back_at_its_end_however_it_ends() -> None:
+def test_bytes_held_for_a_block_are_released_even_if_it_raises() -> None:
     admission = Admission(BUDGET)
     permit = admission.enter()
     permit.hold_bytes(40)
@@ -63,15 +63,15 @@ def test_bytes_held_for_a_block_go_back_at_its_end_however_it_ends() -> None:
     assert admission.upload_bytes == 40
 
 
-def test_a_step_that_runs_on_keeps_what_its_request_held() -> None:
+def test_a_step_that_outlives_its_request_keeps_the_permit() -> None:
     admission = Admission(BUDGET)
     with admission.enter() as permit:
         permit.hold_pictures(pixels=400, memory_bytes=900)
-        let_go = permit.keep()
+        release = permit.keep()
 
     assert (admission.requests, admission.pixels, admission.memory_bytes) == (1, 400, 900)
-    let_go()
-    let_go()
+    release()
+    release()
     assert (admission.requests, admission.pixels, admission.memory_bytes) == (0, 0, 0)
 
 
@@ -85,21 +85,21 @@ def test_a_permit_released_twice_counts_once() -> None:
     assert (admission.requests, admission.upload_bytes) == (1, 0)
 
 
-def test_a_failing_request_gives_its_permit_back() -> None:
+def test_a_failing_request_releases_its_permit() -> None:
     admission = Admission(BUDGET)
 
-    def ask_for_too_much() -> None:
+    def exceed_the_budget() -> None:
         with admission.enter() as permit:
             permit.hold_pictures(pixels=400, memory_bytes=1)
             permit.hold_pictures(pixels=700, memory_bytes=1)
 
     with pytest.raises(Overloaded):
-        ask_for_too_much()
+        exceed_the_budget()
 
     assert (admission.requests, admission.pixels) == (0, 0)
 
 
-def test_saturation_is_that_of_the_scarcest_budget() -> None:
+def test_saturation_is_the_used_share_of_the_scarcest_budget() -> None:
     admission = Admission(BUDGET)
     permit = admission.enter()
     permit.hold_bytes(20)
@@ -113,7 +113,7 @@ def test_saturation_is_that_of_the_scarcest_budget() -> None:
         st.tuples(st.sampled_from(["enter", "bytes", "pixels", "release"]), st.integers(0, 400)), max_size=60
     )
 )
-def test_what_is_in_flight_is_the_sum_of_the_permits_and_never_over_budget(
+def test_the_counts_are_the_sums_of_the_permits_and_never_over_budget(
     steps: list[tuple[str, int]],
 ) -> None:
     admission = Admission(BUDGET)
@@ -140,11 +140,11 @@ def test_what_is_in_flight_is_the_sum_of_the_permits_and_never_over_budget(
         assert 3 * admission.pixels == admission.memory_bytes <= BUDGET.memory_bytes
 
 
-def test_an_answer_is_held_until_it_is_written_and_no_longer() -> None:
+def test_a_response_is_counted_until_it_is_released() -> None:
     admission = Admission(BUDGET)
-    let_go = admission.hold_response(700)
+    release = admission.hold_response(700)
     assert admission.memory_bytes == 700
 
-    let_go()
-    let_go()
+    release()
+    release()
     assert admission.memory_bytes == 0

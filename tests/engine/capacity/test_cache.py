@@ -6,7 +6,7 @@ from app.engine.capacity.cache import Cache
 LIMIT = 100
 
 
-def test_what_was_asked_for_last_is_kept() -> None:
+def test_the_least_recently_used_value_is_evicted() -> None:
     cache: Cache[str] = Cache(LIMIT)
     for key in "abc":
         cache.put(key, key.upper(), size_bytes=33)
@@ -16,7 +16,7 @@ def test_what_was_asked_for_last_is_kept() -> None:
     assert [cache.get(key) for key in "abcd"] == ["A", None, "C", "D"]
 
 
-def test_what_is_larger_than_all_the_room_is_not_kept() -> None:
+def test_a_value_larger_than_the_cache_is_not_stored() -> None:
     cache: Cache[str] = Cache(LIMIT)
     cache.put("a", "A", size_bytes=50)
     cache.put("b", "B", size_bytes=101)
@@ -26,9 +26,9 @@ def test_what_is_larger_than_all_the_room_is_not_kept() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 120), st.booleans())))
-def test_it_is_the_same_as_a_list_that_is_searched(steps: list[tuple[str, int, bool]]) -> None:
+def test_it_behaves_like_a_list_ordered_by_use(steps: list[tuple[str, int, bool]]) -> None:
     cache: Cache[int] = Cache(LIMIT)
-    kept: list[tuple[str, int]] = []  # the one asked for last is last
+    kept: list[tuple[str, int]] = []  # the most recently used item is last
     for key, size, is_put in steps:
         if is_put and size <= LIMIT:
             cache.put(key, size, size_bytes=size)
@@ -36,9 +36,9 @@ def test_it_is_the_same_as_a_list_that_is_searched(steps: list[tuple[str, int, b
             while sum(size for _, size in kept) > LIMIT:
                 kept.pop(0)
         elif not is_put:
-            found = next((item for item in kept if item[0] == key), None)
-            assert cache.get(key) == (None if found is None else found[1])
-            if found is not None:
-                kept = [item for item in kept if item != found] + [found]
+            cached = next((item for item in kept if item[0] == key), None)
+            assert cache.get(key) == (None if cached is None else cached[1])
+            if cached is not None:
+                kept = [item for item in kept if item != cached] + [cached]
 
     assert cache.held_bytes == sum(size for _, size in kept) <= LIMIT

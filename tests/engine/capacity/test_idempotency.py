@@ -1,4 +1,4 @@
-"""IdempotencyKeys: one name, one request, one answer."""
+"""Idempotency keys: one key, one request, one result."""
 
 from contextlib import suppress
 
@@ -10,7 +10,7 @@ from app.engine.capacity.idempotency import IdempotencyKeys
 from app.errors import IdempotencyKeyReused, RequestInProgress
 
 
-def test_what_is_done_is_known_by_its_name() -> None:
+def test_a_repeated_request_gets_the_etag_of_the_first() -> None:
     idempotency_keys = IdempotencyKeys(10)
     with idempotency_keys.claim("a", "one", "picture") as claim:
         assert claim.etag is None
@@ -20,7 +20,7 @@ def test_what_is_done_is_known_by_its_name() -> None:
         assert again.etag == "tag"
 
 
-def test_another_request_may_not_have_the_name_but_another_owner_may() -> None:
+def test_a_key_belongs_to_one_request_per_owner() -> None:
     idempotency_keys = IdempotencyKeys(10)
     with idempotency_keys.claim("a", "one", "picture") as claim:
         with pytest.raises(IdempotencyKeyReused), idempotency_keys.claim("a", "one", "other"):
@@ -29,11 +29,11 @@ def test_another_request_may_not_have_the_name_but_another_owner_may() -> None:
     with pytest.raises(IdempotencyKeyReused), idempotency_keys.claim("a", "one", "other"):
         pass
 
-    with idempotency_keys.claim("b", "one", "other") as theirs:
-        assert theirs.etag is None
+    with idempotency_keys.claim("b", "one", "other") as claim:
+        assert claim.etag is None
 
 
-def test_the_second_waits_for_the_first_and_a_failure_is_forgotten() -> None:
+def test_a_key_in_progress_is_refused_and_a_failed_one_is_released() -> None:
     idempotency_keys = IdempotencyKeys(10)
     with suppress(ZeroDivisionError), idempotency_keys.claim("a", "one", "picture"):
         with pytest.raises(RequestInProgress), idempotency_keys.claim("a", "one", "picture"):
@@ -45,7 +45,7 @@ def test_the_second_waits_for_the_first_and_a_failure_is_forgotten() -> None:
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(1, 5))
-def test_the_latest_are_kept_and_no_more(names: list[int], maximum: int) -> None:
+def test_only_the_latest_keys_are_kept(names: list[int], maximum: int) -> None:
     idempotency_keys = IdempotencyKeys(maximum)
     for name in names:
         with idempotency_keys.claim("a", str(name), "picture") as claim:

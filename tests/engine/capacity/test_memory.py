@@ -26,15 +26,15 @@ MEMINFO = "MemTotal:       24576 kB\nMemFree:        100 kB\n"
         (None, None, None),
     ],
 )
-def test_the_smaller_of_container_and_machine_counts(
+def test_the_limit_is_the_smaller_of_container_and_machine(
     tmp_path: Path, cgroup: str | None, meminfo: str | None, expected: int | None
 ) -> None:
     assert machine_memory_bytes(*files(tmp_path, cgroup, meminfo)) == expected
 
 
-def test_uploads_come_out_of_the_budget_first() -> None:
+def test_uploads_are_subtracted_from_the_budget() -> None:
     assert for_pictures(10**9 + 2 * 10**8, 2 * 10**8) == 10**9
 
 
-def test_a_tiny_budget_still_lets_one_small_picture_in() -> None:
+def test_a_tiny_budget_still_admits_one_small_picture() -> None:
     assert for_pictures(1000, 10**9) == MIN_BYTES

@@ -3,7 +3,7 @@ import pytest
 from app.engine.capacity.wait_estimator import MARGIN, WaitEstimator, retry_after_s
 
 
-def test_a_picture_waits_for_those_ahead_and_its_own_run() -> None:
+def test_the_estimate_includes_queued_runs_and_the_pictures_own() -> None:
     wait_estimator = WaitEstimator(workers=2)
     with wait_estimator.counting(), wait_estimator.counting():
         total_s = wait_estimator.total_s(per_picture_s=0.5, pixels=1000, pixels_in_flight=0)
@@ -12,7 +12,7 @@ def test_a_picture_waits_for_those_ahead_and_its_own_run() -> None:
     assert wait_estimator.queued_runs == 0
 
 
-def test_a_picture_that_is_looked_at_twice_counts_twice() -> None:
+def test_a_picture_that_is_run_twice_counts_twice() -> None:
     wait_estimator = WaitEstimator(workers=2)
     with wait_estimator.counting(2):
         total_s = wait_estimator.total_s(per_picture_s=0.5, pixels=0, pixels_in_flight=0, runs=2)
@@ -21,7 +21,7 @@ def test_a_picture_that_is_looked_at_twice_counts_twice() -> None:
     assert wait_estimator.queued_runs == 0
 
 
-def test_the_other_steps_cost_what_they_did_before_shared_by_the_workers() -> None:
+def test_the_cost_of_the_other_steps_is_learnt_and_shared_by_the_workers() -> None:
     wait_estimator = WaitEstimator(workers=2)
     wait_estimator.learn(pixels=1_000_000, seconds=0.2)
     total_s = wait_estimator.total_s(per_picture_s=0.0, pixels=1_000_000, pixels_in_flight=4_000_000)
@@ -29,14 +29,14 @@ def test_the_other_steps_cost_what_they_did_before_shared_by_the_workers() -> No
     assert total_s == pytest.approx((0.2 + 0.4) * MARGIN)
 
 
-def test_a_tiny_picture_does_not_make_large_ones_look_hopeless() -> None:
+def test_a_tiny_picture_does_not_inflate_the_estimate_of_large_ones() -> None:
     wait_estimator = WaitEstimator(workers=1)
     wait_estimator.learn(pixels=1, seconds=0.005)
 
     assert wait_estimator.total_s(per_picture_s=0.0, pixels=12_000_000, pixels_in_flight=0) < 0.1
 
 
-def test_a_failing_request_is_no_longer_ahead() -> None:
+def test_a_failed_request_no_longer_counts() -> None:
     wait_estimator = WaitEstimator(workers=1)
 
     with pytest.raises(LookupError), wait_estimator.counting():
@@ -53,13 +53,13 @@ def test_retry_after_is_a_whole_number_of_seconds_from_1_to_60(
     assert retry_after_s(total_s, allowed_s) == expected
 
 
-def test_a_picture_that_needs_no_network_waits_for_none() -> None:
+def test_a_picture_that_needs_no_run_does_not_wait_for_runs() -> None:
     wait_estimator = WaitEstimator(workers=1)
     with wait_estimator.counting(9):
         assert wait_estimator.total_s(per_picture_s=1.0, pixels=0, pixels_in_flight=0, runs=0) == 0
 
 
-def test_requests_of_many_pictures_count_the_turns_of_each_other_and_no_more() -> None:
+def test_long_requests_count_each_others_turns_only() -> None:
     wait_estimator = WaitEstimator(workers=1)
     with wait_estimator.long_run(30) as first, wait_estimator.long_run(4):
         assert wait_estimator.turns_of_others(10) == 10 + 4

@@ -1,4 +1,4 @@
-"""ONNX Runtime as it is loaded: it keeps nothing on the disk and talks to nobody."""
+"""ONNX Runtime as the loader imports it: with telemetry disabled, it writes nothing to the disk."""
 
 import os
 import subprocess
@@ -23,25 +23,25 @@ PLAIN = "import onnxruntime"
 
 
 def _files_left(program: str, folder: Path, models_dir: Path) -> list[str]:
-    """Run a program whose home and temporary folder are ``folder``, and return what it left there."""
-    # CI and ORT_DISABLE_TELEMETRY keep the library quiet by themselves.
+    """Run a program whose home and temporary folder are ``folder``, and return the files it left there."""
+    # CI and ORT_DISABLE_TELEMETRY disable the library's telemetry by themselves.
     kept = {n: v for n, v in os.environ.items() if n not in ("CI", "ORT_DISABLE_TELEMETRY", "GITHUB_ACTIONS")}
-    places = dict.fromkeys(
+    folders = dict.fromkeys(
         ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"), str(folder)
     )
-    environment = {**kept, **places, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**kept, **folders, "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", program, str(models_dir)], env=environment, check=True)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_it_leaves_nothing_on_the_disk(models_dir: Path, tmp_path: Path) -> None:
+def test_the_loader_writes_nothing_to_the_disk(models_dir: Path, tmp_path: Path) -> None:
     assert _files_left(LOAD_AND_RUN, tmp_path, models_dir) == []
 
 
-def test_the_library_alone_would(models_dir: Path, tmp_path: Path) -> None:
-    """Where this does not hold, the test above shows nothing, and what it looks for has moved."""
+def test_a_plain_import_writes_to_the_disk(models_dir: Path, tmp_path: Path) -> None:
+    """If this fails, the test above proves nothing: the library writes its files elsewhere."""
     left = _files_left(PLAIN, tmp_path, models_dir)
     if not left:
-        pytest.skip("this build of ONNX Runtime keeps nothing on the disk")
+        pytest.skip("this build of ONNX Runtime writes nothing to the disk")
 
     assert ".ses" in " ".join(left)

@@ -14,19 +14,19 @@ from tests.fakes import ManualClock, RecordingObserver, SimulatedSource
 NAMES = frozenset({"a", "b", "c", "d"})
 
 
-def models(
+def registry_of(
     source: SimulatedSource | None = None, *pinned: str, maximum: int = 3, clock: ManualClock | None = None
 ) -> tuple[ModelRegistry, RecordingObserver]:
     observer = RecordingObserver()
-    shelf = ModelRegistry(
+    registry = ModelRegistry(
         source or SimulatedSource(NAMES),
         pinned or ("a",),
         maximum=maximum,
         clock=clock or ManualClock(),
         observer=observer,
     )
-    shelf.load_pinned(lambda _: None)
-    return shelf, observer
+    registry.load_pinned(lambda _: None)
+    return registry, observer
 
 
 @pytest.fixture(params=["real", "simulated"])
@@ -36,15 +36,15 @@ def source(request: pytest.FixtureRequest, models_dir: Path) -> ModelSource:
     return Loader(models_dir, device="cpu", probe=probe("cpu"), threads=0, max_batch=2, clock=SystemClock())
 
 
-def test_a_source_finds_loads_and_knows_what_runs_cost(source: ModelSource) -> None:
+def test_a_source_lists_and_loads_a_model_and_times_its_runs(source: ModelSource) -> None:
     loaded = source.load("u2netp")
 
-    assert "u2netp" in source.found()
+    assert "u2netp" in source.available()
     assert loaded.session.manifest.name == "u2netp"
     assert loaded.seconds[1] > 0
 
 
-def test_a_source_says_which_model_it_cannot_load(source: ModelSource) -> None:
+def test_the_error_of_a_source_has_the_models_name(source: ModelSource) -> None:
     with pytest.raises(ModelUnavailable) as failure:
         source.load("nowhere")
 
@@ -52,102 +52,102 @@ def test_a_source_says_which_model_it_cannot_load(source: ModelSource) -> None:
 
 
 def test_concurrent_first_requests_load_a_model_once() -> None:
-    loading = threading.Event()
-    source = SimulatedSource(NAMES, on_load=lambda _: loading.wait(0.05))
-    shelf, _ = models(source)
+    never = threading.Event()
+    source = SimulatedSource(NAMES, on_load=lambda _: never.wait(0.05))
+    registry, _ = registry_of(source)
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(shelf.load, ["b"] * 16))
+        list(pool.map(registry.load, ["b"] * 16))
 
     assert source.loads == ["a", "b"]
 
 
-def test_the_longest_unused_model_leaves_when_its_place_is_needed() -> None:
+def test_the_least_recently_used_model_is_unloaded_when_the_registry_is_full() -> None:
     clock = ManualClock()
-    shelf, observer = models(None, "a", maximum=3, clock=clock)
+    registry, observer = registry_of(None, "a", maximum=3, clock=clock)
     for name in ("b", "c", "b", "d"):
         clock.advance(1)
-        shelf.load(name)
-        with shelf.lease(name):
+        registry.load(name)
+        with registry.lease(name):
             pass
 
-    assert set(shelf.sessions) == observer.present == {"a", "b", "d"}
+    assert set(registry.sessions) == observer.present == {"a", "b", "d"}
 
 
-def test_a_model_in_use_never_leaves() -> None:
-    shelf, _ = models(None, "a", maximum=2)
-    shelf.load("b")
-    with shelf.lease("b"):
+def test_a_model_in_use_is_not_unloaded() -> None:
+    registry, _ = registry_of(None, "a", maximum=2)
+    registry.load("b")
+    with registry.lease("b"):
         with pytest.raises(Overloaded):
-            shelf.load("c")
-        assert "b" in shelf.sessions
-    shelf.load("c")
+            registry.load("c")
+        assert "b" in registry.sessions
+    registry.load("c")
 
-    assert set(shelf.sessions) == {"a", "c"}
+    assert set(registry.sessions) == {"a", "c"}
 
 
-def test_an_unused_model_leaves_by_age_and_a_pinned_one_stays() -> None:
+def test_idle_models_are_unloaded_except_pinned_ones() -> None:
     clock = ManualClock()
-    shelf, observer = models(clock=clock)
-    shelf.load("b")
+    registry, observer = registry_of(clock=clock)
+    registry.load("b")
     clock.advance(100)
-    shelf.unload_unused(longer_than_s=99)
+    registry.unload_unused(longer_than_s=99)
 
-    assert set(shelf.sessions) == observer.present == {"a"}
+    assert set(registry.sessions) == observer.present == {"a"}
 
 
-def test_a_lease_on_a_model_that_is_not_there_holds_nothing() -> None:
-    shelf, _ = models()
-    with shelf.lease("b") as session:
+def test_a_lease_on_a_model_not_in_memory_yields_none() -> None:
+    registry, _ = registry_of()
+    with registry.lease("b") as session:
         assert session is None
 
 
 @pytest.mark.parametrize("name", ["../a", "nope", "", "a/../a", "A"])
-def test_a_name_that_is_no_model_is_refused_with_those_that_are(name: str) -> None:
-    shelf, _ = models()
+def test_an_unknown_model_is_refused_with_the_accepted_names(name: str) -> None:
+    registry, _ = registry_of()
     if name == "":
-        assert shelf.choose(name) == "a"
+        assert registry.choose(name) == "a"
         return
     with pytest.raises(InvalidOption) as refusal:
-        shelf.choose(name)
+        registry.choose(name)
 
     assert refusal.value.accepted == "a, b, c, d"
 
 
-def test_a_damaged_model_is_looked_at_once() -> None:
+def test_a_damaged_model_is_loaded_once_only() -> None:
     source = SimulatedSource(NAMES, damaged=frozenset({"b"}))
-    shelf, _ = models(source)
+    registry, _ = registry_of(source)
     with pytest.raises(ModelUnavailable):
-        shelf.load(shelf.choose("b"))
+        registry.load(registry.choose("b"))
     with pytest.raises(ModelUnavailable):
-        shelf.choose("b")
+        registry.choose("b")
 
     assert source.loads == ["a", "b"]
 
 
-def test_without_its_default_model_nothing_starts() -> None:
+def test_a_damaged_default_model_fails_the_start() -> None:
     with pytest.raises(ModelUnavailable):
-        models(SimulatedSource(NAMES, damaged=frozenset({"a"})))
+        registry_of(SimulatedSource(NAMES, damaged=frozenset({"a"})))
 
 
-def test_a_damaged_model_beside_the_default_is_told_and_left_out() -> None:
-    told: list[str] = []
-    shelf = ModelRegistry(
+def test_another_damaged_model_is_reported_and_left_out() -> None:
+    reported: list[str] = []
+    registry = ModelRegistry(
         SimulatedSource(NAMES, damaged=frozenset({"b"})),
         ("a", "b"),
         maximum=1,
         clock=ManualClock(),
         observer=RecordingObserver(),
     )
-    shelf.load_pinned(lambda error: told.append(error.model))
+    registry.load_pinned(lambda error: reported.append(error.model))
 
-    assert (told, set(shelf.sessions)) == (["b"], {"a"})
+    assert (reported, set(registry.sessions)) == (["b"], {"a"})
 
 
-def test_costs_of_a_model_are_passed_on_when_it_comes() -> None:
+def test_loading_a_model_reports_its_costs() -> None:
     costs: dict[str, object] = {}
-    shelf, _ = models()
-    shelf.on_costs = costs.__setitem__
-    shelf.load("b")
+    registry, _ = registry_of()
+    registry.on_costs = costs.__setitem__
+    registry.load("b")
 
     assert costs == {"b": {1: 0.001}}
 

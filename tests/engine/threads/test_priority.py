@@ -17,7 +17,7 @@ from app.engine.threads.workers import Workers
 from tests.fakes import RecordingObserver, SimulatedBackend, SimulatedRun
 from tests.pictures import noise
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows threads of other priority")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness per thread")
 
 
 def niceness() -> int:
@@ -25,28 +25,28 @@ def niceness() -> int:
 
 
 def slice_ns() -> int:
-    """Ask the kernel for the calling thread's slice (``sched_getattr``)."""
+    """Read the calling thread's slice from the kernel (``sched_getattr``)."""
     attributes = ctypes.create_string_buffer(56)
     call = {"x86_64": 315, "aarch64": 275}[platform.machine()]
     assert ctypes.CDLL(None).syscall(call, 0, attributes, 56, 0) == 0
     return int(struct.unpack_from("Q", attributes, 24)[0])
 
 
-def grants_slices() -> bool:
+def kernel_has_slices() -> bool:
     release = re.match(r"(\d+)\.(\d+)", platform.release())
-    is_known = platform.machine() in ("x86_64", "aarch64")
-    return is_known and release is not None and tuple(map(int, release.groups())) >= (6, 12)
+    is_supported = platform.machine() in ("x86_64", "aarch64")
+    return is_supported and release is not None and tuple(map(int, release.groups())) >= (6, 12)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not grants_slices(), reason="this kernel grants no slices")
-def test_the_event_loop_has_short_slices_and_its_workers_have_not() -> None:
+@pytest.mark.skipif(sys.platform != "linux" or not kernel_has_slices(), reason="this kernel has no slices")
+def test_the_event_loop_has_short_slices_and_workers_have_default_ones() -> None:
     observed: list[int] = []
 
     def serve() -> None:
-        usual = slice_ns()
+        default = slice_ns()
         favour_latency()
         workers = Workers(1, SystemClock(), name="test")
-        observed.extend((usual, slice_ns(), asyncio.run(workers.run(slice_ns))))
+        observed.extend((default, slice_ns(), asyncio.run(workers.run(slice_ns))))
         workers.stop()
 
     thread = threading.Thread(target=serve)
@@ -57,24 +57,24 @@ def test_the_event_loop_has_short_slices_and_its_workers_have_not() -> None:
     assert observed[0] > SHORT_SLICE_NS
 
 
-def test_a_worker_stands_behind_the_event_loop() -> None:
+def test_a_worker_has_a_lower_priority_than_the_event_loop() -> None:
     workers = Workers(1, SystemClock(), name="test")
     before = niceness()
-    theirs = asyncio.run(workers.run(niceness))
+    workers_niceness = asyncio.run(workers.run(niceness))
     workers.stop()
 
-    assert NICENESS == theirs
+    assert NICENESS == workers_niceness
     assert before == niceness()
 
 
-def test_the_executor_stands_behind_the_event_loop() -> None:
+def test_the_executor_has_a_lower_priority_than_the_event_loop() -> None:
     observed: list[int] = []
 
-    def look(_: SimulatedRun) -> None:
+    def observe(_: SimulatedRun) -> None:
         observed.append(niceness())
 
     limits = BatchLimits(1, 0.0, 4)
-    batcher = Batcher(SimulatedBackend(on_run=look), limits, SystemClock(), RecordingObserver())
+    batcher = Batcher(SimulatedBackend(on_run=observe), limits, SystemClock(), RecordingObserver())
     batcher.start()
     batcher.submit("any", noise((8, 8, 3)), deadline_s=SystemClock().now_s() + 60).future.result()
     batcher.stop()
@@ -82,7 +82,7 @@ def test_the_executor_stands_behind_the_event_loop() -> None:
     assert [NICENESS] == observed
 
 
-def test_a_thread_that_stepped_back_starts_threads_that_do() -> None:
+def test_threads_started_by_a_worker_inherit_its_priority() -> None:
     observed: list[int] = []
 
     def start_another() -> None:
