@@ -40,7 +40,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class SystemResolver:
-    """Resolves names with the operating system, in its own threads: a slow name server delays nothing else."""
+    """Resolves names with the operating system, in its own threads: a slow name server delays only itself."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="cutout-resolve")
