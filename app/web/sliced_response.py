@@ -90,8 +90,8 @@ class SlicedResponse(Response):
         for content in self._contents:
             if isinstance(content, Numbers):
                 numbers = content.slices()
-                while (chunk := await run_in_threadpool(next, numbers, None)) is not None:
-                    yield chunk
+                while (text := await run_in_threadpool(next, numbers, None)) is not None:
+                    yield text
                 continue
             for chunk in content.slices() if isinstance(content, Base64) else _slices_of(content):
                 yield chunk
