@@ -83,7 +83,7 @@ def run_server(settings: Settings, listener: socket.socket, inherited: Inherited
     if heartbeat is not None:
         interval_s = min(1.0, settings.lifecycle.hang_timeout_s / 5)
         server.background["heartbeat"] = lambda: heartbeat.run(
-            interval_s, status=lambda: _status(service), on_orphaned=server.leave
+            interval_s, status=lambda: _status(service), on_orphaned=server.begin_drain
         )
     # Install the handlers before uvicorn's loop runs; they stay after uvicorn restores them.
     on_stop(server.handle_exit)
@@ -150,9 +150,9 @@ class DrainingServer(uvicorn.Server):
             # In a thread: a signal handler must not log, and the event loop may hang.
             threading.Thread(target=self._exit_at_once, daemon=True).start()
             return
-        self.leave(skips_delay=sig == signal.SIGINT)
+        self.begin_drain(skips_delay=sig == signal.SIGINT)
 
-    def leave(self, *, skips_delay: bool = False) -> None:
+    def begin_drain(self, *, skips_delay: bool = False) -> None:
         """Begin the drain, and make sure that the process exits after it."""
         self._drain.begin(skips_delay=skips_delay)
         # Before the start there are no requests to wait for.

@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("models fetch u2netp --from file", {"CUTOUT_MODELS_DIR": "file"}, "not a directory"),
     ],
 )
-def test_a_command_that_fails_says_why_in_words(
+def test_a_failed_command_prints_a_readable_error(
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.web.api_keys import ApiKeys
 
 
-def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
+def test_a_new_key_matches_its_printed_table(tmp_path: Path) -> None:
     said = CliRunner().invoke(cutout, ["keys", "new", "web.shop"])
     key, _, table = said.stdout.partition("\n")
     file = tmp_path / "keys.toml"
@@ -29,7 +29,7 @@ def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", 'a"', "é", "x" * 65])
-def test_a_name_that_a_log_line_would_trip_over_is_refused(name: str) -> None:
+def test_an_invalid_key_name_is_refused(name: str) -> None:
     assert CliRunner().invoke(cutout, ["keys", "new", name]).exit_code != 0
 
 
@@ -46,7 +46,9 @@ def test_a_name_that_a_log_line_would_trip_over_is_refused(name: str) -> None:
         ("0.0.0.0", {"keys_file": Path("keys.toml")}, True),
     ],
 )
-def test_nobody_is_let_in_from_afar_by_default(host: str, access: dict[str, object], *, may: bool) -> None:
+def test_a_public_address_requires_configured_access(
+    host: str, access: dict[str, object], *, may: bool
+) -> None:
     settings = Settings(web={"host": ip_address(host)}, access=access)
     if may:
         _check_exposure(settings)

@@ -63,13 +63,13 @@ def supervised(first: str, **lifecycle: float) -> int:
         (Signs(0.0, is_warm=True, stop_by_s=40.0), 40.0, "it did not end in time"),
     ],
 )
-def test_a_worker_is_killed_when_it_hangs_and_a_stopping_one_when_time_is_up(
+def test_a_hanging_process_is_killed_and_a_stopping_one_after_its_time_limit(
     signs: Signs, now_s: float, why: str | None
 ) -> None:
     assert why_kill(signs, now_s, hang_timeout_s=10) == why
 
 
-def test_the_first_restart_is_at_once_and_short_lives_in_a_row_wait_ever_longer() -> None:
+def test_the_first_restart_is_immediate_and_repeated_ones_back_off() -> None:
     assert [pause_s(short_lives) for short_lives in (0, 1, 2, 3, 4, 100)] == [0, 0, 0.5, 1, 2, 30]
 
 
@@ -84,11 +84,13 @@ def test_the_first_restart_is_at_once_and_short_lives_in_a_row_wait_ever_longer(
         (0, (signal.SIGTERM, signal.SIGTERM), 1),
     ],
 )
-def test_the_exit_code_is_the_workers(returncode: int, signals: tuple[int, ...], code: int) -> None:
+def test_the_supervisor_exits_with_the_code_of_the_server_process(
+    returncode: int, signals: tuple[int, ...], code: int
+) -> None:
     assert exit_code(returncode, signals) == code
 
 
-def test_what_is_inherited_survives_the_command_line() -> None:
+def test_inherited_values_round_trip_through_the_command_line() -> None:
     inherited = Inherited(3, 4, {"ended": 5, "hangs": 1})
 
     assert Inherited.parse(str(inherited)) == inherited
@@ -106,7 +108,7 @@ def test_what_is_inherited_survives_the_command_line() -> None:
         ("say(b'+'); os.close(heartbeat); time.sleep(30)", "it closed its pipe"),
     ],
 )
-def test_a_worker_that_ends_or_hangs_is_replaced_with_one_line_that_says_why(
+def test_a_process_that_exits_or_hangs_is_restarted_with_one_log_line(
     first: str, why: str, handlers: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = supervised(first, hang_timeout_s=1)
@@ -117,7 +119,7 @@ def test_a_worker_that_ends_or_hangs_is_replaced_with_one_line_that_says_why(
 
 
 @pytest.mark.parametrize("code", [1, 3])
-def test_a_first_worker_that_cannot_start_is_believed(
+def test_a_first_process_that_cannot_start_is_not_restarted(
     code: int, handlers: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert supervised(f"say(b'.'); sys.exit({code})") == code
@@ -125,7 +127,7 @@ def test_a_first_worker_that_cannot_start_is_believed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_any_signal_to_stop_ends_the_worker_too(
+def test_every_stop_signal_ends_the_server_process(
     number: signal.Signals, handlers: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     listens = "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])"
@@ -136,7 +138,7 @@ def test_any_signal_to_stop_ends_the_worker_too(
     assert not capfd.readouterr().err
 
 
-def test_what_nobody_catches_is_a_line_each() -> None:
+def test_each_uncaught_exception_is_one_log_line() -> None:
     script = """
 import threading
 from app.logs import configure_logs, log_what_breaks
@@ -156,7 +158,7 @@ raise KeyError("x")
     assert "KeyError" in lines[1]["exception"]
 
 
-def test_the_parent_imports_nothing_heavy() -> None:
+def test_the_supervisor_imports_no_large_library() -> None:
     script = f"""
 import sys
 import app.cli, app.cli.supervise

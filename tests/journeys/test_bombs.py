@@ -27,7 +27,7 @@ EXPECTED = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_bombs_are_refused_and_leave_no_mark(serve: Callable[..., Server]) -> None:
+def test_bombs_are_refused_and_their_memory_is_freed(serve: Callable[..., Server]) -> None:
     server = serve("--model", "u2netp")
     made = bombs()
     with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(8) as crowd:

@@ -133,7 +133,7 @@ def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_removebg_of_pypi(stage: Stage, python_clients: Path) -> None:
+def test_removebg_from_pypi(stage: Stage, python_clients: Path) -> None:
     text = base64.b64encode(PICTURE.read_bytes()).decode()
     (stage.folder / "in.b64").write_text(text)
     stage.python(
@@ -151,7 +151,7 @@ client.remove_background_from_base64_img(open("in.b64").read(), new_file_name="b
     assert np.array_equal(stage.written("b64.png"), over)
 
 
-def test_remove_bg_api_of_pypi(stage: Stage, python_clients: Path) -> None:
+def test_remove_bg_api_from_pypi(stage: Stage, python_clients: Path) -> None:
     said = stage.python(
         f"""
 from remove_bg_api import RemoveBg
@@ -178,7 +178,7 @@ print("done", vars(client.account))
     ],
     ids=str,
 )
-def test_removebg_cli_of_pypi(
+def test_removebg_cli_from_pypi(
     stage: Stage, python_clients: Path, arguments: tuple[str, ...], options: dict[str, str]
 ) -> None:
     line = ["removebg", "in.jpg", "-o", "out.img", *arguments]
@@ -187,7 +187,7 @@ def test_removebg_cli_of_pypi(
     assert np.array_equal(stage.written("out.img"), stage.of_v1(**options))
 
 
-def test_removebg_cli_of_pypi_shows_the_account(stage: Stage, python_clients: Path) -> None:
+def test_removebg_cli_from_pypi_shows_the_account(stage: Stage, python_clients: Path) -> None:
     said = stage.python(
         "import sys, removebg_cli; sys.argv = ['removebg', '--account']; removebg_cli.main()", python_clients
     )
@@ -195,7 +195,7 @@ def test_removebg_cli_of_pypi_shows_the_account(stage: Stage, python_clients: Pa
     assert "1000000" in said.replace(",", "")
 
 
-def test_remove_bg_of_npm(stage: Stage, node_clients: Path) -> None:
+def test_remove_bg_from_npm(stage: Stage, node_clients: Path) -> None:
     said = stage.node(
         f"""
 const fs = require("fs"), client = require("remove.bg");
@@ -219,7 +219,7 @@ const more = {{ apiKey: "{KEY}", size: "auto", type: "auto" }};
     assert np.array_equal(stage.written("b64.png"), stage.of_v1(megapixels="0.25", crop="true"))
 
 
-def test_remove_bg_of_npm_understands_an_error(stage: Stage, node_clients: Path) -> None:
+def test_remove_bg_from_npm_reports_an_error(stage: Stage, node_clients: Path) -> None:
     said = stage.node(
         """
 const client = require("remove.bg");
@@ -232,13 +232,15 @@ client.removeBackgroundFromImageFile({ path: "in.jpg", apiKey: "wrong" })
     assert json.loads(said.strip().splitlines()[-1])[0]["title"] == "API Key invalid"
 
 
-def test_removebg_id_of_npm(stage: Stage, node_clients: Path) -> None:
+def test_removebg_id_from_npm(stage: Stage, node_clients: Path) -> None:
     stage.node(f'require("removebg-id").FromPath("in.jpg", "{KEY}");', node_clients)
 
     assert np.array_equal(stage.written("hasil-path.png"), stage.of_v1())
 
 
-def test_napari_rembg_s_client(serve: Callable[..., Server], python_clients: Path, tmp_path: Path) -> None:
+def test_the_client_of_napari_rembg(
+    serve: Callable[..., Server], python_clients: Path, tmp_path: Path
+) -> None:
     """Its module is loaded by its path, since the package imports napari; rembg's server has no keys."""
     url = serve("--model", "u2netp").url
     module = python_clients / "napari_rembg/segmentation_api_client.py"
@@ -261,7 +263,7 @@ np.save("result.npy", np.asarray(result))
     assert np.array_equal(np.load(tmp_path / "result.npy") > 0, opened(mask.content) == 255)
 
 
-def test_withoutbg_s_client(stage: Stage, python_clients: Path) -> None:
+def test_the_client_of_withoutbg(stage: Stage, python_clients: Path) -> None:
     """Its module is loaded beside a package of its name, since the real one imports a model hub."""
     program = f"""
 import importlib, sys, types
@@ -295,7 +297,7 @@ def triton_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_triton_s_client_gets_the_saliency_of_the_mask(
+def test_the_triton_client_gets_the_saliency_of_the_mask(
     serve: Callable[..., Server], triton_client: Path, tmp_path: Path
 ) -> None:
     """In binary, as it asks by default; sampling is the caller's, here that of the service."""

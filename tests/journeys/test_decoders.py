@@ -24,7 +24,7 @@ Serve = Callable[..., Server]
 TWO = {"CUTOUT_ENGINE__DECODERS": "2"}
 
 
-def test_killed_decoders_condemn_no_picture(serve: Serve) -> None:
+def test_killed_decoders_cause_only_retryable_errors(serve: Serve) -> None:
     server = serve("--model", "u2netp", **TWO)
     host, _, port = server.url.removeprefix("http://").rpartition(":")
     there = SimpleNamespace(host=host, port=int(port), pid=server.process.pid)
@@ -37,7 +37,7 @@ def test_killed_decoders_condemn_no_picture(serve: Serve) -> None:
     assert server.stop() == 0
 
 
-def test_without_descriptors_for_a_decoder_pictures_are_refused_for_the_moment(serve: Serve) -> None:
+def test_without_descriptors_for_a_decoder_requests_get_503(serve: Serve) -> None:
     server = serve("--model", "u2netp", **TWO)
     url = server.url
     statuses: Counter[int] = Counter()

@@ -59,7 +59,7 @@ def _as_nobody() -> dict[str, int]:
     return {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
 
 
-def test_the_built_service_answers_as_an_unprivileged_user_and_stops_with_0(image: Replay) -> None:
+def test_the_built_service_runs_as_an_unprivileged_user_and_exits_with_0(image: Replay) -> None:
     runtime = image.stages["cpu"]
     port = free_port()
     environment = {
@@ -101,14 +101,14 @@ def _wait_until_healthy(image: Replay, environment: dict[str, str]) -> None:
         time.sleep(0.2)
 
 
-def test_the_image_has_neither_torch_nor_the_export_nor_what_installs(image: Replay) -> None:
+def test_the_image_has_no_torch_no_export_and_no_installer(image: Replay) -> None:
     packages = set(installed(image))
 
     assert {"cutout-server", "onnxruntime"} <= packages
     assert not {"torch", "onnx", "onnxruntime-gpu", "pip", "hatchling"} & packages
 
 
-def test_everything_installed_is_what_is_pinned_and_what_the_image_lists(image: Replay) -> None:
+def test_the_installed_packages_match_the_pins_and_the_sbom(image: Replay) -> None:
     here = installed(image)
     pinned = {name: version for name, version in pins("cpu").items() if name in here}
     listed = json.loads(image.stages["cpu"].here("/opt/cutout/sbom.json").read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_everything_installed_is_what_is_pinned_and_what_the_image_lists(image: 
     assert listed["bomFormat"] == "CycloneDX"
 
 
-def test_a_package_that_is_not_the_pinned_one_is_refused(image: Replay, tmp_path: Path) -> None:
+def test_a_package_with_another_hash_is_refused(image: Replay, tmp_path: Path) -> None:
     lock = (ROOT / "docker/locks/build.txt").read_text(encoding="utf-8")
     (six,) = re.findall(r"^six==[^\n]+\n(?:    --hash=\S+.*\n?)+", lock, re.MULTILINE)
     (tmp_path / "six.txt").write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", six))

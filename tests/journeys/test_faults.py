@@ -49,7 +49,7 @@ def answers_again(url: str) -> int:
     raise AssertionError
 
 
-def test_a_full_disk_matters_to_no_request(serve: Serve) -> None:
+def test_a_full_disk_affects_no_request(serve: Serve) -> None:
     """Nothing is written but log lines, and a line that cannot be written is lost alone."""
     with Path("/dev/full").open("w") as full:
         server = serve("--model", "u2netp", stderr=full, TMPDIR="/nonexistent")
@@ -66,7 +66,7 @@ def test_a_full_disk_matters_to_no_request(serve: Serve) -> None:
         assert server.stop() == 0
 
 
-def test_without_descriptors_it_waits_for_some_and_does_not_spin(serve: Serve) -> None:
+def test_without_descriptors_the_server_waits_and_does_not_spin(serve: Serve) -> None:
     server = serve("--model", "u2netp", CUTOUT_LIMITS__HEAD_TIMEOUT_S="60")
     address, _, port = server.url.removeprefix("http://").rpartition(":")
     with ExitStack() as crowd, limited(server, resource.RLIMIT_NOFILE, 128):
@@ -83,7 +83,7 @@ def test_without_descriptors_it_waits_for_some_and_does_not_spin(serve: Serve) -
     assert server.stop() == 0
 
 
-def test_without_memory_it_says_so_and_goes_on(serve: Serve) -> None:
+def test_without_memory_requests_get_503_and_the_server_recovers(serve: Serve) -> None:
     """What there is does for uploads and not for their pictures."""
     server = serve("--model", "u2netp")
     url = server.url
@@ -106,7 +106,7 @@ def test_without_memory_it_says_so_and_goes_on(serve: Serve) -> None:
     assert not any("Traceback" in line for line in server.stderr)
 
 
-def test_clients_that_leave_at_any_moment_leave_nothing_behind(serve: Serve) -> None:
+def test_disconnects_at_any_moment_leak_nothing(serve: Serve) -> None:
     server = serve("--model", "u2netp")
     url = server.url
     metrics = server.wait_for(r"Metrics\s+(\S+)")

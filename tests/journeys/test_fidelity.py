@@ -32,7 +32,9 @@ def client(models_dir: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_masks_are_those_the_authors_publish(client: httpx.Client, shared_data: Path, model: str) -> None:
+def test_masks_match_those_published_by_the_authors(
+    client: httpx.Client, shared_data: Path, model: str
+) -> None:
     found = differences_to_authors(client, shared_data, model)
 
     assert len(found) == 9
@@ -47,12 +49,12 @@ def test_an_enlarged_picture_keeps_its_mask(client: httpx.Client, shared_data: P
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_masks_are_those_that_rembg_stores(client: httpx.Client, shared_data: Path, model: str) -> None:
+def test_masks_match_those_of_rembg(client: httpx.Client, shared_data: Path, model: str) -> None:
     assert difference_to_rembg(client, shared_data, model) <= 0.01
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.whole)])
-def test_the_quality_over_ecssd_is_that_of_the_published_weights(
+def test_the_quality_on_ecssd_matches_the_published_weights(
     client: httpx.Client, shared_data: Path, models_dir: Path, every: int
 ) -> None:
     ours = quality_of_service(client, shared_data, "u2netp", every=every)

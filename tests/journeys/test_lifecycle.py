@@ -125,7 +125,9 @@ def said(server: Server, event: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("supervise", ["--no-supervise", "--supervise"])
-def test_a_stop_under_load_loses_no_request_and_refuses_none_too_early(serve: Serve, supervise: str) -> None:
+def test_a_shutdown_under_load_loses_no_request_and_refuses_none_too_early(
+    serve: Serve, supervise: str
+) -> None:
     """What begins in the first half of the delay is safe; the other half is for a machine that stalls."""
     server = serve(supervise, "--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S=str(DELAY_S))
     url = server.url
@@ -150,7 +152,7 @@ def test_a_stop_under_load_loses_no_request_and_refuses_none_too_early(serve: Se
     assert lasted_s >= DELAY_S
 
 
-def test_stalled_peers_do_not_hold_the_exit(serve: Serve) -> None:
+def test_stalled_clients_do_not_delay_the_exit(serve: Serve) -> None:
     server = serve("--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_TIMEOUT_S="1")
     url = server.url
     reader = slow_reader(url)
@@ -168,7 +170,7 @@ def test_stalled_peers_do_not_hold_the_exit(serve: Serve) -> None:
     assert [line["lost"] for line in said(server, "requests were abandoned")] == [2]
 
 
-def test_after_the_delay_new_requests_are_refused_in_words_while_old_ones_are_waited_for(
+def test_after_the_delay_new_requests_are_refused_and_accepted_ones_finish(
     serve: Serve,
 ) -> None:
     server = serve("--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_TIMEOUT_S="60")
@@ -189,7 +191,7 @@ def test_after_the_delay_new_requests_are_refused_in_words_while_old_ones_are_wa
 
 
 @pytest.mark.parametrize("supervise", ["--no-supervise", "--supervise"])
-def test_a_second_signal_ends_it_at_once_and_says_what_was_lost(serve: Serve, supervise: str) -> None:
+def test_a_second_signal_exits_at_once_and_logs_the_lost_requests(serve: Serve, supervise: str) -> None:
     server = serve(supervise, "--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S="300")
     peer = stalled_upload(server.url)
     server.process.send_signal(signal.SIGTERM)
@@ -205,7 +207,7 @@ def test_a_second_signal_ends_it_at_once_and_says_what_was_lost(serve: Serve, su
     assert [line["lost"] for line in said(server, "told twice to stop")] == [1]
 
 
-def test_ctrl_c_does_not_wait_for_routing(serve: Serve) -> None:
+def test_ctrl_c_skips_the_drain_delay(serve: Serve) -> None:
     server = serve("--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S="60")
     assert server.url
 
@@ -221,7 +223,7 @@ def was_cut_off(peer: socket.socket) -> bool:
 
 
 @on_linux
-def test_a_killed_worker_is_replaced_and_the_request_that_waited_is_answered(serve: Serve) -> None:
+def test_a_killed_server_process_is_restarted_and_waiting_requests_are_served(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp")
     url = server.url
     first = worker_of(server)
@@ -240,7 +242,7 @@ def test_a_killed_worker_is_replaced_and_the_request_that_waited_is_answered(ser
 
 
 @on_linux
-def test_a_hung_run_turns_livez_red_and_its_worker_is_replaced(serve: Serve, tmp_path: Path) -> None:
+def test_a_hanging_run_turns_livez_red_and_the_process_is_restarted(serve: Serve, tmp_path: Path) -> None:
     hanging_model(tmp_path)
     server = serve("--supervise", "--model", "hangs", models=tmp_path)
     url = server.url
@@ -265,7 +267,7 @@ def test_a_hung_run_turns_livez_red_and_its_worker_is_replaced(serve: Serve, tmp
 
 
 @on_linux
-def test_a_worker_that_falls_silent_is_replaced(serve: Serve) -> None:
+def test_a_server_process_without_heartbeats_is_restarted(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp", CUTOUT_LIFECYCLE__HANG_TIMEOUT_S="5")
     url = server.url
     first = worker_of(server)
@@ -279,7 +281,7 @@ def test_a_worker_that_falls_silent_is_replaced(serve: Serve) -> None:
 
 @on_linux
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_supervisor_leaves_no_worker_behind(serve: Serve, number: int) -> None:
+def test_a_stopped_supervisor_stops_the_server_process(serve: Serve, number: int) -> None:
     server = serve("--supervise", "--model", "u2netp")
     assert server.url
     worker = worker_of(server)
@@ -289,7 +291,7 @@ def test_a_stopped_supervisor_leaves_no_worker_behind(serve: Serve, number: int)
 
 
 @on_linux
-def test_a_killed_supervisor_takes_its_worker_along(serve: Serve) -> None:
+def test_the_server_process_exits_after_its_supervisor_is_killed(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp")
     assert server.url
     worker = worker_of(server)
@@ -298,7 +300,7 @@ def test_a_killed_supervisor_takes_its_worker_along(serve: Serve) -> None:
     assert has_ended(worker)
 
 
-def test_a_worker_that_cannot_start_ends_the_supervisor(serve: Serve, damaged_models: Path) -> None:
+def test_a_server_process_that_cannot_start_ends_the_supervisor(serve: Serve, damaged_models: Path) -> None:
     server = serve("--supervise", "--model", "broken", models=damaged_models)
 
     assert server.process.wait(120) == 3
@@ -306,7 +308,7 @@ def test_a_worker_that_cannot_start_ends_the_supervisor(serve: Serve, damaged_mo
 
 
 @pytest.mark.parametrize("setting", ["CUTOUT_WEB__METRICS_PORT", "CUTOUT_WEB__PORT"])
-def test_a_port_that_is_taken_ends_the_supervisor_in_one_line(serve: Serve, setting: str) -> None:
+def test_a_port_in_use_ends_the_supervisor_with_one_line(serve: Serve, setting: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -319,7 +321,7 @@ def test_a_port_that_is_taken_ends_the_supervisor_in_one_line(serve: Serve, sett
 
 
 @on_linux
-def test_the_parent_of_a_worker_is_light(serve: Serve) -> None:
+def test_the_supervisor_loads_no_large_library(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp")
     assert server.url
     maps = [Path(f"/proc/{process}/maps").read_text() for process in (server.process.pid, worker_of(server))]

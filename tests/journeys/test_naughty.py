@@ -18,7 +18,7 @@ pytestmark = pytest.mark.journey
 FOLDERS = (ROOT, Path(tempfile.gettempdir()), Path.home())
 
 
-def test_no_text_in_any_place_breaks_an_answer_a_log_line_or_the_disk(
+def test_no_text_in_any_place_breaks_a_response_a_log_line_or_the_disk(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     """``CUTOUT_NAUGHTY_STRINGS`` may name a JSON list of more."""

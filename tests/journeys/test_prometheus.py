@@ -81,7 +81,7 @@ def wait_for(client: httpx.Client, query: str) -> None:
     raise AssertionError(query)
 
 
-def test_a_real_prometheus_scrapes_answers_the_dashboard_and_sees_no_alert(prometheus: httpx.Client) -> None:
+def test_a_real_prometheus_has_data_for_the_dashboard_and_fires_no_alert(prometheus: httpx.Client) -> None:
     empty = [query for query in queries() if not found(prometheus, query)]
 
     assert [query for query in empty if not NEVER_HERE.search(query)] == []
@@ -93,7 +93,7 @@ def test_a_real_prometheus_scrapes_answers_the_dashboard_and_sees_no_alert(prome
     assert [rule["name"] for rule in loaded if rule["type"] == "alerting" and rule["state"] == "firing"] == []
 
 
-def test_promtool_takes_the_rules(programs: Path) -> None:
+def test_promtool_accepts_the_rules(programs: Path) -> None:
     folder = ROOT / "docker/prometheus"
     checked = subprocess.run(
         [programs / "promtool", "check", "config", "prometheus.yml"],

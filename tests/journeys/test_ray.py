@@ -59,7 +59,7 @@ def response_of(request: httpx.Request, server: DirectServer | RayCluster) -> ht
 
 
 @pytest.mark.parametrize("journey", JOURNEYS)
-def test_answers_are_those_of_a_server_without_ray(
+def test_responses_match_those_of_a_server_without_ray(
     cluster: RayCluster, direct: DirectServer, journey: str
 ) -> None:
     through, plain = response_of(JOURNEYS[journey], cluster), response_of(JOURNEYS[journey], direct)
@@ -82,7 +82,7 @@ def without_chance(response: httpx.Response) -> bytes:
     return body
 
 
-def test_a_node_that_dies_takes_with_it_what_it_was_working_on_and_nothing_else(cluster: RayCluster) -> None:
+def test_a_killed_node_loses_only_its_requests_in_flight(cluster: RayCluster) -> None:
     shot = Shot("/v1/mask", jpeg(photo(240, 320)))
     loss = asyncio.run(kill_under_load(cluster, shot, seconds=15))
     after = response_of(JOURNEYS["mask"], cluster)
@@ -93,7 +93,7 @@ def test_a_node_that_dies_takes_with_it_what_it_was_working_on_and_nothing_else(
     assert after.status_code == 200
 
 
-def test_nobody_is_let_in_before_somebody_says_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_requires_configured_access(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUTOUT_ACCESS__OPEN", raising=False)
 
     with pytest.raises(ValueError, match="who may use this cluster"):
@@ -102,7 +102,9 @@ def test_nobody_is_let_in_before_somebody_says_who_may(monkeypatch: pytest.Monke
         cutout(Cluster())
 
 
-def test_a_replica_asks_what_livez_asks_and_has_a_page_of_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_of_a_replica_is_livez_and_it_has_a_metrics_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
     monkeypatch.setenv("CUTOUT_WEB__METRICS_PORT", str(port := free_port()))
     server, asked = Server(), []
@@ -114,7 +116,7 @@ def test_a_replica_asks_what_livez_asks_and_has_a_page_of_metrics(monkeypatch: p
     assert "cutout_build_info" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
-def test_replicas_read_the_settings_of_whoever_deploys_them(
+def test_replicas_get_the_settings_of_the_deploying_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -127,7 +129,7 @@ def test_replicas_read_the_settings_of_whoever_deploys_them(
     assert variables["CUTOUT_WEB__METRICS_PORT"] == "none"
 
 
-def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_are_bounded_and_the_shutdown_timeout_covers_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
     deployment = cutout(Cluster())._bound_deployment
     limits, lifecycle = read_settings().limits, read_settings().lifecycle
@@ -136,7 +138,7 @@ def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain(monkeypatch: py
     assert deployment._deployment_config.graceful_shutdown_timeout_s > lifecycle.drain_timeout_s
 
 
-def test_the_file_for_several_machines_is_one_that_ray_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_serve_config_for_several_machines_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     text = yaml.safe_load((ROOT / "deploy/ray/serve.yaml").read_text(encoding="utf-8"))
     (application,) = ServeDeploySchema.model_validate(text).applications
     for name, value in application.runtime_env["env_vars"].items():

@@ -46,7 +46,7 @@ def running(caddy: Path, folder: Path, file: str, **variables: str) -> Iterator[
         process.wait(20)
 
 
-def test_caddy_stands_in_for_the_name(caddy: Path, upstream: str, tmp_path: Path) -> None:
+def test_caddy_serves_the_redirected_name(caddy: Path, upstream: str, tmp_path: Path) -> None:
     names = {"REDIRECTED_NAME": f"{NAME}:{(port := free_port())}", "UPSTREAM": upstream}
     with running(caddy, tmp_path, "docker/redirect/Caddyfile", **names) as authority:
         response = _ask(NAME, port, authority)
@@ -55,9 +55,7 @@ def test_caddy_stands_in_for_the_name(caddy: Path, upstream: str, tmp_path: Path
     assert opened(response.content).shape == (500, 500, 4)
 
 
-def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
-    caddy: Path, upstream: str, tmp_path: Path
-) -> None:
+def test_caddy_terminates_tls_for_the_proxy_profile(caddy: Path, upstream: str, tmp_path: Path) -> None:
     names = {"DOMAIN": f"localhost:{(port := free_port())}", "UPSTREAM": upstream}
     with running(caddy, tmp_path, "docker/proxy/Caddyfile", **names) as authority:
         response = _ask("localhost", port, authority)
@@ -68,7 +66,7 @@ def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
 
 
 @pytest.mark.parametrize(("service", "profile"), [("redirect", "redirect"), ("proxy", "tls")])
-def test_compose_mounts_the_files_that_are_tested(service: str, profile: str) -> None:
+def test_compose_mounts_the_tested_files(service: str, profile: str) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
     assert f"./docker/{service}/Caddyfile:/etc/caddy/Caddyfile:ro" in services[service]["volumes"]

@@ -32,12 +32,12 @@ def test_nothing_is_lost_or_refused_while_every_server_is_replaced(tmp_path: Pat
     assert (done.lost, done.refused, done.killed) == (0, 0, 0)
 
 
-def test_a_server_that_leaves_before_the_news_have_arrived_would_be_noticed(tmp_path: Path) -> None:
+def test_without_a_drain_delay_requests_are_lost_or_refused(tmp_path: Path) -> None:
     done = rollout(tmp_path, "--drain-delay", "0")
 
     assert done.lost + done.refused > 0
 
 
 @pytest.mark.parametrize("overlay", SERVING)
-def test_the_manifests_give_the_news_ten_seconds(overlay: str) -> None:
+def test_the_manifests_have_a_drain_delay_of_ten_seconds(overlay: str) -> None:
     assert float(environment(overlay)["CUTOUT_LIFECYCLE__DRAIN_DELAY_S"]) >= 10

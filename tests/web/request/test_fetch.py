@@ -96,13 +96,13 @@ def fetch(
     return asyncio.run(run())
 
 
-def test_a_picture_comes_from_a_public_host(hosts: None, public: Host) -> None:
+def test_a_picture_is_fetched_from_a_public_host(hosts: None, public: Host) -> None:
     public.replies["/a.jpg?size=2"] = reply_of(PICTURE)
 
     assert PICTURE == fetch("http://shop/a.jpg?size=2#top", public, resolve=Names(shop=[[PUBLIC]]))
 
 
-def test_the_host_is_asked_by_its_name_and_told_nothing_else(hosts: None, public: Host) -> None:
+def test_a_request_has_the_host_name_and_only_neutral_headers(hosts: None, public: Host) -> None:
     public.replies["/"] = reply_of(PICTURE, headers="Set-Cookie: id=1\r\n")
     names = Names(shop=[[PUBLIC]])
     fetch("http://shop/", public, resolve=names)
@@ -123,7 +123,7 @@ def test_a_redirect_is_followed(hosts: None, public: Host) -> None:
     assert PICTURE == fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]))
 
 
-def test_redirects_come_to_an_end(hosts: None, public: Host) -> None:
+def test_the_number_of_redirects_is_limited(hosts: None, public: Host) -> None:
     public.replies["/"] = redirect_to("/")
 
     with pytest.raises(PictureNotFetched, match="too often"):
@@ -140,7 +140,7 @@ BY_NUMBER = [
 
 
 @pytest.mark.parametrize("host", BY_NUMBER)
-def test_no_way_to_write_an_address_leads_into_the_house(
+def test_no_spelling_of_an_address_reaches_the_internal_network(
     hosts: None, public: Host, house: Host, host: str
 ) -> None:
     with pytest.raises(UrlNotAllowed):
@@ -166,13 +166,15 @@ def test_no_way_to_write_an_address_leads_into_the_house(
         ),
     ],
 )
-def test_a_url_is_a_scheme_a_host_and_a_path(hosts: None, public: Host, house: Host, url: str) -> None:
+def test_other_schemes_ports_and_credentials_are_refused(
+    hosts: None, public: Host, house: Host, url: str
+) -> None:
     with pytest.raises(UrlNotAllowed):
         fetch(url, public, resolve=Names(shop=[[PUBLIC]]))
     assert (0, 0) == (public.connections, house.connections)
 
 
-def test_a_name_that_changes_its_answer_is_asked_once(hosts: None, public: Host, house: Host) -> None:
+def test_a_host_is_resolved_only_once(hosts: None, public: Host, house: Host) -> None:
     public.replies["/"] = reply_of(PICTURE)
     names = Names(rebinds=[[PUBLIC], [HOUSE]])
 
@@ -180,7 +182,9 @@ def test_a_name_that_changes_its_answer_is_asked_once(hosts: None, public: Host,
     assert (["rebinds"], 1, 0) == (names.asked, public.connections, house.connections)
 
 
-def test_a_redirect_to_itself_is_resolved_and_checked_again(hosts: None, public: Host, house: Host) -> None:
+def test_a_redirect_to_the_same_host_is_resolved_and_checked_again(
+    hosts: None, public: Host, house: Host
+) -> None:
     public.replies["/"] = redirect_to("http://rebinds/")
 
     with pytest.raises(UrlNotAllowed):
@@ -199,7 +203,7 @@ def test_a_redirect_to_itself_is_resolved_and_checked_again(hosts: None, public:
         "http://shop:99999999/",
     ],
 )
-def test_a_redirect_does_not_lead_into_the_house(
+def test_a_redirect_to_the_internal_network_is_refused(
     hosts: None, public: Host, house: Host, location: str
 ) -> None:
     public.replies["/"] = redirect_to(location)
@@ -210,7 +214,7 @@ def test_a_redirect_does_not_lead_into_the_house(
 
 
 @pytest.mark.parametrize("responses", [[PUBLIC, HOUSE], [HOUSE, PUBLIC], [PUBLIC, "fe80::1%lo"], []])
-def test_every_address_of_a_name_has_to_be_public(
+def test_a_host_with_a_non_public_address_is_refused(
     hosts: None, public: Host, house: Host, responses: list[str]
 ) -> None:
     with pytest.raises(UrlNotAllowed):
@@ -218,7 +222,7 @@ def test_every_address_of_a_name_has_to_be_public(
     assert (0, 0) == (public.connections, house.connections)
 
 
-def test_the_next_address_is_tried_where_one_refuses(hosts: None, public: Host) -> None:
+def test_the_next_address_is_tried_if_one_refuses_the_connection(hosts: None, public: Host) -> None:
     public.replies["/"] = reply_of(PICTURE)
     rules = Rules(CONNECT_S, is_allowed=lambda address: str(address) in (PUBLIC, "127.0.0.4"))
 
@@ -230,7 +234,7 @@ async def hang(host: str, port: int) -> list[str]:
     return []
 
 
-def test_forbidden_refused_and_unknown_hosts_are_told_alike(hosts: None, public: Host) -> None:
+def test_forbidden_refusing_and_unknown_hosts_are_indistinguishable(hosts: None, public: Host) -> None:
     """The one that refuses is public, and nobody listens there."""
     rules = Rules(CONNECT_S, is_allowed=lambda address: str(address) == "127.0.0.4")
     cases: dict[str, Resolve] = {
@@ -291,7 +295,7 @@ def test_forbidden_refused_and_unknown_hosts_are_told_alike(hosts: None, public:
         "stalls",
     ],
 )
-def test_a_host_that_gives_no_picture_is_told_so(
+def test_a_host_without_a_valid_response_raises_the_matching_error(
     hosts: None, public: Host, reply: bytes | Callable[..., None], error: type[CutoutError]
 ) -> None:
     public.replies["/"] = reply
@@ -301,7 +305,7 @@ def test_a_host_that_gives_no_picture_is_told_so(
         fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]), rules=rules)
 
 
-def test_nobody_waits_beyond_the_request_s_own_deadline(hosts: None, public: Host) -> None:
+def test_a_fetch_ends_at_the_deadline_of_the_request(hosts: None, public: Host) -> None:
     public.replies["/"] = stall_after(b"")
     begun_s = time.monotonic()
 
@@ -310,7 +314,7 @@ def test_nobody_waits_beyond_the_request_s_own_deadline(hosts: None, public: Hos
     assert time.monotonic() - begun_s < 2.5
 
 
-def test_what_is_fetched_counts_as_an_upload(hosts: None, public: Host) -> None:
+def test_fetched_bytes_count_as_an_upload(hosts: None, public: Host) -> None:
     public.replies["/"] = reply_of(PICTURE)
 
     with pytest.raises(Overloaded):
@@ -318,7 +322,7 @@ def test_what_is_fetched_counts_as_an_upload(hosts: None, public: Host) -> None:
 
 
 @pytest.mark.parametrize(("name", "is_trusted"), [("shop.example", True), ("other.example", False)])
-def test_the_certificate_has_to_be_the_name_s(name: str, is_trusted: bool) -> None:
+def test_the_certificate_must_match_the_host_name(name: str, is_trusted: bool) -> None:
     authority = trustme.CA()
     server_tls, client_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("shop.example").configure_cert(server_tls)
@@ -362,7 +366,7 @@ def fetching(models_dir: Path) -> Iterator[tuple[Live, Host]]:
     ],
     ids=["json", "multipart", "query"],
 )
-def test_a_picture_that_is_named_gives_the_answer_of_one_that_is_sent(
+def test_a_fetched_picture_gives_the_same_response_as_an_uploaded_one(
     fetching: tuple[Live, Host], request_of: Callable[[str], dict[str, Any]]
 ) -> None:
     live, _ = fetching
@@ -386,7 +390,7 @@ def test_a_picture_that_is_named_gives_the_answer_of_one_that_is_sent(
         (["http:"], 400, "malformed-request"),
     ],
 )
-def test_a_picture_that_is_not_fetched_is_a_problem(
+def test_a_failed_fetch_is_a_problem(
     fetching: tuple[Live, Host], url: object, status: int, slug: str
 ) -> None:
     response = fetching[0].client.post("/v1/cutout", json={"image_url": url})
@@ -395,7 +399,7 @@ def test_a_picture_that_is_not_fetched_is_a_problem(
     assert str(url) not in response.text
 
 
-def test_a_picture_is_sent_or_named_and_not_both(fetching: tuple[Live, Host]) -> None:
+def test_a_request_has_an_upload_or_a_url_and_not_both(fetching: tuple[Live, Host]) -> None:
     client = fetching[0].client
     responses = (
         client.post("/v1/mask", content=PHOTO, params={"image_url": "http://shop/a.jpg"}),
@@ -406,13 +410,15 @@ def test_a_picture_is_sent_or_named_and_not_both(fetching: tuple[Live, Host]) ->
     assert [400] * 4 == [response.status_code for response in responses]
 
 
-def test_the_contract_names_the_url_where_it_is_allowed(fetching: tuple[Live, Host], live: Live) -> None:
+def test_the_contract_has_image_url_only_if_fetching_is_enabled(
+    fetching: tuple[Live, Host], live: Live
+) -> None:
     with_url, without = (one.client.get("/openapi.json").text for one in (fetching[0], live))
 
     assert ("image_url" in with_url, "image_url" in without) == (True, False)
 
 
-def test_without_leave_nothing_is_fetched(live: Live, house: Host) -> None:
+def test_nothing_is_fetched_while_fetching_is_disabled(live: Live, house: Host) -> None:
     with hosting(house):
         response = live.client.post("/v1/mask", json={"image_url": f"http://{HOUSE}:{house.port}/"})
 
@@ -473,7 +479,7 @@ class Nobody:
 @given(URLS)
 @example("http://xn--a/")
 @example("http://\ud800/")
-def test_a_url_that_cannot_be_understood_is_not_allowed(url: str) -> None:
+def test_an_invalid_url_is_not_allowed(url: str) -> None:
     fetcher = PictureFetcher(SystemClock(), rules=NO_TIME, resolve=Nobody())
 
     async def run() -> None:
@@ -496,14 +502,14 @@ def test_a_url_that_cannot_be_understood_is_not_allowed(url: str) -> None:
         b"http://a b/",
     ],
 )
-def test_so_is_where_a_redirect_leads(hosts: None, public: Host, location: bytes) -> None:
+def test_an_invalid_redirect_target_is_not_allowed(hosts: None, public: Host, location: bytes) -> None:
     public.replies["/"] = b"HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
 
     with pytest.raises((UrlNotAllowed, PictureNotFetched)):
         fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]))
 
 
-def test_fetches_have_places_of_their_own_and_give_them_back(hosts: None, public: Host) -> None:
+def test_concurrent_fetches_are_limited_and_always_released(hosts: None, public: Host) -> None:
     public.replies |= {"/": reply_of(PICTURE), "/slow": stall_after(b"", 3)}
     ports = (("http", public.port),)
     rules = Rules(CONNECT_S, 0.6, ports, is_allowed=allows_public_stand_in, max_in_flight=2)
