@@ -1,4 +1,4 @@
-"""Every spelling of base64 that clients send, held against the standard library."""
+"""Every spelling of base64 that clients send, compared with the standard library."""
 
 import base64
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def in_slices(text: bytes, size: int) -> LongText:
     )
 
 
-def by_the_library(text: bytes) -> bytes | None:
+def decoded_by_library(text: bytes) -> bytes | None:
     digits = b"".join(text.split())
     if b"=" not in digits:
         digits += b"=" * (-len(digits) % 4)
@@ -33,7 +33,7 @@ def by_the_library(text: bytes) -> bytes | None:
         return None
 
 
-def by_us(text: str | bytes | LongText) -> bytes | None:
+def decoded_by_app(text: str | bytes | LongText) -> bytes | None:
     try:
         return decode_base64(text)
     except MalformedRequest:
@@ -57,9 +57,13 @@ def by_us(text: str | bytes | LongText) -> bytes | None:
 @example("AA==AA==", 4)
 @example("AAA=A", 4)
 def test_decoding_in_slices_gives_the_result_of_the_standard_library(text: str, size: int) -> None:
-    expected = by_the_library(text.encode())
+    expected = decoded_by_library(text.encode())
 
-    assert [expected] * 3 == [by_us(text), by_us(text.encode()), by_us(in_slices(text.encode(), size))]
+    assert [expected] * 3 == [
+        decoded_by_app(text),
+        decoded_by_app(text.encode()),
+        decoded_by_app(in_slices(text.encode(), size)),
+    ]
 
 
 @pytest.mark.parametrize("head", ["", "data:image/png;base64,", "data:;base64,"])

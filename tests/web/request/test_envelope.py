@@ -29,7 +29,7 @@ def test_a_multipart_picture_may_have_any_of_the_accepted_names(name: str) -> No
 
 @given(st.binary(max_size=3000).filter(lambda upload: b"--" not in upload))
 def test_every_kind_of_body_gives_the_same_picture(upload: bytes) -> None:
-    """Unless they begin like a form, whatever their type says."""
+    """Unless the bytes start like a form, in which case the content type does not matter."""
     content_type, body = multipart({"image": ("a", upload, "image/png")})
     text = base64.b64encode(upload).decode()
     envelopes = [
@@ -88,7 +88,7 @@ def cut_off() -> tuple[str, bytes]:
         ("application/json", b'{"a": ' + b"9" * 6000 + b"}"),
         ("application/json", b'"\xff\xfe'),
     ],
-    ids=itertools.count(),  # boundaries are drawn by chance, and names of tests must not be
+    ids=itertools.count(),  # boundaries are random, and names of tests must not be
 )
 def test_an_invalid_body_is_malformed(content_type: str, body: bytes) -> None:
     with pytest.raises(MalformedRequest):

@@ -1,5 +1,7 @@
-"""Pictures by their URL: hosts on loopback addresses stand for the internet (127.0.0.2, ::1 never) and for
-the house (127.0.0.3, where nobody may ever knock)."""
+"""Fetching pictures by URL: 127.0.0.2 stands for a public host, and 127.0.0.3 for the internal network.
+
+No test may connect to the internal host.
+"""
 
 import asyncio
 import ssl
@@ -33,26 +35,26 @@ from tests.pictures import jpeg, photo
 from tests.web.conftest import Live, serving
 from tests.web.hosts import Host, hosting, redirect_to, reply_of, stall_after
 
-PUBLIC, HOUSE = "127.0.0.2", "127.0.0.3"
+PUBLIC, INTERNAL = "127.0.0.2", "127.0.0.3"
 PICTURE = bytes(range(256)) * 40
 CONNECT_S = 0.4
 PHOTO = jpeg(photo(60, 80))
 
 
-def allows_public_stand_in(address: Address) -> bool:
+def is_public_or_stand_in(address: Address) -> bool:
     return address == ip_address(PUBLIC) or is_public(address)
 
 
-class Names:
-    """A resolver with a table; the system knows other names. Each answer is used once, the last stays."""
+class TableResolver:
+    """A resolver with a table; other names go to the system. Each list is used once, the last one repeatedly."""
 
     def __init__(self, **responses: list[list[str]]) -> None:
         self.responses = responses
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._system = SystemResolver()
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
+        self.requested.append(host)
         if host not in self.responses:
             return await self._system(host, port)
         responses = self.responses[host]
@@ -65,13 +67,13 @@ def public() -> Host:
 
 
 @pytest.fixture
-def house() -> Host:
-    return Host(HOUSE, replies={"/": reply_of(b"secret")})
+def internal() -> Host:
+    return Host(INTERNAL, replies={"/": reply_of(b"secret")})
 
 
 @pytest.fixture
-def hosts(public: Host, house: Host) -> Iterator[None]:
-    with hosting(public, house):
+def hosts(public: Host, internal: Host) -> Iterator[None]:
+    with hosting(public, internal):
         yield
 
 
@@ -85,11 +87,11 @@ def fetch(
     deadline_s: float = 1e9,
     rules: Rules | None = None,
 ) -> bytes:
-    rules = rules or Rules(CONNECT_S, 3.0, is_allowed=allows_public_stand_in)
+    rules = rules or Rules(CONNECT_S, 3.0, is_allowed=is_public_or_stand_in)
     rules = replace(rules, ports=(("http", host.port), ("https", host.port)))
 
     async def run() -> bytes:
-        fetcher = PictureFetcher(SystemClock(), rules=rules, resolve=resolve or Names())
+        fetcher = PictureFetcher(SystemClock(), rules=rules, resolve=resolve or TableResolver())
         with Admission(Budget(4, budget_bytes, 10**6, 10**9)).enter() as permit:
             return await fetcher.fetch(url, permit, limit_bytes=limit_bytes, deadline_s=deadline_s)
 
@@ -99,14 +101,14 @@ def fetch(
 def test_a_picture_is_fetched_from_a_public_host(hosts: None, public: Host) -> None:
     public.replies["/a.jpg?size=2"] = reply_of(PICTURE)
 
-    assert PICTURE == fetch("http://shop/a.jpg?size=2#top", public, resolve=Names(shop=[[PUBLIC]]))
+    assert PICTURE == fetch("http://shop/a.jpg?size=2#top", public, resolve=TableResolver(shop=[[PUBLIC]]))
 
 
 def test_a_request_has_the_host_name_and_only_neutral_headers(hosts: None, public: Host) -> None:
     public.replies["/"] = reply_of(PICTURE, headers="Set-Cookie: id=1\r\n")
-    names = Names(shop=[[PUBLIC]])
-    fetch("http://shop/", public, resolve=names)
-    fetch("http://shop/", public, resolve=names)
+    resolver = TableResolver(shop=[[PUBLIC]])
+    fetch("http://shop/", public, resolve=resolver)
+    fetch("http://shop/", public, resolve=resolver)
 
     lines = [sorted(line.split(":")[0] for line in head.split("\r\n")[1:] if line) for head in public.heads]
     assert [["Accept", "Accept-Encoding", "Host", "User-Agent"]] * 2 == lines
@@ -120,14 +122,14 @@ def test_a_redirect_is_followed(hosts: None, public: Host) -> None:
         "/c": reply_of(PICTURE),
     }
 
-    assert PICTURE == fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]))
+    assert PICTURE == fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]))
 
 
 def test_the_number_of_redirects_is_limited(hosts: None, public: Host) -> None:
     public.replies["/"] = redirect_to("/")
 
     with pytest.raises(PictureNotFetched, match="too often"):
-        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]))
+        fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]))
     assert public.connections == 4
 
 
@@ -141,11 +143,11 @@ BY_NUMBER = [
 
 @pytest.mark.parametrize("host", BY_NUMBER)
 def test_no_spelling_of_an_address_reaches_the_internal_network(
-    hosts: None, public: Host, house: Host, host: str
+    hosts: None, public: Host, internal: Host, host: str
 ) -> None:
     with pytest.raises(UrlNotAllowed):
         fetch(f"http://{host}/", public)
-    assert (0, 0) == (public.connections, house.connections)
+    assert (0, 0) == (public.connections, internal.connections)
 
 
 @pytest.mark.parametrize(
@@ -167,66 +169,68 @@ def test_no_spelling_of_an_address_reaches_the_internal_network(
     ],
 )
 def test_other_schemes_ports_and_credentials_are_refused(
-    hosts: None, public: Host, house: Host, url: str
+    hosts: None, public: Host, internal: Host, url: str
 ) -> None:
     with pytest.raises(UrlNotAllowed):
-        fetch(url, public, resolve=Names(shop=[[PUBLIC]]))
-    assert (0, 0) == (public.connections, house.connections)
+        fetch(url, public, resolve=TableResolver(shop=[[PUBLIC]]))
+    assert (0, 0) == (public.connections, internal.connections)
 
 
-def test_a_host_is_resolved_only_once(hosts: None, public: Host, house: Host) -> None:
+def test_a_host_is_resolved_only_once(hosts: None, public: Host, internal: Host) -> None:
     public.replies["/"] = reply_of(PICTURE)
-    names = Names(rebinds=[[PUBLIC], [HOUSE]])
+    resolver = TableResolver(rebinds=[[PUBLIC], [INTERNAL]])
 
-    assert PICTURE == fetch("http://rebinds/", public, resolve=names)
-    assert (["rebinds"], 1, 0) == (names.asked, public.connections, house.connections)
+    assert PICTURE == fetch("http://rebinds/", public, resolve=resolver)
+    assert (["rebinds"], 1, 0) == (resolver.requested, public.connections, internal.connections)
 
 
 def test_a_redirect_to_the_same_host_is_resolved_and_checked_again(
-    hosts: None, public: Host, house: Host
+    hosts: None, public: Host, internal: Host
 ) -> None:
     public.replies["/"] = redirect_to("http://rebinds/")
 
     with pytest.raises(UrlNotAllowed):
-        fetch("http://rebinds/", public, resolve=Names(rebinds=[[PUBLIC], [HOUSE]]))
-    assert (1, 0) == (public.connections, house.connections)
+        fetch("http://rebinds/", public, resolve=TableResolver(rebinds=[[PUBLIC], [INTERNAL]]))
+    assert (1, 0) == (public.connections, internal.connections)
 
 
 @pytest.mark.parametrize(
     "location",
     [
-        f"http://{HOUSE}/",
-        f"//{HOUSE}/",
+        f"http://{INTERNAL}/",
+        f"//{INTERNAL}/",
         "http://inside/",
-        f"http://u:p@{HOUSE}/",
+        f"http://u:p@{INTERNAL}/",
         "http://[",
         "http://shop:99999999/",
     ],
 )
 def test_a_redirect_to_the_internal_network_is_refused(
-    hosts: None, public: Host, house: Host, location: str
+    hosts: None, public: Host, internal: Host, location: str
 ) -> None:
     public.replies["/"] = redirect_to(location)
 
     with pytest.raises(UrlNotAllowed):
-        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]], inside=[[HOUSE]]))
-    assert (1, 0) == (public.connections, house.connections)
+        fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]], inside=[[INTERNAL]]))
+    assert (1, 0) == (public.connections, internal.connections)
 
 
-@pytest.mark.parametrize("responses", [[PUBLIC, HOUSE], [HOUSE, PUBLIC], [PUBLIC, "fe80::1%lo"], []])
+@pytest.mark.parametrize("responses", [[PUBLIC, INTERNAL], [INTERNAL, PUBLIC], [PUBLIC, "fe80::1%lo"], []])
 def test_a_host_with_a_non_public_address_is_refused(
-    hosts: None, public: Host, house: Host, responses: list[str]
+    hosts: None, public: Host, internal: Host, responses: list[str]
 ) -> None:
     with pytest.raises(UrlNotAllowed):
-        fetch("http://mixed/", public, resolve=Names(mixed=[responses]))
-    assert (0, 0) == (public.connections, house.connections)
+        fetch("http://mixed/", public, resolve=TableResolver(mixed=[responses]))
+    assert (0, 0) == (public.connections, internal.connections)
 
 
 def test_the_next_address_is_tried_if_one_refuses_the_connection(hosts: None, public: Host) -> None:
     public.replies["/"] = reply_of(PICTURE)
     rules = Rules(CONNECT_S, is_allowed=lambda address: str(address) in (PUBLIC, "127.0.0.4"))
 
-    assert PICTURE == fetch("http://shop/", public, resolve=Names(shop=[["127.0.0.4", PUBLIC]]), rules=rules)
+    assert PICTURE == fetch(
+        "http://shop/", public, resolve=TableResolver(shop=[["127.0.0.4", PUBLIC]]), rules=rules
+    )
 
 
 async def hang(host: str, port: int) -> list[str]:
@@ -235,16 +239,16 @@ async def hang(host: str, port: int) -> list[str]:
 
 
 def test_forbidden_refusing_and_unknown_hosts_are_indistinguishable(hosts: None, public: Host) -> None:
-    """The one that refuses is public, and nobody listens there."""
+    """The refusing address is allowed, but has no listener."""
     rules = Rules(CONNECT_S, is_allowed=lambda address: str(address) == "127.0.0.4")
     cases: dict[str, Resolve] = {
-        "forbidden": Names(one=[[HOUSE]]),
-        "refused": Names(one=[["127.0.0.4"]]),
-        "no address": Names(one=[[]]),
-        "unknown": Names(),
+        "forbidden": TableResolver(one=[[INTERNAL]]),
+        "refused": TableResolver(one=[["127.0.0.4"]]),
+        "no address": TableResolver(one=[[]]),
+        "unknown": TableResolver(),
         "silent": hang,
     }
-    told: dict[str, tuple[str, dict[str, object]]] = {}
+    errors: dict[str, tuple[str, dict[str, object]]] = {}
     seconds: dict[str, float] = {}
     for name, resolve in cases.items():
         begun_s = time.monotonic()
@@ -256,8 +260,8 @@ def test_forbidden_refusing_and_unknown_hosts_are_indistinguishable(hosts: None,
                 rules=rules,
             )
         seconds[name] = time.monotonic() - begun_s
-        told[name] = (str(caught.value), caught.value.facts())
-    assert len({str(what) for what in told.values()}) == 1
+        errors[name] = (str(caught.value), caught.value.facts())
+    assert len({str(error) for error in errors.values()}) == 1
     assert all(took_s >= CONNECT_S for took_s in seconds.values())
 
 
@@ -299,10 +303,10 @@ def test_a_host_without_a_valid_response_raises_the_matching_error(
     hosts: None, public: Host, reply: bytes | Callable[..., None], error: type[CutoutError]
 ) -> None:
     public.replies["/"] = reply
-    rules = Rules(CONNECT_S, 0.8, is_allowed=allows_public_stand_in)
+    rules = Rules(CONNECT_S, 0.8, is_allowed=is_public_or_stand_in)
 
     with pytest.raises(error):
-        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]), rules=rules)
+        fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]), rules=rules)
 
 
 def test_a_fetch_ends_at_the_deadline_of_the_request(hosts: None, public: Host) -> None:
@@ -310,7 +314,7 @@ def test_a_fetch_ends_at_the_deadline_of_the_request(hosts: None, public: Host) 
     begun_s = time.monotonic()
 
     with pytest.raises(SourceTimedOut):
-        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]), deadline_s=begun_s + 0.2)
+        fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]), deadline_s=begun_s + 0.2)
     assert time.monotonic() - begun_s < 2.5
 
 
@@ -318,7 +322,7 @@ def test_fetched_bytes_count_as_an_upload(hosts: None, public: Host) -> None:
     public.replies["/"] = reply_of(PICTURE)
 
     with pytest.raises(Overloaded):
-        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]), budget_bytes=len(PICTURE) - 1)
+        fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]), budget_bytes=len(PICTURE) - 1)
 
 
 @pytest.mark.parametrize(("name", "is_trusted"), [("shop.example", True), ("other.example", False)])
@@ -328,20 +332,20 @@ def test_the_certificate_must_match_the_host_name(name: str, is_trusted: bool) -
     authority.issue_cert("shop.example").configure_cert(server_tls)
     authority.configure_trust(client_tls)
     host = Host(PUBLIC, replies={"/": reply_of(PICTURE)}, tls=server_tls)
-    rules = Rules(CONNECT_S * 5, is_allowed=allows_public_stand_in, tls=client_tls)
-    names = Names(**{name: [[PUBLIC]]})
+    rules = Rules(CONNECT_S * 5, is_allowed=is_public_or_stand_in, tls=client_tls)
+    resolver = TableResolver(**{name: [[PUBLIC]]})
 
     with hosting(host):
         if is_trusted:
-            assert PICTURE == fetch(f"https://{name}/", host, resolve=names, rules=rules)
+            assert PICTURE == fetch(f"https://{name}/", host, resolve=resolver, rules=rules)
             return
         with pytest.raises(UrlNotAllowed):
-            fetch(f"https://{name}/", host, resolve=names, rules=rules)
+            fetch(f"https://{name}/", host, resolve=resolver, rules=rules)
 
 
 @pytest.fixture(scope="module")
 def fetching(models_dir: Path) -> Iterator[tuple[Live, Host]]:
-    """The service with fetching on, and a host whose address counts as public."""
+    """The service with fetching enabled, and a host whose address counts as public."""
     settings = Settings(
         models=("u2netp",),
         models_dir=models_dir,
@@ -352,8 +356,10 @@ def fetching(models_dir: Path) -> Iterator[tuple[Live, Host]]:
     )
     host = Host(PUBLIC, replies={"/a.jpg": reply_of(PHOTO)})
     with hosting(host), serving(settings) as live:
-        rules = Rules(CONNECT_S, is_allowed=allows_public_stand_in, ports=(("http", host.port),))
-        live.service.fetcher = PictureFetcher(SystemClock(), rules=rules, resolve=Names(shop=[[PUBLIC]]))
+        rules = Rules(CONNECT_S, is_allowed=is_public_or_stand_in, ports=(("http", host.port),))
+        live.service.fetcher = PictureFetcher(
+            SystemClock(), rules=rules, resolve=TableResolver(shop=[[PUBLIC]])
+        )
         yield live, host
 
 
@@ -418,14 +424,14 @@ def test_the_contract_has_image_url_only_if_fetching_is_enabled(
     assert ("image_url" in with_url, "image_url" in without) == (True, False)
 
 
-def test_nothing_is_fetched_while_fetching_is_disabled(live: Live, house: Host) -> None:
-    with hosting(house):
-        response = live.client.post("/v1/mask", json={"image_url": f"http://{HOUSE}:{house.port}/"})
+def test_nothing_is_fetched_while_fetching_is_disabled(live: Live, internal: Host) -> None:
+    with hosting(internal):
+        response = live.client.post("/v1/mask", json={"image_url": f"http://{INTERNAL}:{internal.port}/"})
 
     assert (422, "/problems/fetching-disabled", 0) == (
         response.status_code,
         response.json()["type"],
-        house.connections,
+        internal.connections,
     )
 
 
@@ -465,11 +471,11 @@ URLS = st.builds(
     st.sampled_from(PORTS),
     st.sampled_from(PATHS) | st.text(max_size=10).map("/".__add__),
 )
-NO_TIME = Rules(0.001, 1.0, is_allowed=lambda _: True, tls=ssl.create_default_context())
+SHORT_TIMEOUTS = Rules(0.001, 1.0, is_allowed=lambda _: True, tls=ssl.create_default_context())
 
 
-class Nobody:
-    """Every name leads to an address where nobody listens."""
+class UnreachableResolver:
+    """Resolves every name to an address without a listener."""
 
     async def __call__(self, host: str, port: int) -> list[str]:
         return ["127.0.0.9"]
@@ -480,7 +486,7 @@ class Nobody:
 @example("http://xn--a/")
 @example("http://\ud800/")
 def test_an_invalid_url_is_not_allowed(url: str) -> None:
-    fetcher = PictureFetcher(SystemClock(), rules=NO_TIME, resolve=Nobody())
+    fetcher = PictureFetcher(SystemClock(), rules=SHORT_TIMEOUTS, resolve=UnreachableResolver())
 
     async def run() -> None:
         with Admission(Budget(4, 10**6, 10**6, 10**9)).enter() as permit:
@@ -506,26 +512,26 @@ def test_an_invalid_redirect_target_is_not_allowed(hosts: None, public: Host, lo
     public.replies["/"] = b"HTTP/1.1 302 X\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
 
     with pytest.raises((UrlNotAllowed, PictureNotFetched)):
-        fetch("http://shop/", public, resolve=Names(shop=[[PUBLIC]]))
+        fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]))
 
 
 def test_concurrent_fetches_are_limited_and_always_released(hosts: None, public: Host) -> None:
     public.replies |= {"/": reply_of(PICTURE), "/slow": stall_after(b"", 3)}
     ports = (("http", public.port),)
-    rules = Rules(CONNECT_S, 0.6, ports, is_allowed=allows_public_stand_in, max_in_flight=2)
+    rules = Rules(CONNECT_S, 0.6, ports, is_allowed=is_public_or_stand_in, max_in_flight=2)
 
     async def run() -> list[object]:
-        fetcher = PictureFetcher(SystemClock(), rules=rules, resolve=Names(shop=[[PUBLIC]]))
+        fetcher = PictureFetcher(SystemClock(), rules=rules, resolve=TableResolver(shop=[[PUBLIC]]))
         with Admission(Budget(9, 10**6, 10**6, 10**9)).enter() as permit:
 
             def get(path: str) -> Coroutine[Any, Any, bytes]:
                 return fetcher.fetch(f"http://shop{path}", permit, limit_bytes=10**6, deadline_s=1e9)
 
             first = await asyncio.gather(*(get("/slow") for _ in range(5)), return_exceptions=True)
-            left = asyncio.create_task(get("/slow"))
+            cancelled = asyncio.create_task(get("/slow"))
             await asyncio.sleep(0.05)
-            left.cancel()
-            after = await asyncio.gather(left, get("/"), return_exceptions=True)
+            cancelled.cancel()
+            after = await asyncio.gather(cancelled, get("/"), return_exceptions=True)
             after += await asyncio.gather(get("ftp:"), return_exceptions=True)
         assert fetcher.in_flight == 0
         return [*first, *after]

@@ -1,4 +1,4 @@
-"""What forms of real clients hold: files that were not chosen, files without a name, texts in base64."""
+"""Forms of real clients: empty file inputs, files without a name, base64 texts."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ UPLOAD = jpeg(photo(24, 32))
 OTHER = png(photo(8, 8))
 TEXT = base64.b64encode(UPLOAD).decode()
 Part = tuple[str, bytes, str]
-"""The parameters of a disposition, the value, and a type or nothing."""
+"""The parameters of Content-Disposition, the value, and the media type, which may be empty."""
 NOT_CHOSEN = '; filename=""'
 
 
@@ -36,7 +36,7 @@ def file(name: str, value: bytes = UPLOAD, media_type: str = "image/jpeg") -> Pa
     return f'name="{name}"; filename="photo.jpg"', value, media_type
 
 
-def unchosen(name: str) -> Part:
+def empty_file_input(name: str) -> Part:
     return f'name="{name}"; filename=""', b"", "application/octet-stream"
 
 
@@ -52,11 +52,11 @@ def opened(*parts: Part) -> Envelope:
     "absent",
     [
         *(
-            unchosen("background"),
-            unchosen("mask"),
-            unchosen("file"),
-            unchosen("image_file"),
-            unchosen("avatar"),
+            empty_file_input("background"),
+            empty_file_input("mask"),
+            empty_file_input("file"),
+            empty_file_input("image_file"),
+            empty_file_input("avatar"),
         ),
         *(text("format", ""), text("quality", " "), text("background", "\r\n"), text("mask", "\t")),
         *(text("image_url", ""), text("file", ""), text("nothing", "")),
@@ -89,7 +89,7 @@ def test_an_empty_query_field_counts_as_absent() -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        *(multipart(unchosen("image")), multipart(text("file", "")), multipart(file("image", b""))),
+        *(multipart(empty_file_input("image")), multipart(text("file", "")), multipart(file("image", b""))),
         *(("application/json", b'{"image": null}'), ("application/json", b'{"image_file": " "}')),
         *(("application/x-www-form-urlencoded", b"image=&format=png"), ("image/jpeg", b"")),
     ],
@@ -243,22 +243,24 @@ def test_the_first_bytes_distinguish_a_picture_from_a_form(
     assert kind in {b"", *FORMS}
 
 
-UNDERSTAND = {
+DIALECTS = {
     "removebg": ("image_file", lambda *sent: removebg.parse_request(*sent, []).wanted),
     "rembg": ("file", lambda *sent: rembg.parse_request(*sent, [])),
     "withoutbg": ("file", lambda *sent: withoutbg.parse_request(*sent, [])),
 }
 
 
-@pytest.mark.parametrize("dialect", UNDERSTAND)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     "kind", ["file", "no file name", "multipart", "urlencoded", "unescaped", "JSON", "JSON as text", "BOM"]
 )
 def test_every_dialect_accepts_a_picture_in_every_kind_of_body(dialect: str, kind: str) -> None:
-    name, parse_request = UNDERSTAND[dialect]
+    name, parse_request = DIALECTS[dialect]
     in_json = json.dumps({name: f"data:image/jpeg;base64,{TEXT}", "format": None, "model": ""}).encode()
     bodies: Mapping[str, tuple[str, bytes]] = {
-        "file": multipart(file(name), unchosen("bg_image_file"), text("image_url", ""), text("url", " ")),
+        "file": multipart(
+            file(name), empty_file_input("bg_image_file"), text("image_url", ""), text("url", " ")
+        ),
         "no file name": multipart((f'name="{name}"', UPLOAD, "")),
         "multipart": multipart(text(name, TEXT), text("bg_color", "")),
         "urlencoded": ("application/x-www-form-urlencoded", urlencode({name: TEXT, "bgc": ""}).encode()),
@@ -271,11 +273,11 @@ def test_every_dialect_accepts_a_picture_in_every_kind_of_body(dialect: str, kin
     assert parse_request(*bodies[kind]).picture.upload == UPLOAD
 
 
-@pytest.mark.parametrize("dialect", UNDERSTAND)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_reports_an_empty_picture(dialect: str) -> None:
-    name, parse_request = UNDERSTAND[dialect]
+    name, parse_request = DIALECTS[dialect]
     for sent in (
-        multipart(unchosen(name)),
+        multipart(empty_file_input(name)),
         multipart(file(name, b"")),
         ("application/json", json.dumps({name: None}).encode()),
     ):

@@ -7,22 +7,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import MalformedRequest
-from app.web.request.json_body import REST_BYTES, NumberText, json_slices, read_json
+from app.web.request.json_body import MAX_REMAINDER_BYTES, NumberText, json_slices, read_json
 from app.web.request.texts import LONG_BYTES, SLICE_BYTES, LongText
 from tests.web.peaks import peak_bytes
 
 MANY = 2_000_000
 
 
-def whole(value: object) -> object:
-    """Return a value as it would be if nothing had been cut out."""
+def complete(value: object) -> object:
+    """Return the complete value of a member that may have been extracted."""
     if isinstance(value, LongText):
         return b"".join(value.slices(value.raw)).decode()
     return json.loads(bytes(value.raw)) if isinstance(value, NumberText) else value
 
 
 def members_of(body: bytes, **how: Any) -> dict[str, object]:
-    return {name: whole(value) for name, value in read_json(body, **how).items()}
+    return {name: complete(value) for name, value in read_json(body, **how).items()}
 
 
 simple = (
@@ -75,7 +75,7 @@ def test_number_arrays_are_extracted_by_name_and_unchanged() -> None:
     assert isinstance(inputs, list)
     assert (document["id"], inputs[0]["x"]) == ("data", [5])
     assert bytes(inputs[0]["data"].raw) == b"[[1, 2],\n[3,4]]"
-    assert whole(document["data"]) == [7]
+    assert complete(document["data"]) == [7]
 
 
 REFUSED = {
@@ -114,7 +114,7 @@ def test_a_body_that_would_need_much_memory_is_refused_before_parsing(body: byte
     with pytest.raises(MalformedRequest):
         read_json(body, numbers="data")
 
-    assert peak_bytes(lambda: read_json(body, numbers="data")) < 40 * REST_BYTES
+    assert peak_bytes(lambda: read_json(body, numbers="data")) < 40 * MAX_REMAINDER_BYTES
 
 
 @given(st.binary(max_size=60), st.integers(0, 2))

@@ -9,7 +9,7 @@ from app.errors import MalformedRequest
 from app.web.request.tensor_text import SLICE_BYTES, read_numbers
 from tests.web.peaks import peak_bytes
 
-CHANCE = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 
 
 def shapes() -> st.SearchStrategy[tuple[int, int, int, int]]:
@@ -26,7 +26,7 @@ def shapes() -> st.SearchStrategy[tuple[int, int, int, int]]:
 def test_numbers_are_parsed_like_the_standard_library(
     shape: tuple[int, int, int, int], is_flat: bool, indent: int | None, separators: tuple[str, str]
 ) -> None:
-    tensor = CHANCE.integers(0, 256, shape, np.uint8)
+    tensor = RNG.integers(0, 256, shape, np.uint8)
     nested = tensor.ravel().tolist() if is_flat else tensor.tolist()
     text = json.dumps(nested, indent=indent, separators=separators).encode()
 
@@ -36,7 +36,7 @@ def test_numbers_are_parsed_like_the_standard_library(
 @pytest.mark.parametrize("is_flat", [True, False])
 @pytest.mark.parametrize("space", [" ", "", "\r\n  "])
 def test_numbers_are_parsed_across_many_slices(is_flat: bool, space: str) -> None:
-    tensor = CHANCE.integers(0, 256, (2, 111, 111, 3), np.uint8)
+    tensor = RNG.integers(0, 256, (2, 111, 111, 3), np.uint8)
     text = json.dumps(tensor.ravel().tolist() if is_flat else tensor.tolist()).replace(" ", space).encode()
 
     assert len(text) > 5 * SLICE_BYTES

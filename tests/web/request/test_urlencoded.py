@@ -59,7 +59,7 @@ def test_long_values_are_decoded_in_slices_without_splitting_escapes(pattern: st
     }.values(),
 )
 def test_an_unescaped_plus_sign_in_base64_is_a_plus_sign(size: int, spelling: Callable[[str], str]) -> None:
-    """A client that does not escape it means no space."""
+    """Clients that do not escape it do not mean a space."""
     picture = (b"\xff\xfb\xef\xbe" * (size // 4 + 1))[: size + 1]
     body = f"format=png&image={spelling(base64.b64encode(picture).decode())}&a+b=c+d"
     first, image, last = read_fields(body.encode())
