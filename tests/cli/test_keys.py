@@ -1,4 +1,4 @@
-"""``cutout keys new``, and the start that it makes possible."""
+"""``cutout keys new``, and the check that a server on a public address has keys."""
 
 import tomllib
 from ipaddress import ip_address
@@ -15,13 +15,13 @@ from app.web.api_keys import ApiKeys
 
 
 def test_a_new_key_matches_its_printed_table(tmp_path: Path) -> None:
-    said = CliRunner().invoke(cutout, ["keys", "new", "web.shop"])
-    key, _, table = said.stdout.partition("\n")
+    result = CliRunner().invoke(cutout, ["keys", "new", "web.shop"])
+    key, _, table = result.stdout.partition("\n")
     file = tmp_path / "keys.toml"
     file.write_text(table)
     found = ApiKeys(file, None, Rates()).find(key.encode())
 
-    assert said.exit_code == 0
+    assert result.exit_code == 0
     assert found is not None
     assert found.name == "web.shop"
     assert key not in table
@@ -34,7 +34,7 @@ def test_an_invalid_key_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "access", "may"),
+    ("host", "access", "is_allowed"),
     [
         ("127.0.0.1", {}, True),
         ("::1", {}, True),
@@ -47,10 +47,10 @@ def test_an_invalid_key_name_is_refused(name: str) -> None:
     ],
 )
 def test_a_public_address_requires_configured_access(
-    host: str, access: dict[str, object], *, may: bool
+    host: str, access: dict[str, object], *, is_allowed: bool
 ) -> None:
     settings = Settings(web={"host": ip_address(host)}, access=access)
-    if may:
+    if is_allowed:
         _check_exposure(settings)
         return
     with pytest.raises(ValueError, match="CUTOUT_ACCESS__KEYS_FILE"):

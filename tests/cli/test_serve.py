@@ -13,7 +13,7 @@ def test_the_listener_is_created_with_ipproto_tcp(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
 def test_a_port_is_in_use_as_soon_as_it_is_opened(host: str) -> None:
-    """Before anybody accepts: a server that still loads holds its port as well."""
+    """Even before connections are accepted, because a loading server must hold its port."""
     with listen(host, 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(OSError, match=rf"cannot listen on {host} port {port}: .*in use"):

@@ -46,7 +46,7 @@ def is_public_or_stand_in(address: Address) -> bool:
 
 
 class TableResolver:
-    """A resolver with a table; other names go to the system. Each list is used once, the last one repeatedly."""
+    """A resolver with a table, and the system's for other names. Only the last list of a name is reused."""
 
     def __init__(self, **responses: list[list[str]]) -> None:
         self.responses = responses
