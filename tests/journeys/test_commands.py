@@ -68,7 +68,7 @@ def test_remove_writes_the_format_of_the_suffix(picture: Path, models_dir: Path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (["remove", "nowhere.jpg", "out.png"], "nowhere.jpg"),
         (["remove", "README.md", "out.png"], "not an accepted image"),
@@ -81,12 +81,12 @@ def test_remove_writes_the_format_of_the_suffix(picture: Path, models_dir: Path)
     ],
 )
 def test_errors_are_readable_and_have_no_traceback(
-    arguments: list[str], words: str, models_dir: Path
+    arguments: list[str], expected: str, models_dir: Path
 ) -> None:
     ended = cutout(*arguments, models=models_dir)
 
     assert ended.returncode == 1
-    assert words in ended.stdout + ended.stderr
+    assert expected in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
 
 

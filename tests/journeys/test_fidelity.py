@@ -1,4 +1,4 @@
-"""The masks that come out of the HTTP API against those of the network's authors."""
+"""Compares the masks of the HTTP API with those of the network's authors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,8 +57,8 @@ def test_masks_match_those_of_rembg(client: httpx.Client, shared_data: Path, mod
 def test_the_quality_on_ecssd_matches_the_published_weights(
     client: httpx.Client, shared_data: Path, models_dir: Path, every: int
 ) -> None:
-    ours = quality_of_service(client, shared_data, "u2netp", every=every)
-    plain = quality_of_reference(models_dir / "weights" / "u2netp.onnx", shared_data, every=every)
+    service = quality_of_service(client, shared_data, "u2netp", every=every)
+    reference = quality_of_reference(models_dir / "weights" / "u2netp.onnx", shared_data, every=every)
 
-    assert ours.mae == pytest.approx(plain.mae, abs=0.001)
-    assert ours.max_f == pytest.approx(plain.max_f, abs=0.001)
+    assert service.mae == pytest.approx(reference.mae, abs=0.001)
+    assert service.max_f == pytest.approx(reference.max_f, abs=0.001)

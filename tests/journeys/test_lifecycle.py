@@ -1,4 +1,4 @@
-"""How the server process ends, and how it comes back. Bounds are generous: no timing decides."""
+"""Shutdown and restart of the server process, with generous time limits for slow machines."""
 
 import json
 import os
@@ -24,44 +24,46 @@ pytestmark = pytest.mark.journey
 Serve = Callable[..., Server]
 UPLOAD = jpeg(photo(120, 160))
 DELAY_S = 4.0
-# A worker is found through /proc, and its parent's libraries too.
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+# The server process and the supervisor's libraries are found through /proc.
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request of a client: when it was begun, and its status or how the connection failed."""
+    """One request of a client: its start, and its status or the error of the connection."""
 
     begun_s: float
     status: int | str
-    says_goodbye: bool
+    closes_connection: bool
 
 
-class Crowd:
-    """Keep-alive clients, each with the next request as soon as it has an answer."""
+class Load:
+    """Keep-alive clients, each of which sends the next request as soon as it has a response."""
 
     def __init__(self, url: str, clients: int) -> None:
         self.attempts: list[Attempt] = []
         self._url = url
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self) -> None:
+    def _run(self) -> None:
         with httpx.Client(base_url=self._url, timeout=120) as client:
             while not self._stop.is_set():
                 begun_s = time.monotonic()
                 try:
                     response = client.post("/v1/mask", content=UPLOAD)
                 except httpx.TransportError as error:
-                    self.attempts.append(Attempt(begun_s, type(error).__name__, says_goodbye=False))
+                    self.attempts.append(Attempt(begun_s, type(error).__name__, closes_connection=False))
                     continue
-                goodbye = response.headers.get("connection") == "close"
-                self.attempts.append(Attempt(begun_s, response.status_code, says_goodbye=goodbye))
+                closes_connection = response.headers.get("connection") == "close"
+                self.attempts.append(
+                    Attempt(begun_s, response.status_code, closes_connection=closes_connection)
+                )
 
-    def leave(self) -> list[Attempt]:
-        """Stop asking, and return what was seen."""
+    def stop(self) -> list[Attempt]:
+        """Stop the clients, and return their requests."""
         self._stop.set()
         for thread in self._threads:
             thread.join(120)
@@ -69,7 +71,7 @@ class Crowd:
 
 
 def stalled_upload(url: str) -> socket.socket:
-    """Open a request whose body never comes, and return once the server waits for it."""
+    """Start a request whose body never arrives; return when the server waits for the body."""
     peer = connection(url)
     peer.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
     assert peer.recv(1000).startswith(b"HTTP/1.1 100")
@@ -88,7 +90,7 @@ def connection(url: str, *, receives_bytes: int | None = None) -> socket.socket:
 
 
 def slow_reader(url: str) -> socket.socket:
-    """Ask for an answer larger than every buffer on the way, and read no more than its first line."""
+    """Request a response larger than all buffers, and read only its first line."""
     grain = noise((2000, 3000, 3)) // 4
     upload = jpeg(photo(2000, 3000) // 2 + grain, quality=95)
     peer = connection(url, receives_bytes=4096)
@@ -98,8 +100,8 @@ def slow_reader(url: str) -> socket.socket:
     return peer
 
 
-def worker_of(server: Server) -> int:
-    """Return the process id of a supervised worker."""
+def server_process_of(server: Server) -> int:
+    """Return the process id of a supervised server process."""
     parent = server.process.pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     assert len(children) == 1
@@ -113,13 +115,13 @@ def has_ended(process_id: int, *, within_s: float = 120) -> bool:
             state = Path(f"/proc/{process_id}/stat").read_text().rpartition(") ")[2][0]
         except (FileNotFoundError, ProcessLookupError):
             return True
-        if state == "Z":  # ended, and nobody asked how
+        if state == "Z":  # exited, but its parent has not waited for it
             return True
         time.sleep(0.05)
     return False
 
 
-def said(server: Server, event: str) -> list[dict[str, object]]:
+def events(server: Server, event: str) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in server.stderr if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
 
@@ -128,10 +130,10 @@ def said(server: Server, event: str) -> list[dict[str, object]]:
 def test_a_shutdown_under_load_loses_no_request_and_refuses_none_too_early(
     serve: Serve, supervise: str
 ) -> None:
-    """What begins in the first half of the delay is safe; the other half is for a machine that stalls."""
+    """Requests from the first half of the delay must succeed; the other half allows for a slow machine."""
     server = serve(supervise, "--model", "u2netp", CUTOUT_LIFECYCLE__DRAIN_DELAY_S=str(DELAY_S))
     url = server.url
-    crowd = Crowd(url, clients=4)
+    load = Load(url, clients=4)
     time.sleep(0.5)
     stopped_s = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
@@ -139,7 +141,7 @@ def test_a_shutdown_under_load_loses_no_request_and_refuses_none_too_early(
     ready, alive = httpx.get(f"{url}/readyz"), httpx.get(f"{url}/livez")
     code = server.process.wait(120)
     lasted_s = time.monotonic() - stopped_s
-    attempts = crowd.leave()
+    attempts = load.stop()
     accepted = [attempt for attempt in attempts if attempt.begun_s < stopped_s + DELAY_S / 2]
     leaving = [attempt for attempt in accepted if attempt.begun_s > stopped_s + 0.1]
 
@@ -147,7 +149,7 @@ def test_a_shutdown_under_load_loses_no_request_and_refuses_none_too_early(
     assert alive.status_code == 200
     assert len(leaving) >= 2
     assert {attempt.status for attempt in accepted} == {200}
-    assert all(attempt.says_goodbye for attempt in leaving)
+    assert all(attempt.closes_connection for attempt in leaving)
     assert code == 0
     assert lasted_s >= DELAY_S
 
@@ -167,7 +169,7 @@ def test_stalled_clients_do_not_delay_the_exit(serve: Serve) -> None:
     assert lasted_s >= 1
     assert response.startswith(b"HTTP/1.1 503")
     assert b"connection: close" in response.lower()
-    assert [line["lost"] for line in said(server, "requests were abandoned")] == [2]
+    assert [line["lost"] for line in events(server, "requests cancelled at the end of the drain")] == [2]
 
 
 def test_after_the_delay_new_requests_are_refused_and_accepted_ones_finish(
@@ -199,12 +201,12 @@ def test_a_second_signal_exits_at_once_and_logs_the_lost_requests(serve: Serve, 
     stopped_s = time.monotonic()
     code = server.stop()
     lasted_s = time.monotonic() - stopped_s
-    server.wait_for("told twice to stop")
+    server.wait_for("second signal: exiting now")
     peer.close()
 
     assert code == 1
     assert lasted_s < 150  # of a delay of 300
-    assert [line["lost"] for line in said(server, "told twice to stop")] == [1]
+    assert [line["lost"] for line in events(server, "second signal: exiting now")] == [1]
 
 
 def test_ctrl_c_skips_the_drain_delay(serve: Serve) -> None:
@@ -215,7 +217,7 @@ def test_ctrl_c_skips_the_drain_delay(serve: Serve) -> None:
 
 
 def was_cut_off(peer: socket.socket) -> bool:
-    """Tell whether the other end is gone; the kernel resets only if it had not read everything."""
+    """Return whether the server has closed the connection; it is a reset only if bytes were left unread."""
     try:
         return peer.recv(1) == b""
     except ConnectionResetError:
@@ -226,7 +228,7 @@ def was_cut_off(peer: socket.socket) -> bool:
 def test_a_killed_server_process_is_restarted_and_waiting_requests_are_served(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp")
     url = server.url
-    first = worker_of(server)
+    first = server_process_of(server)
     peer = stalled_upload(url)
     os.kill(first, signal.SIGKILL)
     responses = [httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120).status_code for _ in range(3)]
@@ -235,9 +237,9 @@ def test_a_killed_server_process_is_restarted_and_waiting_requests_are_served(se
 
     assert was_cut_off(peer)
     assert responses == [200, 200, 200]
-    assert worker_of(server) != first
+    assert server_process_of(server) != first
     assert 'cutout_engine_restarts_total{reason="ended"} 1.0' in httpx.get(metrics_url).text
-    assert [line["restarts"] for line in said(server, "the worker is replaced")] == [1]
+    assert [line["restarts"] for line in events(server, "restarting the server process")] == [1]
     assert server.stop() == 0
 
 
@@ -256,13 +258,13 @@ def test_a_hanging_run_turns_livez_red_and_the_process_is_restarted(serve: Serve
     while (alive := httpx.get(f"{url}/livez", timeout=120)).status_code == 200:
         assert time.monotonic() < give_up_at_s
         time.sleep(0.05)
-    server.wait_for("the worker is replaced")
+    server.wait_for("restarting the server process")
     again = httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120)
 
     assert (healthy.status_code, again.status_code) == (200, 200)
     assert (alive.status_code, alive.json()["type"]) == (503, "/problems/not-ready")
     assert was_cut_off(peer)
-    assert [line["why"] for line in said(server, "the worker is replaced")] == ["its executor hangs"]
+    assert [line["why"] for line in events(server, "restarting the server process")] == ["its executor hangs"]
     assert server.stop() == 0
 
 
@@ -270,12 +272,14 @@ def test_a_hanging_run_turns_livez_red_and_the_process_is_restarted(serve: Serve
 def test_a_server_process_without_heartbeats_is_restarted(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp", CUTOUT_LIFECYCLE__HANG_TIMEOUT_S="5")
     url = server.url
-    first = worker_of(server)
+    first = server_process_of(server)
     os.kill(first, signal.SIGSTOP)
 
     assert httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=120).status_code == 200
     assert has_ended(first)
-    assert [line["why"] for line in said(server, "the worker is replaced")] == ["it gives no sign of life"]
+    assert [line["why"] for line in events(server, "restarting the server process")] == [
+        "it sent no heartbeat"
+    ]
     assert server.stop() == 0
 
 
@@ -284,27 +288,27 @@ def test_a_server_process_without_heartbeats_is_restarted(serve: Serve) -> None:
 def test_a_stopped_supervisor_stops_the_server_process(serve: Serve, number: int) -> None:
     server = serve("--supervise", "--model", "u2netp")
     assert server.url
-    worker = worker_of(server)
+    process_id = server_process_of(server)
 
     assert server.stop(number) == 0
-    assert has_ended(worker)
+    assert has_ended(process_id)
 
 
 @on_linux
 def test_the_server_process_exits_after_its_supervisor_is_killed(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp")
     assert server.url
-    worker = worker_of(server)
+    process_id = server_process_of(server)
     server.stop(signal.SIGKILL)
 
-    assert has_ended(worker)
+    assert has_ended(process_id)
 
 
 def test_a_server_process_that_cannot_start_ends_the_supervisor(serve: Serve, damaged_models: Path) -> None:
     server = serve("--supervise", "--model", "broken", models=damaged_models)
 
     assert server.process.wait(120) == 3
-    assert said(server, "the worker is replaced") == []
+    assert events(server, "restarting the server process") == []
 
 
 @pytest.mark.parametrize("setting", ["CUTOUT_WEB__METRICS_PORT", "CUTOUT_WEB__PORT"])
@@ -324,7 +328,10 @@ def test_a_port_in_use_ends_the_supervisor_with_one_line(serve: Serve, setting: 
 def test_the_supervisor_loads_no_large_library(serve: Serve) -> None:
     server = serve("--supervise", "--model", "u2netp")
     assert server.url
-    maps = [Path(f"/proc/{process}/maps").read_text() for process in (server.process.pid, worker_of(server))]
-    heavy = [set(re.findall(r"site-packages/(onnxruntime|cv2|numpy)/", text)) for text in maps]
+    maps = [
+        Path(f"/proc/{process}/maps").read_text()
+        for process in (server.process.pid, server_process_of(server))
+    ]
+    large = [set(re.findall(r"site-packages/(onnxruntime|cv2|numpy)/", text)) for text in maps]
 
-    assert heavy == [set(), {"onnxruntime", "cv2", "numpy"}]
+    assert large == [set(), {"onnxruntime", "cv2", "numpy"}]

@@ -1,4 +1,4 @@
-"""A small cluster under load, every server replaced: nobody notices, unless servers leave too early."""
+"""A rolling update of a small cluster under load, with and without a drain delay."""
 
 import argparse
 import asyncio
@@ -11,8 +11,8 @@ from tests.deploy.test_kubernetes import SERVING, environment
 from tests.networks import hanging_model
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
-NEWS_TAKE_S = 2.0
-LOAD = 0.3  # a server that starts beside the others must not make them refuse for want of a core
+DRAIN_DELAY_S = 2.0
+LOAD = 0.3  # low, so that a starting server does not overload the others on the same cores
 
 
 def rollout(models_dir: Path, *more: str) -> Rollout:
@@ -20,7 +20,7 @@ def rollout(models_dir: Path, *more: str) -> Rollout:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     arguments = ["--model", "bright", "--models-dir", str(models_dir), "--servers", "2", "--rounds", "1"]
-    arguments += ["--load", str(LOAD), "--delay", str(NEWS_TAKE_S)]
+    arguments += ["--load", str(LOAD), "--delay", str(DRAIN_DELAY_S)]
     return asyncio.run(roll(parser.parse_args([*arguments, *more])))
 
 

@@ -125,7 +125,7 @@ def test_cuda_without_a_gpu_refuses_to_start(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "words"),
+    ("variable", "value", "expected"),
     [
         ("CUTOUT_DEVISE", "cpu", "CUTOUT_DEVISE"),
         ("CUTOUT_WEB__PORT", "lots", "CUTOUT_WEB__PORT"),
@@ -133,12 +133,12 @@ def test_cuda_without_a_gpu_refuses_to_start(serve: Serve) -> None:
     ],
 )
 def test_an_invalid_setting_fails_at_the_start_with_one_line(
-    serve: Serve, variable: str, value: str, words: str
+    serve: Serve, variable: str, value: str, expected: str
 ) -> None:
     server = serve(**{variable: value})
 
     assert server.process.wait(30) in (1, 3)
-    assert words in "".join(server.stderr)
+    assert expected in "".join(server.stderr)
     assert "Traceback" not in "".join(server.stderr)
 
 

@@ -1,4 +1,4 @@
-"""How a process begins beside another, and how it ends before it has really begun."""
+"""Startup: two servers on one port, signals during the startup, and closed outputs."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_one_of_two_servers_on_the_same_port_exits_with_a_message(
 def test_a_server_stopped_during_startup_exits_with_0(
     serve: Serve, number: signal.Signals, supervise: str, after_s: float
 ) -> None:
-    """In whatever state the instant finds it: it imports, it loads, it is ready."""
+    """Whether it is importing, loading or ready."""
     server = serve(supervise, "--model", "u2net")
     time.sleep(after_s)
 
@@ -62,7 +62,7 @@ def test_sighup_drains_a_server(serve: Serve, supervise: str) -> None:
 
 
 def test_a_server_under_nohup_ignores_sighup() -> None:
-    # Ignored before the exec, as nohup does; restored at once, since the tests go on.
+    # Ignored before the exec, like nohup; restored at once for the other tests.
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         server = Server("--supervise", "--model", "u2netp", environment={})
@@ -91,10 +91,10 @@ def test_a_command_exits_at_once_on_ctrl_c(after_s: float) -> None:
     command = subprocess.Popen([str(CUTOUT), *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     time.sleep(after_s)
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
+    _, stderr = command.communicate(timeout=60)
 
-    assert command.returncode == 130 or "/dev/null/x.png" in said  # it was done before
-    assert "Traceback" not in said
+    assert command.returncode == 130 or "/dev/null/x.png" in stderr  # it finished before the signal
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize("command", ["models list", "models verify", "keys new name", "--help"])
