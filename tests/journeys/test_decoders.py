@@ -16,8 +16,8 @@ import pytest
 
 from benchmarks.decoder_kills import decoders_of, kill_under_load
 from tests.journeys.conftest import Server
+from tests.journeys.processes import has_ended
 from tests.journeys.test_faults import UPLOAD, attempts_until_recovered, limited
-from tests.journeys.test_lifecycle import has_ended
 
 pytestmark = [pytest.mark.journey, pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc")]
 Serve = Callable[..., Server]

@@ -20,7 +20,6 @@ OTHER = png(photo(8, 8))
 TEXT = base64.b64encode(UPLOAD).decode()
 Part = tuple[str, bytes, str]
 """The parameters of Content-Disposition, the value, and the media type, which may be empty."""
-NOT_CHOSEN = '; filename=""'
 
 
 def multipart(*parts: Part) -> tuple[str, bytes]:
