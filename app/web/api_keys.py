@@ -1,8 +1,8 @@
 """API keys: loads the keys of clients, and finds the key of a request.
 
-The server stores only SHA-256 digests.
-A key has 256 random bits, so a plain hash is enough: unlike a password, it cannot be found by guessing. Each
-request is compared with every digest, in constant time, even after a match.
+The server stores only SHA-256 digests. A key has 256 random bits, so a plain hash is enough: unlike a
+password, it cannot be found by guessing. Each request is compared with every digest, in constant time, even
+after a match.
 
 Rule: whatever the keys file is or contains, reading it ends soon, with keys or with ``KeysUnreadable``,
 because an operator who revokes a key relies on it. So the file is read each time, without trusting its
