@@ -54,7 +54,7 @@ from app.web.path_prefix import PathPrefix
 from app.web.problems import ProblemWall, on_framework_error
 from app.web.request.fetch import PictureFetcher, Rules, SystemResolver
 from app.web.service import Service
-from app.web.text_gate import TextGate
+from app.web.text_check import TextCheck
 
 log = structlog.get_logger("cutout.main")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
@@ -102,7 +102,7 @@ def create_app(
     check_routes(chain(app.routes, *(router.routes for router in ROUTERS)))
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_middleware(LoadShedder, service=service)
-    app.add_middleware(TextGate)
+    app.add_middleware(TextCheck)
     app.add_middleware(ApiKeyAuth, keys=service.keys, quotas=QuotaRegistry(clock))
     app.add_middleware(ProblemWall, renderers=RENDERERS)
     app.add_middleware(BodyEnd, rate=service.drop_rate)

@@ -1,6 +1,7 @@
 """CLI: ``cutout serve``, ``remove``, ``models``, ``keys`` and ``doctor``; see ``commands.py``.
 
-Light on purpose: what the commands import takes a second or so, and a signal may come before that is over.
+This module imports little: the imports of the commands take about a second, and a signal may arrive before
+they are complete.
 """
 
 import os
@@ -13,9 +14,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; a server that is told to stop while it starts has nothing to finish, and ends."""
+    """Run the command line; a signal during the imports of a server ends it at once."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # a worker begins with it blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # the supervisor blocks it
     if sys.argv[1:2] == ["serve"]:
         on_stop(lambda *_: os._exit(0))
         from app.cli.commands import run

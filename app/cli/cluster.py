@@ -1,11 +1,11 @@
-"""Cluster: the service on Ray Serve, one whole server a replica.
+"""Cluster: runs the service on Ray Serve, with a complete server in each replica.
 
     serve run app.cli.cluster:cutout             or: python -m app.cli.cluster
 
-Ray routes, counts, scales and restarts; batching, admission, deadlines and the answers are the replica's
-own, as they are in ``cutout serve``. Rule: none of Ray's batching (``@serve.batch``), which would queue what
-is queued already. Needs the extra ``ray``. What the front door of ``cutout serve`` does for slow and hostile
-clients (``app/web/connection.py``) is not there, since Ray has its own: put a proxy before it.
+Ray routes requests, and counts, scales and restarts replicas. Batching, admission, deadlines and responses
+are those of ``cutout serve``. Rule: do not use Ray's batching (``@serve.batch``), which would add a second
+queue. Needs the extra ``ray``. Ray has its own HTTP server, without the protection of ``cutout serve``
+against slow and hostile clients (``app/web/connection.py``): put a proxy in front of it.
 """
 
 import os
@@ -27,33 +27,35 @@ from app.settings import Settings, read_settings
 from app.web.endpoints.health import check_alive
 from app.web.service import Service
 
-LONGER_S = 5.0
-"""What Ray waits beyond the service's own deadlines, so that the service is the one that answers."""
+TIMEOUT_MARGIN_S = 5.0
+"""Ray's timeouts are this much longer than the service's own, so that the service sends the response."""
 
 
 class Cluster(BaseModel):
-    """How many replicas there may be and what each needs; ``serve run`` takes these as NAME=VALUE."""
+    """The number of replicas and the resources of each; ``serve run`` accepts them as NAME=VALUE."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_replicas: int = Field(1, ge=0, description="Replicas that are always there.")
-    max_replicas: int = Field(4, ge=1, description="Replicas at most.")
+    min_replicas: int = Field(1, ge=0, description="Minimum number of replicas.")
+    max_replicas: int = Field(4, ge=1, description="Maximum number of replicas.")
     ongoing: float = Field(
-        4, gt=0, description="Requests each is to have at a time; with more, one is added."
+        4, gt=0, description="Target of concurrent requests in each replica; above it, Ray adds replicas."
     )
-    cpus: float = Field(2, gt=0, description="Cores that Ray sets aside for a replica.")
-    gpus: float = Field(0, ge=0, description="GPUs that Ray sets aside for a replica.")
-    upscale_delay_s: float = Field(10, ge=0, description="Time for which there must be too few.")
-    downscale_delay_s: float = Field(300, ge=0, description="Time for which there must be too many.")
+    cpus: float = Field(2, gt=0, description="Cores that Ray reserves for a replica.")
+    gpus: float = Field(0, ge=0, description="GPUs that Ray reserves for a replica.")
+    upscale_delay_s: float = Field(10, ge=0, description="Time with too few replicas before one is added.")
+    downscale_delay_s: float = Field(
+        300, ge=0, description="Time with too many replicas before one is removed."
+    )
 
 
 class Server:
     """A replica: the application of ``cutout serve``, with its own engine."""
 
-    app: FastAPI  # Ray's wrapper has it
+    app: FastAPI  # set by Ray's wrapper
 
     def check_health(self) -> None:
-        """Raise where ``/livez`` would be red; Ray then replaces the replica.
+        """Check the same as ``/livez``; Ray replaces the replica if it raises.
 
         Raises:
             NotReady: The executor seems to hang.
@@ -62,52 +64,53 @@ class Server:
 
 
 def build_app() -> FastAPI:
-    """Return the application of a replica, which is not ready before its models are warm.
+    """Build the application of a replica, which accepts requests only after its models are warm.
 
     Raises:
-        ValueError: Nobody said who may come in.
-        OSError: There is a port for metrics, and it is taken.
+        ValueError: Access to the server is not configured.
+        OSError: The metrics port is in use.
     """
-    settings = _decided_settings()
+    settings = _settings_with_access()
     configure_logs(settings.log_format)
     tune_process()
     app = create_app(settings, on_settled=_fail_without_model, opens_when_warm=True)
-    app.add_middleware(ForTheProxy)
+    app.add_middleware(RayProxyResponses)
     serve_metrics(app.state.service)
     return app
 
 
-def _decided_settings() -> Settings:
+def _settings_with_access() -> Settings:
     settings = read_settings()
     if not settings.access.is_decided:
         raise ValueError(
-            "who may use this cluster? Name a file of keys in CUTOUT_ACCESS__KEYS_FILE, or insist on "
-            "everybody with CUTOUT_ACCESS__OPEN=true"
+            "access to this cluster is not configured: set CUTOUT_ACCESS__KEYS_FILE to a keys file, or allow "
+            "everyone with CUTOUT_ACCESS__OPEN=true"
         )
     return settings
 
 
-class ForTheProxy:
-    """Answers as Ray's proxy wants them.
+class RayProxyResponses:
+    """Pure ASGI: adapts responses to Ray's proxy.
 
-    They are bytes, since Ray cannot send views of what was encoded to another process, and without the
-    request's id, since the proxy draws one, which the service takes over, and adds it itself.
+    Bodies become ``bytes``, because Ray cannot send memory views to another process. The ``X-Request-Id``
+    header is removed, because the proxy generates the id, which the service uses too, and adds the header
+    itself.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Serve one request."""
 
-        async def send_as_wanted(message: Message) -> None:
+        async def send_adapted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 del MutableHeaders(scope=message)["x-request-id"]
             elif "body" in message:
                 message["body"] = bytes(message["body"])
             await send(message)
 
-        await self._app(scope, receive, send_as_wanted)
+        await self._app(scope, receive, send_adapted)
 
 
 def _fail_without_model(service: Service) -> None:
@@ -119,9 +122,9 @@ def cutout(cluster: Cluster) -> Any:
     """Return the application for ``serve.run``; replicas get this process's ``CUTOUT_*`` variables.
 
     Raises:
-        ValueError: Nobody said who may come in.
+        ValueError: Access to the server is not configured.
     """
-    settings = _decided_settings()
+    settings = _settings_with_access()
     maximum = settings.limits.in_flight_requests
     lifecycle = settings.lifecycle
     deployment = serve.deployment(
@@ -129,7 +132,7 @@ def cutout(cluster: Cluster) -> Any:
         name="cutout",
         max_ongoing_requests=maximum,
         max_queued_requests=maximum,
-        # As the service itself says that it has too much to do.
+        # The same status as the service's own refusals under overload.
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         autoscaling_config=AutoscalingConfig(
             min_replicas=cluster.min_replicas,
@@ -140,7 +143,7 @@ def cutout(cluster: Cluster) -> Any:
         ),
         health_check_period_s=2,
         graceful_shutdown_wait_loop_s=0.5,
-        graceful_shutdown_timeout_s=lifecycle.drain_timeout_s + LONGER_S,
+        graceful_shutdown_timeout_s=lifecycle.drain_timeout_s + TIMEOUT_MARGIN_S,
         ray_actor_options={
             "num_cpus": cluster.cpus,
             "num_gpus": cluster.gpus,
@@ -151,26 +154,26 @@ def cutout(cluster: Cluster) -> Any:
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
-    """Return the variables by which a replica reads the same settings; paths are absolute."""
-    here = {name: value for name, value in os.environ.items() if name.startswith("CUTOUT_")}
-    here["CUTOUT_MODELS_DIR"] = str(settings.models_dir.absolute())
+    """Return the environment variables of these settings for a replica; paths are absolute."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("CUTOUT_")}
+    variables["CUTOUT_MODELS_DIR"] = str(settings.models_dir.absolute())
     if settings.access.keys_file is not None:
-        here["CUTOUT_ACCESS__KEYS_FILE"] = str(settings.access.keys_file.absolute())
-    # Several replicas may share a machine.
-    return {"CUTOUT_WEB__METRICS_PORT": "none", **here}
+        variables["CUTOUT_ACCESS__KEYS_FILE"] = str(settings.access.keys_file.absolute())
+    # Several replicas on one machine cannot share a metrics port.
+    return {"CUTOUT_WEB__METRICS_PORT": "none", **variables}
 
 
 def http_options(settings: Settings) -> HTTPOptions:
-    """Return where Ray's proxies listen, and how long they wait for the service to answer."""
+    """Return the address of Ray's proxies, and their timeout for a response of the service."""
     return HTTPOptions(
         host=str(settings.web.host),
         port=settings.web.port,
-        request_timeout_s=settings.limits.deadline_s + settings.limits.upload_timeout_s + LONGER_S,
+        request_timeout_s=settings.limits.deadline_s + settings.limits.upload_timeout_s + TIMEOUT_MARGIN_S,
     )
 
 
 def main() -> None:
-    """Serve on a cluster of this machine alone, until told to stop."""
+    """Serve on a local cluster until SIGTERM or Ctrl-C."""
     settings = read_settings()
     serve.start(http_options=http_options(settings))
     serve.run(cutout(Cluster()), name="cutout")

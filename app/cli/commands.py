@@ -1,4 +1,4 @@
-"""Commands: the tree of them, and how each ends: in one line that says why, and in an exit code."""
+"""Commands: the command tree, and the error message and exit code of a failed command."""
 
 import sys
 
@@ -24,23 +24,23 @@ models.command()(fetch)
 models.command("list")(list_models)
 models.command()(verify)
 cutout.add_typer(models, name="models")
-keys = typer.Typer(no_args_is_help=True, help="Make keys for those who may come in.")
-keys.callback()(lambda: None)  # with one command alone typer would leave out its name
+keys = typer.Typer(no_args_is_help=True, help="Generate API keys.")
+keys.callback()(lambda: None)  # for a group of a single command, typer would omit the name of the command
 keys.command()(new)
 cutout.add_typer(keys, name="keys")
 
 
 def run() -> None:
-    """Run the command line; known failures end in one line on stderr, not in a stack trace."""
+    """Run the command line; a known error becomes one line on stderr, without a traceback."""
     try:
         cutout()
     except ModelUnavailable as error:
-        _die(error.reason)
+        _exit_with(error.reason)
     except (CutoutError, WeightsUnavailable, UnknownSetting, OSError, ValueError) as error:
-        _die(_in_words(error))
+        _exit_with(_message_of(error))
 
 
-def _in_words(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         variable = PREFIX + "__".join(str(part) for part in first["loc"] if isinstance(part, str)).upper()
@@ -48,6 +48,6 @@ def _in_words(error: Exception) -> str:
     return sentence_of(error)
 
 
-def _die(message: str) -> None:
+def _exit_with(message: str) -> None:
     typer.echo(f"cutout: {message}", err=True)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""``cutout doctor``: what this machine would really run on, and why."""
+"""``cutout doctor``: prints the device, models and settings that the server would use."""
 
 import typer
 from rich.console import Console
@@ -8,9 +8,8 @@ from app.settings import Settings, describe, read_settings
 
 
 def doctor() -> None:
-    """Say what this machine would really run on, and why."""
-    # Here, because every command imports this module, and the parent of a worker has to stay light.
-
+    """Show which device and models the server would use on this machine, and why."""
+    # Imported here, because every command imports this module, and the supervisor must stay small.
     from app.engine.models.device import probe, usable_cores
     from app.engine.models.onnxruntime_loader import onnxruntime
     from app.main import open_pipeline
@@ -24,7 +23,7 @@ def doctor() -> None:
     console.print(f"device            {settings.device}")
     console.print(f"processor cores   {usable_cores()}")
     console.print(
-        f"CUDA              {'within reach' if found.why_not_cuda is None else 'no: ' + found.why_not_cuda}"
+        f"CUDA              {'available' if found.why_not_cuda is None else 'no: ' + found.why_not_cuda}"
     )
     failed = False
     for name in settings.models:

@@ -1,4 +1,4 @@
-"""``cutout keys``: make a key, and say what belongs into the file of keys."""
+"""``cutout keys``: generates a key and its entry in the keys file."""
 
 from typing import Annotated
 
@@ -8,15 +8,15 @@ from app.web.api_keys import NAME, new_key
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Whose key it is, for log lines: letters, digits, _ . -")],
+    name: Annotated[str, typer.Argument(help="Name of the key, for log lines: letters, digits, _ . -")],
 ) -> None:
-    """Make a key. It is shown once; the server keeps only its SHA-256."""
+    """Generate a key. It is shown once; the server stores only its SHA-256."""
     if not NAME.fullmatch(name):
-        raise ValueError("a key's name is 1 to 64 letters, digits, _ . -")
+        raise ValueError("the name of a key is 1 to 64 letters, digits, _ . -")
     key, digest = new_key()
-    typer.echo("The key, for its owner (it cannot be shown again):", err=True)
+    typer.echo("The key, for its owner (it is not shown again):", err=True)
     typer.echo(key)
-    typer.echo("\nFor the file that CUTOUT_ACCESS__KEYS_FILE names:", err=True)
+    typer.echo("\nThe entry for the file of CUTOUT_ACCESS__KEYS_FILE:", err=True)
     typer.echo(
         f'\n[keys."{name}"]\nsha256 = "{digest}"\n# requests_per_minute = 60\n# megapixels_per_minute = 500'
     )

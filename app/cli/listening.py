@@ -1,27 +1,28 @@
-"""Listening: a socket is opened before anything is loaded, so that a taken port is found out at once."""
+"""Listening: opens the socket before anything is loaded, so that a port in use is reported at once."""
 
 import socket
 
 BACKLOG = 2048
-"""Connections that may wait to be accepted: for an event loop that is busy, or for a process that loads."""
+"""Limit on connections that wait to be accepted, while the event loop is busy or the process is loading."""
 
 
-def listen(host: str, port: int, *, why: str = "listen", way_out: str = "") -> socket.socket:
-    """Return a socket that listens, on a free port if ``port`` is 0.
+def listen(host: str, port: int, *, action: str = "listen", hint: str = "") -> socket.socket:
+    """Return a listening socket, on a free port if ``port`` is 0.
 
-    Both steps belong together: two sockets can be bound to one port for as long as neither listens.
+    Binding and listening belong together: two sockets can bind the same port until one of them listens.
 
     Args:
-        host: An IP address of either kind.
+        host: An IPv4 or IPv6 address.
         port: The port.
-        why: What cannot be done where the port is taken, for the message.
-        way_out: What could be done about it.
+        action: The failed action, for the error message.
+        hint: A remedy, for the error message.
 
     Raises:
-        OSError: The port is taken, or is none of ours; the message says so.
+        OSError: The port is in use, not allowed, or invalid.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, because asyncio turns Nagle off only where it reads TCP: else small answers wait 40 ms.
+    # The protocol is explicit, because asyncio disables Nagle's algorithm only for sockets with IPPROTO_TCP:
+    # otherwise small responses are delayed by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -30,5 +31,5 @@ def listen(host: str, port: int, *, why: str = "listen", way_out: str = "") -> s
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise OSError(f"cannot {why} on {host} port {port}: {reason}{way_out}") from error
+        raise OSError(f"cannot {action} on {host} port {port}: {reason}{hint}") from error
     return listener

@@ -1,8 +1,8 @@
-"""Metrics page: the metrics on a port of their own, from before the models load until the process ends.
+"""Metrics page: serves the metrics on their own port, from before the models load until the process exits.
 
-Its connections have the deadlines of all others (``app/web/connection.py``) and there are only a few of them,
-so that clients that hold theirs cost next to nothing. Making the page takes about 10 ms of a core; a thread
-does it, one page at a time, and the event loop goes on meanwhile.
+Its connections have the same deadlines as all others (``app/web/connection_limits.py``), and their number is
+low, so that idle clients cost almost nothing. Rendering the page takes about 10 ms of a core; a thread does
+it, one page at a time, without blocking the event loop.
 """
 
 import asyncio
@@ -20,32 +20,35 @@ from uvicorn.server import ServerState
 
 from app.cli.listening import listen
 from app.settings import Web
-from app.web.connection import SWEEP_S, Connection, ConnectionLimits
+from app.web.connection import Connection
+from app.web.connection_limits import ConnectionLimits, watch_deadlines
 
 MAX_CONNECTIONS = 16
 PATH = "/metrics"
-_REFUSAL = (
+_TOO_MANY_CONNECTIONS = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
 
 class MetricsPage:
-    """The page, which listens from its beginning on and answers while ``serve`` runs."""
+    """The page; its socket listens from the start, and ``serve`` responds to requests."""
 
-    def __init__(self, registry: CollectorRegistry, door: ConnectionLimits, listener: socket.socket) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, connection_limits: ConnectionLimits, listener: socket.socket
+    ) -> None:
         self._registry = registry
-        self._door = door
+        self._connection_limits = connection_limits
         self._listener = listener
-        self._turn = asyncio.Lock()
+        self._render_lock = asyncio.Lock()
 
     @property
     def url(self) -> str:
-        """Where it is, for a browser on this machine."""
+        """The URL of the page, for a browser on this machine."""
         host, port = self._listener.getsockname()[:2]
         return f"http://{reachable(host)}:{port}{PATH}"
 
     async def serve(self) -> None:
-        """Answer until cancelled."""
+        """Serve requests until cancelled."""
         config = uvicorn.Config(
             self, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
         )
@@ -53,14 +56,14 @@ class MetricsPage:
         state = ServerState()
 
         def connect() -> asyncio.Protocol:
-            return _PageConnection(self._door, config=config, server_state=state, app_state={})
+            return _PageConnection(self._connection_limits, config=config, server_state=state, app_state={})
 
         server = await asyncio.get_running_loop().create_server(connect, sock=self._listener.dup())
         async with server:
-            await sweep(self._door)
+            await watch_deadlines(self._connection_limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Serve one request."""
         response: Response
         if scope["path"] != PATH:
             response = PlainTextResponse(f"There is nothing here but {PATH}.\n", 404)
@@ -68,49 +71,40 @@ class MetricsPage:
             response = PlainTextResponse("", 405, headers={"Allow": "GET, HEAD"})
         else:
             encode, media_type = choose_encoder(Headers(scope=scope).get("accept", ""))
-            async with self._turn:
+            async with self._render_lock:
                 text = await asyncio.to_thread(encode, self._registry)
             response = Response(text, headers={"Content-Type": media_type})
         await response(scope, receive, send)
 
 
 class _PageConnection(Connection):
-    """A connection that is turned away where there are enough."""
-
-    def __init__(self, door: ConnectionLimits, **of_uvicorn: Any) -> None:
-        super().__init__(door, **of_uvicorn)
-        self._page_door = door
+    """A connection to the page, refused if there are too many."""
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to count."""
+        """Count the connection, and refuse it over the limit."""
         super().connection_made(transport)
-        if len(self._page_door.connections) > MAX_CONNECTIONS:
-            transport.write(_REFUSAL)
+        if len(self._connection_limits.connections) > MAX_CONNECTIONS:
+            transport.write(_TOO_MANY_CONNECTIONS)
             transport.close()
 
 
-async def sweep(door: ConnectionLimits) -> None:
-    """Close the connections whose clients let a deadline pass, until cancelled."""
-    while True:
-        await asyncio.sleep(SWEEP_S)
-        door.sweep()
-
-
-def open_page(web: Web, registry: CollectorRegistry, door: ConnectionLimits) -> MetricsPage | None:
-    """Return the page of these settings, which listens already, or None where there is to be none.
+def open_page(
+    web: Web, registry: CollectorRegistry, connection_limits: ConnectionLimits
+) -> MetricsPage | None:
+    """Open the socket of the page and return the page, or None if the settings disable it.
 
     Raises:
-        OSError: Its port is taken.
+        OSError: The port is in use.
     """
     if web.metrics_port is None:
         return None
-    way_out = "; choose another with CUTOUT_WEB__METRICS_PORT"
-    listener = listen(str(web.metrics_host), web.metrics_port, why="serve metrics", way_out=way_out)
-    return MetricsPage(registry, door, listener)
+    hint = "; choose another with CUTOUT_WEB__METRICS_PORT"
+    listener = listen(str(web.metrics_host), web.metrics_port, action="serve metrics", hint=hint)
+    return MetricsPage(registry, connection_limits, listener)
 
 
 def reachable(host: str) -> str:
-    """Return the host to name in a URL on this machine."""
+    """Return the host for a URL on this machine."""
     if ip_address(host).is_unspecified:
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""``cutout models``: which networks are here, and whether they are the ones they claim to be."""
+"""``cutout models``: fetches, lists and verifies models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,7 @@ from app.weights.fetch import PUBLISHED, fetch_weights
 
 def fetch(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLISHED)}.")],
-    local: Annotated[
-        Path | None, typer.Option("--from", help="A copy of the weights you already have.")
-    ] = None,
+    local: Annotated[Path | None, typer.Option("--from", help="A local copy of the weights.")] = None,
 ) -> None:
     """Fetch and verify the published weights of a model."""
     settings = read_settings()
@@ -52,11 +50,11 @@ def verify(
 ) -> None:
     """Compare the sha256 of served graphs with their manifests; exit 1 if one differs."""
     settings = read_settings()
-    wanted = names or sorted(path.parent.name for path in settings.models_dir.glob("*/manifest.json"))
-    if not wanted:
+    selected = names or sorted(path.parent.name for path in settings.models_dir.glob("*/manifest.json"))
+    if not selected:
         raise ValueError(f"there is no model in {settings.models_dir}; run: make export MODEL=u2net")
     failed = False
-    for name in wanted:
+    for name in selected:
         try:
             manifest = read_manifest(settings.models_dir / name)
             read_model(settings.models_dir / name, manifest)

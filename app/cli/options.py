@@ -1,8 +1,8 @@
-"""What the commands share: settings with the command line's say in them."""
+"""Options: reads the settings, with the options of the command line applied."""
 
 from app.settings import Settings, read_settings
 
 
 def settings_for(models: list[str] | None) -> Settings:
-    """Read the settings; models named on the command line take the place of the environment's."""
+    """Read the settings; models of the command line override those of the environment."""
     return read_settings(models=tuple(models)) if models else read_settings()

@@ -1,4 +1,4 @@
-"""``cutout serve``: the service, until it is told to stop; in this process or in one it looks after."""
+"""``cutout serve``: runs the service, in this process or in a supervised child process."""
 
 import socket
 from ipaddress import ip_address
@@ -23,7 +23,8 @@ def serve(
         list[str] | None, typer.Option(help="Model to serve; repeat for more, the first is the default.")
     ] = None,
     supervise: Annotated[
-        bool | None, typer.Option("--supervise/--no-supervise", help="Replace a worker that dies or hangs.")
+        bool | None,
+        typer.Option("--supervise/--no-supervise", help="Restart the server process if it dies or hangs."),
     ] = None,
     inherited: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -46,7 +47,7 @@ def serve(
 def _settings(
     host: str | None, port: int | None, model: list[str] | None, *, supervise: bool | None
 ) -> Settings:
-    """Read the settings; what the command line says takes the place of the environment's."""
+    """Read the settings; options of the command line override those of the environment."""
     settings = settings_for(model)
     web = settings.web.model_copy(
         update={
@@ -63,18 +64,22 @@ def _settings(
 
 
 def _check_exposure(settings: Settings) -> None:
-    """Refuse to let in everybody who can reach the machine, unless the operator says so."""
+    """Refuse to listen on a public address without authentication, unless the operator allows it.
+
+    Raises:
+        ValueError: The address is not a loopback address, and access is not configured.
+    """
     host = settings.web.host
     if host.is_loopback or settings.access.is_decided:
         return
     raise ValueError(
-        f"on {host} anybody could use this server. Make a key (cutout keys new NAME) and name its file in "
-        "CUTOUT_ACCESS__KEYS_FILE, or insist with CUTOUT_ACCESS__OPEN=true"
+        f"everyone who can reach {host} could use this server. Generate a key (cutout keys new NAME) and set "
+        "CUTOUT_ACCESS__KEYS_FILE to its file, or allow everyone with CUTOUT_ACCESS__OPEN=true"
     )
 
 
 def _serve_here(settings: Settings, listener: socket.socket, inherited: Inherited | None) -> None:
-    from app.cli.worker import run_worker  # the parent of a worker never imports what serves
+    from app.cli.worker import run_server  # the supervisor never imports the server
 
-    if not run_worker(settings, listener, inherited):
+    if not run_server(settings, listener, inherited):
         raise typer.Exit(CANNOT_START)

@@ -1,4 +1,4 @@
-"""Stopping: the signals that tell a server to stop, and a command."""
+"""Stopping: signal handlers of servers and commands."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ INTERRUPTED = 130
 
 
 def on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Call ``handler`` for a supervisor's signal, for Ctrl-C, and for the end of the terminal.
+    """Call ``handler`` on SIGTERM, on SIGINT (Ctrl-C), and on SIGHUP (the terminal was closed).
 
-    Where the end of the terminal is to be ignored, as ``nohup`` has it, it still is.
+    SIGHUP stays ignored if it is already, as under ``nohup``.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
@@ -22,7 +22,7 @@ def on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
 
 @contextmanager
 def ends_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process without another word, whatever its threads do."""
+    """Exit at once on Ctrl-C, without a message and without waiting for threads."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))

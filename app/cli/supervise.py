@@ -1,13 +1,14 @@
-"""Supervise: a parent that owns the listening socket and replaces the worker that serves on it.
+"""Supervise: a supervisor process that owns the listening socket and restarts the server process.
 
-    python ── cutout serve --supervise            opens the socket, never serves, imports nothing heavy
-       └───── cutout serve … --inherited 3,4,     serves on the inherited socket, beats into the pipe
+    python ── cutout serve --supervise            opens the socket, never serves, imports nothing large
+       └───── cutout serve … --inherited 3,4,     serves on the inherited socket, sends heartbeats
 
-Rule 1: the socket outlives every worker, so connections wait in its backlog while one is replaced.
-Rule 2: signs of life come through a pipe of their own. A worker that is silent, or says that its
-executor hangs, is killed; the end of the pipe is the end of the worker.
-Rule 3: a worker that says at the first start that it cannot serve is believed, and so is its exit code.
-Rule 4: a signal is passed on; the worker drains. The parent has no business of its own with requests.
+Rule 1: the socket outlives each server process, so connections wait in its backlog during a restart.
+Rule 2: heartbeats have their own pipe. A server process without heartbeats, or with a hanging executor, is
+killed; when the pipe is closed, the process must exit.
+Rule 3: if the first server process exits with an error before it is ready, the supervisor exits with the same
+code instead of restarting it.
+Rule 4: signals are passed on, and the server process drains. The supervisor does not handle requests.
 """
 
 import os
@@ -29,35 +30,38 @@ from app.engine.clock import Clock
 from app.settings import Lifecycle
 
 ALIVE, READY, STUCK = b".", b"+", b"!"
-"""The signs of a worker: it is loading, it is warm and well, its executor hangs."""
+"""The heartbeats of a server process: it is loading, it is ready, its executor hangs."""
 
-LOADING_S = 120.0
-"""Silence that is granted to a worker before it is warm: a library that loads may hold the interpreter."""
-SHORT_LIFE_S = 10.0
-LONGEST_PAUSE_S = 30.0
-LATEST_S = 1.5
-"""Time after a drain's own end in which the worker has to be gone."""
-AT_ONCE_S = 0.8
-"""Time that both processes have to end after a second signal."""
+LOADING_TIMEOUT_S = 120.0
+"""Allowed silence before a process is ready: loading a library may block its interpreter."""
+SHORT_RUN_S = 10.0
+MAX_RESTART_DELAY_S = 30.0
+EXIT_GRACE_S = 1.5
+"""Time for the server process to exit after the end of its drain."""
+FORCED_EXIT_S = 0.8
+"""Time for both processes to exit after a second signal."""
 
 log = structlog.get_logger("cutout.supervise")
 
 
-class Why(StrEnum):
-    """Why a worker is replaced; the names are what metrics say, in lower case."""
+class RestartReason(StrEnum):
+    """Why a server process was restarted; the names, in lower case, are label values of a metric."""
 
-    ENDED = "it ended"
-    SILENT = "it gives no sign of life"
+    ENDED = "it exited"
+    SILENT = "it sent no heartbeat"
     HANGS = "its executor hangs"
-    UNHEARD = "it closed its pipe"
-    LATE = "it did not end in time"
+    UNHEARD = "it closed its heartbeat pipe"
+    LATE = "it did not exit in time"
 
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What a worker gets from its parent: two file descriptors, and whom it comes after.
+    """What a server process gets from its supervisor.
 
-    ``restarts`` counts earlier workers by the name of the ``Why`` they were replaced for.
+    Attributes:
+        listener_fd: The descriptor of the listening socket.
+        heartbeat_fd: The descriptor of the heartbeat pipe.
+        restarts: The number of restarts by ``RestartReason``, by its name in lower case.
     """
 
     listener_fd: int
@@ -70,10 +74,10 @@ class Inherited:
 
     @classmethod
     def parse(cls, text: str) -> "Inherited":
-        """Read what ``str`` wrote.
+        """Parse the result of ``str``.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The text has another format.
         """
         listener_fd, heartbeat_fd, restarts = text.split(",")
         counts = (part.split(":") for part in restarts.split("+") if part)
@@ -81,36 +85,39 @@ class Inherited:
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
-    """What the parent knows of a worker.
+class ProcessState:
+    """What the supervisor knows about the server process.
 
-    ``last_s`` is the instant of its last sign, or of its start, ``stop_by_s`` that of its latest end.
+    Attributes:
+        last_heartbeat_s: The instant of its last heartbeat, or of its start.
+        is_ready: Whether its models are loaded and warm.
+        is_stuck: Whether its executor hangs.
+        stop_by_s: The instant by which it must exit, or ``None`` before the first signal.
     """
 
-    last_s: float
-    is_warm: bool = False
+    last_heartbeat_s: float
+    is_ready: bool = False
     is_stuck: bool = False
     stop_by_s: float | None = None
 
 
-def why_kill(signs: Signs, now_s: float, *, hang_timeout_s: float) -> Why | None:
-    """Return why a worker has to be killed, or None; one that imports and loads may be silent for long."""
-    if signs.stop_by_s is not None:
-        return Why.LATE if now_s >= signs.stop_by_s else None
-    if signs.is_stuck:
-        return Why.HANGS
-    if now_s - signs.last_s > (hang_timeout_s if signs.is_warm else max(hang_timeout_s, LOADING_S)):
-        return Why.SILENT
-    return None
+def kill_reason(state: ProcessState, now_s: float, *, hang_timeout_s: float) -> RestartReason | None:
+    """Return why the server process must be killed, or None; it may be silent for longer while loading."""
+    if state.stop_by_s is not None:
+        return RestartReason.LATE if now_s >= state.stop_by_s else None
+    if state.is_stuck:
+        return RestartReason.HANGS
+    timeout_s = hang_timeout_s if state.is_ready else max(hang_timeout_s, LOADING_TIMEOUT_S)
+    return RestartReason.SILENT if now_s - state.last_heartbeat_s > timeout_s else None
 
 
-def pause_s(short_lives: int) -> float:
-    """Return how long to wait before the next start, after so many short lives in a row."""
-    return 0.0 if short_lives < 2 else min(LONGEST_PAUSE_S, 0.5 * 2.0 ** min(short_lives - 2, 16))
+def restart_delay_s(short_runs: int) -> float:
+    """Return the time to wait before a restart, after consecutive short runs of the server process."""
+    return 0.0 if short_runs < 2 else min(MAX_RESTART_DELAY_S, 0.5 * 2.0 ** min(short_runs - 2, 16))
 
 
 def exit_code(returncode: int, signals: tuple[int, ...]) -> int:
-    """Return the parent's exit code for a worker's return code and the signals that were passed on."""
+    """Return the supervisor's exit code for the server's return code and the signals that were passed on."""
     if len(signals) > 1:
         return 1
     if returncode >= 0:
@@ -119,7 +126,7 @@ def exit_code(returncode: int, signals: tuple[int, ...]) -> int:
 
 
 class Supervisor:
-    """Keeps one worker alive on one socket."""
+    """Keeps one server process running on one socket."""
 
     def __init__(
         self, command: list[str], listener: socket.socket, lifecycle: Lifecycle, clock: Clock
@@ -131,29 +138,30 @@ class Supervisor:
         self._signals: tuple[int, ...] = ()
         self._passed_on = 0
         self._stop_by_s: float | None = None
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._was_ready = False
 
     def run(self) -> int:
-        """Replace workers until told to stop, and return the exit code."""
+        """Restart the server process until a signal to stop; return the exit code."""
         on_stop(self._on_signal)
         restarts: dict[str, int] = {}
-        short_lives = 0
+        short_runs = 0
         while True:
             started_s = self._clock.now_s()
-            returncode, why = self._run_worker(restarts)
+            returncode, reason = self._run_process(restarts)
             lived_s = self._clock.now_s() - started_s
             if self._signals:
                 return exit_code(returncode, self._signals)
             if not self._was_ready and returncode > 0:
                 return returncode
-            name = (why or Why.ENDED).name.lower()
+            reason = reason or RestartReason.ENDED
+            name = reason.name.lower()
             restarts[name] = restarts.get(name, 0) + 1
-            short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
-            wait_s = pause_s(short_lives)
+            short_runs = short_runs + 1 if lived_s < SHORT_RUN_S else 0
+            wait_s = restart_delay_s(short_runs)
             log.error(
-                "the worker is replaced",
-                why=str(why or Why.ENDED),
+                "restarting the server process",
+                why=str(reason),
                 returncode=returncode,
                 lived_s=round(lived_s, 1),
                 pause_s=wait_s,
@@ -163,71 +171,71 @@ class Supervisor:
             if self._signals:
                 return exit_code(0, self._signals)
 
-    def _run_worker(self, restarts: Mapping[str, int]) -> tuple[int, Why | None]:
-        """Start one worker and stay with it to its end; return its return code and why it was killed."""
-        heartbeat, theirs = os.pipe()
-        inherited = Inherited(self._listener.fileno(), theirs, restarts)
-        # One that is passed on before the worker can listen waits: Python's own answer is a traceback.
+    def _run_process(self, restarts: Mapping[str, int]) -> tuple[int, RestartReason | None]:
+        """Run a server process until it exits; return its return code, and the reason if it was killed."""
+        heartbeat, child_end = os.pipe()
+        inherited = Inherited(self._listener.fileno(), child_end, restarts)
+        # The child inherits the block: a SIGINT before it has a handler waits, instead of a traceback.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         try:
-            # In a process group of its own: Ctrl-C reaches the parent alone, which passes it on once.
-            worker = subprocess.Popen(  # noqa: S603 - the command that started this very process
+            # In its own process group: Ctrl-C reaches only the supervisor, which passes it on once.
+            process = subprocess.Popen(  # noqa: S603 - the command line of this process
                 [*self._command, "--inherited", str(inherited)],
-                pass_fds=(self._listener.fileno(), theirs),
+                pass_fds=(self._listener.fileno(), child_end),
                 process_group=0,
             )
-            self._worker = worker
+            self._process = process
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
-        os.close(theirs)
-        self._pass_on()  # a signal may have come before there was anybody to pass it on to
+        os.close(child_end)
+        self._pass_on_signals()  # a signal may have arrived before the process existed
         try:
-            why = self._watch(heartbeat)
-            if why is not None:
-                worker.kill()
-            return worker.wait(), why
+            reason = self._watch(heartbeat)
+            if reason is not None:
+                process.kill()
+            return process.wait(), reason
         finally:
-            self._worker = None
+            self._process = None
             os.close(heartbeat)
 
-    def _watch(self, heartbeat: int) -> Why | None:
-        """Return None when the worker has ended, or why it has to be killed."""
-        last_s = self._clock.now_s()
-        is_warm = is_stuck = False
+    def _watch(self, heartbeat: int) -> RestartReason | None:
+        """Return None when the server process has exited, or the reason to kill it."""
+        last_heartbeat_s = self._clock.now_s()
+        is_ready = is_stuck = False
         while True:
             readable, _, _ = select.select([heartbeat], [], [], 0.1)
             if readable:
-                said = os.read(heartbeat, 4096)
-                if not said:
-                    return self._wait_for_end()
-                is_warm, is_stuck = is_warm or READY in said, said.endswith(STUCK)
-                last_s = self._clock.now_s()
-                self._was_ready = self._was_ready or is_warm
+                heartbeats = os.read(heartbeat, 4096)
+                if not heartbeats:
+                    return self._wait_for_exit()
+                is_ready, is_stuck = is_ready or READY in heartbeats, heartbeats.endswith(STUCK)
+                last_heartbeat_s = self._clock.now_s()
+                self._was_ready = self._was_ready or is_ready
             if self._signals:
-                self._listener.close()  # the worker has it open; nobody else will serve it
-            signs = Signs(last_s, is_warm, is_stuck, self._stop_by_s)
-            why = why_kill(signs, self._clock.now_s(), hang_timeout_s=self._lifecycle.hang_timeout_s)
-            if why is not None:
-                return why
+                self._listener.close()  # the server process still has it open; there is no restart
+            state = ProcessState(last_heartbeat_s, is_ready, is_stuck, self._stop_by_s)
+            reason = kill_reason(state, self._clock.now_s(), hang_timeout_s=self._lifecycle.hang_timeout_s)
+            if reason is not None:
+                return reason
 
-    def _wait_for_end(self) -> Why | None:
-        assert self._worker is not None  # noqa: S101 - it is being watched
+    def _wait_for_exit(self) -> RestartReason | None:
+        assert self._process is not None  # noqa: S101 - ``_watch`` runs only with a process
         try:
-            self._worker.wait(AT_ONCE_S)
+            self._process.wait(FORCED_EXIT_S)
         except subprocess.TimeoutExpired:
-            return Why.UNHEARD
+            return RestartReason.UNHEARD
         return None
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._signals = (*self._signals, number)
-        drain_s = self._lifecycle.drain_delay_s + self._lifecycle.drain_timeout_s + LATEST_S
-        self._stop_by_s = self._clock.now_s() + (drain_s if len(self._signals) == 1 else AT_ONCE_S)
-        self._pass_on()
+        drain_s = self._lifecycle.drain_delay_s + self._lifecycle.drain_timeout_s + EXIT_GRACE_S
+        self._stop_by_s = self._clock.now_s() + (drain_s if len(self._signals) == 1 else FORCED_EXIT_S)
+        self._pass_on_signals()
 
-    def _pass_on(self) -> None:
-        while self._worker is not None and self._passed_on < len(self._signals):
+    def _pass_on_signals(self) -> None:
+        while self._process is not None and self._passed_on < len(self._signals):
             self._passed_on += 1
-            self._worker.send_signal(self._signals[self._passed_on - 1])
+            self._process.send_signal(self._signals[self._passed_on - 1])
 
     def _pause(self, seconds: float) -> None:
         until_s = self._clock.now_s() + seconds

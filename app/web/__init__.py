@@ -1,1 +1,1 @@
-"""Web: the only home of the HTTP framework beside ``app/main.py``."""
+"""Web: the HTTP layer; only this package and ``app/main.py`` import the web framework."""

@@ -1,4 +1,4 @@
-"""Guard: who has no key is turned away before the body is read; who has one pays for the request."""
+"""Authentication: checks the API key before the body is read, then charges the request to the key's quota."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +11,7 @@ from app.web.endpoints.table import find
 
 
 class ApiKeyAuth:
-    """Pure ASGI, inside the wall: asks for a key wherever there is something to be had."""
+    """Pure ASGI, inside ``ProblemWall``: requires an API key, except for open endpoints."""
 
     def __init__(self, app: ASGIApp, *, keys: ApiKeys, quotas: QuotaRegistry) -> None:
         self._app = app
@@ -20,7 +20,7 @@ class ApiKeyAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and self._keys.guards and not _is_open(scope["path"]):
+        if scope["type"] == "http" and self._keys.is_enforced and not _is_open(scope["path"]):
             key = self._keys.find(sent_key(Headers(scope=scope)))
             if key is None:
                 raise Unauthorized
@@ -37,7 +37,7 @@ def _is_open(path: str) -> bool:
 
 
 def sent_key(headers: Headers) -> bytes:
-    """Return the key in ``X-Api-Key``, or that of ``Authorization: Bearer``; empty without either."""
+    """Return the key in ``X-Api-Key`` or ``Authorization: Bearer``; empty without either."""
     key = headers.get("x-api-key")
     if key is None:
         scheme, _, key = headers.get("authorization", "").partition(" ")

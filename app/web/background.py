@@ -1,7 +1,7 @@
-"""Background: what runs beside the requests as long as the server does, and goes on whatever happens.
+"""Background: tasks that run for the lifetime of the server, and are restarted if they fail.
 
-A task of asyncio that raises is gone, and nobody hears of it before the server ends: a key that was withdrawn
-would go on working. So each of them runs under ``keep_running``.
+An asyncio task that raises ends without a message until the server exits; for example, a revoked key would
+stay valid. So each task runs under ``keep_running``.
 """
 
 import asyncio
@@ -24,28 +24,28 @@ log = structlog.get_logger("cutout.background")
 async def keep_running(
     name: str, work: Callable[[], Awaitable[None]], *, again_after_s: float = AGAIN_AFTER_S
 ) -> None:
-    """Do some work that may not stop, and begin it again when it breaks, until cancelled or until it is done.
+    """Run a task, and restart it when it raises, until it returns or is cancelled.
 
     Args:
-        name: What the log calls it.
-        work: Begins it.
-        again_after_s: Time between its end and its next beginning.
+        name: The name of the task in the log.
+        work: Starts the task.
+        again_after_s: Time between a failure and the restart.
     """
-    told = ""
+    last_error = ""
     while True:
         try:
             await work()
-        except Exception as error:  # whatever it is, the next time may be better
-            if repr(error) != told:
-                log.error("a task in the background broke", task=name, exc_info=error)
-            told = repr(error)
+        except Exception as error:  # any error may be temporary
+            if repr(error) != last_error:
+                log.error("background task failed", task=name, exc_info=error)
+            last_error = repr(error)
         else:
             return
         await asyncio.sleep(again_after_s)
 
 
 async def tidy_up(service: Service) -> None:
-    """Let unused models and freed memory go, every few seconds, until cancelled."""
+    """Unload unused models and return freed memory to the system, every few seconds, until cancelled."""
     while True:
         await asyncio.sleep(TIDY_EVERY_S)
         if service.pipeline is not None:
@@ -54,22 +54,22 @@ async def tidy_up(service: Service) -> None:
 
 
 async def sample(service: Service) -> None:
-    """Let the metrics look at what is counted elsewhere, every second, until cancelled."""
+    """Update the metrics that are sampled, every second, until cancelled."""
     while True:
         await asyncio.sleep(SAMPLE_EVERY_S)
         service.telemetry.sample(now_s=service.clock.now_s(), cpu_s=time.process_time())
 
 
 async def watch_keys(keys: ApiKeys, *, every_s: float = SAMPLE_EVERY_S) -> None:
-    """Take over a changed file of keys within a second, until cancelled; a broken one changes nothing."""
-    told = ""
+    """Reload a changed keys file within a second, until cancelled; an invalid file changes nothing."""
+    last_error = ""
     while True:
         await asyncio.sleep(every_s)
         try:
             if await asyncio.to_thread(keys.refresh):
-                log.info("keys were read again", keys=keys.count)
-            told = ""
+                log.info("API keys reloaded", keys=keys.count)
+            last_error = ""
         except KeysUnreadable as error:
-            if str(error) != told:
-                log.error("the keys stay what they were", reason=str(error))
-            told = str(error)
+            if str(error) != last_error:
+                log.error("invalid API keys: keeping the previous ones", reason=str(error))
+            last_error = str(error)

@@ -1,8 +1,8 @@
-"""Body end: a response waits up to a second for the rest of its request's body.
+"""Body end: delays an early response for up to a second, until the request's body has arrived.
 
-A response that overtakes the body must be the connection's last (``app/web/strict_http.py``), and a proxy on
-Go's ``net/http`` then resets its own client. Most bodies of refused requests are small or already on the way,
-so a short wait, in which the rest is read and dropped, keeps the connection usable.
+A response before the end of the body must be the connection's last (``app/web/strict_http.py``), and a proxy
+that uses Go's ``net/http`` then resets its own client. Most bodies of refused requests are small or already
+in transit, so a short wait, in which the rest is read and dropped, keeps the connection usable.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.web.context import RequestContext, context_of
 from app.web.lingering import DropRate
 
-PATIENCE_S = 1.0
-PATIENCE_BYTES = 32 * 2**20
+MAX_WAIT_S = 1.0
+MAX_DROPPED_BYTES = 32 * 2**20
 MAX_WAITING = 16
-"""Responses that wait at a time; each may hold a third of a mebibyte of its body. Others go out at once."""
+"""Limit on delayed responses; each may hold a third of a mebibyte of its body. Others are sent at once."""
 TOO_SLOW = 408
-LAST = frozenset({401, TOO_SLOW, 413})
-"""Always the connection's last response: some clients that send so much read until it is closed."""
+CLOSING_STATUSES = frozenset({401, TOO_SLOW, 413})
+"""Statuses that always close the connection: some clients that send so much read until it is closed."""
 
 
 class BodyEnd:
-    """Pure ASGI, outside the wall: holds an answer back until the body has come, or for a second."""
+    """Pure ASGI, outside ``ProblemWall``: delays a response until the body has arrived, or for a second."""
 
     def __init__(self, app: ASGIApp, *, rate: DropRate) -> None:
         self._app = app
@@ -38,9 +38,9 @@ class BodyEnd:
             return
         body = _Body(receive, self._rate)
 
-        async def send_behind(message: Message) -> None:
+        async def send_after_body(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.is_at_end:
-                if message["status"] in LAST:
+                if message["status"] in CLOSING_STATUSES:
                     MutableHeaders(scope=message)["Connection"] = "close"
                 if message["status"] != TOO_SLOW and self._waiting < MAX_WAITING:
                     self._waiting += 1
@@ -50,17 +50,17 @@ class BodyEnd:
                         self._waiting -= 1
             await send(message)
 
-        await self._app(scope, body.receive, send_behind)
+        await self._app(scope, body.receive, send_after_body)
 
 
 def _is_sending(headers: Headers) -> bool:
-    """Tell whether a body is under way; one that waits to be asked for is not."""
+    """Return whether the client is sending a body; with ``Expect`` it waits for a 100 response first."""
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     return has_body and "expect" not in headers
 
 
 class _Body:
-    """A request's body, which knows whether it has come to its end."""
+    """The body of a request, with the state of its transfer."""
 
     def __init__(self, receive: Receive, rate: DropRate) -> None:
         self._receive = receive
@@ -68,20 +68,20 @@ class _Body:
         self.is_at_end = False
 
     async def receive(self) -> Message:
-        """Pass one message on."""
+        """Receive one message."""
         message = await self._receive()
         self.is_at_end = self.is_at_end or not message.get("more_body", False)
         return message
 
     async def drop_rest(self, context: RequestContext) -> None:
-        """Drop what comes for a second, and not beyond the request's deadline, when it has to be answered."""
-        patience_s = min(PATIENCE_S, context.deadline_s - context.steps.now_s())
-        if self.is_at_end or patience_s <= 0:
+        """Receive and drop the rest of the body, for up to a second and not after the request's deadline."""
+        wait_s = min(MAX_WAIT_S, context.deadline_s - context.steps.now_s())
+        if self.is_at_end or wait_s <= 0:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(wait_s):
                 dropped_bytes = 0
-                while not self.is_at_end and dropped_bytes < PATIENCE_BYTES:
+                while not self.is_at_end and dropped_bytes < MAX_DROPPED_BYTES:
                     size_bytes = len((await self.receive()).get("body", b""))
                     dropped_bytes += size_bytes
                     await asyncio.sleep(self._rate.take(size_bytes))

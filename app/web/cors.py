@@ -1,12 +1,12 @@
-"""CORS: which web pages may read answers. None, unless the operator names their origins.
+"""CORS: the web pages that may read responses. By default none; the operator configures their origins.
 
-Outside the wall, so that a page can read what went wrong, too; a preflight needs no key. What is refused
-before there is a request (``connection.py``) carries the same headers. Cookies and other credentials of the
-browser are never asked for: a key is sent by the page itself.
+The CORS middleware is outside ``ProblemWall``, so that pages can read errors too, and outside authentication,
+so that a preflight needs no key. Refusals by ``connection.py``, before there is a request, have the same
+headers. Cookies and other credentials of the browser are not allowed: the page sends the key itself.
 
-A page that may ask may send any header, as tracing (``tracestate``, ``baggage``) and libraries
-(``X-Requested-With``) add their own to each request, and may ask a server in a private network, where the
-browser looks at that.
+An allowed page may send any header, because tracing (``tracestate``, ``baggage``) and libraries
+(``X-Requested-With``) add their own to each request. It may also access a server in a private network, for
+browsers that check this.
 """
 
 import re
@@ -26,30 +26,30 @@ OF_DIALECTS = (
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
     "Inference-Header-Content-Length",
 )
-READ = (*OWN, *OF_DIALECTS)
-PREFLIGHT_S = 600
+EXPOSED = (*OWN, *OF_DIALECTS)
+PREFLIGHT_MAX_AGE_S = 600
 
 _ORIGIN_LINE = re.compile(rb"\r\norigin[ \t]*:([^\r\n]*)\r\n", re.IGNORECASE)
 
 
 def cors_rules(origins: str) -> dict[str, Any]:
-    """Return what starlette's ``CORSMiddleware`` is to allow, for comma-separated origins."""
+    """Return the arguments of Starlette's ``CORSMiddleware`` for comma-separated origins."""
     return {
         "allow_origins": split_origins(origins),
         "allow_methods": ["GET", "HEAD", "POST"],
         "allow_headers": ["*"],
-        "expose_headers": READ,
+        "expose_headers": EXPOSED,
         "allow_credentials": False,
         "allow_private_network": True,
-        "max_age": PREFLIGHT_S,
+        "max_age": PREFLIGHT_MAX_AGE_S,
     }
 
 
 def origin_of(received: bytes) -> str | None:
-    """Return the origin that a head names which nobody could read as a whole, in a line that has come whole.
+    """Return the ``Origin`` of a head that could not be parsed, if that line is complete.
 
     Args:
-        received: The request's line and headers so far, and perhaps what follows them.
+        received: The received part of the request line and headers, perhaps with following bytes.
     """
     head, end, _ = received.partition(b"\r\n\r\n")
     found = _ORIGIN_LINE.search(head + end[:2])
@@ -57,11 +57,11 @@ def origin_of(received: bytes) -> str | None:
 
 
 def refusal_headers(origins: str | None, origin: str | None) -> dict[str, str]:
-    """Return the headers of a refusal before there is a request, which ``CORSMiddleware`` does not see.
+    """Return the CORS headers of a refusal before there is a request, which bypasses ``CORSMiddleware``.
 
     Args:
-        origins: Comma-separated origins that may read answers, or None.
-        origin: The one that the request names, or None.
+        origins: Comma-separated origins that may read responses, or None.
+        origin: The ``Origin`` of the request, or None.
     """
     if origins is None:
         return {}
@@ -69,6 +69,6 @@ def refusal_headers(origins: str | None, origin: str | None) -> dict[str, str]:
         return {"Vary": "Origin"}
     return {
         "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": ", ".join(READ),
+        "Access-Control-Expose-Headers": ", ".join(EXPOSED),
         "Vary": "Origin",
     }

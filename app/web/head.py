@@ -1,10 +1,10 @@
-"""HEAD: whatever can be had by GET answers HEAD with the same headers and no body (RFC 9110, 9.3.2)."""
+"""HEAD: every GET endpoint responds to HEAD with the same headers and no body (RFC 9110, 9.3.2)."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """Pure ASGI, outside of all that looks at the method: asks for GET, and drops the body of the answer."""
+    """Pure ASGI, outside every part that checks the method: serves HEAD as GET without a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

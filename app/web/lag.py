@@ -1,4 +1,4 @@
-"""Lag: how late the event loop is, which is how long every client waits for nothing."""
+"""Lag: measures the delay of the event loop, which every client waits in addition to its own work."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ INTERVAL_S = 0.05
 
 
 async def watch_lag(lag: Histogram, clock: Clock) -> None:
-    """Sleep again and again, and observe by how much each sleep was too long; runs until cancelled."""
+    """Sleep repeatedly, and record by how much each sleep was too long; runs until cancelled."""
     while True:
         started_s = clock.now_s()
         await asyncio.sleep(INTERVAL_S)

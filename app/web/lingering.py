@@ -1,11 +1,11 @@
-"""Lingering close: a client that was answered early may finish sending (RFC 9112, 9.6).
+"""Lingering close: lets a client finish sending after an early response (RFC 9112, 9.6).
 
-If a server closes a socket that holds unread bytes, the operating system resets the connection, and the
-client loses a response that it has not read yet; a proxy turns that into a 502. So the server closes its
-sending half first, and drops what still arrives until the client has closed its half too.
+If a server closes a socket that has unread bytes, the operating system resets the connection, and the client
+loses a response that it has not read yet; a proxy turns that into a 502. So the server closes its sending
+half first, and drops what still arrives until the client closes its half too.
 
-All of it goes into one shared buffer. Limits on the bytes, time and pauses of one client, on the number of
-clients and on the bytes a second of all together keep this from being a way to occupy the server.
+All dropped bytes are read into one shared buffer. Limits on the bytes, time and pauses of one client, on the
+number of clients, and on the total rate prevent clients from occupying the server this way.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from typing import Any
 from app.engine.clock import Clock
 
 BUFFER_BYTES = 64 * 1024
-"""What one read drops: 200 clients at once take the event loop for 3 ms."""
+"""The size of one read: for 200 clients at once, the event loop is busy for 3 ms."""
 MIN_BYTES_PER_S = 4096
 BURST_S = 0.05
-WAKE_S, TURNS = 0.005, 32
-"""How often, and how many at a time, go on reading that had to wait."""
+RESUME_INTERVAL_S, MAX_RESUMED = 0.005, 32
+"""The shortest interval at which waiting clients resume, and the number that resume at a time."""
 OnLost = Callable[[Exception | None], None]
-OnCut = Callable[[], object]
+OnAbort = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class LingerLimits:
     """Limits on lingering clients.
 
     Attributes:
-        client_bytes: Most bytes dropped for one client.
-        time_s: Longest time from the response on.
-        pause_s: Longest time at less than ``MIN_BYTES_PER_S``.
+        client_bytes: Maximum bytes dropped for one client.
+        time_s: Maximum time since the response.
+        pause_s: Maximum time at less than ``MIN_BYTES_PER_S``.
         slow_pause_s: The same for a client that was refused for being slow.
-        clients: Most at a time; the oldest makes room for the next.
+        clients: Maximum number of clients; the next one replaces the oldest.
     """
 
     client_bytes: int = 80 * 2**20
@@ -46,7 +46,7 @@ class LingerLimits:
 
 
 class DropRate:
-    """Limits how many bytes a second are read only to be dropped, from all clients together."""
+    """Limits the rate at which bytes are read only to be dropped, for all clients together."""
 
     def __init__(self, clock: Clock, bytes_per_s: float = 64 * 2**20) -> None:
         self._clock = clock
@@ -55,7 +55,7 @@ class DropRate:
         self._credit_at_s = clock.now_s()
 
     def take(self, size_bytes: int) -> float:
-        """Count what was taken, and return the seconds to wait before more of it is taken."""
+        """Count dropped bytes, and return the seconds to wait before more bytes are read."""
         now_s = self._clock.now_s()
         earned = self._credit_bytes + (now_s - self._credit_at_s) * self._bytes_per_s
         self._credit_bytes = min(earned, BURST_S * self._bytes_per_s) - size_bytes
@@ -64,126 +64,126 @@ class DropRate:
 
 
 class Lingering:
-    """The connections of a server whose clients are answered and still send."""
+    """The lingering clients of a server."""
 
     def __init__(self, clock: Clock, limits: LingerLimits, rate: DropRate) -> None:
         self.clock = clock
         self._limits = limits
-        self._rests: dict[_Rest, None] = {}  # the oldest first
-        self._waiting: deque[_Rest] = deque()
+        self._clients: dict[_LingeringClient, None] = {}  # the oldest first
+        self._waiting: deque[_LingeringClient] = deque()
         self._rate = rate
-        self._wakes = False
+        self._is_resume_scheduled = False
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def __len__(self) -> int:
-        return len(self._rests)
+        return len(self._clients)
 
-    def take(self, transport: Any, on_lost: OnLost, on_cut: OnCut, *, is_slow: bool = False) -> None:
-        """Close the sending half of a connection, and drop what still comes.
+    def add(self, transport: Any, on_lost: OnLost, on_abort: OnAbort, *, is_slow: bool = False) -> None:
+        """Close the sending half of a connection, and drop what its client still sends.
 
         Args:
-            transport: Its transport, on which all was written.
-            on_lost: Told as ``connection_lost`` when it has come to its end.
-            on_cut: Told when it is ended here, over one of the limits.
-            is_slow: Whether its client was refused for being slow.
+            transport: The transport; the complete response was written to it.
+            on_lost: Called like ``connection_lost`` when the connection has ended.
+            on_abort: Called if the connection is aborted because it exceeds a limit.
+            is_slow: Whether the client was refused for being slow.
         """
-        while len(self._rests) >= self._limits.clients:
-            self._cut(next(iter(self._rests)))
-        rest = _Rest(self, transport, on_lost, on_cut)
-        rest.pause_s = self._limits.slow_pause_s if is_slow else self._limits.pause_s
-        self._rests[rest] = None
+        while len(self._clients) >= self._limits.clients:
+            self._abort(next(iter(self._clients)))
+        client = _LingeringClient(self, transport, on_lost, on_abort)
+        client.pause_s = self._limits.slow_pause_s if is_slow else self._limits.pause_s
+        self._clients[client] = None
         transport.pause_reading()
-        transport.set_protocol(rest)
+        transport.set_protocol(client)
         transport.write_eof()
         transport.resume_reading()
 
-    def sweep(self) -> None:
-        """Cut clients whose time is over or that send too little."""
+    def close_expired(self) -> None:
+        """Abort the connections of clients that exceed the time limit or send too little."""
         now_s = self.clock.now_s()
-        for rest in tuple(self._rests):
-            if now_s - rest.since_s > self._limits.time_s or rest.pauses(now_s):
-                self._cut(rest)
+        for client in tuple(self._clients):
+            if now_s - client.since_s > self._limits.time_s or client.is_too_slow(now_s):
+                self._abort(client)
 
-    def dropped(self, rest: "_Rest", size_bytes: int) -> None:
-        """Count what came, and let its client wait if that was too much."""
-        rest.dropped_bytes += size_bytes
-        if rest.dropped_bytes > self._limits.client_bytes:
-            self._cut(rest)
+    def count_dropped(self, client: "_LingeringClient", size_bytes: int) -> None:
+        """Count dropped bytes, and pause reading from the client if the total rate is too high."""
+        client.dropped_bytes += size_bytes
+        if client.dropped_bytes > self._limits.client_bytes:
+            self._abort(client)
             return
         wait_s = self._rate.take(size_bytes)
         if wait_s > 0:
-            rest.waits = True
-            rest.transport.pause_reading()
-            self._waiting.append(rest)
-            self._wake_after(wait_s)
+            client.is_waiting = True
+            client.transport.pause_reading()
+            self._waiting.append(client)
+            self._schedule_resume(wait_s)
 
-    def ended(self, rest: "_Rest") -> None:
-        """Forget one that has come to its end."""
-        self._rests.pop(rest, None)
+    def remove(self, client: "_LingeringClient") -> None:
+        """Remove a client whose connection has ended."""
+        self._clients.pop(client, None)
 
-    def _cut(self, rest: "_Rest") -> None:
-        self._rests.pop(rest, None)
-        rest.on_cut()
-        rest.transport.abort()
+    def _abort(self, client: "_LingeringClient") -> None:
+        self._clients.pop(client, None)
+        client.on_abort()
+        client.transport.abort()
 
-    def _wake_after(self, wait_s: float) -> None:
-        if not self._wakes:
-            self._wakes = True
-            asyncio.get_running_loop().call_later(max(WAKE_S, wait_s), self._wake)
+    def _schedule_resume(self, wait_s: float) -> None:
+        if not self._is_resume_scheduled:
+            self._is_resume_scheduled = True
+            asyncio.get_running_loop().call_later(max(RESUME_INTERVAL_S, wait_s), self._resume)
 
-    def _wake(self) -> None:
-        """Let some read on, in the order in which they began to wait."""
-        self._wakes = False
+    def _resume(self) -> None:
+        """Resume reading from some of the waiting clients, first come, first served."""
+        self._is_resume_scheduled = False
         wait_s = self._rate.take(0)
         if wait_s == 0:
             now_s = self.clock.now_s()
-            for _ in range(min(len(self._waiting), TURNS)):
-                rest = self._waiting.popleft()
-                if rest in self._rests:
-                    rest.goes_on(now_s)
+            for _ in range(min(len(self._waiting), MAX_RESUMED)):
+                client = self._waiting.popleft()
+                if client in self._clients:
+                    client.resume(now_s)
         if self._waiting:
-            self._wake_after(wait_s)
+            self._schedule_resume(wait_s)
 
 
-class _Rest(asyncio.BufferedProtocol):
-    """What one client still sends."""
+class _LingeringClient(asyncio.BufferedProtocol):
+    """The protocol of a lingering connection, which drops all received bytes."""
 
-    def __init__(self, lingering: Lingering, transport: Any, on_lost: OnLost, on_cut: OnCut) -> None:
+    def __init__(self, lingering: Lingering, transport: Any, on_lost: OnLost, on_abort: OnAbort) -> None:
         self._lingering = lingering
         self._on_lost: OnLost | None = on_lost
         self.transport = transport
-        self.on_cut = on_cut
-        self.since_s = self._watched_s = lingering.clock.now_s()
-        self.dropped_bytes = self._watched_bytes = 0
+        self.on_abort = on_abort
+        self.since_s = self._checked_s = lingering.clock.now_s()
+        self.dropped_bytes = self._checked_bytes = 0
         self.pause_s = 0.0
-        self.waits = False
+        self.is_waiting = False
 
-    def pauses(self, now_s: float) -> bool:
-        """Tell whether too little came since that was last looked at."""
-        if self.waits or now_s - self._watched_s <= self.pause_s:
+    def is_too_slow(self, now_s: float) -> bool:
+        """Return whether the client has sent too little since the last check."""
+        if self.is_waiting or now_s - self._checked_s <= self.pause_s:
             return False
-        came = self.dropped_bytes - self._watched_bytes
-        is_little = came < MIN_BYTES_PER_S * self.pause_s
-        self._watched_s, self._watched_bytes = now_s, self.dropped_bytes
-        return is_little
+        new_bytes = self.dropped_bytes - self._checked_bytes
+        is_too_slow = new_bytes < MIN_BYTES_PER_S * self.pause_s
+        self._checked_s, self._checked_bytes = now_s, self.dropped_bytes
+        return is_too_slow
 
-    def goes_on(self, now_s: float) -> None:
-        """Read on after waiting for others."""
-        self.waits = False
-        self._watched_s, self._watched_bytes = now_s, self.dropped_bytes
+    def resume(self, now_s: float) -> None:
+        """Resume reading after a wait."""
+        self.is_waiting = False
+        self._checked_s, self._checked_bytes = now_s, self.dropped_bytes
         self.transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - one size for all
-        """Have it written over what came before."""
+        """Return the shared buffer, so that new bytes overwrite the previous ones."""
         return self._lingering.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Drop it."""
-        self._lingering.dropped(self, nbytes)
+        """Drop the received bytes."""
+        self._lingering.count_dropped(self, nbytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
-        self._lingering.ended(self)
+        """Remove the client."""
+        self._lingering.remove(self)
         on_lost, self._on_lost = self._on_lost, None
         if on_lost is not None:
             on_lost(exc)

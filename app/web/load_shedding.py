@@ -1,8 +1,8 @@
-"""Gate: what cannot be answered in time is refused before anything else looks at it.
+"""Load shedding: refuses requests that cannot be finished before their deadline.
 
-In a flood nearly every request ends here, and while the event loop refuses one, a network that runs on all
-cores waits for the core it took. So this stands before the framework's routing, where a refusal costs a
-quarter less than behind it.
+Under overload nearly every request is refused here, and while the event loop refuses one, a network that runs
+on all cores waits for the core of the event loop. So this middleware runs before the framework's routing,
+where a refusal costs a quarter less than after it.
 """
 
 from starlette.datastructures import Headers
@@ -15,7 +15,7 @@ from app.web.service import Service
 
 
 class LoadShedder:
-    """Pure ASGI, inside the wall: gives a request that brings a picture its deadline, or refuses it."""
+    """Pure ASGI, inside ``ProblemWall``: sets the deadline of a request with a picture, or refuses it."""
 
     def __init__(self, app: ASGIApp, *, service: Service) -> None:
         self._app = app
@@ -23,7 +23,7 @@ class LoadShedder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and _brings_picture(scope["method"], scope["path"]):
+        if scope["type"] == "http" and _accepts_picture(scope["method"], scope["path"]):
             context = context_of(scope)
             allowed_s = allowed_seconds(Headers(scope=scope), self._service.settings.limits.deadline_s)
             context.deadline_s = context.started_s + allowed_s
@@ -32,20 +32,20 @@ class LoadShedder:
         await self._app(scope, receive, send)
 
 
-def _brings_picture(method: str, path: str) -> bool:
+def _accepts_picture(method: str, path: str) -> bool:
     endpoint = find(path)
     return endpoint is not None and method in endpoint.picture_methods
 
 
-def allowed_seconds(headers: Headers, longest_s: float) -> float:
-    """Return the seconds a request has: its ``X-Request-Timeout-Ms``, or the server's if that is less.
+def allowed_seconds(headers: Headers, max_s: float) -> float:
+    """Return the time limit of a request: its ``X-Request-Timeout-Ms``, but at most ``max_s``.
 
     Raises:
-        MalformedRequest: It is not a whole number of milliseconds above 0.
+        MalformedRequest: The header is not a whole number of milliseconds above 0.
     """
     text = headers.get("x-request-timeout-ms")
     if text is None:
-        return longest_s
+        return max_s
     if not text.isascii() or not text.isdigit() or not int(text[:10]) > 0:
         raise MalformedRequest("The X-Request-Timeout-Ms header is not a whole number of milliseconds.")
-    return min(int(text[:10]) / 1000, longest_s)
+    return min(int(text[:10]) / 1000, max_s)

@@ -1,15 +1,14 @@
-"""Path prefix: a server under a path of its host sees the paths that it would see at the root.
+"""Path prefix: removes the path prefix of a server that is not at the root of its host.
 
-A proxy either cuts the prefix off, or passes it on; then it is cut off here, before anything looks at the
-path.
-Pages and the contract name their files relatively, so that they are found in both cases.
+Some proxies remove the prefix, and others pass it on; in that case it is removed here, before any other part
+uses the path. Pages and the OpenAPI document use relative URLs, which work in both cases.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class PathPrefix:
-    """Pure ASGI, outermost: cuts off the prefix that the operator or the ASGI server names."""
+    """Pure ASGI, outermost: removes the prefix of the settings or of the ASGI server (``root_path``)."""
 
     def __init__(self, app: ASGIApp, *, prefix: str) -> None:
         self._app = app
@@ -25,7 +24,7 @@ class PathPrefix:
 
 
 def without_prefix(path: str, prefix: str) -> str:
-    """Return a path without its prefix; one that has another, as a probe's, stays what it is."""
+    """Remove a prefix from a path; a path without it, for example of a probe, stays unchanged."""
     if path == prefix:
         return "/"
     return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path

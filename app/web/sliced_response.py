@@ -1,8 +1,8 @@
-"""Pieces: a large answer leaves piece by piece, so that the event loop serves others in between.
+"""Sliced response: sends a large response slice by slice, so that the event loop serves others in between.
 
-One piece of thirty megabytes would be copied whole, by the protocol and by the transport, while
-everybody else waits; a piece at a time, the transport also pushes back on what a slow reader does not take.
-What an answer holds in another form, a picture as base64 or an array as JSON, takes that form on its way out.
+A single message of thirty megabytes would be copied as a whole by the protocol and by the transport, and
+would block the event loop meanwhile. With slices the transport can also apply backpressure for a slow reader.
+Pictures that a response contains as base64, and arrays that it contains as JSON, are encoded slice by slice.
 """
 
 import asyncio
@@ -19,39 +19,39 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-PIECE_BYTES = 256 * 1024
-_NUMBERS_AT_A_TIME = 4096
+SLICE_BYTES = 256 * 1024
+_NUMBERS_PER_SLICE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Base64:
-    """Bytes that leave as base64."""
+    """Bytes that are sent as base64."""
 
     content: bytes
 
     @property
     def size_bytes(self) -> int:
-        """How long the text is."""
+        """The length of the base64 text."""
         return math.ceil(len(self.content) / 3) * 4
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the text."""
-        content, step = memoryview(self.content), PIECE_BYTES // 4 * 3
+    def slices(self) -> Iterator[bytes]:
+        """Yield the base64 text."""
+        content, step = memoryview(self.content), SLICE_BYTES // 4 * 3
         for start in range(0, len(content), step):
             yield base64.b64encode(content[start : start + step])
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """An array that leaves as a flat JSON list; nobody knows how long that is before it is written."""
+    """An array that is sent as a flat JSON list; its length is unknown until it is encoded."""
 
     values: NDArray[np.float32]
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the list; takes milliseconds a piece."""
+    def slices(self) -> Iterator[bytes]:
+        """Yield the JSON list; each slice takes milliseconds."""
         flat, before = self.values.reshape(-1), "["
-        for start in range(0, flat.size, _NUMBERS_AT_A_TIME):
-            numbers = flat[start : start + _NUMBERS_AT_A_TIME].tolist()
+        for start in range(0, flat.size, _NUMBERS_PER_SLICE):
+            numbers = flat[start : start + _NUMBERS_PER_SLICE].tolist()
             yield (before + ",".join(map(repr, numbers))).encode("ascii")
             before = ","
         yield b"]" if flat.size else b"[]"
@@ -61,7 +61,7 @@ Content = bytes | Base64 | Numbers
 
 
 class SlicedResponse(Response):
-    """A response whose body is sent in pieces; its length is declared wherever it is known."""
+    """A response whose body is sent in slices, with ``Content-Length`` if the length is known."""
 
     def __init__(
         self, *contents: Content, media_type: str | None = None, headers: Mapping[str, str] | None = None
@@ -78,38 +78,40 @@ class SlicedResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the head, then the body."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        held: bytes | memoryview = b""
-        async for piece in self._pieces():
-            if held:
-                await send({"type": "http.response.body", "body": held, "more_body": True})
-                await asyncio.sleep(0)  # sending to a fast reader would never let others in
-            held = piece
-        await send({"type": "http.response.body", "body": held, "more_body": False})
+        pending: bytes | memoryview = b""
+        async for chunk in self._slices():
+            if pending:
+                await send({"type": "http.response.body", "body": pending, "more_body": True})
+                await asyncio.sleep(0)  # with a fast reader, ``send`` alone would never yield to other tasks
+            pending = chunk
+        await send({"type": "http.response.body", "body": pending, "more_body": False})
 
-    async def _pieces(self) -> AsyncIterator[bytes | memoryview]:
+    async def _slices(self) -> AsyncIterator[bytes | memoryview]:
         for content in self._contents:
             if isinstance(content, Numbers):
-                numbers = content.pieces()
-                while (piece := await run_in_threadpool(next, numbers, None)) is not None:
-                    yield piece
+                numbers = content.slices()
+                while (text := await run_in_threadpool(next, numbers, None)) is not None:
+                    yield text
                 continue
-            for plain in content.pieces() if isinstance(content, Base64) else _plain(content):
-                yield plain
+            for chunk in content.slices() if isinstance(content, Base64) else _slices_of(content):
+                yield chunk
 
 
 def json_response(
     document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
 ) -> SlicedResponse:
-    """Return a document as JSON; those of its values that are ``Base64`` or ``Numbers`` may be large."""
-    mark, large = secrets.token_hex(16), list[Content]()
+    """Return a document as JSON, whose large values are ``Base64`` or ``Numbers``."""
+    placeholder, large = secrets.token_hex(16), list[Content]()
 
-    def stand_in(value: object) -> str:
-        assert isinstance(value, Base64 | Numbers)  # noqa: S101 - nothing else has to be told how
+    def replace_large(value: object) -> str:
+        assert isinstance(value, Base64 | Numbers)  # noqa: S101 - json encodes all other values itself
         large.append(value)
-        return mark
+        return placeholder
 
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=stand_in)
-    first, *others = text.split(f'"{mark}"')
+    text = json.dumps(
+        document, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=replace_large
+    )
+    first, *others = text.split(f'"{placeholder}"')
     contents: list[Content] = [first.encode()]
     for value, after in zip(large, others, strict=True):
         is_text = isinstance(value, Base64)
@@ -118,7 +120,7 @@ def json_response(
     return SlicedResponse(*contents, media_type="application/json", headers=headers)
 
 
-def _plain(content: bytes) -> Iterator[memoryview]:
+def _slices_of(content: bytes) -> Iterator[memoryview]:
     whole = memoryview(content)
-    for start in range(0, len(whole), PIECE_BYTES):
-        yield whole[start : start + PIECE_BYTES]
+    for start in range(0, len(whole), SLICE_BYTES):
+        yield whole[start : start + SLICE_BYTES]

@@ -1,4 +1,4 @@
-"""Strict HTTP: heads that can be read in one way only, and bodies in chunks that are worth their work."""
+"""Strict HTTP: refuses ambiguous request heads, and chunked bodies whose chunks are too small."""
 
 import re
 
@@ -10,15 +10,17 @@ from app.web.problems import HEAD_TOO_LARGE, HTTP_VERSION, MALFORMED, ProblemKin
 HEAD_BYTES = 16 * 1024
 
 MAX_HEAD_LINES = 200
-"""h11 reads a head in one step, which takes a hundredth of a millisecond a line."""
+"""h11 parses a head in one step, at a hundredth of a millisecond for each line."""
 SLICE_LINES = 64
-"""A chunk has two, and one of a single byte costs as much work as a large one."""
+"""A chunk has two lines, and a chunk of one byte costs as much work as a large one."""
 MANY_CHUNKS = 1000
 MEAN_CHUNK_BYTES, COUNTED_CHUNK_BYTES = 64, 256
-"""The mean that many chunks need, and how much of a large one counts, or it would pay for thousands."""
+"""The minimum mean size of many chunks. A chunk counts with at most ``COUNTED_CHUNK_BYTES``: otherwise one
+large chunk would allow thousands of tiny ones."""
 
 MAX_EMPTY_LINES = 2
-"""Before a request; some clients end a body with a line break that they do not count (RFC 9112, 2.2)."""
+"""Before a request: some clients send a line break after a body that its length does not count (RFC 9112,
+2.2)."""
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:", re.IGNORECASE)
@@ -32,7 +34,7 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connec
 
 
 class HeadRefused(h11.RemoteProtocolError):
-    """A head that is not read; ``kind`` says why, and ``detail`` says it to the client."""
+    """A head is refused; ``kind`` and ``detail`` become the problem for the client."""
 
     def __init__(self, kind: ProblemKind, detail: str) -> None:
         super().__init__(detail)
@@ -41,14 +43,14 @@ class HeadRefused(h11.RemoteProtocolError):
 
 
 def check_head(received: bytes, *, new_bytes: int | None = None) -> None:
-    """Refuse a head that is too long, of another version, or that can be read in two ways.
+    """Check the length, the HTTP version and the unambiguity of a head.
 
     Args:
-        received: What has come of it, and perhaps what follows it.
-        new_bytes: How much of that was not checked before; all of it if None.
+        received: The received part of the head, perhaps with following bytes.
+        new_bytes: The number of bytes that were not checked before; all of them if None.
 
     Raises:
-        HeadRefused: It is one of these.
+        HeadRefused: The head is too long, of another version, or ambiguous.
     """
     head, end, _ = received.partition(b"\r\n\r\n")
     if len(head) > HEAD_BYTES:
@@ -56,7 +58,7 @@ def check_head(received: bytes, *, new_bytes: int | None = None) -> None:
         raise HeadRefused(HEAD_TOO_LARGE, f"The request's line and headers are longer than {limit}.")
     if head.count(b"\r\n") > MAX_HEAD_LINES:
         raise HeadRefused(HEAD_TOO_LARGE, f"The request has more than {MAX_HEAD_LINES} headers.")
-    # A head that comes byte by byte is not searched as a whole each time.
+    # Avoid searching the whole head again for each byte of a slow client.
     start = 0 if end or new_bytes is None else max(0, len(head) - new_bytes - 3)
     if is_ambiguous(head, is_whole=bool(end), start=start):
         raise HeadRefused(MALFORMED, "This is not an HTTP request that can be read in one way only.")
@@ -67,32 +69,32 @@ def check_head(received: bytes, *, new_bytes: int | None = None) -> None:
 
 
 def is_ambiguous(head: bytes, *, is_whole: bool, start: int = 0) -> bool:
-    """Tell whether two readers could read a head differently; one that is not whole may become so.
+    """Return whether two parsers could read a head differently; an incomplete head is checked in part.
 
-    What comes before ``start`` was looked at before.
+    Bytes before ``start`` were checked before.
     """
-    tells_twice = is_whole and _LENGTH.search(head) and _CODING.search(head)
-    return bool(_AMBIGUOUS.search(head, start) or tells_twice)
+    has_two_lengths = is_whole and _LENGTH.search(head) and _CODING.search(head)
+    return bool(_AMBIGUOUS.search(head, start) or has_two_lengths)
 
 
 def slice_end(received: bytes | bytearray) -> int:
-    """Return where a slice of what came ends, so that reading it is little work: after so many lines."""
-    at = 0
+    """Return the end of the next slice of received bytes: after ``SLICE_LINES`` lines, to limit its work."""
+    position = 0
     for _ in range(SLICE_LINES):
-        end = received.find(b"\r\n", at)
+        end = received.find(b"\r\n", position)
         if end < 0:
             return len(received)
-        at = end + 2
-    return at
+        position = end + 2
+    return position
 
 
 def in_origin_form(request: h11.Request) -> h11.Request:
-    """Return a request whose target is a path, also where it was sent as a whole URL (RFC 9112, 3.2.2).
+    """Convert an absolute-form target (a whole URL) to origin form, a path (RFC 9112, 3.2.2).
 
-    The host of such a target takes the place of the Host header.
+    The host of the URL replaces the Host header.
 
     Raises:
-        HeadRefused: The target is a URL without a host, or of another scheme than http and https.
+        HeadRefused: The target is a URL without a host, or with a scheme other than http and https.
     """
     if _URL.match(request.target) is None:
         return request
@@ -110,40 +112,44 @@ def in_origin_form(request: h11.Request) -> h11.Request:
 
 
 class StrictConnection(h11.Connection):
-    """h11's connection, which refuses odd heads, bodies whose chunks are many and tiny, and loose framing.
+    """h11's connection, with strict checks of heads, of chunk sizes, and of the framing of chunked bodies.
 
-    Fields behind a body in chunks (RFC 9112, 7.1.2) are dropped, and the connection ends with its answer: a
-    proxy that does not know of them would take the body's end for somewhere else.
+    Trailer fields after a chunked body (RFC 9112, 7.1.2) are dropped, and the connection closes after the
+    response: a proxy without support for trailer fields would find another end of the body.
     """
 
     refused: HeadRefused | None = None
-    """The head that was refused, if it was."""
+    """The error of the last head, if it was refused."""
     status = 0
-    """Of the last answer."""
+    """The status of the last response."""
     origin: str | None = None
-    """The origin that the last whole head names, also one that is refused."""
+    """The ``Origin`` of the last complete head, also of a refused one."""
     _empty_lines = 0
     _is_chunked = False
     had_trailer = False
-    """Whether the last body in chunks ended with fields, behind which the connection ends."""
+    """Whether the last chunked body had trailer fields, so that the connection must close."""
     _chunks = 0
     _chunk_bytes = 0
     _bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Return what comes next.
+        """Return the next event.
 
         Raises:
-            h11.RemoteProtocolError: It is no HTTP, a head that is refused, or a chunk too many.
+            h11.RemoteProtocolError: The bytes are not HTTP, the head is refused, or the chunks are too small.
         """
         if self.their_state is h11.IDLE and not self._skip_empty_lines():
             return h11.NEED_DATA
-        waiting = self.trailing_data[0]
-        # Of a body in chunks no more lines than those of one slice ever wait, but for fields behind it.
-        if self._is_chunked and self.their_state is h11.SEND_BODY and waiting.count(b"\r\n") > MAX_HEAD_LINES:
-            raise h11.RemoteProtocolError("there are too many fields behind a body in chunks")
-        if self.their_state is h11.IDLE and b"\r\n\r\n" in waiting:
-            self._check_head(waiting)
+        buffered = self.trailing_data[0]
+        # h11 buffers at most one slice of a chunked body, but all of its trailer fields.
+        if (
+            self._is_chunked
+            and self.their_state is h11.SEND_BODY
+            and buffered.count(b"\r\n") > MAX_HEAD_LINES
+        ):
+            raise h11.RemoteProtocolError("there are too many trailer fields")
+        if self.their_state is h11.IDLE and b"\r\n\r\n" in buffered:
+            self._check_head(buffered)
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = self._chunk_bytes = self._bytes = self._empty_lines = 0
@@ -151,13 +157,13 @@ class StrictConnection(h11.Connection):
             self.had_trailer = False
             return self._in_origin_form(event)
         if isinstance(event, h11.Data):
-            self._check_chunk(event, waiting)
+            self._check_chunk(event, buffered)
         elif isinstance(event, h11.EndOfMessage) and self._is_chunked:
-            self._check_end(event, waiting[: len(waiting) - len(self.trailing_data[0])])
+            self._check_body_end(event, buffered[: len(buffered) - len(self.trailing_data[0])])
         return event
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """Return an event's bytes; an answer before the body's end, or after trailer fields, is the last."""
+        """Serialise an event; add ``Connection: close`` to an early response, and after trailer fields."""
         if isinstance(event, h11.Response):
             self.status = event.status_code
             if self.had_trailer or self.their_state is h11.SEND_BODY:
@@ -173,39 +179,39 @@ class StrictConnection(h11.Connection):
             self.refused = refused
             raise
 
-    def _check_end(self, end: h11.EndOfMessage, read: bytes) -> None:
-        """Look at what ends a body in chunks: an empty line, perhaps behind fields, in one reading only."""
+    def _check_body_end(self, end: h11.EndOfMessage, read: bytes) -> None:
+        """Check the end of a chunked body: unambiguous trailer fields, if any, and an empty line."""
         is_loose = is_ambiguous(read, is_whole=False) or not (read == b"\r\n" or read.endswith(b"\r\n\r\n"))
         frames = any(name in _FRAMING for name, _ in end.headers)
-        is_answered = self.our_state is not h11.SEND_RESPONSE
-        if is_loose or frames or (end.headers and is_answered):
-            raise h11.RemoteProtocolError("a body in chunks ends otherwise than by fields and an empty line")
+        has_response = self.our_state is not h11.SEND_RESPONSE
+        if is_loose or frames or (end.headers and has_response):
+            raise h11.RemoteProtocolError("the end of a chunked body is malformed")
         self.had_trailer = bool(end.headers)
 
     def _skip_empty_lines(self) -> bool:
-        """Pass over line breaks before a request; return whether the next bytes are known not to be one."""
+        """Skip line breaks before a request; return False while the next bytes may be another one to skip."""
         while self._empty_lines < MAX_EMPTY_LINES and self.trailing_data[0].startswith(b"\r\n"):
             self._receive_buffer.maybe_extract_at_most(2)
             self._empty_lines += 1
         return self._empty_lines == MAX_EMPTY_LINES or self.trailing_data[0] != b"\r"
 
-    def _check_head(self, waiting: bytes) -> None:
-        self.origin = origin_of(waiting)
+    def _check_head(self, buffered: bytes) -> None:
+        self.origin = origin_of(buffered)
         try:
-            check_head(waiting)
+            check_head(buffered)
         except HeadRefused as refused:
             self.refused = refused
             raise
 
-    def _check_chunk(self, data: h11.Data, waiting: bytes) -> None:
-        """Count a piece of a body, and look at the line that begins its chunk."""
-        line = waiting.lstrip(b"\r\n").partition(b"\r\n")[0] if data.chunk_start else b""
+    def _check_chunk(self, data: h11.Data, buffered: bytes) -> None:
+        """Check the chunk header before a part of a body, and count the chunks and their sizes."""
+        line = buffered.lstrip(b"\r\n").partition(b"\r\n")[0] if data.chunk_start else b""
         if b"\r" in line or b"\n" in line:
-            raise h11.RemoteProtocolError("the head of a chunk can be read in more than one way")
+            raise h11.RemoteProtocolError("a chunk header is ambiguous")
         self._chunk_bytes += len(data.data)
         if data.chunk_end:
             self._chunks += 1
             self._bytes += min(self._chunk_bytes, COUNTED_CHUNK_BYTES)
             self._chunk_bytes = 0
         if self._chunks > MANY_CHUNKS and self._bytes < MEAN_CHUNK_BYTES * self._chunks:
-            raise h11.RemoteProtocolError("the body comes in tiny chunks")
+            raise h11.RemoteProtocolError("the chunks of the body are too small")

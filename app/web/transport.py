@@ -1,23 +1,26 @@
-"""Transport: the socket of a connection, read no faster than understood, closed when its client is done."""
+"""Transport: wraps the transport of a connection, to pause reading and to close it gracefully."""
 
 from collections.abc import Callable
 from typing import Any
 
 
-class HeldTransport:
-    """A transport that two may keep from reading, and whose client may finish sending.
+class ConnectionTransport:
+    """A transport with two independent reasons to pause reading, and a lingering close.
+
+    Reading is paused while uvicorn asks for it (``pause_reading``), or while received bytes are still being
+    parsed (``hold_reading``).
 
     Args:
         transport: The transport of the socket.
-        still_sends: Tells whether the client may be sending, when the connection is to be closed.
-        linger: Takes the transport over then, and closes it.
+        is_client_sending: Returns whether the client may still be sending when the connection is closed.
+        linger: Takes over the transport in that case, and closes it.
     """
 
     def __init__(
-        self, transport: Any, still_sends: Callable[[], bool], linger: Callable[[Any], None]
+        self, transport: Any, is_client_sending: Callable[[], bool], linger: Callable[[Any], None]
     ) -> None:
         self._transport = transport
-        self._still_sends = still_sends
+        self._is_client_sending = is_client_sending
         self._linger = linger
         self.is_lingering = False
         self._is_paused = False
@@ -27,18 +30,18 @@ class HeldTransport:
         return getattr(self._transport, name)
 
     def pause_reading(self) -> None:
-        """Read nothing more until told to."""
+        """Pause reading until ``resume_reading`` is called."""
         self._is_paused = True
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on, unless what came is still being looked at."""
+        """Resume reading, unless received bytes are still being parsed."""
         self._is_paused = False
         if not self._is_held:
             self._transport.resume_reading()
 
     def hold_reading(self, *, is_held: bool) -> None:
-        """Read nothing while what came is being looked at, whoever wants more meanwhile."""
+        """Pause reading while received bytes are being parsed, whatever uvicorn asks for."""
         if is_held is self._is_held:
             return
         self._is_held = is_held
@@ -48,18 +51,18 @@ class HeldTransport:
             self._transport.resume_reading()
 
     def is_closing(self) -> bool:
-        """Whether nothing more is to be sent."""
+        """Return whether nothing more can be sent."""
         return self.is_lingering or bool(self._transport.is_closing())
 
     def close(self) -> None:
-        """Close at once, or after the client has finished; a second time is at once."""
-        if self.is_closing() or not self._still_sends():
+        """Close now, or linger while the client is still sending; a second call closes now."""
+        if self.is_closing() or not self._is_client_sending():
             self._transport.close()
             return
         self.is_lingering = True
         self._linger(self._transport)
 
-    def forget_who_sends(self) -> None:
-        """Let go of the connection, which else would hold itself, and wait for the garbage collector."""
-        self._still_sends = lambda: False
+    def drop_callbacks(self) -> None:
+        """Break the reference cycle with the connection, which otherwise waits for the garbage collector."""
+        self._is_client_sending = lambda: False
         self._linger = lambda _: None

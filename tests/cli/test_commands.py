@@ -1,4 +1,4 @@
-"""What commands say where they fail: a sentence on stderr, without numbers of the system or a traceback."""
+"""Errors of commands: a sentence on stderr, without an errno or a traceback."""
 
 import re
 import sys
@@ -10,8 +10,8 @@ from app.cli.commands import run
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with something in the place of everything a command looks for."""
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a wrong kind of file for everything that a command reads."""
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").touch()
     broken = tmp_path / "models" / "broken"
@@ -22,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "words"),
+    ("arguments", "environment", "expected"),
     [
         ("remove nowhere.jpg out.png", {}, "nowhere.jpg: no such file or directory"),
         ("remove folder.png out.png", {}, "folder.png: is a directory"),
@@ -32,28 +32,28 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("serve", {"CUTOUT_WEB__PORT": "lots"}, "CUTOUT_WEB__PORT: "),
         ("serve", {"CUTOUT_WEB__CORS_ORIGINS": "shop"}, "CUTOUT_WEB__CORS_ORIGINS: 'shop' is not an origin"),
         ("serve --model U/", {}, "CUTOUT_MODELS: "),
-        ("keys new ü", {}, "a key's name is"),
+        ("keys new ü", {}, "the name of a key is"),
         ("models verify", {"CUTOUT_MODELS_DIR": "file"}, "there is no model in file"),
         ("models list", {"CUTOUT_NOTHING": "1"}, "Unknown settings: CUTOUT_NOTHING"),
         ("models verify broken", {}, "broken/manifest.json cannot be read: is a directory"),
         ("models fetch u2netp --from file", {"CUTOUT_MODELS_DIR": "file"}, "not a directory"),
     ],
 )
-def test_a_command_that_fails_says_why_in_words(
-    here: Path,
+def test_a_failed_command_prints_a_readable_error(
+    working_directory: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: str,
     environment: dict[str, str],
-    words: str,
+    expected: str,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["cutout", *arguments.split()])
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
         run()
-    said = "".join(capsys.readouterr())
+    output = "".join(capsys.readouterr())
 
     assert ended.value.code == 1
-    assert words in said
-    assert not re.search(r"Errno|Traceback|Value error|\[Err", said)
+    assert expected in output
+    assert not re.search(r"Errno|Traceback|Value error|\[Err", output)

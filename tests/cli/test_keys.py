@@ -1,4 +1,4 @@
-"""``cutout keys new``, and the start that it makes possible."""
+"""``cutout keys new``, and the check that a server on a public address has keys."""
 
 import tomllib
 from ipaddress import ip_address
@@ -14,14 +14,14 @@ from app.settings import Settings
 from app.web.api_keys import ApiKeys
 
 
-def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
-    said = CliRunner().invoke(cutout, ["keys", "new", "web.shop"])
-    key, _, table = said.stdout.partition("\n")
+def test_a_new_key_matches_its_printed_table(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cutout, ["keys", "new", "web.shop"])
+    key, _, table = result.stdout.partition("\n")
     file = tmp_path / "keys.toml"
     file.write_text(table)
     found = ApiKeys(file, None, Rates()).find(key.encode())
 
-    assert said.exit_code == 0
+    assert result.exit_code == 0
     assert found is not None
     assert found.name == "web.shop"
     assert key not in table
@@ -29,12 +29,12 @@ def test_a_new_key_and_its_table_fit_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", 'a"', "é", "x" * 65])
-def test_a_name_that_a_log_line_would_trip_over_is_refused(name: str) -> None:
+def test_an_invalid_key_name_is_refused(name: str) -> None:
     assert CliRunner().invoke(cutout, ["keys", "new", name]).exit_code != 0
 
 
 @pytest.mark.parametrize(
-    ("host", "access", "may"),
+    ("host", "access", "is_allowed"),
     [
         ("127.0.0.1", {}, True),
         ("::1", {}, True),
@@ -46,9 +46,11 @@ def test_a_name_that_a_log_line_would_trip_over_is_refused(name: str) -> None:
         ("0.0.0.0", {"keys_file": Path("keys.toml")}, True),
     ],
 )
-def test_nobody_is_let_in_from_afar_by_default(host: str, access: dict[str, object], *, may: bool) -> None:
+def test_a_public_address_requires_configured_access(
+    host: str, access: dict[str, object], *, is_allowed: bool
+) -> None:
     settings = Settings(web={"host": ip_address(host)}, access=access)
-    if may:
+    if is_allowed:
         _check_exposure(settings)
         return
     with pytest.raises(ValueError, match="CUTOUT_ACCESS__KEYS_FILE"):

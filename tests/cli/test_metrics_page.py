@@ -1,4 +1,4 @@
-"""The metrics page on a real socket: what it answers, how many it serves, and for how long."""
+"""The metrics page on a real socket: its responses, its connection limit and its deadlines."""
 
 import asyncio
 import socket
@@ -16,28 +16,28 @@ from app.engine.clock import SystemClock
 from app.main import create_app
 from app.settings import Settings, Web
 from app.telemetry import Telemetry
-from app.web.connection import ConnectionLimits
+from app.web.connection_limits import ConnectionLimits
 
 HEAD_TIMEOUT_S = 1.0
 
 
 @pytest.fixture
 def page() -> Iterator[MetricsPage]:
-    """A page that is served on a thread."""
-    door = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
-    page = open_page(Web(metrics_port=0), Telemetry().registry, door)
+    """A page that is served in a thread."""
+    connection_limits = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+    page = open_page(Web(metrics_port=0), Telemetry().registry, connection_limits)
     assert page is not None
-    ended = threading.Event()
+    stop = threading.Event()
 
     async def serve() -> None:
         serving = asyncio.create_task(page.serve())
-        await asyncio.to_thread(ended.wait)
+        await asyncio.to_thread(stop.wait)
         serving.cancel()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
     yield page
-    ended.set()
+    stop.set()
     thread.join(30)
 
 
@@ -47,7 +47,7 @@ def connected(page: MetricsPage) -> socket.socket:
 
 
 def first_line(peer: socket.socket) -> bytes:
-    """Return the first line of an answer, or nothing where the connection was closed without one."""
+    """Return the first line of the response, or nothing if the connection was closed without one."""
     try:
         return peer.recv(1000).partition(b"\r\n")[0]
     except ConnectionResetError:
@@ -68,25 +68,25 @@ def first_line(peer: socket.socket) -> bytes:
         ("POST", "/v1/mask", 404),
     ],
 )
-def test_there_is_one_page_and_nothing_else(page: MetricsPage, method: str, path: str, status: int) -> None:
+def test_only_the_metrics_path_is_served(page: MetricsPage, method: str, path: str, status: int) -> None:
     response = httpx.request(method, f"{page.url.removesuffix('/metrics')}{path}", timeout=30)
 
     assert response.status_code == status
     assert ("cutout_ready" in response.text) == (status == 200 and method == "GET")
 
 
-def test_who_reads_open_metrics_gets_them(page: MetricsPage) -> None:
-    asked = {"Accept": "application/openmetrics-text;version=1.0.0"}
-    plain, other = httpx.get(page.url, timeout=30), httpx.get(page.url, headers=asked, timeout=30)
+def test_openmetrics_is_served_on_request(page: MetricsPage) -> None:
+    headers = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    plain, other = httpx.get(page.url, timeout=30), httpx.get(page.url, headers=headers, timeout=30)
 
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert other.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert other.text.endswith("# EOF\n")
 
 
-def test_those_who_come_when_all_places_are_taken_are_turned_away(page: MetricsPage) -> None:
+def test_connections_over_the_limit_are_refused(page: MetricsPage) -> None:
     with httpx.Client(timeout=30) as client:
-        client.get(page.url).raise_for_status()  # it is served by now
+        client.get(page.url).raise_for_status()  # the page is being served now
     peers = [connected(page) for _ in range(4 * MAX_CONNECTIONS)]
     try:
         lines = [first_line(peer) for peer in peers]
@@ -99,7 +99,7 @@ def test_those_who_come_when_all_places_are_taken_are_turned_away(page: MetricsP
     assert sum(line.startswith(b"HTTP/1.1 503") for line in lines) >= 2 * MAX_CONNECTIONS
 
 
-def test_clients_that_say_nothing_lose_their_places_to_others(page: MetricsPage) -> None:
+def test_silent_clients_are_closed_and_others_are_served(page: MetricsPage) -> None:
     peers = [connected(page) for _ in range(MAX_CONNECTIONS)]
     until_s = time.monotonic() + 60
     status = 0
@@ -116,32 +116,32 @@ def test_clients_that_say_nothing_lose_their_places_to_others(page: MetricsPage)
         peer.close()
 
 
-def test_many_who_ask_at_once_get_the_whole_page(page: MetricsPage) -> None:
-    async def ask() -> list[httpx.Response]:
+def test_concurrent_requests_all_get_the_page(page: MetricsPage) -> None:
+    async def get_concurrently() -> list[httpx.Response]:
         async with httpx.AsyncClient(timeout=60) as client:
             return await asyncio.gather(*(client.get(page.url) for _ in range(MAX_CONNECTIONS)))
 
-    responses = asyncio.run(ask())
+    responses = asyncio.run(get_concurrently())
 
     assert {response.status_code for response in responses} == {200}
     assert all("cutout_ready" in response.text for response in responses)
 
 
-def test_a_page_whose_port_is_taken_says_so_and_what_to_do() -> None:
-    door = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+def test_a_metrics_port_in_use_is_reported_with_a_remedy() -> None:
+    connection_limits = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=rf"cannot serve metrics on 127.0.0.1 port {port}: .*METRICS_PORT"):
-            open_page(Web(metrics_port=port), Telemetry().registry, door)
+            open_page(Web(metrics_port=port), Telemetry().registry, connection_limits)
 
 
-def test_there_need_not_be_one() -> None:
-    door = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
+def test_the_metrics_page_can_be_disabled() -> None:
+    connection_limits = ConnectionLimits(SystemClock(), HEAD_TIMEOUT_S, 5.0, None, lambda _: None)
 
-    assert open_page(Web(metrics_port=None), Telemetry().registry, door) is None
+    assert open_page(Web(metrics_port=None), Telemetry().registry, connection_limits) is None
 
 
-def test_beside_a_loop_that_is_not_ours_it_has_a_thread(tmp_path: Path) -> None:
+def test_serve_metrics_runs_in_its_own_thread(tmp_path: Path) -> None:
     settings = Settings(models_dir=tmp_path, web={"metrics_port": 0})
     url = serve_metrics(create_app(settings).state.service)
     assert url is not None

@@ -6,14 +6,14 @@ from app.cli.listening import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_the_listener_says_that_it_speaks_tcp_so_that_answers_leave_at_once(host: str) -> None:
+def test_the_listener_is_created_with_ipproto_tcp(host: str) -> None:
     with listen(host, 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
-def test_a_port_is_taken_from_the_first_moment_on(host: str) -> None:
-    """Before anybody accepts: a server that still loads holds its port as well."""
+def test_a_port_is_in_use_as_soon_as_it_is_opened(host: str) -> None:
+    """Even before connections are accepted, because a loading server must hold its port."""
     with listen(host, 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(OSError, match=rf"cannot listen on {host} port {port}: .*in use"):
@@ -24,6 +24,6 @@ def test_a_port_is_taken_from_the_first_moment_on(host: str) -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65_536, 10**20])
-def test_a_port_that_is_none_is_said_in_words(port: int) -> None:
+def test_an_invalid_port_has_a_readable_error(port: int) -> None:
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: "):
         listen("127.0.0.1", port)

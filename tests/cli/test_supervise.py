@@ -9,23 +9,23 @@ import pytest
 
 from app.cli.supervise import (
     Inherited,
-    Signs,
+    ProcessState,
     Supervisor,
     exit_code,
-    pause_s,
-    why_kill,
+    kill_reason,
+    restart_delay_s,
 )
 from app.engine.clock import SystemClock
 from app.logs import configure_logs
 from app.settings import Lifecycle
 
-HEAVY = ("onnxruntime", "cv2", "numpy", "fastapi", "starlette", "uvicorn", "prometheus_client")
-# A worker in miniature: FIRST is what the first one does, later ones tell the parent to stop.
-WORKER = """
+LARGE_LIBRARIES = ("onnxruntime", "cv2", "numpy", "fastapi", "starlette", "uvicorn", "prometheus_client")
+# A minimal server process: the first one runs FIRST, later ones stop the supervisor.
+SERVER = """
 import os, signal, sys, time
 listener, heartbeat, restarts = sys.argv[-1].split(",")
 heartbeat = int(heartbeat)
-say = lambda signs: os.write(heartbeat, signs)
+send = lambda heartbeats: os.write(heartbeat, heartbeats)
 if restarts:
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(30)
@@ -35,7 +35,7 @@ FIRST
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Give the test's own process its signal handlers back."""
+    """Restore the signal handlers of the test process."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
@@ -47,30 +47,30 @@ def supervised(first: str, **lifecycle: float) -> int:
     configure_logs("json")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        command = [sys.executable, "-c", WORKER.replace("FIRST", first)]
+        command = [sys.executable, "-c", SERVER.replace("FIRST", first)]
         return Supervisor(command, listener, Lifecycle(**lifecycle), SystemClock()).run()
 
 
 @pytest.mark.parametrize(
-    ("signs", "now_s", "why"),
+    ("state", "now_s", "reason"),
     [
-        (Signs(0.0), 119.9, None),
-        (Signs(0.0), 120.1, "it gives no sign of life"),
-        (Signs(0.0, is_warm=True), 9.9, None),
-        (Signs(0.0, is_warm=True), 10.1, "it gives no sign of life"),
-        (Signs(0.0, is_warm=True, is_stuck=True), 0.0, "its executor hangs"),
-        (Signs(0.0, is_warm=True, is_stuck=True, stop_by_s=40.0), 39.9, None),
-        (Signs(0.0, is_warm=True, stop_by_s=40.0), 40.0, "it did not end in time"),
+        (ProcessState(0.0), 119.9, None),
+        (ProcessState(0.0), 120.1, "it sent no heartbeat"),
+        (ProcessState(0.0, is_ready=True), 9.9, None),
+        (ProcessState(0.0, is_ready=True), 10.1, "it sent no heartbeat"),
+        (ProcessState(0.0, is_ready=True, is_stuck=True), 0.0, "its executor hangs"),
+        (ProcessState(0.0, is_ready=True, is_stuck=True, stop_by_s=40.0), 39.9, None),
+        (ProcessState(0.0, is_ready=True, stop_by_s=40.0), 40.0, "it did not exit in time"),
     ],
 )
-def test_a_worker_is_killed_when_it_hangs_and_a_stopping_one_when_time_is_up(
-    signs: Signs, now_s: float, why: str | None
+def test_a_hanging_process_is_killed_and_a_stopping_one_after_its_time_limit(
+    state: ProcessState, now_s: float, reason: str | None
 ) -> None:
-    assert why_kill(signs, now_s, hang_timeout_s=10) == why
+    assert kill_reason(state, now_s, hang_timeout_s=10) == reason
 
 
-def test_the_first_restart_is_at_once_and_short_lives_in_a_row_wait_ever_longer() -> None:
-    assert [pause_s(short_lives) for short_lives in (0, 1, 2, 3, 4, 100)] == [0, 0, 0.5, 1, 2, 30]
+def test_the_first_restart_is_immediate_and_repeated_ones_back_off() -> None:
+    assert [restart_delay_s(short_runs) for short_runs in (0, 1, 2, 3, 4, 100)] == [0, 0, 0.5, 1, 2, 30]
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,13 @@ def test_the_first_restart_is_at_once_and_short_lives_in_a_row_wait_ever_longer(
         (0, (signal.SIGTERM, signal.SIGTERM), 1),
     ],
 )
-def test_the_exit_code_is_the_workers(returncode: int, signals: tuple[int, ...], code: int) -> None:
+def test_the_supervisor_exits_with_the_code_of_the_server_process(
+    returncode: int, signals: tuple[int, ...], code: int
+) -> None:
     assert exit_code(returncode, signals) == code
 
 
-def test_what_is_inherited_survives_the_command_line() -> None:
+def test_inherited_values_round_trip_through_the_command_line() -> None:
     inherited = Inherited(3, 4, {"ended": 5, "hangs": 1})
 
     assert Inherited.parse(str(inherited)) == inherited
@@ -96,36 +98,36 @@ def test_what_is_inherited_survives_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "why"),
+    ("first", "reason"),
     [
-        ("say(b'+'); sys.exit(0)", "it ended"),
-        ("say(b'+'); sys.exit(7)", "it ended"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "it ended"),
-        ("say(b'+!'); time.sleep(30)", "its executor hangs"),
-        ("say(b'+'); time.sleep(30)", "it gives no sign of life"),
-        ("say(b'+'); os.close(heartbeat); time.sleep(30)", "it closed its pipe"),
+        ("send(b'+'); sys.exit(0)", "it exited"),
+        ("send(b'+'); sys.exit(7)", "it exited"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "it exited"),
+        ("send(b'+!'); time.sleep(30)", "its executor hangs"),
+        ("send(b'+'); time.sleep(30)", "it sent no heartbeat"),
+        ("send(b'+'); os.close(heartbeat); time.sleep(30)", "it closed its heartbeat pipe"),
     ],
 )
-def test_a_worker_that_ends_or_hangs_is_replaced_with_one_line_that_says_why(
-    first: str, why: str, handlers: None, capfd: pytest.CaptureFixture[str]
+def test_a_process_that_exits_or_hangs_is_restarted_with_one_log_line(
+    first: str, reason: str, handlers: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = supervised(first, hang_timeout_s=1)
     (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
     assert code == 0
-    assert (line["event"], line["why"], line["restarts"]) == ("the worker is replaced", why, 1)
+    assert (line["event"], line["why"], line["restarts"]) == ("restarting the server process", reason, 1)
 
 
 @pytest.mark.parametrize("code", [1, 3])
-def test_a_first_worker_that_cannot_start_is_believed(
+def test_a_first_process_that_cannot_start_is_not_restarted(
     code: int, handlers: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert supervised(f"say(b'.'); sys.exit({code})") == code
+    assert supervised(f"send(b'.'); sys.exit({code})") == code
     assert not capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_any_signal_to_stop_ends_the_worker_too(
+def test_every_stop_signal_ends_the_server_process(
     number: signal.Signals, handlers: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     listens = "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])"
@@ -136,7 +138,7 @@ def test_any_signal_to_stop_ends_the_worker_too(
     assert not capfd.readouterr().err
 
 
-def test_what_nobody_catches_is_a_line_each() -> None:
+def test_each_uncaught_exception_is_one_log_line() -> None:
     script = """
 import threading
 from app.logs import configure_logs, log_what_breaks
@@ -156,11 +158,11 @@ raise KeyError("x")
     assert "KeyError" in lines[1]["exception"]
 
 
-def test_the_parent_imports_nothing_heavy() -> None:
+def test_the_supervisor_imports_no_large_library() -> None:
     script = f"""
 import sys
 import app.cli, app.cli.supervise
-print([name for name in {HEAVY!r} if name in sys.modules])
+print([name for name in {LARGE_LIBRARIES!r} if name in sys.modules])
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 

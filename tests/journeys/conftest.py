@@ -1,4 +1,4 @@
-"""The real command in a real process, as an operator starts it."""
+"""Runs the real command in a real process."""
 
 import os
 import re
@@ -20,7 +20,7 @@ CUTOUT = Path(sys.executable).with_name("cutout")
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -35,7 +35,7 @@ class Server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CUTOUT_")}
         self.process = subprocess.Popen(
             [str(CUTOUT), "serve", "--port", "0", *arguments],
-            # Nobody routes traffic to a test, so there is nobody to wait for when it stops.
+            # Without a load balancer in front, the drain needs no delay.
             env={
                 **clean,
                 "CUTOUT_WEB__METRICS_PORT": "0",
@@ -49,30 +49,30 @@ class Server:
         )
         self.stdout: list[str] = []
         self.stderr: list[str] = []
-        self._said: Queue[str] = Queue()
+        self._output: Queue[str] = Queue()
         for stream, lines in ((self.process.stdout, self.stdout), (self.process.stderr, self.stderr)):
-            threading.Thread(target=self._gather, args=(stream, lines), daemon=True).start()
+            threading.Thread(target=self._collect, args=(stream, lines), daemon=True).start()
 
-    def _gather(self, stream: object, lines: list[str]) -> None:
+    def _collect(self, stream: object, lines: list[str]) -> None:
         for line in stream or ():  # type: ignore[attr-defined] # a text stream
             lines.append(line.rstrip())
-            self._said.put(line.rstrip())
+            self._output.put(line.rstrip())
 
     def wait_for(self, pattern: str, *, timeout_s: float = 180) -> str:
-        """Return the first group of the first line that matches."""
+        """Return the last group of the first matching output line, or the match without groups."""
         try:
             while True:
-                match = re.search(pattern, self._said.get(timeout=timeout_s))
+                match = re.search(pattern, self._output.get(timeout=timeout_s))
                 if match:
                     return match.group(match.lastindex or 0)
         except Empty:
             raise AssertionError(
-                f"never said {pattern!r}:\n" + "\n".join(self.stdout + self.stderr)
+                f"no output matches {pattern!r}:\n" + "\n".join(self.stdout + self.stderr)
             ) from None
 
     @property
     def url(self) -> str:
-        """The address it prints once it is ready."""
+        """The URL that the server prints when it is ready."""
         return self.wait_for(r"Cutout listens on\s+(\S+)")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -83,7 +83,7 @@ class Server:
 
 @pytest.fixture
 def serve(models_dir: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers that end with the test."""
+    """Start servers that are killed at the end of the test."""
     running: list[Server] = []
 
     def start(
@@ -105,7 +105,7 @@ def serve(models_dir: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def damaged_models(models_dir: Path, tmp_path: Path) -> Path:
-    """A folder with the small model twice: as it is, and as ``broken`` with one byte changed."""
+    """A folder with the small model twice: unchanged, and as ``broken`` with one changed byte."""
     shutil.copytree(models_dir / "u2netp", tmp_path / "u2netp")
     shutil.copytree(models_dir / "u2netp", tmp_path / "broken")
     model = tmp_path / "broken" / "model.onnx"

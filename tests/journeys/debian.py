@@ -1,4 +1,4 @@
-"""Programs of Debian that a test wants to meet: this machine's, or unpacked into a folder, not installed."""
+"""Debian programs for tests: the installed one, or the package unpacked into a folder."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 
 def debian_program(name: str, folder: Path) -> Path:
-    """Return the program of the package of the same ``name``; skip, and say why, where it cannot be had."""
+    """Return the program of the package of the same ``name``; skip the test if it is not available."""
     found = shutil.which(name)
     if found is not None:
         return Path(found)
@@ -16,7 +16,9 @@ def debian_program(name: str, folder: Path) -> Path:
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         except FileNotFoundError:
-            pytest.skip(f"there is no {name}, and no apt-get to fetch it")
+            pytest.skip(f"{name} is not installed, and there is no apt-get")
         if done.returncode != 0:
-            pytest.skip(f"there is no {name}, and Debian's is out of reach: {done.stderr[-200:]}")
+            pytest.skip(
+                f"{name} is not installed, and its package cannot be downloaded: {done.stderr[-200:]}"
+            )
     return folder / "usr/bin" / name

@@ -1,9 +1,8 @@
 """A small replayer of Dockerfiles: the steps of every stage, in a clean directory, without an engine.
 
-It understands what our Dockerfile uses (FROM, ARG, ENV, WORKDIR, COPY, RUN, USER, HEALTHCHECK,
-ENTRYPOINT) and refuses anything else. Like the engine it carries out the stages that its target needs and no
-other. Absolute paths of the image (``/opt``, ``/srv``, ``/build``) land below the directory; the base
-image is a Python that is already here.
+It supports the instructions of our Dockerfile (FROM, ARG, ENV, WORKDIR, COPY, RUN, USER, HEALTHCHECK,
+ENTRYPOINT) and refuses others. Like Docker it runs only the stages that the target needs. Absolute paths of
+the image (``/opt``, ``/srv``, ``/build``) are mapped to the directory; the base image is an installed Python.
 """
 
 import copy
@@ -21,7 +20,7 @@ ROOTS = ("/opt", "/srv", "/build")
 
 @dataclass
 class Stage:
-    """What a stage has become."""
+    """The state of a stage."""
 
     root: Path
     folder: str = "/"
@@ -31,13 +30,13 @@ class Stage:
     entrypoint: list[str] = field(default_factory=list)
     healthcheck: list[str] = field(default_factory=list)
 
-    def here(self, path: str) -> Path:
-        """Return where a path of the image lies on this machine."""
+    def path_of(self, path: str) -> Path:
+        """Map a path of the image to this machine."""
         return self.root / str(Path(self.folder) / path).lstrip("/")
 
 
 class Replay:
-    """Carries out a Dockerfile's ``target`` below ``root``; files come from the Dockerfile's own folder."""
+    """Runs the steps of a Dockerfile for ``target`` below ``root``; its folder is the build context."""
 
     def __init__(
         self, dockerfile: Path, target: str, *, root: Path, python: Path, arguments: dict[str, str]
@@ -53,10 +52,10 @@ class Replay:
         for name in (name for name in recipes if name in needed):
             self._begin(name, recipes[name].base)
             for verb, rest in recipes[name].steps:
-                self._carry_out(verb, rest)
+                self._run_step(verb, rest)
 
     def _begin(self, name: str, base: str) -> None:
-        """Begin a stage where ``base`` ended, or with nothing but a Python."""
+        """Start a stage from the result of ``base``, or from a directory with only Python."""
         root = self._root / name
         if base in self.stages:
             shutil.copytree(self.stages[base].root, root, symlinks=True)
@@ -67,7 +66,7 @@ class Replay:
             self._prepare_base(self.stage)
         self.stages[name] = self.stage
 
-    def _carry_out(self, verb: str, rest: str) -> None:
+    def _run_step(self, verb: str, rest: str) -> None:
         {
             "ARG": self._arg,
             "ENV": self._env,
@@ -94,7 +93,7 @@ class Replay:
 
     def _workdir(self, text: str) -> None:
         self.stage.folder = text
-        self.stage.here(".").mkdir(parents=True, exist_ok=True)
+        self.stage.path_of(".").mkdir(parents=True, exist_ok=True)
 
     def _copy(self, text: str) -> None:
         *sources, target = text.split()
@@ -103,13 +102,13 @@ class Replay:
             origin = self.stages[sources.pop(0).removeprefix("--from=")].root
         for source in sources:
             found = origin / source.lstrip("/")
-            place = self.stage.here(target) / (found.name if target.endswith("/") else "")
-            place.parent.mkdir(parents=True, exist_ok=True)
+            destination = self.stage.path_of(target) / (found.name if target.endswith("/") else "")
+            destination.parent.mkdir(parents=True, exist_ok=True)
             if found.is_dir():
                 ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(found, place, symlinks=True, dirs_exist_ok=True, ignore=ignore)
+                shutil.copytree(found, destination, symlinks=True, dirs_exist_ok=True, ignore=ignore)
             else:
-                shutil.copy2(found, place)
+                shutil.copy2(found, destination)
 
     def _run(self, text: str) -> None:
         if text.startswith("useradd"):
@@ -117,7 +116,7 @@ class Replay:
             return
         subprocess.run(
             ["sh", "-ec", self.mapped(text)],
-            cwd=self.stage.here("."),
+            cwd=self.stage.path_of("."),
             env=self.process_environment(self.stage),
             check=True,
         )
@@ -130,10 +129,10 @@ class Replay:
         elif verb == "HEALTHCHECK":
             self.stage.healthcheck = [self.mapped(word) for word in json.loads(text.partition(" CMD ")[2])]
         elif verb not in ("LABEL", "EXPOSE"):
-            raise NotImplementedError(f"The replayer does not know {verb}.")
+            raise NotImplementedError(f"The replayer does not support {verb}.")
 
     def mapped(self, text: str) -> str:
-        """Return ``text`` with the image's paths turned into those on this machine."""
+        """Map the image's paths in ``text`` to this machine."""
         pattern = rf"(?<![\w.])(?:{'|'.join(ROOTS)})(?=/|\b)"
         return re.sub(pattern, lambda match: f"{self.stage.root}{match.group()}", text)
 
@@ -142,23 +141,23 @@ class Replay:
         kept = {
             name: value for name, value in os.environ.items() if name.startswith(("PIP_", "LANG", "SSL_"))
         }
-        # An image keeps no cache; a replay may use the one that is here.
+        # The image has no pip cache; a replay may use the cache of this machine.
         own = {k: v for k, v in {**stage.arguments, **stage.environment}.items() if k != "PIP_NO_CACHE_DIR"}
-        said = {name: self.mapped(value) for name, value in own.items()}
-        path = ":".join(filter(None, (said.get("PATH"), str(stage.root / "usr-bin"), "/usr/bin:/bin")))
-        return {**kept, "HOME": str(stage.root), **said, "PATH": path}
+        mapped = {name: self.mapped(value) for name, value in own.items()}
+        path = ":".join(filter(None, (mapped.get("PATH"), str(stage.root / "usr-bin"), "/usr/bin:/bin")))
+        return {**kept, "HOME": str(stage.root), **mapped, "PATH": path}
 
 
 @dataclass
 class Recipe:
-    """A stage as it is written."""
+    """A stage in the Dockerfile."""
 
     base: str
     steps: list[tuple[str, str]] = field(default_factory=list)
 
 
 def stages_of(dockerfile: Path) -> dict[str, Recipe]:
-    """Return the stages of a Dockerfile by name, in its order."""
+    """Parse the stages of a Dockerfile, by name and in order."""
     lines = dockerfile.read_text(encoding="utf-8").splitlines()
     kept = "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
     found: dict[str, Recipe] = {}

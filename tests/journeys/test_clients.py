@@ -1,7 +1,7 @@
-"""Other people's clients, unmodified, against the real server behind TLS; what they write is what /v1 gives.
+"""Third-party clients, unmodified, against the real server behind TLS; their results must equal those of /v1.
 
-They are installed by the test run itself, and skipped, with the reason, where that cannot be. Names lead here
-by a resolver of Python's and of Node's own, as a hosts file would.
+The test run installs the clients, and skips their tests if that fails. A patched resolver of Python and of
+Node maps host names to this machine, like a hosts file.
 """
 
 import base64
@@ -20,39 +20,37 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.imaging.matting.saliency import stretch, to_grey
-from app.imaging.prepare import prepare
 from tests.journeys.conftest import ROOT, Server
-from tests.journeys.front import tls_front
+from tests.journeys.tls_proxy import tls_proxy
 from tests.pictures import opened
 
 pytestmark = pytest.mark.journey
 PICTURE = ROOT / "docs/images/astronaut.jpg"
-HOST, FRONT, KEY = "api.remove.bg", "127.0.0.2", "an-account-s-key"
+HOST, PROXY, KEY = "api.remove.bg", "127.0.0.2", "an-account-s-key"
 PYTHON_CLIENTS = ("removebg==0.4", "remove-bg-api==0.2.1", "removebg-cli==1.0.0")
 NODE_CLIENTS = ("remove.bg@1.3.0", "removebg-id@2.0.1")
 
-HOSTS_OF_PYTHON = f"""
+PYTHON_HOSTS = f"""
 import socket
-find, names = socket.getaddrinfo, {{"{HOST}": "{FRONT}"}}
+find, names = socket.getaddrinfo, {{"{HOST}": "{PROXY}"}}
 socket.getaddrinfo = lambda host, *more, **named: find(names.get(host, host), *more, **named)
 """
-HOSTS_OF_NODE = f"""
+NODE_HOSTS = f"""
 const dns = require("dns"), find = dns.lookup;
-dns.lookup = (host, ...more) => find(host === "{HOST}" ? "{FRONT}" : host, ...more);
+dns.lookup = (host, ...more) => find(host === "{HOST}" ? "{PROXY}" : host, ...more);
 """
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A server behind its front, and a folder to work in."""
+    """A server behind a TLS proxy, and a working directory."""
 
     url: str
     folder: Path
     trusted: Path
 
     def run(self, *command: str | Path, **environment: str) -> str:
-        """Run a client, and return what it says."""
+        """Run a client, and return its output."""
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -65,8 +63,8 @@ class Stage:
         return done.stdout + done.stderr
 
     def python(self, program: str, clients: Path) -> str:
-        """Run a program of Python with its clients."""
-        (self.folder / "sitecustomize.py").write_text(HOSTS_OF_PYTHON)
+        """Run a Python program with the clients."""
+        (self.folder / "sitecustomize.py").write_text(PYTHON_HOSTS)
         path = os.pathsep.join((str(self.folder), str(clients)))
         trust = str(self.trusted)
         return self.run(
@@ -74,8 +72,8 @@ class Stage:
         )
 
     def node(self, program: str, clients: Path) -> str:
-        """Run a program of Node with its clients."""
-        (self.folder / "hosts.cjs").write_text(HOSTS_OF_NODE)
+        """Run a Node program with the clients."""
+        (self.folder / "hosts.cjs").write_text(NODE_HOSTS)
         (self.folder / "main.cjs").write_text(program)
         return self.run(
             "node",
@@ -85,7 +83,7 @@ class Stage:
         )
 
     def of_v1(self, **options: str) -> NDArray[np.uint8]:
-        """Return what /v1 gives for the picture."""
+        """Return the result of /v1 for the picture."""
         response = httpx.post(
             f"{self.url}/v1/cutout",
             content=PICTURE.read_bytes(),
@@ -97,7 +95,7 @@ class Stage:
         return opened(response.content)
 
     def written(self, name: str) -> NDArray[np.uint8]:
-        """Return the picture that a client wrote."""
+        """Return a picture that a client has written."""
         return opened((self.folder / name).read_bytes())
 
 
@@ -106,7 +104,7 @@ def stage(serve: Callable[..., Server], tmp_path: Path) -> Iterator[Stage]:
     server = serve("--model", "u2netp", CUTOUT_ACCESS__KEY_HASHES=hashlib.sha256(KEY.encode()).hexdigest())
     host, _, port = server.url.removeprefix("http://").rpartition(":")
     shutil.copy(PICTURE, tmp_path / "in.jpg")
-    with tls_front(HOST, FRONT, (host, int(port)), tmp_path) as trusted:
+    with tls_proxy(HOST, PROXY, (host, int(port)), tmp_path) as trusted:
         yield Stage(f"http://{host}:{port}", tmp_path, trusted)
 
 
@@ -133,7 +131,7 @@ def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_removebg_of_pypi(stage: Stage, python_clients: Path) -> None:
+def test_removebg_from_pypi(stage: Stage, python_clients: Path) -> None:
     text = base64.b64encode(PICTURE.read_bytes()).decode()
     (stage.folder / "in.b64").write_text(text)
     stage.python(
@@ -151,8 +149,8 @@ client.remove_background_from_base64_img(open("in.b64").read(), new_file_name="b
     assert np.array_equal(stage.written("b64.png"), over)
 
 
-def test_remove_bg_api_of_pypi(stage: Stage, python_clients: Path) -> None:
-    said = stage.python(
+def test_remove_bg_api_from_pypi(stage: Stage, python_clients: Path) -> None:
+    output = stage.python(
         f"""
 from remove_bg_api import RemoveBg
 client = RemoveBg("{KEY}")
@@ -163,7 +161,7 @@ print("done", vars(client.account))
         python_clients,
     )
 
-    assert "done" in said
+    assert "done" in output
     assert np.array_equal(stage.written("file.png"), stage.of_v1(megapixels="0.25"))
     assert np.array_equal(stage.written("bytes.png"), stage.of_v1())
 
@@ -178,7 +176,7 @@ print("done", vars(client.account))
     ],
     ids=str,
 )
-def test_removebg_cli_of_pypi(
+def test_removebg_cli_from_pypi(
     stage: Stage, python_clients: Path, arguments: tuple[str, ...], options: dict[str, str]
 ) -> None:
     line = ["removebg", "in.jpg", "-o", "out.img", *arguments]
@@ -187,16 +185,16 @@ def test_removebg_cli_of_pypi(
     assert np.array_equal(stage.written("out.img"), stage.of_v1(**options))
 
 
-def test_removebg_cli_of_pypi_shows_the_account(stage: Stage, python_clients: Path) -> None:
-    said = stage.python(
+def test_removebg_cli_from_pypi_shows_the_account(stage: Stage, python_clients: Path) -> None:
+    output = stage.python(
         "import sys, removebg_cli; sys.argv = ['removebg', '--account']; removebg_cli.main()", python_clients
     )
 
-    assert "1000000" in said.replace(",", "")
+    assert "1000000" in output.replace(",", "")
 
 
-def test_remove_bg_of_npm(stage: Stage, node_clients: Path) -> None:
-    said = stage.node(
+def test_remove_bg_from_npm(stage: Stage, node_clients: Path) -> None:
+    output = stage.node(
         f"""
 const fs = require("fs"), client = require("remove.bg");
 const more = {{ apiKey: "{KEY}", size: "auto", type: "auto" }};
@@ -213,14 +211,14 @@ const more = {{ apiKey: "{KEY}", size: "auto", type: "auto" }};
         node_clients,
     )
 
-    facts = json.loads(said.strip().splitlines()[-1])
+    facts = json.loads(output.strip().splitlines()[-1])
     assert (facts["resultWidth"], facts["resultHeight"], facts["detectedType"]) == ("512", "512", "other")
     assert np.array_equal(stage.written("file.png"), stage.of_v1())
     assert np.array_equal(stage.written("b64.png"), stage.of_v1(megapixels="0.25", crop="true"))
 
 
-def test_remove_bg_of_npm_understands_an_error(stage: Stage, node_clients: Path) -> None:
-    said = stage.node(
+def test_remove_bg_from_npm_reports_an_error(stage: Stage, node_clients: Path) -> None:
+    output = stage.node(
         """
 const client = require("remove.bg");
 client.removeBackgroundFromImageFile({ path: "in.jpg", apiKey: "wrong" })
@@ -229,17 +227,19 @@ client.removeBackgroundFromImageFile({ path: "in.jpg", apiKey: "wrong" })
         node_clients,
     )
 
-    assert json.loads(said.strip().splitlines()[-1])[0]["title"] == "API Key invalid"
+    assert json.loads(output.strip().splitlines()[-1])[0]["title"] == "API Key invalid"
 
 
-def test_removebg_id_of_npm(stage: Stage, node_clients: Path) -> None:
+def test_removebg_id_from_npm(stage: Stage, node_clients: Path) -> None:
     stage.node(f'require("removebg-id").FromPath("in.jpg", "{KEY}");', node_clients)
 
     assert np.array_equal(stage.written("hasil-path.png"), stage.of_v1())
 
 
-def test_napari_rembg_s_client(serve: Callable[..., Server], python_clients: Path, tmp_path: Path) -> None:
-    """Its module is loaded by its path, since the package imports napari; rembg's server has no keys."""
+def test_the_client_of_napari_rembg(
+    serve: Callable[..., Server], python_clients: Path, tmp_path: Path
+) -> None:
+    """The module is loaded by its path, because the package imports napari; rembg's server has no keys."""
     url = serve("--model", "u2netp").url
     module = python_clients / "napari_rembg/segmentation_api_client.py"
     program = f"""
@@ -261,8 +261,8 @@ np.save("result.npy", np.asarray(result))
     assert np.array_equal(np.load(tmp_path / "result.npy") > 0, opened(mask.content) == 255)
 
 
-def test_withoutbg_s_client(stage: Stage, python_clients: Path) -> None:
-    """Its module is loaded beside a package of its name, since the real one imports a model hub."""
+def test_the_client_of_withoutbg(stage: Stage, python_clients: Path) -> None:
+    """The module is loaded into a stub package of the same name, because the real one imports a model hub."""
     program = f"""
 import importlib, sys, types
 package = types.ModuleType("withoutbg")
@@ -279,42 +279,7 @@ try:
 except api.APIError as error:
     print(error)
 """
-    said = stage.python(program, python_clients)
+    output = stage.python(program, python_clients)
 
-    assert "Invalid API key" in said
+    assert "Invalid API key" in output
     assert np.array_equal(stage.written("out.png")[:, :, 3], stage.of_v1(channels="alpha"))
-
-
-@pytest.fixture(scope="module")
-def triton_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("triton")
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder))
-    done = subprocess.run([*pip, "tritonclient[http]==2.73.0"], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"the package index is out of reach: {done.stderr[-200:]}")
-    return folder
-
-
-def test_triton_s_client_gets_the_saliency_of_the_mask(
-    serve: Callable[..., Server], triton_client: Path, tmp_path: Path
-) -> None:
-    """In binary, as it asks by default; sampling is the caller's, here that of the service."""
-    url = serve("--model", "u2netp").url
-    network_input = prepare(opened(PICTURE.read_bytes()), 320)
-    network_input.tofile(tmp_path / "in.raw")
-    program = f"""
-import numpy as np
-import tritonclient.http as triton
-client = triton.InferenceServerClient("{url.removeprefix("http://")}")
-assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("u2netp")
-side = client.get_model_metadata("u2netp")["inputs"][0]["shape"][1]
-tensor = triton.InferInput("network_input", [1, side, side, 3], "UINT8")
-tensor.set_data_from_numpy(np.fromfile("in.raw", np.uint8).reshape(1, side, side, 3))
-client.infer("u2netp", [tensor]).as_numpy("saliency").tofile("out.raw")
-"""
-    environment = {**os.environ, "PYTHONPATH": str(triton_client)}
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=120)
-    saliency = np.fromfile(tmp_path / "out.raw", np.float32).reshape(320, 320)
-    mask = httpx.post(f"{url}/v1/mask", content=PICTURE.read_bytes(), params={"size": "network"}, timeout=120)
-
-    assert np.array_equal(to_grey(stretch(saliency)), opened(mask.content))

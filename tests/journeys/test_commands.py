@@ -38,7 +38,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_remove_writes_a_cutout_and_says_how(picture: Path, models_dir: Path) -> None:
+def test_remove_writes_a_cutout_and_prints_a_summary(picture: Path, models_dir: Path) -> None:
     target = picture.with_suffix(".png")
     ended = cutout("remove", str(picture), str(target), models=models_dir)
 
@@ -57,7 +57,7 @@ def test_remove_writes_a_mask_or_a_jpeg_over_a_colour(picture: Path, models_dir:
     assert (Image.open(mask).size, Image.open(over).format) == ((300, 200), "JPEG")
 
 
-def test_remove_writes_the_format_that_the_suffix_names(picture: Path, models_dir: Path) -> None:
+def test_remove_writes_the_format_of_the_suffix(picture: Path, models_dir: Path) -> None:
     avif, bundle = picture.with_suffix(".avif"), picture.with_suffix(".ZIP")
 
     assert [0, 0] == [
@@ -68,7 +68,7 @@ def test_remove_writes_the_format_that_the_suffix_names(picture: Path, models_di
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (["remove", "nowhere.jpg", "out.png"], "nowhere.jpg"),
         (["remove", "README.md", "out.png"], "not an accepted image"),
@@ -80,11 +80,13 @@ def test_remove_writes_the_format_that_the_suffix_names(picture: Path, models_di
         (["models", "verify", "nope"], "nope"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_words(arguments: list[str], words: str, models_dir: Path) -> None:
+def test_errors_are_readable_and_have_no_traceback(
+    arguments: list[str], expected: str, models_dir: Path
+) -> None:
     ended = cutout(*arguments, models=models_dir)
 
     assert ended.returncode == 1
-    assert words in ended.stdout + ended.stderr
+    assert expected in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -98,7 +100,7 @@ def test_models_are_listed_and_verified(models_dir: Path) -> None:
     assert re.search(r"^ok +u2netp +sha256 [0-9a-f]{64}$", verified.stdout, re.MULTILINE)
 
 
-def test_a_damaged_model_is_found_with_both_hashes(damaged_models: Path) -> None:
+def test_a_damaged_model_is_reported_with_both_hashes(damaged_models: Path) -> None:
     ended = cutout("models", "verify", models=damaged_models)
 
     assert ended.returncode == 1
@@ -108,7 +110,7 @@ def test_a_damaged_model_is_found_with_both_hashes(damaged_models: Path) -> None
     assert "BROKEN" in cutout("models", "list", models=damaged_models).stdout
 
 
-def test_the_doctor_says_which_provider_is_active_and_why_not_cuda(models_dir: Path) -> None:
+def test_the_doctor_reports_the_active_provider_and_why_not_cuda(models_dir: Path) -> None:
     ended = cutout("doctor", models=models_dir, CUTOUT_DEVICE="cpu")
 
     assert ended.returncode == 0

@@ -1,4 +1,4 @@
-"""Processes that decode: killed, without descriptors, and left alone by a server that ends."""
+"""Decoder processes: killed, without file descriptors, and after the exit of their server."""
 
 import argparse
 import os
@@ -16,33 +16,33 @@ import pytest
 
 from benchmarks.decoder_kills import decoders_of, kill_under_load
 from tests.journeys.conftest import Server
-from tests.journeys.test_faults import UPLOAD, answers_again, limited
-from tests.journeys.test_lifecycle import has_ended
+from tests.journeys.processes import has_ended
+from tests.journeys.test_faults import UPLOAD, attempts_until_recovered, limited
 
 pytestmark = [pytest.mark.journey, pytest.mark.skipif(sys.platform != "linux", reason="prlimit, /proc")]
 Serve = Callable[..., Server]
 TWO = {"CUTOUT_ENGINE__DECODERS": "2"}
 
 
-def test_killed_decoders_condemn_no_picture(serve: Serve) -> None:
+def test_killed_decoders_cause_only_retryable_errors(serve: Serve) -> None:
     server = serve("--model", "u2netp", **TWO)
     host, _, port = server.url.removeprefix("http://").rpartition(":")
-    there = SimpleNamespace(host=host, port=int(port), pid=server.process.pid)
-    asked = argparse.Namespace(clients=4, every=0.7, seconds=4.0)
-    statuses, kills = kill_under_load(there, asked)  # type: ignore[arg-type] # all that it looks at
+    target = SimpleNamespace(host=host, port=int(port), pid=server.process.pid)
+    options = argparse.Namespace(clients=4, every=0.7, seconds=4.0)
+    statuses, kills = kill_under_load(target, options)  # type: ignore[arg-type] # has all the attributes that it uses
 
     assert statuses.keys() <= {200, 503}
     assert statuses[503] <= kills
-    assert answers_again(f"http://{host}:{port}") == 0
+    assert attempts_until_recovered(f"http://{host}:{port}") == 0
     assert server.stop() == 0
 
 
-def test_without_descriptors_for_a_decoder_pictures_are_refused_for_the_moment(serve: Serve) -> None:
+def test_without_descriptors_for_a_decoder_requests_get_503(serve: Serve) -> None:
     server = serve("--model", "u2netp", **TWO)
     url = server.url
     statuses: Counter[int] = Counter()
 
-    def ask(_: int) -> None:
+    def post(_: int) -> None:
         statuses[httpx.post(f"{url}/v1/mask", content=UPLOAD, timeout=60).status_code] += 1
 
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -55,12 +55,14 @@ def test_without_descriptors_for_a_decoder_pictures_are_refused_for_the_moment(s
             while (response := client.post("/v1/mask", content=UPLOAD)).status_code == 200:
                 assert time.monotonic() < until_s
             refused = [client.post("/v1/mask", content=UPLOAD) for _ in range(5)]
-    answers_again(url)
-    with ThreadPoolExecutor(8) as crowd:
-        list(crowd.map(ask, range(16)))
+    attempts_until_recovered(url)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(post, range(16)))
 
-    assert {(it.status_code, it.json()["resource"]) for it in (response, *refused)} == {(503, "decoders")}
-    assert {it.headers["retry-after"] for it in refused} == {"1"}
+    assert {(each.status_code, each.json()["resource"]) for each in (response, *refused)} == {
+        (503, "decoders")
+    }
+    assert {each.headers["retry-after"] for each in refused} == {"1"}
     assert statuses == {200: 16}
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.stderr)

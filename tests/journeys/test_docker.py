@@ -1,4 +1,4 @@
-"""The images, without an engine: the Dockerfile's own steps in a clean directory, then its entry."""
+"""The images without Docker: the steps of the Dockerfile in a clean directory, then its entry point."""
 
 import json
 import os
@@ -35,15 +35,15 @@ def image() -> Iterator[Replay]:
             ROOT / "Dockerfile",
             "cpu",
             root=root,
-            python=_python_for_everybody(),
+            python=_python_for_all_users(),
             arguments={"MODELS": "u2netp"},
         )
     finally:
         shutil.rmtree(root)
 
 
-def _python_for_everybody() -> Path:
-    """Return an interpreter that an unprivileged user can start, since the service runs as one."""
+def _python_for_all_users() -> Path:
+    """Return an interpreter that an unprivileged user can start, because the service runs as one."""
     for candidate in (Path("/usr/bin/python3"), Path(os.path.realpath(sys.executable))):
         version = subprocess.run(
             [candidate, "-c", "import sys, venv, ensurepip; print(sys.version_info >= (3, 11))"],
@@ -55,11 +55,11 @@ def _python_for_everybody() -> Path:
     pytest.skip("no Python 3.11 with venv outside this environment")
 
 
-def _as_nobody() -> dict[str, int]:
+def _as_unprivileged_user() -> dict[str, int]:
     return {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
 
 
-def test_the_built_service_answers_as_an_unprivileged_user_and_stops_with_0(image: Replay) -> None:
+def test_the_built_service_runs_as_an_unprivileged_user_and_exits_with_0(image: Replay) -> None:
     runtime = image.stages["cpu"]
     port = free_port()
     environment = {
@@ -72,7 +72,10 @@ def test_the_built_service_answers_as_an_unprivileged_user_and_stops_with_0(imag
     program = shutil.which(runtime.entrypoint[0], path=environment["PATH"])
     assert program is not None
     server = subprocess.Popen(
-        [program, *runtime.entrypoint[1:]], env=environment, cwd=runtime.here("."), **_as_nobody()
+        [program, *runtime.entrypoint[1:]],
+        env=environment,
+        cwd=runtime.path_of("."),
+        **_as_unprivileged_user(),
     )
     try:
         _wait_until_healthy(image, environment)
@@ -93,7 +96,7 @@ def _wait_until_healthy(image: Replay, environment: dict[str, str]) -> None:
     give_up_at_s = time.monotonic() + 180
     while True:
         check = subprocess.run(
-            runtime.healthcheck, env=environment, capture_output=True, text=True, **_as_nobody()
+            runtime.healthcheck, env=environment, capture_output=True, text=True, **_as_unprivileged_user()
         )
         if check.returncode == 0:
             return
@@ -101,28 +104,28 @@ def _wait_until_healthy(image: Replay, environment: dict[str, str]) -> None:
         time.sleep(0.2)
 
 
-def test_the_image_has_neither_torch_nor_the_export_nor_what_installs(image: Replay) -> None:
+def test_the_image_has_no_torch_no_export_and_no_installer(image: Replay) -> None:
     packages = set(installed(image))
 
     assert {"cutout-server", "onnxruntime"} <= packages
     assert not {"torch", "onnx", "onnxruntime-gpu", "pip", "hatchling"} & packages
 
 
-def test_everything_installed_is_what_is_pinned_and_what_the_image_lists(image: Replay) -> None:
-    here = installed(image)
-    pinned = {name: version for name, version in pins("cpu").items() if name in here}
-    listed = json.loads(image.stages["cpu"].here("/opt/cutout/sbom.json").read_text(encoding="utf-8"))
+def test_the_installed_packages_match_the_pins_and_the_sbom(image: Replay) -> None:
+    packages = installed(image)
+    pinned = {name: version for name, version in pins("cpu").items() if name in packages}
+    listed = json.loads(image.stages["cpu"].path_of("/opt/cutout/sbom.json").read_text(encoding="utf-8"))
 
-    assert {name: version for name, version in here.items() if name != "cutout-server"} == pinned
-    assert {canonical(each["name"]): each["version"] for each in listed["components"]} == here
+    assert {name: version for name, version in packages.items() if name != "cutout-server"} == pinned
+    assert {canonical(each["name"]): each["version"] for each in listed["components"]} == packages
     assert listed["bomFormat"] == "CycloneDX"
 
 
-def test_a_package_that_is_not_the_pinned_one_is_refused(image: Replay, tmp_path: Path) -> None:
+def test_a_package_with_another_hash_is_refused(image: Replay, tmp_path: Path) -> None:
     lock = (ROOT / "docker/locks/build.txt").read_text(encoding="utf-8")
     (six,) = re.findall(r"^six==[^\n]+\n(?:    --hash=\S+.*\n?)+", lock, re.MULTILINE)
     (tmp_path / "six.txt").write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", six))
-    pip = image.stages["wheel"].here("/opt/build/bin/pip")
+    pip = image.stages["wheel"].path_of("/opt/build/bin/pip")
     command = [pip, "install", "--target", tmp_path / "t", "--require-hashes", "-r", tmp_path / "six.txt"]
     done = subprocess.run(command, capture_output=True, text=True)
 
@@ -132,7 +135,7 @@ def test_a_package_that_is_not_the_pinned_one_is_refused(image: Replay, tmp_path
 
 def installed(image: Replay) -> dict[str, str]:
     """Return the packages of the image and their versions."""
-    (folder,) = image.stages["cpu"].here("/opt/cutout/lib").glob("python*/site-packages")
+    (folder,) = image.stages["cpu"].path_of("/opt/cutout/lib").glob("python*/site-packages")
     return {canonical(each.name): each.version for each in distributions(path=[str(folder)])}
 
 

@@ -1,4 +1,4 @@
-"""Faults of the machine and of the network: right answers meanwhile, and none of it stays."""
+"""Faults of the machine and of the network: correct responses meanwhile, and full recovery."""
 
 import random
 import re
@@ -27,16 +27,16 @@ RECOVERS_S = 30
 
 
 @contextmanager
-def limited(server: Server, what: int, value: int) -> Iterator[None]:
-    """Let a process have no more than ``value`` of something for as long as the block lasts."""
-    soft, hard = resource.prlimit(server.process.pid, what)
-    resource.prlimit(server.process.pid, what, (value, hard))
+def limited(server: Server, resource_id: int, value: int) -> Iterator[None]:
+    """Limit a resource of the server process to ``value`` during the block."""
+    soft, hard = resource.prlimit(server.process.pid, resource_id)
+    resource.prlimit(server.process.pid, resource_id, (value, hard))
     yield
-    resource.prlimit(server.process.pid, what, (soft, hard))
+    resource.prlimit(server.process.pid, resource_id, (soft, hard))
 
 
-def answers_again(url: str) -> int:
-    """Return how often it had to be asked until it answered as ever."""
+def attempts_until_recovered(url: str) -> int:
+    """Return the number of failed requests until one succeeds."""
     until_s = time.monotonic() + RECOVERS_S
     for attempt in range(1_000_000):
         try:
@@ -49,8 +49,8 @@ def answers_again(url: str) -> int:
     raise AssertionError
 
 
-def test_a_full_disk_matters_to_no_request(serve: Serve) -> None:
-    """Nothing is written but log lines, and a line that cannot be written is lost alone."""
+def test_a_full_disk_affects_no_request(serve: Serve) -> None:
+    """Only log lines are written, and a line that cannot be written affects nothing else."""
     with Path("/dev/full").open("w") as full:
         server = serve("--model", "u2netp", stderr=full, TMPDIR="/nonexistent")
         url = server.url
@@ -66,71 +66,71 @@ def test_a_full_disk_matters_to_no_request(serve: Serve) -> None:
         assert server.stop() == 0
 
 
-def test_without_descriptors_it_waits_for_some_and_does_not_spin(serve: Serve) -> None:
+def test_without_descriptors_the_server_waits_and_does_not_spin(serve: Serve) -> None:
     server = serve("--model", "u2netp", CUTOUT_LIMITS__HEAD_TIMEOUT_S="60")
     address, _, port = server.url.removeprefix("http://").rpartition(":")
-    with ExitStack() as crowd, limited(server, resource.RLIMIT_NOFILE, 128):
-        for number in range(200):  # fifty of each address, as many as one may have
+    with ExitStack() as connections, limited(server, resource.RLIMIT_NOFILE, 128):
+        for number in range(200):  # fifty of each address, the limit
             source = (f"127.0.0.{10 + number // 50}", 0)
-            crowd.enter_context(socket.create_connection((address, int(port)), 10, source))
+            connections.enter_context(socket.create_connection((address, int(port)), 10, source))
         time.sleep(0.5)
         before_s = _cpu_s(server)
         time.sleep(2)
         spent_s = _cpu_s(server) - before_s
 
     assert spent_s < 1
-    assert answers_again(f"http://{address}:{port}") < RECOVERS_S * 20
+    assert attempts_until_recovered(f"http://{address}:{port}") < RECOVERS_S * 20
     assert server.stop() == 0
 
 
-def test_without_memory_it_says_so_and_goes_on(serve: Serve) -> None:
-    """What there is does for uploads and not for their pictures."""
+def test_without_memory_requests_get_503_and_the_server_recovers(serve: Serve) -> None:
+    """The memory is enough for the uploads, but not for the decoded pictures."""
     server = serve("--model", "u2netp")
     url = server.url
     assert httpx.post(f"{url}/v1/cutout", content=UPLOAD, timeout=60).status_code == 200
-    upload = jpeg(np.full((5000, 6000, 3), 90, np.uint8))  # little to send, and 90 MB to decode
+    upload = jpeg(np.full((5000, 6000, 3), 90, np.uint8))  # a small upload, and 90 MB when decoded
     statuses: Counter[tuple[int, str | None]] = Counter()
 
-    def ask(number: int) -> None:
+    def post(number: int) -> None:
         path = f"{url}/v1/{('cutout', 'mask')[number % 2]}"
         response = httpx.post(path, content=upload, timeout=120)
         statuses[response.status_code, response.headers.get("retry-after")] += 1
 
     maximum = _status_bytes(server, "VmSize") + 60 * 2**20
-    with limited(server, resource.RLIMIT_AS, maximum), ThreadPoolExecutor(8) as crowd:
-        list(crowd.map(ask, range(10)))
+    with limited(server, resource.RLIMIT_AS, maximum), ThreadPoolExecutor(8) as pool:
+        list(pool.map(post, range(10)))
 
     assert statuses == {(503, "1"): 10}
-    assert answers_again(url) == 0
+    assert attempts_until_recovered(url) == 0
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.stderr)
 
 
-def test_clients_that_leave_at_any_moment_leave_nothing_behind(serve: Serve) -> None:
+def test_disconnects_at_any_moment_leak_nothing(serve: Serve) -> None:
     server = serve("--model", "u2netp")
     url = server.url
     metrics = server.wait_for(r"Metrics\s+(\S+)")
     host, _, port = url.removeprefix("http://").rpartition(":")
     head = f"POST /v1/cutout HTTP/1.1\r\nHost: x\r\nContent-Length: {len(UPLOAD)}\r\n\r\n".encode()
-    chance = random.Random(0)
-    whens = [(chance.random() * 1.5, chance.random() if number % 4 == 0 else 1.0) for number in range(64)]
+    rng = random.Random(0)
+    timings = [(rng.random() * 1.5, rng.random() if number % 4 == 0 else 1.0) for number in range(64)]
 
-    def come_and_go(when: tuple[float, float]) -> None:
-        stays_s, part = when
+    def connect_and_disconnect(timing: tuple[float, float]) -> None:
+        duration_s, part = timing
         with socket.create_connection((host, int(port)), 30) as client:
             client.sendall((head + UPLOAD)[: int(part * len(head + UPLOAD))])
-            time.sleep(stays_s)
-            if stays_s < 0.75:  # rudely: with RST
+            time.sleep(duration_s)
+            if duration_s < 0.75:  # close with a reset
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    with ThreadPoolExecutor(16) as crowd:
-        list(crowd.map(come_and_go, whens))
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(connect_and_disconnect, timings))
     until_s = time.monotonic() + RECOVERS_S
     while _in_flight(metrics) > 0:
         assert time.monotonic() < until_s
         time.sleep(0.05)
 
-    assert answers_again(url) == 0
+    assert attempts_until_recovered(url) == 0
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.stderr)
     assert any("client-disconnected" in line for line in server.stderr)

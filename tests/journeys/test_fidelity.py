@@ -1,4 +1,4 @@
-"""The masks that come out of the HTTP API against those of the network's authors."""
+"""Compares the masks of the HTTP API with those of the network's authors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,9 @@ def client(models_dir: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_masks_are_those_the_authors_publish(client: httpx.Client, shared_data: Path, model: str) -> None:
+def test_masks_match_those_published_by_the_authors(
+    client: httpx.Client, shared_data: Path, model: str
+) -> None:
     found = differences_to_authors(client, shared_data, model)
 
     assert len(found) == 9
@@ -47,16 +49,16 @@ def test_an_enlarged_picture_keeps_its_mask(client: httpx.Client, shared_data: P
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_masks_are_those_that_rembg_stores(client: httpx.Client, shared_data: Path, model: str) -> None:
+def test_masks_match_those_of_rembg(client: httpx.Client, shared_data: Path, model: str) -> None:
     assert difference_to_rembg(client, shared_data, model) <= 0.01
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.whole)])
-def test_the_quality_over_ecssd_is_that_of_the_published_weights(
+def test_the_quality_on_ecssd_matches_the_published_weights(
     client: httpx.Client, shared_data: Path, models_dir: Path, every: int
 ) -> None:
-    ours = quality_of_service(client, shared_data, "u2netp", every=every)
-    plain = quality_of_reference(models_dir / "weights" / "u2netp.onnx", shared_data, every=every)
+    service = quality_of_service(client, shared_data, "u2netp", every=every)
+    reference = quality_of_reference(models_dir / "weights" / "u2netp.onnx", shared_data, every=every)
 
-    assert ours.mae == pytest.approx(plain.mae, abs=0.001)
-    assert ours.max_f == pytest.approx(plain.max_f, abs=0.001)
+    assert service.mae == pytest.approx(reference.mae, abs=0.001)
+    assert service.max_f == pytest.approx(reference.max_f, abs=0.001)

@@ -1,4 +1,4 @@
-"""A client that openapi-python-client generates from the contract: typed, and good for a cutout."""
+"""A client generated from the contract by openapi-python-client: fully typed, and able to get a cutout."""
 
 import hashlib
 import subprocess
@@ -65,9 +65,9 @@ def test_a_generated_client_is_typed_and_gets_a_cutout(serve: Callable[..., Serv
     picture = ROOT / "docs/images/astronaut.jpg"
 
     run(made / "bin/mypy", "--strict", "program.py", folder=tmp_path)
-    told = run(made / "bin/python", "program.py", url, picture, KEY, folder=tmp_path)
+    output = run(made / "bin/python", "program.py", url, picture, KEY, folder=tmp_path)
 
-    assert told.startswith("u2netp ")
+    assert output.startswith("u2netp ")
     plain = httpx.post(
         f"{url}/v1/cutout", content=picture.read_bytes(), headers={"X-Api-Key": KEY}, timeout=60
     )

@@ -1,4 +1,4 @@
-"""Every naughty string in every place of a request: answers, log lines, and a disk that stays as it was."""
+"""Every naughty string in every part of a request: responses, log lines, and no changes on the disk."""
 
 import json
 import os
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.journey
 FOLDERS = (ROOT, Path(tempfile.gettempdir()), Path.home())
 
 
-def test_no_text_in_any_place_breaks_an_answer_a_log_line_or_the_disk(
+def test_no_text_in_any_place_breaks_a_response_a_log_line_or_the_disk(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """``CUTOUT_NAUGHTY_STRINGS`` may name a JSON list of more."""
+    """``CUTOUT_NAUGHTY_STRINGS`` may be the path of a JSON list of more strings."""
     strings = list(naughty_strings())
     if more := os.environ.get("CUTOUT_NAUGHTY_STRINGS"):
         strings += json.loads(Path(more).read_text(encoding="utf-8"))
@@ -57,26 +57,26 @@ def test_no_text_in_any_place_breaks_an_answer_a_log_line_or_the_disk(
 
 
 def _exchange(host: str, port: int, request: bytes) -> bytes:
-    """Send a request and return its first answer, whole; the server may hang up on what it refuses."""
+    """Send a request, and return its first response completely; the server may close a refused connection."""
     with socket.create_connection((host, port), timeout=30) as client:
         response = b""
         try:
             client.sendall(request)
-            while not _is_whole(response) and (piece := client.recv(65536)):
-                response += piece
+            while not _is_complete(response) and (chunk := client.recv(65536)):
+                response += chunk
         except ConnectionError:
             pass
         return response
 
 
-def _is_whole(response: bytes) -> bool:
+def _is_complete(response: bytes) -> bool:
     head, end, body = response.partition(b"\r\n\r\n")
     length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
     return bool(end) and length is not None and len(body) >= int(length[1])
 
 
 def _files() -> set[str]:
-    """Return what lies in the folders a server might write to; not what Python and pytest keep there."""
+    """List the folders that a server might write to, without the files of Python and pytest."""
     return {
         str(path)
         for folder in FOLDERS

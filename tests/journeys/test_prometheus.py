@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the running service by our rules, and answers every query of the dashboard."""
+"""A real Prometheus scrapes the running service with our rules, and has data for every dashboard query."""
 
 import re
 import shutil
@@ -16,10 +16,10 @@ from tests.journeys.debian import debian_program
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 PICTURE = (ROOT / "docs/images/astronaut.jpg").read_bytes()
-NEVER_HERE = re.compile(
+EMPTY_WITHOUT_ERRORS = re.compile(
     r"outcome=~|requested=\"cuda\"|cancelled|wasted|connections_closed|restarts|gpu_memory|CPUExecution|estimated"
 )
-"""Of queries that are rightly empty where nothing goes wrong."""
+"""Matches queries that are empty as long as there are no errors."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A Prometheus that has scraped a server which has answered a few requests."""
+    """A Prometheus that has scraped a server after a few requests."""
     metrics_port, port = free_port(), free_port()
     url = serve("--model", "u2netp", CUTOUT_WEB__METRICS_PORT=str(metrics_port)).url
     text = (ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> 
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as client:
             wait_for(client, 'up{job="cutout"} == 1')
             until_s = time.monotonic() + 120
-            # A rate takes two scrapes between which something happened.
+            # A rate needs two scrapes with an increase in between.
             while time.monotonic() < until_s and not found(client, "cutout:requests:rate5m > 0"):
                 assert httpx.post(f"{url}/v1/cutout", content=PICTURE, timeout=120).status_code == 200
                 assert httpx.post(f"{url}/v1/mask", content=b"junk", timeout=120).status_code == 415
@@ -75,16 +75,16 @@ def wait_for(client: httpx.Client, query: str) -> None:
         try:
             if found(client, query):
                 return
-        except httpx.HTTPError:  # it does not listen yet, or says 503 for as long as it starts
+        except httpx.HTTPError:  # it does not listen yet, or returns 503 while it starts
             pass
         time.sleep(0.3)
     raise AssertionError(query)
 
 
-def test_a_real_prometheus_scrapes_answers_the_dashboard_and_sees_no_alert(prometheus: httpx.Client) -> None:
+def test_a_real_prometheus_has_data_for_the_dashboard_and_fires_no_alert(prometheus: httpx.Client) -> None:
     empty = [query for query in queries() if not found(prometheus, query)]
 
-    assert [query for query in empty if not NEVER_HERE.search(query)] == []
+    assert [query for query in empty if not EMPTY_WITHOUT_ERRORS.search(query)] == []
     groups = prometheus.get("/rules").json()["data"]["groups"]
     loaded = [rule for group in groups for rule in group["rules"]]
 
@@ -93,7 +93,7 @@ def test_a_real_prometheus_scrapes_answers_the_dashboard_and_sees_no_alert(prome
     assert [rule["name"] for rule in loaded if rule["type"] == "alerting" and rule["state"] == "firing"] == []
 
 
-def test_promtool_takes_the_rules(programs: Path) -> None:
+def test_promtool_accepts_the_rules(programs: Path) -> None:
     folder = ROOT / "docker/prometheus"
     checked = subprocess.run(
         [programs / "promtool", "check", "config", "prometheus.yml"],

@@ -1,4 +1,4 @@
-"""The service on Ray Serve: three nodes on this machine, the same answers, and one node that dies."""
+"""The service on Ray Serve: three nodes on this machine, equal responses, and the failure of a node."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from tests.pictures import jpeg, photo
 pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.ray]
 PICTURE = (ROOT / "docs/images/astronaut.jpg").read_bytes()
 NODES = 3
-JOURNEYS = {
+REQUESTS = {
     "mask": httpx.Request("POST", "http://x/v1/mask", content=PICTURE),
     "cutout": httpx.Request("POST", "http://x/v1/cutout?background=blur", content=PICTURE),
     "in pieces": httpx.Request("POST", "http://x/v1/cutout", content=iter([PICTURE[:7], PICTURE[7:]])),
@@ -58,34 +58,34 @@ def response_of(request: httpx.Request, server: DirectServer | RayCluster) -> ht
     return httpx.request(request.method, url, content=content, headers=headers, timeout=LONGEST_S)
 
 
-@pytest.mark.parametrize("journey", JOURNEYS)
-def test_answers_are_those_of_a_server_without_ray(
-    cluster: RayCluster, direct: DirectServer, journey: str
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_responses_match_those_of_a_server_without_ray(
+    cluster: RayCluster, direct: DirectServer, request_name: str
 ) -> None:
-    through, plain = response_of(JOURNEYS[journey], cluster), response_of(JOURNEYS[journey], direct)
+    through, plain = (response_of(REQUESTS[request_name], server) for server in (cluster, direct))
 
     assert through.status_code == plain.status_code
     assert len(through.headers.get_list("x-request-id")) == 1
     for name in ("etag", "x-cutout-model", "x-cutout-verdict", "x-cutout-warnings"):
         assert through.headers.get(name) == plain.headers.get(name)
-    assert without_chance(through) == without_chance(plain)
+    assert without_random_parts(through) == without_random_parts(plain)
 
 
-def without_chance(response: httpx.Response) -> bytes:
-    """Return the body without the request's id, which Ray draws in its own form, and a form's boundary."""
-    drawn = [response.headers["x-request-id"]]
+def without_random_parts(response: httpx.Response) -> bytes:
+    """Return the body without its random parts: the request id, which Ray generates, and the boundary."""
+    random_texts = [response.headers["x-request-id"]]
     if response.headers["content-type"].startswith("multipart"):
-        drawn.append(response.headers["content-type"].partition("boundary=")[2].strip('"'))
+        random_texts.append(response.headers["content-type"].partition("boundary=")[2].strip('"'))
     body = response.content
-    for text in drawn:
+    for text in random_texts:
         body = body.replace(text.encode(), b"")
     return body
 
 
-def test_a_node_that_dies_takes_with_it_what_it_was_working_on_and_nothing_else(cluster: RayCluster) -> None:
+def test_a_killed_node_loses_only_its_requests_in_flight(cluster: RayCluster) -> None:
     shot = Shot("/v1/mask", jpeg(photo(240, 320)))
     loss = asyncio.run(kill_under_load(cluster, shot, seconds=15))
-    after = response_of(JOURNEYS["mask"], cluster)
+    after = response_of(REQUESTS["mask"], cluster)
 
     assert any(r.intended_s > loss.killed_s for r in loss.results)
     assert loss.failed == loss.failed_in_flight
@@ -93,28 +93,30 @@ def test_a_node_that_dies_takes_with_it_what_it_was_working_on_and_nothing_else(
     assert after.status_code == 200
 
 
-def test_nobody_is_let_in_before_somebody_says_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_requires_configured_access(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUTOUT_ACCESS__OPEN", raising=False)
 
-    with pytest.raises(ValueError, match="who may use this cluster"):
+    with pytest.raises(ValueError, match="access to this cluster is not configured"):
         build_app()
-    with pytest.raises(ValueError, match="who may use this cluster"):
+    with pytest.raises(ValueError, match="access to this cluster is not configured"):
         cutout(Cluster())
 
 
-def test_a_replica_asks_what_livez_asks_and_has_a_page_of_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_of_a_replica_is_livez_and_it_has_a_metrics_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
     monkeypatch.setenv("CUTOUT_WEB__METRICS_PORT", str(port := free_port()))
-    server, asked = Server(), []
+    server, checked = Server(), []
     server.app = build_app()
-    monkeypatch.setattr(app.cli.cluster, "check_alive", asked.append)
+    monkeypatch.setattr(app.cli.cluster, "check_alive", checked.append)
     server.check_health()
 
-    assert asked == [server.app.state.service]
+    assert checked == [server.app.state.service]
     assert "cutout_build_info" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
-def test_replicas_read_the_settings_of_whoever_deploys_them(
+def test_replicas_get_the_settings_of_the_deploying_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -127,7 +129,7 @@ def test_replicas_read_the_settings_of_whoever_deploys_them(
     assert variables["CUTOUT_WEB__METRICS_PORT"] == "none"
 
 
-def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_are_bounded_and_the_shutdown_timeout_covers_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUTOUT_ACCESS__OPEN", "true")
     deployment = cutout(Cluster())._bound_deployment
     limits, lifecycle = read_settings().limits, read_settings().lifecycle
@@ -136,7 +138,7 @@ def test_queues_are_bounded_and_leaving_takes_as_long_as_a_drain(monkeypatch: py
     assert deployment._deployment_config.graceful_shutdown_timeout_s > lifecycle.drain_timeout_s
 
 
-def test_the_file_for_several_machines_is_one_that_ray_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_serve_config_for_several_machines_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     text = yaml.safe_load((ROOT / "deploy/ray/serve.yaml").read_text(encoding="utf-8"))
     (application,) = ServeDeploySchema.model_validate(text).applications
     for name, value in application.runtime_env["env_vars"].items():

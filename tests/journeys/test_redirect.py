@@ -1,4 +1,4 @@
-"""The redirect kit with a real Caddy, where there is one: a client that cannot be told another host name."""
+"""The redirect setup with a real Caddy, for clients whose host name cannot be configured."""
 
 import os
 import ssl
@@ -33,7 +33,7 @@ def upstream(serve: Callable[..., Server]) -> str:
 
 @contextmanager
 def running(caddy: Path, folder: Path, file: str, **variables: str) -> Iterator[Path]:
-    """Run a Caddy by a file of ours; yield where the authority that it signs by will lie."""
+    """Run Caddy with one of our files; yield the future path of its CA certificate."""
     process = subprocess.Popen(
         [caddy, "run", "--adapter", "caddyfile", "--config", str(ROOT / file)],
         env={**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), **variables},
@@ -46,21 +46,19 @@ def running(caddy: Path, folder: Path, file: str, **variables: str) -> Iterator[
         process.wait(20)
 
 
-def test_caddy_stands_in_for_the_name(caddy: Path, upstream: str, tmp_path: Path) -> None:
+def test_caddy_serves_the_redirected_name(caddy: Path, upstream: str, tmp_path: Path) -> None:
     names = {"REDIRECTED_NAME": f"{NAME}:{(port := free_port())}", "UPSTREAM": upstream}
     with running(caddy, tmp_path, "docker/redirect/Caddyfile", **names) as authority:
-        response = _ask(NAME, port, authority)
+        response = _post(NAME, port, authority)
 
     assert response.status_code == 200
     assert opened(response.content).shape == (500, 500, 4)
 
 
-def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
-    caddy: Path, upstream: str, tmp_path: Path
-) -> None:
+def test_caddy_terminates_tls_for_the_proxy_profile(caddy: Path, upstream: str, tmp_path: Path) -> None:
     names = {"DOMAIN": f"localhost:{(port := free_port())}", "UPSTREAM": upstream}
     with running(caddy, tmp_path, "docker/proxy/Caddyfile", **names) as authority:
-        response = _ask("localhost", port, authority)
+        response = _post("localhost", port, authority)
 
     assert response.status_code == 200
     assert opened(response.content).shape == (500, 500, 4)
@@ -68,15 +66,15 @@ def test_caddy_brings_tls_to_whoever_is_not_on_this_machine(
 
 
 @pytest.mark.parametrize(("service", "profile"), [("redirect", "redirect"), ("proxy", "tls")])
-def test_compose_mounts_the_files_that_are_tested(service: str, profile: str) -> None:
+def test_compose_mounts_the_tested_files(service: str, profile: str) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
     assert f"./docker/{service}/Caddyfile:/etc/caddy/Caddyfile:ro" in services[service]["volumes"]
     assert services[service]["profiles"] == [profile]
 
 
-def _ask(name: str, port: int, authority: Path) -> httpx.Response:
-    """Send a picture to the name as if it led here; wait until the proxy has its certificate."""
+def _post(name: str, port: int, authority: Path) -> httpx.Response:
+    """Send a picture to the name, resolved to this machine; retry until the proxy has its certificate."""
     until_s = time.monotonic() + 60
     while True:
         try:

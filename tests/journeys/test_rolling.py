@@ -1,4 +1,4 @@
-"""A small cluster under load, every server replaced: nobody notices, unless servers leave too early."""
+"""A rolling update of a small cluster under load, with and without a drain delay."""
 
 import argparse
 import asyncio
@@ -11,8 +11,8 @@ from tests.deploy.test_kubernetes import SERVING, environment
 from tests.networks import hanging_model
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
-NEWS_TAKE_S = 2.0
-LOAD = 0.3  # a server that starts beside the others must not make them refuse for want of a core
+DRAIN_DELAY_S = 2.0
+LOAD = 0.3  # low, so that a starting server does not overload the others on the same cores
 
 
 def rollout(models_dir: Path, *more: str) -> Rollout:
@@ -20,7 +20,7 @@ def rollout(models_dir: Path, *more: str) -> Rollout:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     arguments = ["--model", "bright", "--models-dir", str(models_dir), "--servers", "2", "--rounds", "1"]
-    arguments += ["--load", str(LOAD), "--delay", str(NEWS_TAKE_S)]
+    arguments += ["--load", str(LOAD), "--delay", str(DRAIN_DELAY_S)]
     return asyncio.run(roll(parser.parse_args([*arguments, *more])))
 
 
@@ -32,12 +32,12 @@ def test_nothing_is_lost_or_refused_while_every_server_is_replaced(tmp_path: Pat
     assert (done.lost, done.refused, done.killed) == (0, 0, 0)
 
 
-def test_a_server_that_leaves_before_the_news_have_arrived_would_be_noticed(tmp_path: Path) -> None:
+def test_without_a_drain_delay_requests_are_lost_or_refused(tmp_path: Path) -> None:
     done = rollout(tmp_path, "--drain-delay", "0")
 
     assert done.lost + done.refused > 0
 
 
 @pytest.mark.parametrize("overlay", SERVING)
-def test_the_manifests_give_the_news_ten_seconds(overlay: str) -> None:
+def test_the_manifests_have_a_drain_delay_of_ten_seconds(overlay: str) -> None:
     assert float(environment(overlay)["CUTOUT_LIFECYCLE__DRAIN_DELAY_S"]) >= 10

@@ -20,7 +20,7 @@ Serve = Callable[..., Server]
 UPLOAD = jpeg(photo(240, 320))
 
 
-def test_the_line_to_copy_in_the_readme_gives_a_cutout(serve: Serve, tmp_path: Path) -> None:
+def test_the_example_command_in_the_readme_gives_a_cutout(serve: Serve, tmp_path: Path) -> None:
     url = serve("--model", "u2netp").url
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^curl .*-o cutout\.png .*$", readme, re.MULTILINE)
@@ -33,7 +33,7 @@ def test_the_line_to_copy_in_the_readme_gives_a_cutout(serve: Serve, tmp_path: P
     assert 0.2 < (cutout[:, :, 3] > 128).mean() < 0.9
 
 
-def test_it_says_what_it_runs_on_and_stops_cleanly_when_told(serve: Serve) -> None:
+def test_readyz_reports_the_provider_and_sigterm_stops_the_server_cleanly(serve: Serve) -> None:
     server = serve("--model", "u2netp", CUTOUT_DEVICE="cpu")
     url = server.url
     ready = httpx.get(f"{url}/readyz").json()
@@ -44,7 +44,7 @@ def test_it_says_what_it_runs_on_and_stops_cleanly_when_told(serve: Serve) -> No
     assert server.stop() == 0
 
 
-def test_metrics_have_a_port_of_their_own_and_add_up(serve: Serve) -> None:
+def test_metrics_have_their_own_port_and_add_up(serve: Serve) -> None:
     server = serve("--model", "u2netp")
     url = server.url
     metrics_url = _metrics_url(server)
@@ -72,7 +72,7 @@ def _metrics_url(server: Server) -> str:
     return found
 
 
-def test_each_request_is_one_line_of_json_without_its_contents(serve: Serve) -> None:
+def test_each_request_is_one_json_line_without_its_contents(serve: Serve) -> None:
     server = serve("--model", "u2netp")
     url = server.url
     httpx.post(
@@ -101,7 +101,7 @@ def test_a_model_with_one_byte_changed_never_serves(serve: Serve, damaged_models
     assert "Traceback" not in "".join(server.stderr)
 
 
-def test_a_broken_model_beside_a_good_one_is_unavailable_and_the_good_one_serves(
+def test_a_broken_model_is_unavailable_and_the_other_one_is_served(
     serve: Serve, damaged_models: Path
 ) -> None:
     url = serve("--model", "u2netp", "--model", "broken", models=damaged_models).url
@@ -125,25 +125,25 @@ def test_cuda_without_a_gpu_refuses_to_start(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "words"),
+    ("variable", "value", "expected"),
     [
         ("CUTOUT_DEVISE", "cpu", "CUTOUT_DEVISE"),
         ("CUTOUT_WEB__PORT", "lots", "CUTOUT_WEB__PORT"),
         ("CUTOUT_MODELS", "nope", "nope"),
     ],
 )
-def test_a_wrong_setting_stops_the_start_in_one_line(
-    serve: Serve, variable: str, value: str, words: str
+def test_an_invalid_setting_fails_at_the_start_with_one_line(
+    serve: Serve, variable: str, value: str, expected: str
 ) -> None:
     server = serve(**{variable: value})
 
     assert server.process.wait(30) in (1, 3)
-    assert words in "".join(server.stderr)
+    assert expected in "".join(server.stderr)
     assert "Traceback" not in "".join(server.stderr)
 
 
 @pytest.mark.parametrize("setting", ["CUTOUT_WEB__METRICS_PORT", "--port"])
-def test_a_port_that_is_taken_stops_the_start_in_one_line(serve: Serve, setting: str) -> None:
+def test_a_port_in_use_fails_at_the_start_with_one_line(serve: Serve, setting: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -154,7 +154,7 @@ def test_a_port_that_is_taken_stops_the_start_in_one_line(serve: Serve, setting:
     assert re.fullmatch(rf"cutout: cannot .* port {port}: .*", "".join(server.stderr))
 
 
-def test_a_picture_of_twelve_megapixels_comes_back_upright_and_whole(serve: Serve) -> None:
+def test_a_picture_of_twelve_megapixels_is_returned_upright_and_complete(serve: Serve) -> None:
     url = serve("--model", "u2netp").url
     turned = jpeg(np.rot90(photo(3000, 4000)).copy(), exif_orientation=6)
     response = httpx.post(f"{url}/v1/cutout", content=turned, timeout=60)

@@ -1,4 +1,4 @@
-"""How a process begins beside another, and how it ends before it has really begun."""
+"""Startup: two servers on one port, signals during the startup, and closed outputs."""
 
 import os
 import re
@@ -18,7 +18,7 @@ Serve = Callable[..., Server]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--supervise",), ("--host", "::1")], ids=str)
-def test_of_two_servers_that_start_on_one_port_one_ends_with_a_sentence(
+def test_one_of_two_servers_on_the_same_port_exits_with_a_message(
     serve: Serve, arguments: tuple[str, ...]
 ) -> None:
     port = str(free_port())
@@ -40,10 +40,10 @@ def test_of_two_servers_that_start_on_one_port_one_ends_with_a_sentence(
     ("number", "after_s"),
     [(signal.SIGINT, 0.3), (signal.SIGTERM, 0.8), (signal.SIGHUP, 1.5), (signal.SIGINT, 2.5)],
 )
-def test_a_server_that_is_told_to_stop_while_it_starts_just_ends(
+def test_a_server_stopped_during_startup_exits_with_0(
     serve: Serve, number: signal.Signals, supervise: str, after_s: float
 ) -> None:
-    """In whatever state the instant finds it: it imports, it loads, it is ready."""
+    """Whether it is importing, loading or ready."""
     server = serve(supervise, "--model", "u2net")
     time.sleep(after_s)
 
@@ -52,7 +52,7 @@ def test_a_server_that_is_told_to_stop_while_it_starts_just_ends(
 
 
 @pytest.mark.parametrize("supervise", ["--no-supervise", "--supervise"])
-def test_the_end_of_its_terminal_drains_a_server(serve: Serve, supervise: str) -> None:
+def test_sighup_drains_a_server(serve: Serve, supervise: str) -> None:
     server = serve(supervise, "--model", "u2netp")
     assert server.url
     server.process.send_signal(signal.SIGHUP)
@@ -61,8 +61,8 @@ def test_the_end_of_its_terminal_drains_a_server(serve: Serve, supervise: str) -
     assert server.process.wait(60) == 0
 
 
-def test_a_server_under_nohup_outlives_its_terminal() -> None:
-    # Ignored before the exec, as nohup does; restored at once, since the tests go on.
+def test_a_server_under_nohup_ignores_sighup() -> None:
+    # Ignored before the exec, like nohup; restored at once for the other tests.
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         server = Server("--supervise", "--model", "u2netp", environment={})
@@ -80,7 +80,7 @@ def test_a_server_under_nohup_outlives_its_terminal() -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.3, 1.5, 2.5])
-def test_a_command_ends_at_once_on_ctrl_c(after_s: float) -> None:
+def test_a_command_exits_at_once_on_ctrl_c(after_s: float) -> None:
     arguments = (
         "remove",
         "--model",
@@ -91,14 +91,14 @@ def test_a_command_ends_at_once_on_ctrl_c(after_s: float) -> None:
     command = subprocess.Popen([str(CUTOUT), *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     time.sleep(after_s)
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
+    _, stderr = command.communicate(timeout=60)
 
-    assert command.returncode == 130 or "/dev/null/x.png" in said  # it was done before
-    assert "Traceback" not in said
+    assert command.returncode == 130 or "/dev/null/x.png" in stderr  # it finished before the signal
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize("command", ["models list", "models verify", "keys new name", "--help"])
-def test_a_reader_that_leaves_ends_a_command_without_a_trace(command: str) -> None:
+def test_a_closed_stdout_ends_a_command_without_a_traceback(command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
@@ -110,7 +110,7 @@ def test_a_reader_that_leaves_ends_a_command_without_a_trace(command: str) -> No
     assert not re.search("Traceback|Exception|BrokenPipe", ended.stderr)
 
 
-def test_a_server_goes_on_when_nobody_reads_what_it_says() -> None:
+def test_a_server_with_closed_output_continues_to_serve() -> None:
     port = free_port()
     reading, writing = os.pipe()
     os.close(reading)
@@ -135,7 +135,7 @@ def test_a_server_goes_on_when_nobody_reads_what_it_says() -> None:
     assert server.wait(60) == 0
 
 
-def test_the_metrics_page_answers_from_before_the_models_load_until_the_end(serve: Serve) -> None:
+def test_the_metrics_page_is_served_from_the_start_until_the_exit(serve: Serve) -> None:
     port = free_port()
     server = serve(
         "--model",

@@ -1,27 +1,29 @@
-"""A service on a real socket in this process, with the small model and real HTTP."""
+"""Runs the service with the small model on a real socket, in a thread of the test process."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
 
-from app.cli.worker import open_door
+from app.cli.worker import connection_limits_of
 from app.logs import configure_logs
 from app.main import create_app
 from app.settings import Settings
+from app.web.connection import Connection
 from app.web.service import Service
-from tests.web.entrance import Entrance, entrances
+from tests.web.stub_server import StubServer, stub_servers
 
 
 @dataclass
 class Live:
-    """A running service and a client that talks to it."""
+    """A running service and its HTTP client."""
 
     service: Service
     client: httpx.Client
@@ -30,15 +32,14 @@ class Live:
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Live]:
-    """Serve in a thread for as long as the block lasts; ready when it begins."""
+    """Run the service in a thread during the block; it is ready at the start of the block."""
     configure_logs("json")
     app = create_app(settings)
     service: Service = app.state.service
-    door = open_door(service)
     config = uvicorn.Config(
         app,
         port=0,
-        http=door.connect,  # type: ignore[arg-type] # called like the class it stands for
+        http=partial(Connection, connection_limits_of(service)),  # type: ignore[arg-type] # called like the class
         log_config=None,
         access_log=False,
     )
@@ -58,7 +59,7 @@ def serving(settings: Settings) -> Iterator[Live]:
 
 @pytest.fixture(scope="session")
 def live(models_dir: Path) -> Iterator[Live]:
-    """The service with u2netp, ready."""
+    """The service with u2netp, ready to serve."""
     settings = Settings(
         models=("u2netp",),
         models_dir=models_dir,
@@ -71,7 +72,7 @@ def live(models_dir: Path) -> Iterator[Live]:
 
 
 @pytest.fixture
-def enter() -> Iterator[Callable[..., Entrance]]:
-    """Starts servers before a small application, with rules of one's own for connections."""
-    with entrances() as start:
+def start_server() -> Iterator[Callable[..., StubServer]]:
+    """Starts stub servers with custom connection limits."""
+    with stub_servers() as start:
         yield start

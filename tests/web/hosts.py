@@ -1,4 +1,4 @@
-"""Hosts on this machine that stand for the internet and for what must not be reached."""
+"""HTTP servers on loopback addresses, as stand-ins for public hosts and for an internal network."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ Reply = bytes | Callable[[socket.socket], None]
 
 @dataclass
 class Host:
-    """One address with one port that answers paths, and counts who connects and what they ask."""
+    """A server on one address and port, with a reply for each path; counts connections and keeps heads."""
 
     address: str
     port: int = 0
@@ -23,26 +23,26 @@ class Host:
     heads: list[str] = field(default_factory=list)
 
     def serve(self, listener: socket.socket) -> None:
-        """Answer until the listener is closed."""
+        """Serve until the listener is closed."""
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._reply, args=(connection,), daemon=True).start()
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _reply(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
             connection.settimeout(20)
             if self.tls is not None:
                 connection = self.tls.wrap_socket(connection, server_side=True)
             head = b""
             while b"\r\n\r\n" not in head:
-                got = connection.recv(65536)
-                if not got:
+                received = connection.recv(65536)
+                if not received:
                     return
-                head += got
+                head += received
             self.heads.append(head.decode("latin-1"))
             reply = self.replies.get(head.split(b" ")[1].decode(), reply_of(b"", status=404))
             if callable(reply):
@@ -53,17 +53,17 @@ class Host:
 
 
 def reply_of(body: bytes, *, status: int = 200, headers: str = "") -> bytes:
-    """Return a whole HTTP answer."""
+    """Return a complete HTTP response."""
     return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
 def redirect_to(url: str, *, status: int = 302) -> bytes:
-    """Return an answer that leads elsewhere."""
+    """Return a redirect."""
     return reply_of(b"", status=status, headers=f"Location: {url}\r\n")
 
 
 def stall_after(start: bytes, seconds: float = 15) -> Callable[[socket.socket], None]:
-    """Return a reply that begins and does not go on."""
+    """Return a reply that stalls after its first bytes."""
 
     def reply(connection: socket.socket) -> None:
         connection.sendall(start)
@@ -74,7 +74,7 @@ def stall_after(start: bytes, seconds: float = 15) -> Callable[[socket.socket], 
 
 @contextmanager
 def hosting(*hosts: Host) -> Iterator[None]:
-    """Let hosts listen, all at one port: each of 127.0.0.0/8 is an address of its own."""
+    """Run hosts during the block, all on one port; each address of 127.0.0.0/8 is a separate host."""
     port = hosts[0].port
     listeners = []
     for host in hosts:

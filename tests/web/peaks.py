@@ -1,4 +1,4 @@
-"""What a call holds at most, as Python counts it."""
+"""Measures the peak memory of a call with ``tracemalloc``."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from app.errors import MalformedRequest
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Return what a call holds at most beside what was there before, whether it refuses or not."""
+    """Return the peak of the memory that a call allocates, also if it raises ``MalformedRequest``."""
     tracemalloc.start()
     try:
         with suppress(MalformedRequest):

@@ -20,19 +20,19 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def test_a_new_key_opens_the_door_that_knows_its_hash() -> None:
+def test_a_new_key_is_found_by_its_hash() -> None:
     key, sha256 = new_key()
-    ring = ApiKeys(None, sha256, NONE)
-    found = ring.find(key.encode())
+    keys = ApiKeys(None, sha256, NONE)
+    found = keys.find(key.encode())
 
-    assert ring.guards
+    assert keys.is_enforced
     assert found is not None
     assert len({new_key()[0] for _ in range(50)}) == 50
     assert len(key) > 40
 
 
 @given(st.binary(max_size=200))
-def test_nothing_else_does(sent: bytes) -> None:
+def test_other_texts_and_the_hash_itself_are_not_keys(sent: bytes) -> None:
     _, sha256 = new_key()
 
     assert ApiKeys(None, sha256, NONE).find(sent) is None
@@ -48,21 +48,21 @@ def test_every_digest_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPat
         return real(one, other)
 
     monkeypatch.setattr(api_keys.hmac, "compare_digest", watched)
-    ring = ApiKeys(None, ",".join(digest(name) for name in "abc"), NONE)
-    assert ring.find(b"a") is not None
+    keys = ApiKeys(None, ",".join(digest(name) for name in "abc"), NONE)
+    assert keys.find(b"a") is not None
 
     assert len(compared) == 3
     assert {type(part) for pair in compared for part in pair} == {bytes}
 
 
-def test_the_file_names_keys_and_their_rates(tmp_path: Path) -> None:
+def test_the_keys_file_defines_names_and_rates(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(
         f'[keys.shop]\nsha256 = "{digest("s")}"\nrequests_per_minute = 60\n'
         f'[keys."app-2"]\nsha256 = "{digest("a").upper()}"\nmegapixels_per_minute = 0.5\n'
     )
-    ring = ApiKeys(file, digest("fixed"), Rates(requests=5))
-    found = [ring.find(sent) for sent in (b"s", b"a", b"fixed")]
+    keys = ApiKeys(file, digest("fixed"), Rates(requests=5))
+    found = [keys.find(sent) for sent in (b"s", b"a", b"fixed")]
 
     assert [(key.name, key.rates) for key in found if key] == [
         ("shop", Rates(60, None)),
@@ -71,34 +71,34 @@ def test_the_file_names_keys_and_their_rates(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
+def test_an_empty_keys_file_still_enforces_authentication(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("")
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
 
-    assert ring.guards
-    assert ring.find(b"") is None
+    assert keys.is_enforced
+    assert keys.find(b"") is None
 
 
 @pytest.mark.parametrize("hashes", [",", " ", " , ,"])
-def test_a_list_without_a_digest_lets_nobody_in(hashes: str) -> None:
-    """The start takes it for a list of keys, so it must not leave the door open."""
-    ring = ApiKeys(None, hashes, NONE)
+def test_an_empty_list_of_digests_still_enforces_authentication(hashes: str) -> None:
+    """``cutout serve`` accepts it as configured access, so it must not disable authentication."""
+    keys = ApiKeys(None, hashes, NONE)
 
-    assert ring.guards
-    assert ring.find(b"") is None
+    assert keys.is_enforced
+    assert keys.find(b"") is None
 
 
-def test_keys_change_while_the_server_runs(tmp_path: Path) -> None:
+def test_a_changed_keys_file_is_reloaded(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
     file.write_text(f'[keys.new_one]\nsha256 = "{digest("new")}"\n')
 
-    assert ring.refresh()
-    assert not ring.refresh()
-    assert ring.find(b"old") is None
-    assert ring.find(b"new") is not None
+    assert keys.refresh()
+    assert not keys.refresh()
+    assert keys.find(b"old") is None
+    assert keys.find(b"new") is not None
 
 
 BROKEN = {
@@ -128,16 +128,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_stops_the_start_and_later_changes_nothing(tmp_path: Path, text: str) -> None:
+def test_an_invalid_keys_file_fails_at_the_start_and_is_ignored_on_reload(tmp_path: Path, text: str) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(f'[keys.old]\nsha256 = "{digest("old")}"\n')
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
     file.write_text(text)
 
-    for _ in range(2):  # the second time it is known to be broken
+    for _ in range(2):  # the second call uses the stored error
         with pytest.raises(KeysUnreadable):
-            ring.refresh()
-    assert ring.find(b"old") is not None
+            keys.refresh()
+    assert keys.find(b"old") is not None
     with pytest.raises(KeysUnreadable):
         ApiKeys(file, None, NONE)
 
@@ -154,69 +154,69 @@ KINDS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
-def test_what_is_no_file_changes_nothing_and_is_not_waited_for(
+def test_a_path_that_is_not_a_regular_file_is_ignored_without_blocking(
     tmp_path: Path, make: Callable[[Path], object]
 ) -> None:
     file = tmp_path / "keys.toml"
     good = f'[keys.old]\nsha256 = "{digest("old")}"\n'
     file.write_text(good)
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
     file.unlink()
     make(file)
     for _ in range(2):
         with pytest.raises(KeysUnreadable):
-            ring.refresh()
-    assert ring.find(b"old") is not None
+            keys.refresh()
+    assert keys.find(b"old") is not None
     if file.is_dir():
         file.rmdir()
     else:
         file.unlink(missing_ok=True)
     file.write_text(good.replace(digest("old"), digest("new")))
 
-    assert ring.refresh()
-    assert ring.find(b"old") is None
+    assert keys.refresh()
+    assert keys.find(b"old") is None
 
 
-def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+def test_the_size_of_a_keys_file_is_limited(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("")
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
     with file.open("wb") as sparse:
         sparse.truncate(50 * 2**30)
 
     with pytest.raises(KeysUnreadable, match=str(api_keys.MAX_FILE_BYTES)):
-        ring.refresh()
+        keys.refresh()
 
 
-def test_a_change_is_seen_that_no_date_tells_of(tmp_path: Path) -> None:
+def test_a_change_with_the_same_modification_time_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text(f'[keys.one]\nsha256 = "{digest("old")}"\n')
     before = file.stat()
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
     file.write_text(f'[keys.one]\nsha256 = "{digest("new")}"\n')
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert ring.refresh()
-    assert ring.find(b"old") is None
+    assert keys.refresh()
+    assert keys.find(b"old") is None
 
 
-def test_a_file_that_takes_another_ones_place_is_read(tmp_path: Path) -> None:
+def test_a_replaced_keys_file_is_reloaded(tmp_path: Path) -> None:
     file, other = tmp_path / "keys.toml", tmp_path / "other.toml"
     file.write_text(f'[keys.one]\nsha256 = "{digest("old")}"\n')
-    ring = ApiKeys(file, None, NONE)
+    keys = ApiKeys(file, None, NONE)
     shutil.copy2(file, other)
     other.write_text(f'[keys.one]\nsha256 = "{digest("new")}"\n')
     other.replace(file)
 
-    assert ring.refresh()
-    assert ring.find(b"new") is not None
+    assert keys.refresh()
+    assert keys.find(b"new") is not None
 
 
 @given(st.binary(max_size=300) | st.text(alphabet="[]{}=.,\"'#\n\\0-9eEinfTkeysha256_ ", max_size=300))
-def test_no_content_is_more_than_unreadable(content: bytes | str) -> None:
+def test_random_content_raises_nothing_but_keys_unreadable(content: bytes | str) -> None:
     raw = content if isinstance(content, bytes) else content.encode()
     try:
-        found = api_keys._parsed(raw, Path("keys.toml"), NONE)
+        found = api_keys._parse_file(raw, Path("keys.toml"), NONE)
     except KeysUnreadable:
         return
 
@@ -224,6 +224,6 @@ def test_no_content_is_more_than_unreadable(content: bytes | str) -> None:
 
 
 @pytest.mark.parametrize("hashes", ["plain-text-key", "ab" * 31, f"{'ab' * 32};{'cd' * 32}"])
-def test_a_list_of_anything_but_digests_stops_the_start(hashes: str) -> None:
+def test_a_list_of_anything_but_digests_fails_at_the_start(hashes: str) -> None:
     with pytest.raises(KeysUnreadable):
         ApiKeys(None, hashes, NONE)

@@ -1,4 +1,4 @@
-"""Keys and quotas over HTTP: the service as it is served, with a file of keys."""
+"""API keys and quotas over HTTP, on a running service with a keys file."""
 
 import hashlib
 import http.client
@@ -18,7 +18,7 @@ import pytest
 from app.cli.worker import LINGER_UPLOADS
 from app.logs import configure_logs
 from app.settings import Settings
-from app.web.body_end import PATIENCE_BYTES
+from app.web.body_end import MAX_DROPPED_BYTES
 from tests.pictures import jpeg, photo
 from tests.web.conftest import Live, serving
 
@@ -27,7 +27,7 @@ TABLES = {"free": "", "busy": "requests_per_minute = 3\n", "tiny": "megapixels_p
 
 @pytest.fixture(scope="module")
 def keyed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """The service with three keys; each is the name it has."""
+    """The service with three keys; the text of each key equals its name."""
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
     hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in TABLES}
     file.write_text(
@@ -65,7 +65,7 @@ def test_probes_and_the_contract_need_no_key(keyed: Live, path: str) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout", "/v1/models", "/v1", "/nothing", "//v1/mask"])
-def test_who_has_no_key_stays_outside(keyed: Live, path: str, headers: dict[str, str]) -> None:
+def test_a_request_without_a_valid_key_is_refused(keyed: Live, path: str, headers: dict[str, str]) -> None:
     response = keyed.client.post(f"http://127.0.0.1:{keyed.port}{path}?api_key=free", headers=headers)
 
     assert response.status_code == 401
@@ -74,14 +74,14 @@ def test_who_has_no_key_stays_outside(keyed: Live, path: str, headers: dict[str,
 
 
 @pytest.mark.parametrize("headers", [{"X-Api-Key": "free"}, {"Authorization": "bearer free"}], ids=str)
-def test_who_has_one_is_served(keyed: Live, headers: dict[str, str]) -> None:
+def test_a_request_with_a_valid_key_is_served(keyed: Live, headers: dict[str, str]) -> None:
     response = keyed.client.post("/v1/mask", content=jpeg(photo(60, 80)), headers=headers)
 
     assert response.status_code == 200
     assert "ratelimit" not in response.headers
 
 
-def test_nothing_of_a_body_is_read_without_a_key(keyed: Live) -> None:
+def test_a_body_is_not_read_without_a_valid_key(keyed: Live) -> None:
     """Not even invited, and what is sent all the same stays in the socket."""
     head = (
         b"POST /v1/cutout HTTP/1.1\r\nHost: here\r\nContent-Length: 60000000\r\nExpect: 100-continue\r\n\r\n"
@@ -89,13 +89,13 @@ def test_nothing_of_a_body_is_read_without_a_key(keyed: Live) -> None:
     with socket.create_connection(("127.0.0.1", keyed.port), timeout=60) as peer:
         peer.sendall(head)
         response = b""
-        while piece := peer.recv(65536):
-            response += piece
+        while chunk := peer.recv(65536):
+            response += chunk
 
     assert response.startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_key_has_its_requests_and_is_told_what_is_left(keyed: Live) -> None:
+def test_the_request_quota_of_a_key_is_enforced_and_reported(keyed: Live) -> None:
     responses = [keyed.client.get("/v1/models", headers={"X-Api-Key": "busy"}) for _ in range(5)]
 
     assert [response.status_code for response in responses] == [200, 200, 200, 429, 429]
@@ -109,7 +109,7 @@ def test_a_key_has_its_requests_and_is_told_what_is_left(keyed: Live) -> None:
     assert responses[4].json()["resource"] == "requests"
 
 
-def test_a_key_has_its_megapixels_and_others_are_not_touched(keyed: Live) -> None:
+def test_the_megapixel_quota_of_a_key_does_not_affect_other_keys(keyed: Live) -> None:
     picture = jpeg(photo(150, 200))  # 0.03 megapixels
     tiny = [keyed.client.post("/v1/mask", content=picture, headers={"X-Api-Key": "tiny"}) for _ in range(2)]
     other = keyed.client.post("/v1/mask", content=picture, headers={"X-Api-Key": "free"})
@@ -132,7 +132,7 @@ def replace_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
     return replace
 
 
-HARM: dict[str, Callable[[Path], object]] = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "no TOML": write_over(b"[keys."),
     "brackets in brackets": write_over(b"a = " + b"[\n" * 20_000),
     "a number of 5,000 digits": write_over(b"a = " + b"9" * 5_000),
@@ -149,37 +149,37 @@ HARM: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_a_key_is_withdrawn_whatever_became_of_the_file_before(
-    keyed: Live, harm: Callable[[Path], object]
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_key_is_revoked_even_after_the_file_was_broken(
+    keyed: Live, damage: Callable[[Path], object]
 ) -> None:
-    """And a file that is broken in between changes nothing."""
+    """A damaged file in between changes nothing."""
     file = keyed.service.settings.access.keys_file
     assert file is not None
     before = file.read_text()
 
-    def status_within(seconds: float, *, wanted: int, key: str = "late") -> int:
+    def status_within(seconds: float, *, expected: int, key: str = "late") -> int:
         until_s = time.monotonic() + seconds
         while True:
             status = keyed.client.get("/v1/models", headers={"X-Api-Key": key}).status_code
-            if status == wanted or time.monotonic() > until_s:
+            if status == expected or time.monotonic() > until_s:
                 return status
             time.sleep(0.05)
 
     file.write_text(f'{before}[keys.late]\nsha256 = "{hashlib.sha256(b"late").hexdigest()}"\n')
-    assert status_within(20, wanted=200) == 200
-    harm(file)
-    assert status_within(1.5, wanted=401) == 200
+    assert status_within(20, expected=200) == 200
+    damage(file)
+    assert status_within(1.5, expected=401) == 200
     good = file.with_name("good.toml")
     good.write_text(before)
     if file.is_dir():
         file.rmdir()
     good.replace(file)
-    assert status_within(20, wanted=401) == 401
-    assert status_within(0, wanted=200, key="free") == 200
+    assert status_within(20, expected=401) == 401
+    assert status_within(0, expected=200, key="free") == 200
 
 
-def test_the_log_has_the_name_of_a_key_and_never_the_key(
+def test_the_log_contains_the_name_of_a_key_and_never_the_key(
     keyed: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, stream = "a-key-that-is-none", io.StringIO()
@@ -189,7 +189,7 @@ def test_the_log_has_the_name_of_a_key_and_never_the_key(
         keyed.client.get("/v1/models", headers={"X-Api-Key": "free"})
         keyed.client.get(f"/v1/models?key={secret}", headers={"X-Api-Key": secret})
         until_s = time.monotonic() + 20
-        while stream.getvalue().count("\n") < 2 and time.monotonic() < until_s:  # written after the answer
+        while stream.getvalue().count("\n") < 2 and time.monotonic() < until_s:  # written after the response
             time.sleep(0.02)
     configure_logs("json")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -199,10 +199,8 @@ def test_the_log_has_the_name_of_a_key_and_never_the_key(
 
 
 @pytest.mark.parametrize("size_bytes", [100_000, 700_000])
-def test_a_client_that_sends_all_before_it_listens_still_hears_that_its_key_is_wrong(
-    keyed: Live, size_bytes: int
-) -> None:
-    """As Python's own client does, which looks for an answer only after the last byte."""
+def test_a_client_that_sends_everything_before_reading_gets_the_401(keyed: Live, size_bytes: int) -> None:
+    """Like Python's own client, which reads the response only after the last byte."""
     for _ in range(5):
         connection = http.client.HTTPConnection("127.0.0.1", keyed.port, timeout=60)
         connection.connect()
@@ -211,22 +209,22 @@ def test_a_client_that_sends_all_before_it_listens_still_hears_that_its_key_is_w
         connection.putheader("Content-Length", str(size_bytes))
         connection.endheaders()
         for _ in range(size_bytes // 50_000):
-            time.sleep(0.02)  # the answer is under way by then
+            time.sleep(0.02)  # the response is in transit by then
             connection.send(bytes(50_000))
         assert connection.getresponse().status == 401
         connection.close()
 
 
-def test_what_a_client_without_a_key_sends_on_and_on_is_not_taken(keyed: Live) -> None:
-    """Neither before the answer nor behind it."""
-    behind_bytes = LINGER_UPLOADS * keyed.service.settings.limits.upload_bytes
-    limit_bytes = PATIENCE_BYTES + behind_bytes
-    sent, piece = 0, bytes(1_000_000)
+def test_the_bytes_read_from_a_client_without_a_key_are_limited(keyed: Live) -> None:
+    """Neither before the response nor after it."""
+    linger_bytes = LINGER_UPLOADS * keyed.service.settings.limits.upload_bytes
+    limit_bytes = MAX_DROPPED_BYTES + linger_bytes
+    sent, chunk = 0, bytes(1_000_000)
     with socket.create_connection(("127.0.0.1", keyed.port), timeout=60) as peer:
         peer.sendall(b"POST /v1/cutout HTTP/1.1\r\nHost: here\r\nContent-Length: 60000000000\r\n\r\n")
         with suppress(ConnectionError):
             while sent < 2 * limit_bytes:
-                peer.sendall(piece)
-                sent += len(piece)
+                peer.sendall(chunk)
+                sent += len(chunk)
 
-    assert behind_bytes - len(piece) <= sent < limit_bytes + 16 * 2**20  # in the buffers of the system
+    assert linger_bytes - len(chunk) <= sent < limit_bytes + 16 * 2**20  # in system buffers

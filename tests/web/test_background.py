@@ -1,4 +1,4 @@
-"""What runs beside the requests goes on, whatever happens to it."""
+"""Background tasks are restarted after any error."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from app.web.background import keep_running, watch_keys
 
 
 @pytest.mark.parametrize("error", [ValueError, RecursionError, MemoryError, RuntimeError, OSError, KeyError])
-def test_work_that_breaks_is_begun_again_and_told_once(error: type[Exception]) -> None:
-    begun = 0
+def test_a_failed_task_is_restarted_and_each_error_is_logged_once(error: type[Exception]) -> None:
+    starts = 0
 
     async def work() -> None:
-        nonlocal begun
-        begun += 1
-        if begun <= 3:
+        nonlocal starts
+        starts += 1
+        if starts <= 3:
             raise error("the same")
-        if begun == 4:
+        if starts == 4:
             raise error("another")
 
     with capture_logs() as lines:
         asyncio.run(keep_running("work", work, again_after_s=0))
 
-    assert begun == 5
+    assert starts == 5
     assert [(line["log_level"], line["task"]) for line in lines] == [("error", "work")] * 2
 
 
-def test_work_that_is_cancelled_ends() -> None:
+def test_a_cancelled_task_is_not_restarted() -> None:
     async def begin_and_cancel() -> None:
         task = asyncio.create_task(keep_running("work", lambda: asyncio.sleep(60)))
         await asyncio.sleep(0)
@@ -42,25 +42,25 @@ def test_work_that_is_cancelled_ends() -> None:
     asyncio.run(begin_and_cancel())
 
 
-def test_a_broken_file_of_keys_is_told_once_for_each_way_in_which_it_is(tmp_path: Path) -> None:
+def test_each_error_of_a_keys_file_is_logged_once(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     file.write_text("")
-    ring = ApiKeys(file, None, Rates())
+    keys = ApiKeys(file, None, Rates())
 
     async def watch(lines: Sequence[object]) -> None:
-        task = asyncio.create_task(watch_keys(ring, every_s=0.001))
+        task = asyncio.create_task(watch_keys(keys, every_s=0.001))
         good = f'[keys.a]\nsha256 = "{"ab" * 32}"'
         for count, content in enumerate(("[keys.", "[other]", good), start=1):
             file.with_name("next").write_text(content)
             file.with_name("next").replace(file)
             while len(lines) < count:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.001)
-            await asyncio.sleep(0.05)  # some more looks at it
+            await asyncio.sleep(0.05)  # several more reloads
         task.cancel()
 
     with capture_logs() as lines:
         asyncio.run(asyncio.wait_for(watch(lines), 60))
 
-    broken = "the keys stay what they were"
-    assert [line["event"] for line in lines] == [broken, broken, "keys were read again"]
-    assert ring.count == 1
+    invalid = "invalid API keys: keeping the previous ones"
+    assert [line["event"] for line in lines] == [invalid, invalid, "API keys reloaded"]
+    assert keys.count == 1

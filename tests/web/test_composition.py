@@ -1,4 +1,4 @@
-"""Layouts and backgrounds over HTTP: each answer is worked out anew from the plain cutout."""
+"""Layouts and backgrounds over HTTP, checked against the plain cutout."""
 
 import io
 from pathlib import Path
@@ -31,7 +31,7 @@ def box(plain: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-def test_a_crop_is_the_subject_of_the_plain_cutout(
+def test_a_crop_contains_the_subject_of_the_plain_cutout(
     live: Live, plain: NDArray[np.uint8], box: tuple[int, int, int, int]
 ) -> None:
     left, top, right, bottom = box
@@ -42,7 +42,7 @@ def test_a_crop_is_the_subject_of_the_plain_cutout(
     assert not cropped[:10].any()
 
 
-def test_a_moved_subject_is_the_same_subject(
+def test_a_moved_subject_has_the_same_pixels(
     live: Live, plain: NDArray[np.uint8], box: tuple[int, int, int, int]
 ) -> None:
     left, top, right, bottom = box
@@ -52,7 +52,7 @@ def test_a_moved_subject_is_the_same_subject(
     assert np.array_equal(moved[: bottom - top, : right - left], plain[top:bottom, left:right])
 
 
-def test_a_scaled_subject_has_its_part_of_the_picture(live: Live, plain: NDArray[np.uint8]) -> None:
+def test_a_scaled_subject_has_the_requested_size(live: Live, plain: NDArray[np.uint8]) -> None:
     response = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "locates": "true"})
     left, top, right, bottom = map(int, response.headers["x-cutout-subject"].split(","))
     scaled = opened(response.content)
@@ -64,7 +64,7 @@ def test_a_scaled_subject_has_its_part_of_the_picture(live: Live, plain: NDArray
     assert scaled[top:bottom, left:right, 3].max() == 255
 
 
-def test_outside_of_a_region_there_is_nothing(live: Live, plain: NDArray[np.uint8]) -> None:
+def test_pixels_outside_a_region_are_transparent(live: Live, plain: NDArray[np.uint8]) -> None:
     observed = cutout(live, region="100px 50px 400px 450px")
 
     assert observed.shape == plain.shape
@@ -78,27 +78,27 @@ def test_outside_of_a_region_there_is_nothing(live: Live, plain: NDArray[np.uint
     ("region", "slug"),
     [("0 0 9999 10", "region-outside"), ("5 5 5 9", "region-empty"), ("1 2 3", "invalid-option")],
 )
-def test_a_region_that_is_none_is_a_problem(live: Live, region: str, slug: str) -> None:
+def test_an_invalid_region_is_a_problem(live: Live, region: str, slug: str) -> None:
     response = live.client.post("/v1/cutout", content=UPLOAD, params={"region": region})
 
     assert (422, f"/problems/{slug}") == (response.status_code, response.json()["type"])
 
 
-def test_fewer_megapixels_are_a_smaller_picture(live: Live) -> None:
+def test_the_megapixels_option_shrinks_the_picture(live: Live) -> None:
     small = cutout(live, megapixels="0.1")
 
     assert small.shape == (316, 316, 4)
     assert cutout(live, megapixels="25").shape == (512, 512, 4)
 
 
-def test_alpha_alone_is_the_alpha_of_the_cutout(live: Live, plain: NDArray[np.uint8]) -> None:
+def test_the_alpha_channel_equals_the_alpha_of_the_cutout(live: Live, plain: NDArray[np.uint8]) -> None:
     response = live.client.post("/v1/cutout", content=UPLOAD, params={"channels": "alpha"})
 
     assert Image.open(io.BytesIO(response.content)).mode == "L"
     assert np.array_equal(opened(response.content), plain[:, :, 3])
 
 
-def test_auto_is_png_where_something_shines_through(live: Live) -> None:
+def test_format_auto_is_png_with_transparency_and_jpeg_without(live: Live) -> None:
     kinds = {
         live.client.post("/v1/cutout", content=UPLOAD, params={"format": "auto", **more}).headers[
             "content-type"
@@ -114,7 +114,7 @@ def test_auto_is_png_where_something_shines_through(live: Live) -> None:
     )
 
 
-def test_a_picture_may_stand_behind_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
+def test_a_background_picture_is_composed_behind_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
     behind = photo(512, 512)
     response = live.client.post(
         "/v1/cutout", files={"image": UPLOAD, "background": ("b.png", _png(behind))}, data={"format": "png"}
@@ -127,7 +127,7 @@ def test_a_picture_may_stand_behind_the_subject(live: Live, plain: NDArray[np.ui
     assert np.abs(over - expected).max() <= 1
 
 
-def test_a_background_that_is_no_picture_is_refused(live: Live) -> None:
+def test_a_background_file_that_is_not_a_picture_is_refused(live: Live) -> None:
     for endpoint, status in (("cutout", 415), ("mask", 400)):
         response = live.client.post(
             f"/v1/{endpoint}", files={"image": UPLOAD, "background": ("b.png", b"nothing")}
@@ -135,7 +135,7 @@ def test_a_background_that_is_no_picture_is_refused(live: Live) -> None:
         assert response.status_code == status
 
 
-def test_a_blurred_background_is_the_picture_itself(live: Live) -> None:
+def test_a_blurred_background_is_made_from_the_picture(live: Live) -> None:
     blurred = cutout(live, background="blur")
     original = opened(UPLOAD).astype(int)
 
@@ -145,7 +145,7 @@ def test_a_blurred_background_is_the_picture_itself(live: Live) -> None:
     assert clash.status_code == 422
 
 
-def test_a_shadow_is_beneath_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
+def test_a_shadow_is_rendered_below_the_subject(live: Live, plain: NDArray[np.uint8]) -> None:
     shadowed = cutout(live, shadow="drop", shadow_opacity="80")
     solid = plain[:, :, 3] == 255
 
@@ -154,7 +154,7 @@ def test_a_shadow_is_beneath_the_subject(live: Live, plain: NDArray[np.uint8]) -
     assert shadowed[:, :, 3].astype(int).sum() > plain[:, :, 3].astype(int).sum() * 1.02
 
 
-def test_a_picture_without_a_subject_is_laid_out_as_it_is(live: Live) -> None:
+def test_a_picture_without_a_subject_keeps_its_layout(live: Live) -> None:
     response = live.client.post(
         "/v1/cutout",
         content=jpeg(np.full((60, 80, 3), 128, np.uint8)),

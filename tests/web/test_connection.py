@@ -1,4 +1,4 @@
-"""What a socket may cost, on real sockets, before a small application that says what it saw."""
+"""Deadlines, limits and head checks of connections, on real sockets, with a stub application."""
 
 import gc
 import socket
@@ -13,78 +13,86 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.engine.clock import SystemClock
-from app.web import connection
-from app.web.connection import ConnectionLimits, owner_of
+from app.web.connection import Connection
+from app.web.connection_limits import ConnectionLimits, owner_of
 from app.web.strict_http import HEAD_BYTES
-from tests.web.entrance import BIG, GET, Entrance, all_of, drip_until_closed, one_response, wait_until
+from tests.web.stub_server import (
+    BIG,
+    GET,
+    StubServer,
+    drip_until_closed,
+    read_response,
+    read_until_closed,
+    wait_until,
+)
 
 
-def test_a_request_is_answered_and_its_connection_kept(enter: Callable[..., Entrance]) -> None:
-    """Idling between requests is not the time of a head."""
-    here = enter(head_s=0.3)
-    client = here.connect()
+def test_a_connection_stays_open_after_a_response(start_server: Callable[..., StubServer]) -> None:
+    """The time limit of a head does not apply while the connection is idle."""
+    server = start_server(head_s=0.3)
+    client = server.connect()
     for body in (b"", b"x" * 70_000):
         head = f"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         client.sendall(head + body)
-        assert one_response(client).endswith(str(len(body)).encode())
+        assert read_response(client).endswith(str(len(body)).encode())
         time.sleep(1.2)
 
-    assert not here.closed
+    assert not server.closed
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_a_head_may_come_in_pieces(enter: Callable[..., Entrance], size: int) -> None:
-    here = enter(head_s=20)
-    client = here.connect()
+def test_a_head_may_arrive_in_chunks(start_server: Callable[..., StubServer], size: int) -> None:
+    server = start_server(head_s=20)
+    client = server.connect()
     sent = b"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\na\nb\r" + GET
     for start in range(0, len(sent), size):
         client.sendall(sent[start : start + size])
         time.sleep(0.001)
-    received = one_response(client)
-    received += b"" if received.count(b"200 OK") == 2 else one_response(client)
+    received = read_response(client)
+    received += b"" if received.count(b"200 OK") == 2 else read_response(client)
 
     assert received.count(b"200 OK") == 2
-    assert here.asked == ["/read", "/read"]
+    assert server.paths == ["/read", "/read"]
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /read HT", b"GET /read HTTP/1.1\r\nHost: here\r\nX: "])
-def test_a_head_that_does_not_come_is_not_waited_for(enter: Callable[..., Entrance], first: bytes) -> None:
-    here = enter()
-    response = here.last_response_to(first)
+def test_an_incomplete_head_times_out(start_server: Callable[..., StubServer], first: bytes) -> None:
+    server = start_server()
+    response = server.exchange(first)
 
     assert response.startswith(b"HTTP/1.1 408 ")
     assert b"/problems/headers-too-slow" in response
-    assert here.closed == {"headers-too-slow": 1}
-    assert not here.asked
+    assert server.closed == {"headers-too-slow": 1}
+    assert not server.paths
 
 
-def test_dripping_does_not_extend_the_time_of_a_head(enter: Callable[..., Entrance]) -> None:
-    """After an answer too, where each byte stops the timer that uvicorn has for idling."""
-    here = enter()
-    client = here.connect()
+def test_dripping_does_not_extend_the_time_limit_of_a_head(start_server: Callable[..., StubServer]) -> None:
+    """Also after a response, when each byte stops uvicorn's idle timer."""
+    server = start_server()
+    client = server.connect()
     client.sendall(GET)
-    one_response(client)
+    read_response(client)
     drip_until_closed(client, b"G")
 
-    assert here.closed == {"headers-too-slow": 1}
+    assert server.closed == {"headers-too-slow": 1}
 
 
-def test_an_answer_that_nobody_takes_is_not_kept(enter: Callable[..., Entrance]) -> None:
-    here = enter()
-    client = here.connect(receive_buffer=4096)
+def test_a_connection_whose_response_is_not_read_is_closed(start_server: Callable[..., StubServer]) -> None:
+    server = start_server()
+    client = server.connect(receive_buffer=4096)
     client.sendall(GET.replace(b"/read", b"/big"))
     until_s = time.monotonic() + 20
-    while not here.closed and time.monotonic() < until_s:
+    while not server.closed and time.monotonic() < until_s:
         time.sleep(0.05)
 
-    assert here.closed == {"slow-reader": 1}
-    assert len(all_of(client)) < BIG
+    assert server.closed == {"slow-reader": 1}
+    assert len(read_until_closed(client)) < BIG
 
 
-def test_who_takes_piece_by_piece_gets_the_whole_answer(enter: Callable[..., Entrance]) -> None:
-    """However long it takes altogether: each piece has its own time."""
-    here = enter(write_s=2)
-    client = here.connect()
+def test_a_slow_but_steady_reader_gets_the_whole_response(start_server: Callable[..., StubServer]) -> None:
+    """The total time is unlimited, because each chunk has its own deadline."""
+    server = start_server(write_s=2)
+    client = server.connect()
     client.sendall(GET.replace(b"/read", b"/big"))
     received = 0
     while received < BIG:
@@ -92,7 +100,7 @@ def test_who_takes_piece_by_piece_gets_the_whole_answer(enter: Callable[..., Ent
         time.sleep(0.02)
 
     assert received >= BIG
-    assert not here.closed
+    assert not server.closed
 
 
 AMBIGUOUS = {
@@ -112,28 +120,28 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("sent", AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_a_head_that_can_be_read_in_two_ways_is_refused(enter: Callable[..., Entrance], sent: bytes) -> None:
-    here = enter(head_s=20)
-    response = here.last_response_to(sent)
+def test_an_ambiguous_head_is_refused(start_server: Callable[..., StubServer], sent: bytes) -> None:
+    server = start_server(head_s=20)
+    response = server.exchange(sent)
 
     assert response.startswith(b"HTTP/1.1 400 ")
     assert b"application/problem+json" in response
-    assert here.closed == {"malformed-request": 1}
-    assert not here.asked
+    assert server.closed == {"malformed-request": 1}
+    assert not server.paths
 
 
-def test_a_second_head_is_looked_at_like_the_first(enter: Callable[..., Entrance]) -> None:
-    here = enter(head_s=20)
-    received = here.last_response_to(GET + AMBIGUOUS["length and chunks"])
+def test_a_second_head_is_checked_like_the_first(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(head_s=20)
+    received = server.exchange(GET + AMBIGUOUS["length and chunks"])
 
     assert [received.count(b"200 OK"), received.count(b"HTTP/1.1 400 ")] == [1, 1]
-    assert here.asked == ["/read"]
+    assert server.paths == ["/read"]
 
 
 @pytest.mark.parametrize("size", [HEAD_BYTES + 1, 300_000, 20_000_000])
-def test_a_long_head_is_refused_and_not_gathered(enter: Callable[..., Entrance], size: int) -> None:
-    here = enter(head_s=20)
-    client = here.connect()
+def test_a_long_head_is_refused_and_not_buffered(start_server: Callable[..., StubServer], size: int) -> None:
+    server = start_server(head_s=20)
+    client = server.connect()
     received = b""
     try:
         client.sendall(b"GET /read HTTP/1.1\r\nHost: here\r\nX: ")
@@ -141,38 +149,40 @@ def test_a_long_head_is_refused_and_not_gathered(enter: Callable[..., Entrance],
             client.sendall(b"x" * min(size, 100_000))
     except ConnectionError:
         pass
-    received = all_of(client)
+    received = read_until_closed(client)
 
-    assert here.closed == {"headers-too-large": 1}
+    assert server.closed == {"headers-too-large": 1}
     assert not received or received.startswith(b"HTTP/1.1 431 ")
-    assert not here.asked
+    assert not server.paths
 
 
-def test_chunks_that_are_none_end_the_request(enter: Callable[..., Entrance]) -> None:
-    here = enter(head_s=20)
-    client = here.connect()
+def test_an_invalid_chunk_ends_the_request(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(head_s=20)
+    client = server.connect()
     client.sendall(b"POST /read HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")
     until_s = time.monotonic() + 20
-    while not here.asked and time.monotonic() < until_s:
+    while not server.paths and time.monotonic() < until_s:
         time.sleep(0.01)
     client.sendall(b"xyz\r\n")
-    response = all_of(client)
+    response = read_until_closed(client)
 
     assert response.startswith(b"HTTP/1.1 400 ")
-    wait_until(lambda: here.disconnected == 1)
+    wait_until(lambda: server.disconnects == 1)
 
 
-def test_an_address_has_its_share_of_connections(enter: Callable[..., Entrance]) -> None:
-    here = enter(head_s=20, maximum=2)
-    first, second = here.connect(), here.connect()
-    refused = all_of(here.connect())
+def test_the_connections_of_an_address_are_limited(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(head_s=20, maximum=2)
+    first, second = server.connect(), server.connect()
+    refused = read_until_closed(server.connect())
     first.sendall(GET)
-    one_response(first)
+    read_response(first)
     second.close()
     until_s = time.monotonic() + 20
     response = b""
-    while b"200 OK" not in response and time.monotonic() < until_s:  # until the place is free again
-        with here.connect() as third:
+    while (
+        b"200 OK" not in response and time.monotonic() < until_s
+    ):  # until the closed connection is no longer counted
+        with server.connect() as third:
             try:
                 third.sendall(GET)
                 response = third.recv(1000)
@@ -195,17 +205,17 @@ def test_an_address_has_its_share_of_connections(enter: Callable[..., Entrance])
         ("", ""),
     ],
 )
-def test_whom_an_address_belongs_to(address: str, owner: str) -> None:
+def test_an_address_is_counted_by_its_owner(address: str, owner: str) -> None:
     assert owner_of(address) == owner
 
 
-def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector() -> None:
-    """Memory would grow between its visits, which the worker makes rare."""
-    made: list[weakref.ref[connection.Connection]] = []
-    door = ConnectionLimits(SystemClock(), 5, 5, None, lambda _: None)
+def test_a_closed_connection_is_freed_without_the_garbage_collector() -> None:
+    """Otherwise memory would grow between collections, which the server makes rare."""
+    made: list[weakref.ref[Connection]] = []
+    connection_limits = ConnectionLimits(SystemClock(), 5, 5, None, lambda _: None)
 
-    def connect(**of_uvicorn: Any) -> connection.Connection:
-        protocol = door.connect(**of_uvicorn)
+    def connect(**uvicorn_arguments: Any) -> Connection:
+        protocol = Connection(connection_limits, **uvicorn_arguments)
         made.append(weakref.ref(protocol))
         return protocol
 

@@ -11,8 +11,8 @@ from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
 
 
-def request_that_says(*messages: dict[str, str]) -> Request:
-    """Build a request whose client says ``messages``, then keeps silent."""
+def request_with(*messages: dict[str, str]) -> Request:
+    """Build a request whose client sends ``messages``, then nothing more."""
     waiting = list(messages)
 
     async def receive() -> dict[str, str]:
@@ -23,7 +23,7 @@ def request_that_says(*messages: dict[str, str]) -> Request:
     return Request({"type": "http", "headers": []}, receive)
 
 
-def test_work_is_cancelled_when_the_client_leaves() -> None:
+def test_work_is_cancelled_when_the_client_disconnects() -> None:
     ended: list[str] = []
 
     async def work() -> None:
@@ -33,23 +33,23 @@ def test_work_is_cancelled_when_the_client_leaves() -> None:
             ended.append("cancelled")
 
     with pytest.raises(ClientDisconnected):
-        asyncio.run(cancel_on_disconnect(request_that_says({"type": "http.disconnect"}), work()))
+        asyncio.run(cancel_on_disconnect(request_with({"type": "http.disconnect"}), work()))
     assert ended == ["cancelled"]
 
 
-def test_an_answer_and_an_error_pass_through() -> None:
+def test_results_and_errors_pass_through() -> None:
     async def response() -> int:
         return 7
 
     async def fail() -> int:
         raise LookupError("as raised")
 
-    assert asyncio.run(cancel_on_disconnect(request_that_says(), response())) == 7
+    assert asyncio.run(cancel_on_disconnect(request_with(), response())) == 7
     with pytest.raises(LookupError, match="as raised"):
-        asyncio.run(cancel_on_disconnect(request_that_says(), fail()))
+        asyncio.run(cancel_on_disconnect(request_with(), fail()))
 
 
-def test_a_client_that_leaves_is_counted_once_and_its_permit_comes_back(live: Live) -> None:
+def test_a_disconnect_is_counted_once_and_releases_the_permit(live: Live) -> None:
     upload = jpeg(photo(600, 800))
     registry = live.service.telemetry.registry
 
@@ -67,7 +67,7 @@ def test_a_client_that_leaves_is_counted_once_and_its_permit_comes_back(live: Li
             head = f"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: {len(upload)}\r\n\r\n"
             client.sendall(head.encode() + upload)
     give_up_at_s = time.monotonic() + 120
-    admission = live.service.admission  # a step that has begun keeps its part until it ends
+    admission = live.service.admission  # a running step keeps its part of the permit until it ends
     while (disconnected() < before + 3 or admission.requests) and time.monotonic() < give_up_at_s:
         time.sleep(0.02)
 
@@ -75,7 +75,7 @@ def test_a_client_that_leaves_is_counted_once_and_its_permit_comes_back(live: Li
     assert (admission.requests, admission.pixels, admission.memory_bytes) == (0, 0, 0)
 
 
-def test_half_an_upload_is_a_departure_too(live: Live) -> None:
+def test_a_disconnect_during_the_upload_releases_the_permit(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port)) as client:
         client.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
     give_up_at_s = time.monotonic() + 120

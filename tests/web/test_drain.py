@@ -16,13 +16,13 @@ from tests.fakes import ManualClock
 
 @dataclass
 class Peer:
-    """A client that sends ``sends``, then nothing more, and keeps what it is told."""
+    """A client that sends ``sends``, then nothing more, and records the response."""
 
     path: str = "/v1/mask"
     headers: tuple[tuple[bytes, bytes], ...] = ()
     sends: tuple[bytes, ...] = (b"whole",)
     is_stalled: bool = False
-    told: list[Message] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
     def scope(self) -> Scope:
         context = RequestContext("id", StepTimes(ManualClock()), 0.0)
@@ -38,15 +38,15 @@ class Peer:
         return {"type": "http.request", "body": chunk, "more_body": bool(self.sends) or self.is_stalled}
 
     async def send(self, message: Message) -> None:
-        self.told.append(message)
+        self.messages.append(message)
 
     @property
     def status(self) -> int:
-        return int(self.told[0]["status"])
+        return int(self.messages[0]["status"])
 
     @property
-    def heard(self) -> dict[bytes, bytes]:
-        return dict(self.told[0]["headers"])
+    def response_headers(self) -> dict[bytes, bytes]:
+        return dict(self.messages[0]["headers"])
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +75,7 @@ def drain_at(phase: Phase) -> Drain:
     return drain
 
 
-def test_a_drain_serves_until_told_to_stop_then_leaves_then_refuses() -> None:
+def test_the_phases_of_a_drain_are_serving_leaving_and_refusing() -> None:
     clock = ManualClock()
     drain = Drain(clock, delay_s=5, timeout_s=30)
     phases = [drain.phase]
@@ -87,7 +87,7 @@ def test_a_drain_serves_until_told_to_stop_then_leaves_then_refuses() -> None:
     assert phases == [Phase.SERVING, Phase.LEAVING, Phase.LEAVING, Phase.REFUSING, Phase.REFUSING]
 
 
-def test_it_is_over_after_the_delay_and_not_before_even_if_nothing_is_in_flight() -> None:
+def test_an_idle_drain_is_over_after_the_delay_and_not_before() -> None:
     clock = ManualClock()
     drain = Drain(clock, delay_s=5, timeout_s=30)
     drain.begin()
@@ -106,7 +106,7 @@ def test_the_delay_can_be_skipped_and_a_second_begin_changes_nothing() -> None:
     assert drain.phase is Phase.REFUSING
 
 
-def test_a_request_in_flight_keeps_it_from_being_over_until_time_is_up() -> None:
+def test_a_request_in_flight_extends_the_drain_until_its_time_limit() -> None:
     async def wait() -> list[bool]:
         clock = ManualClock()
         drain = Drain(clock, delay_s=5, timeout_s=30)
@@ -114,7 +114,7 @@ def test_a_request_in_flight_keeps_it_from_being_over_until_time_is_up() -> None
         drain.begin()
         clock.advance(5)
         observed = []
-        with drain.carrying(task):
+        with drain.tracking(task):
             observed.append(drain.is_over())
             clock.advance(29.9)
             observed.append(drain.is_over())
@@ -125,65 +125,71 @@ def test_a_request_in_flight_keeps_it_from_being_over_until_time_is_up() -> None
     assert asyncio.run(wait()) == [False, False, True]
 
 
-def test_a_server_that_was_not_told_to_stop_is_never_over() -> None:
+def test_a_drain_that_has_not_begun_is_never_over() -> None:
     drain = drain_at(Phase.SERVING)
 
     assert not drain.is_over()
     assert drain.remaining_s() == float("inf")
 
 
-def test_a_serving_server_leaves_connections_open() -> None:
+def test_a_serving_server_keeps_connections_open() -> None:
     peer = served(Peer(), drain_at(Phase.SERVING))
 
-    assert (peer.status, b"connection" in peer.heard) == (200, False)
+    assert (peer.status, b"connection" in peer.response_headers) == (200, False)
 
 
-def test_a_leaving_server_serves_and_says_goodbye() -> None:
+def test_a_leaving_server_serves_and_closes_the_connection() -> None:
     peer = served(Peer(), drain_at(Phase.LEAVING))
 
-    assert (peer.status, peer.heard[b"connection"]) == (200, b"close")
+    assert (peer.status, peer.response_headers[b"connection"]) == (200, b"close")
 
 
-def test_an_answer_that_was_under_way_when_the_signal_came_says_goodbye_too() -> None:
+def test_a_response_in_progress_at_the_signal_closes_the_connection() -> None:
     drain = drain_at(Phase.SERVING)
 
-    async def told_meanwhile(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app_with_signal(scope: Scope, receive: Receive, send: Send) -> None:
         drain.begin()
         await echo(scope, receive, send)
 
-    assert served(Peer(), drain, app=told_meanwhile).heard[b"connection"] == b"close"
+    assert served(Peer(), drain, app=app_with_signal).response_headers[b"connection"] == b"close"
 
 
 @pytest.mark.parametrize("headers", [(), ((b"expect", b"100-continue"),)])
-def test_a_refusing_server_answers_with_a_problem(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+def test_a_refusing_server_responds_with_a_problem(headers: tuple[tuple[bytes, bytes], ...]) -> None:
     peer = served(Peer(headers=headers), drain_at(Phase.REFUSING))
 
-    assert (peer.status, peer.heard[b"connection"], int(peer.heard[b"retry-after"]) > 0) == (
+    assert (
+        peer.status,
+        peer.response_headers[b"connection"],
+        int(peer.response_headers[b"retry-after"]) > 0,
+    ) == (
         503,
         b"close",
         True,
     )
-    assert json.loads(peer.told[1]["body"])["type"] == "/problems/not-ready"
+    assert json.loads(peer.messages[1]["body"])["type"] == "/problems/not-ready"
 
 
-def test_a_refused_upload_is_read_to_its_end_so_that_the_answer_arrives() -> None:
+def test_a_refused_upload_is_read_to_its_end_so_that_the_response_arrives() -> None:
     headers = ((b"content-length", b"3"),)
     peer = served(Peer(headers=headers, sends=(b"a", b"b", b"c")), drain_at(Phase.REFUSING))
 
     assert (peer.status, peer.sends) == (503, ())
 
 
-def test_a_client_that_waits_to_be_told_to_send_is_refused_without_reading() -> None:
+def test_a_client_that_expects_100_continue_is_refused_without_reading() -> None:
     peer = served(Peer(headers=((b"expect", b"100-continue"),)), drain_at(Phase.REFUSING))
 
     assert peer.sends == (b"whole",)
 
 
-def test_a_refused_client_that_never_finishes_sending_is_answered_when_the_process_ends() -> None:
+def test_a_refused_client_that_never_finishes_sending_gets_a_response_at_exit() -> None:
     async def stall() -> Peer:
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain_at(Phase.REFUSING), renderers={}, rate=DropRate(SystemClock()))
-        request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
+        drain_gate = DrainGate(
+            echo, drain=drain_at(Phase.REFUSING), renderers={}, rate=DropRate(SystemClock())
+        )
+        request = asyncio.create_task(drain_gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         request.cancel()
         await request
@@ -193,17 +199,17 @@ def test_a_refused_client_that_never_finishes_sending_is_answered_when_the_proce
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/startupz"])
-def test_probes_answer_for_themselves_in_every_phase(path: str) -> None:
+def test_probes_are_served_in_every_phase(path: str) -> None:
     assert served(Peer(path=path), drain_at(Phase.REFUSING)).status == 200
 
 
-def test_what_is_still_in_flight_when_time_is_up_is_answered_and_counted() -> None:
+def test_a_request_in_flight_at_the_time_limit_is_cancelled_with_a_503() -> None:
     async def stall() -> tuple[int, int, Peer]:
         clock = ManualClock()
         drain = Drain(clock, delay_s=5, timeout_s=30)
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain, renderers={}, rate=DropRate(SystemClock()))
-        request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
+        drain_gate = DrainGate(echo, drain=drain, renderers={}, rate=DropRate(SystemClock()))
+        request = asyncio.create_task(drain_gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         drain.begin()
         clock.advance(35.1)
@@ -215,14 +221,16 @@ def test_what_is_still_in_flight_when_time_is_up_is_answered_and_counted() -> No
     in_flight, lost, peer = asyncio.run(stall())
 
     assert (in_flight, lost) == (1, 1)
-    assert (peer.status, peer.heard[b"connection"]) == (503, b"close")
+    assert (peer.status, peer.response_headers[b"connection"]) == (503, b"close")
 
 
-def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
+def test_a_cancellation_before_the_end_of_the_drain_is_not_swallowed() -> None:
     async def cancel() -> None:
         peer = Peer(is_stalled=True)
-        gate = DrainGate(echo, drain=drain_at(Phase.SERVING), renderers={}, rate=DropRate(SystemClock()))
-        request = asyncio.create_task(gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
+        drain_gate = DrainGate(
+            echo, drain=drain_at(Phase.SERVING), renderers={}, rate=DropRate(SystemClock())
+        )
+        request = asyncio.create_task(drain_gate(peer.scope(), peer.receive, peer.send))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         request.cancel()
         await request

@@ -1,4 +1,4 @@
-"""What a request takes over HTTP: of the budgets, of its key, and of its time."""
+"""What a request costs: budgets, the quotas of its key, and its deadline."""
 
 import hashlib
 import io
@@ -50,7 +50,7 @@ KEYS = iter(f"key{n}" for n in range(40))
 
 
 def check_paid(response: httpx.Response, resource: str, quota: float, price: float) -> None:
-    """Check what a first request cost; while it was worked on, its key got some of the quota back."""
+    """Check the cost of the first request of a key; some of the quota was refilled while it was processed."""
     assert response.status_code == 200, response.text
     entries = dict(part.strip().split(";", 1) for part in response.headers["ratelimit"].split(","))
     left = float(entries[f'"{resource}"'].split(";")[0].removeprefix("r="))
@@ -86,7 +86,7 @@ SIX = jpeg_of(3000, 2000)
         ({"mask": WHOLE}, {"scale": "50%", "shadow": "drop"}, 1 + 1),
     ],
 )
-def test_a_key_pays_for_the_larger_of_picture_and_canvas_and_for_each_picture_beside_it(
+def test_a_key_is_charged_for_the_larger_of_picture_and_canvas_and_for_each_extra_picture(
     keyed: Live, files: dict[str, bytes], options: dict[str, str], megapixels: float
 ) -> None:
     sent = {"image": jpeg_of(1000, 1000), **files}
@@ -96,7 +96,7 @@ def test_a_key_pays_for_the_larger_of_picture_and_canvas_and_for_each_picture_be
     check_paid(response, "megapixels", MEGAPIXELS, megapixels)
 
 
-def test_a_crop_pays_for_the_canvas_that_came_out_and_not_for_the_largest_there_might_have_been(
+def test_a_crop_is_charged_for_its_actual_canvas_and_not_for_the_largest_possible(
     keyed: Live,
 ) -> None:
     mask = np.zeros((1500, 1500), np.uint8)
@@ -113,8 +113,8 @@ def test_a_crop_pays_for_the_canvas_that_came_out_and_not_for_the_largest_there_
     check_paid(response, "megapixels", MEGAPIXELS, 2 * 1.5**2)
 
 
-def test_a_key_with_a_small_quota_gets_no_request_for_nothing_by_a_crop(keyed: Live) -> None:
-    """Its largest canvas costs the whole quota, of which no more comes back than the picture is less."""
+def test_a_crop_is_not_free_for_a_key_with_a_small_quota(keyed: Live) -> None:
+    """Its largest canvas costs the whole quota; the refund is the difference to the picture."""
     mask = np.zeros((1300, 1300), np.uint8)
     mask[700:710, 700:710] = 255
     files: Any = {"image": ("a", jpeg_of(1300, 1300), "image/jpeg"), "mask": ("m", png(mask), "image/png")}
@@ -124,7 +124,7 @@ def test_a_key_with_a_small_quota_gets_no_request_for_nothing_by_a_crop(keyed: L
     check_paid(response, "megapixels", 4, 2 * 1.3**2)
 
 
-def test_a_canvas_that_did_not_come_to_be_is_not_paid_for(keyed: Live) -> None:
+def test_a_canvas_that_was_not_made_is_not_charged(keyed: Live) -> None:
     headers = {"X-Api-Key": next(KEYS)}
     files: Any = {"image": ("a", jpeg_of(1000, 1000), "image/jpeg")}
     files["mask"] = ("m", small_png(1000, 1000, 0), "image/png")
@@ -136,7 +136,7 @@ def test_a_canvas_that_did_not_come_to_be_is_not_paid_for(keyed: Live) -> None:
     assert left >= MEGAPIXELS - 2 - 1
 
 
-def test_a_zip_has_no_background(live: Live) -> None:
+def test_a_zip_with_a_background_is_refused(live: Live) -> None:
     parts = {"image": jpeg_of(60, 50), "background": jpeg_of(30, 40)}
     files: Any = {name: (name, content, "image/jpeg") for name, content in parts.items()}
     response = live.client.post("/v1/cutout", files=files, data={"format": "zip"})
@@ -145,8 +145,8 @@ def test_a_zip_has_no_background(live: Live) -> None:
     assert response.json()["name"] == "format"
 
 
-def test_an_answer_that_is_being_written_counts_until_it_is_taken(live: Live) -> None:
-    """A reader that takes nothing leaves its answer in memory."""
+def test_a_response_counts_in_the_memory_budget_until_it_is_read(live: Live) -> None:
+    """If the client does not read its response, the response stays in memory."""
     files: Any = {"image": ("a", png(noise((1100, 1000, 3))), "image/png")}
     files["mask"] = ("m", small_png(1000, 1100, 255), "image/png")
     request = live.client.build_request("POST", "/v1/cutout?matting=none", files=files)
@@ -172,7 +172,7 @@ def test_an_answer_that_is_being_written_counts_until_it_is_taken(live: Live) ->
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_request_of_many_tensors_costs_as_many_requests(keyed: Live, count: int) -> None:
+def test_each_tensor_of_a_request_counts_as_a_request(keyed: Live, count: int) -> None:
     described = {
         "name": "network_input",
         "datatype": "UINT8",
@@ -190,7 +190,7 @@ def test_a_request_of_many_tensors_costs_as_many_requests(keyed: Live, count: in
     check_paid(response, "requests", REQUESTS, count)
 
 
-def test_what_one_key_was_answered_is_not_remembered_for_another(keyed: Live) -> None:
+def test_the_cache_of_one_key_is_not_used_for_another(keyed: Live) -> None:
     upload = jpeg(photo(60, 70))
     mine, other = ({"X-Api-Key": next(KEYS)} for _ in range(2))
     responses = [
@@ -216,7 +216,7 @@ def problem_of(response: httpx.Response) -> tuple[int, str]:
         (15_399, 2, {"format": "webp", "crop": "true", "margin": "0 495px 0 490px"}, "format-exceeded"),
     ],
 )
-def test_a_canvas_that_is_too_large_is_refused_and_says_so(
+def test_a_canvas_that_is_too_large_is_refused(
     live: Live, width: int, height: int, options: dict[str, str], slug: str
 ) -> None:
     parts = {"image": jpeg_of(width, height), "mask": small_png(width, height, 255)}
@@ -226,7 +226,7 @@ def test_a_canvas_that_is_too_large_is_refused_and_says_so(
     assert problem_of(response) == (422, slug)
 
 
-def test_a_mask_that_its_format_cannot_hold_is_refused_by_name(live: Live) -> None:
+def test_a_mask_too_large_for_its_format_is_refused(live: Live) -> None:
     response = live.client.post("/v1/mask", content=jpeg_of(16_384, 1), params={"format": "webp"})
 
     assert problem_of(response) == (422, "format-exceeded")
@@ -239,7 +239,12 @@ def test_a_mask_that_its_format_cannot_hold_is_refused_by_name(live: Live) -> No
     ("path", "field", "fields", "status"),
     [
         ("/v1/cutout", "image", {"format": "webp", "quality": "100", "channels": "alpha"}, 422),
-        ("/v1/cutout", "image", {"format": "webp", "region": "0 0 9px 1px"}, 422),  # the canvas stays whole
+        (
+            "/v1/cutout",
+            "image",
+            {"format": "webp", "region": "0 0 9px 1px"},
+            422,
+        ),  # the canvas is not cropped
         ("/v1/cutout", "image", {"format": "webp", "scale": "10%", "results": "mask,cutout"}, 422),
         ("/v1/cutout", "image", {"format": "webp", "megapixels": "0.016383"}, 200),
         ("/v1/mask", "image", {"format": "webp", "threshold": "0.5"}, 422),
@@ -247,7 +252,7 @@ def test_a_mask_that_its_format_cannot_hold_is_refused_by_name(live: Live) -> No
         ("/v1.0/removebg", "image_file", {"format": "webp"}, 400),
     ],
 )
-def test_a_size_that_webp_cannot_hold_is_refused_in_every_dialect(
+def test_a_size_too_large_for_webp_is_refused_in_every_dialect(
     live: Live, path: str, field: str, fields: dict[str, str], status: int
 ) -> None:
     files = {field: ("a.jpg", jpeg_of(16_384, 1), "image/jpeg")}
@@ -259,7 +264,7 @@ def test_a_size_that_webp_cannot_hold_is_refused_in_every_dialect(
         assert "16384" in response.text
 
 
-def test_what_would_never_fit_into_memory_is_refused_and_not_put_off(keyed: Live) -> None:
+def test_a_request_over_the_whole_memory_budget_is_refused_without_retry(keyed: Live) -> None:
     headers = {"X-Api-Key": next(KEYS)}
     upload = jpeg_of(4000, 3000)
     large = keyed.client.post("/v1/cutout", content=upload, params={"format": "avif"}, headers=headers)
@@ -270,8 +275,8 @@ def test_what_would_never_fit_into_memory_is_refused_and_not_put_off(keyed: Live
     assert plain.status_code == 200
 
 
-def test_a_request_is_answered_at_its_deadline_and_its_permit_stays_with_the_step(live: Live) -> None:
-    """An AVIF of 12 megapixels takes seconds, in one call that nothing can stop."""
+def test_a_504_is_sent_at_the_deadline_and_the_running_step_keeps_the_permit(live: Live) -> None:
+    """Encoding an AVIF of 12 megapixels takes seconds, in one call that cannot be interrupted."""
     parts = {"image": jpeg_of(4000, 3000), "mask": small_png(4000, 3000, 255)}
     files: Any = {name: (name, content, "image/png") for name, content in parts.items()}
     live.client.post("/v1/mask", content=jpeg(photo(60, 80)))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.web.conftest import Live
 
-GOT = [
+GET_PATHS = [
     *("/livez", "/readyz", "/startupz", "/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui.css"),
     *("/v1/models", "/v1.0/account", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/u2netp"),
     *(
@@ -20,8 +20,8 @@ GOT = [
 CHANGING = {"date", "x-request-id", "server-timing"}
 
 
-@pytest.mark.parametrize("path", GOT)
-def test_head_answers_what_get_answers_without_the_body(live: Live, path: str) -> None:
+@pytest.mark.parametrize("path", GET_PATHS)
+def test_head_has_the_status_and_headers_of_get_without_the_body(live: Live, path: str) -> None:
     named = {"X-Request-Id": "one"}
     got, head = live.client.get(path, headers=named), live.client.head(path, headers=named)
     same = {name: value for name, value in got.headers.items() if name not in CHANGING}
@@ -31,12 +31,12 @@ def test_head_answers_what_get_answers_without_the_body(live: Live, path: str) -
     assert int(head.headers["content-length"]) == len(got.content) > 0
 
 
-def test_a_connection_goes_on_behind_a_head(live: Live) -> None:
+def test_a_connection_continues_after_a_head_request(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as client:
         client.sendall(b"HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /nothing HTTP/1.0\r\n\r\n")
         received = b""
-        while piece := client.recv(2**16):
-            received += piece
+        while chunk := client.recv(2**16):
+            received += chunk
     first, _, second = received.partition(b"\r\n\r\n")
 
     assert first.startswith(b"HTTP/1.1 200 ")
@@ -54,7 +54,7 @@ def test_a_connection_goes_on_behind_a_head(live: Live) -> None:
         ("PATCH", "/v1.0/account", "GET, HEAD"),
     ],
 )
-def test_a_405_names_head_where_get_is(live: Live, method: str, path: str, allow: str) -> None:
+def test_a_405_allows_head_wherever_get_is_allowed(live: Live, method: str, path: str, allow: str) -> None:
     response = live.client.request(method, path)
 
     assert (response.status_code, response.headers["allow"]) == (405, allow)

@@ -1,4 +1,4 @@
-"""What a client reads that is answered before it has sent everything, and what it may occupy meanwhile."""
+"""Early responses to clients that are still sending, and the limits while they linger."""
 
 import http.client
 import socket
@@ -9,14 +9,16 @@ import pytest
 
 from app.web.lingering import LingerLimits
 from tests.web.conftest import Live
-from tests.web.entrance import Entrance, all_of, drip_until_closed, one_response, wait_until
+from tests.web.stub_server import StubServer, drip_until_closed, read_response, read_until_closed, wait_until
 
-PIECE = bytes(100_000)
+CHUNK = bytes(100_000)
 PATIENT = LingerLimits(time_s=20, pause_s=20)
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_refused_upload_is_read_to_its_end_so_that_the_answer_arrives(live: Live, is_chunked: bool) -> None:
+def test_a_refused_upload_is_read_to_its_end_so_that_the_response_arrives(
+    live: Live, is_chunked: bool
+) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     body = iter([b"x" * 100_000] * 39) if is_chunked else b"x" * 3_900_000
     headers = {"Content-Encoding": "br"}
@@ -27,30 +29,30 @@ def test_a_refused_upload_is_read_to_its_end_so_that_the_answer_arrives(live: Li
     assert b"unsupported-format" in response.read()
 
 
-def test_an_upload_over_the_cap_is_not_even_read(live: Live) -> None:
-    """The answer comes at once, and the connection ends."""
+def test_an_upload_declared_over_the_limit_is_refused_without_reading(live: Live) -> None:
+    """The response is sent at once, and the connection is closed."""
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
         peer.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: here\r\nContent-Length: 4000001\r\n\r\n")
         response = b""
-        while piece := peer.recv(65536):
-            response += piece
+        while chunk := peer.recv(65536):
+            response += chunk
 
     assert response.startswith(b"HTTP/1.1 413 ")
     assert b"upload-too-large" in response
 
 
-def test_an_upload_of_unknown_length_ends_at_the_cap(live: Live) -> None:
+def test_an_upload_of_unknown_length_is_refused_at_the_limit(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
         peer.sendall(b"POST /v1/mask HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n")
         peer.sendall(b"3d0900\r\n" + bytes(0x3D0900) + b"\r\n1\r\nx\r\n")
         response = b""
-        while piece := peer.recv(65536):
-            response += piece
+        while chunk := peer.recv(65536):
+            response += chunk
 
     assert response.startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_client_that_waits_to_be_told_to_send_is_told_not_to(live: Live) -> None:
+def test_a_client_that_expects_100_continue_gets_the_refusal_instead(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     connection.putrequest("POST", "/v1/mask")
     connection.putheader("Content-Length", "500000000")
@@ -61,14 +63,16 @@ def test_a_client_that_waits_to_be_told_to_send_is_told_not_to(live: Live) -> No
     assert response.status == 413
 
 
-def whole_upload(client: socket.socket, head: bytes, body_bytes: int, *, chunked: bool = False) -> bytes:
-    """Send all of a request before looking for an answer; a reset meanwhile fails the test."""
+def response_to_upload(
+    client: socket.socket, head: bytes, body_bytes: int, *, chunked: bool = False
+) -> bytes:
+    """Send a complete request before reading the response; a reset in between fails the test."""
     client.sendall(head)
-    for start in range(0, body_bytes, len(PIECE)):
-        piece = PIECE[: body_bytes - start]
-        client.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+    for start in range(0, body_bytes, len(CHUNK)):
+        chunk = CHUNK[: body_bytes - start]
+        client.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
     client.sendall(b"0\r\n\r\n" if chunked else b"")
-    return one_response(client)
+    return read_response(client)
 
 
 MB_8 = 8_000_000
@@ -92,25 +96,27 @@ EARLY = {
 
 
 @pytest.mark.parametrize(("head", "status"), EARLY.values(), ids=EARLY)
-def test_who_sends_all_before_reading_reads_why(live: Live, head: bytes, status: int) -> None:
+def test_a_client_that_sends_everything_before_reading_gets_the_early_response(
+    live: Live, head: bytes, status: int
+) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as client:
-        response = whole_upload(client, head + b"\r\n", MB_8, chunked=b"chunked" in head)
+        response = response_to_upload(client, head + b"\r\n", MB_8, chunked=b"chunked" in head)
 
     assert response.startswith(b"HTTP/1.1 %d " % status)
     assert response.lower().count(b"\r\nconnection: close\r\n") <= 1
     assert response.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_refusal_goes_out_before_a_large_body_has_come(live: Live) -> None:
+def test_a_refusal_is_sent_before_a_large_body_has_arrived(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as client:
-        client.sendall(b"POST /v1/mask HTTP/1.1\r\n" + LENGTH + b"\r\n" + PIECE)
-        response = all_of(client)  # up to the server's half of the end, while ours is open
+        client.sendall(b"POST /v1/mask HTTP/1.1\r\n" + LENGTH + b"\r\n" + CHUNK)
+        response = read_until_closed(client)  # until the server closes its half, while ours is open
 
         assert response.startswith(b"HTTP/1.1 413 ")
-        client.sendall(PIECE)
+        client.sendall(CHUNK)
 
 
-def test_a_body_that_was_too_large_ends_its_connection_even_if_it_came_whole(live: Live) -> None:
+def test_a_413_closes_the_connection_even_if_the_body_arrived_completely(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     connection.request("POST", "/v1/mask", body=bytes(MB_8))
     response = connection.getresponse()
@@ -119,10 +125,10 @@ def test_a_body_that_was_too_large_ends_its_connection_even_if_it_came_whole(liv
     assert b"upload-too-large" in response.read()
 
 
-def test_a_small_body_that_is_refused_keeps_its_connection(live: Live) -> None:
+def test_a_refused_small_body_keeps_its_connection_open(live: Live) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     for _ in range(2):
-        connection.request("POST", "/v1/nothing", body=PIECE)
+        connection.request("POST", "/v1/nothing", body=CHUNK)
         response = connection.getresponse()
         response.read()
 
@@ -132,102 +138,104 @@ def test_a_small_body_that_is_refused_keeps_its_connection(live: Live) -> None:
 IGNORED = b"POST /ignore HTTP/1.1\r\nHost: here\r\nContent-Length: 100000000\r\n\r\n"
 
 
-def test_dripping_does_not_extend_the_time_to_linger(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=0.6, pause_s=20))
-    client = here.connect()
+def test_dripping_does_not_extend_the_linger_time(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(linger=LingerLimits(time_s=0.6, pause_s=20))
+    client = server.connect()
     client.sendall(IGNORED)
-    assert b"200 OK" in one_response(client)
+    assert b"200 OK" in read_response(client)
     drip_until_closed(client, b".")
 
-    assert here.closed == {"slow-body": 1}
-    assert here.lingering() == 0
+    assert server.closed == {"slow-body": 1}
+    assert server.lingering() == 0
 
 
-def test_who_falls_silent_is_let_go(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=60, pause_s=0.3))
-    client = here.connect()
-    client.sendall(IGNORED + PIECE)
-    one_response(client)
-    wait_until(lambda: here.lingering() == 0)
+def test_a_silent_lingering_client_is_closed(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(linger=LingerLimits(time_s=60, pause_s=0.3))
+    client = server.connect()
+    client.sendall(IGNORED + CHUNK)
+    read_response(client)
+    wait_until(lambda: server.lingering() == 0)
 
-    assert here.closed == {"slow-body": 1}
+    assert server.closed == {"slow-body": 1}
 
 
-def test_more_than_the_limit_is_not_taken(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(client_bytes=2_000_000, time_s=20, pause_s=20))
-    client = here.connect()
+def test_a_lingering_client_over_the_byte_limit_is_closed(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(linger=LingerLimits(client_bytes=2_000_000, time_s=20, pause_s=20))
+    client = server.connect()
     client.sendall(IGNORED)
-    drip_until_closed(client, PIECE)
+    drip_until_closed(client, CHUNK)
 
-    assert here.closed == {"slow-body": 1}
-
-
-def test_who_ends_first_is_not_counted_as_cut(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=PATIENT)
-    with here.connect() as client:
-        client.sendall(IGNORED + PIECE)
-        one_response(client)
-        wait_until(lambda: here.lingering() == 1)
-    wait_until(lambda: here.lingering() == 0)
-
-    assert not here.closed
+    assert server.closed == {"slow-body": 1}
 
 
-def test_the_one_that_has_lingered_longest_makes_room(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=20, pause_s=20, clients=2))
-    clients = [here.connect() for _ in range(3)]
+def test_a_lingering_client_that_closes_first_is_not_counted(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(linger=PATIENT)
+    with server.connect() as client:
+        client.sendall(IGNORED + CHUNK)
+        read_response(client)
+        wait_until(lambda: server.lingering() == 1)
+    wait_until(lambda: server.lingering() == 0)
+
+    assert not server.closed
+
+
+def test_the_oldest_lingering_client_is_closed_over_the_limit(
+    start_server: Callable[..., StubServer],
+) -> None:
+    server = start_server(linger=LingerLimits(time_s=20, pause_s=20, clients=2))
+    clients = [server.connect() for _ in range(3)]
     for client in clients:
         client.sendall(IGNORED)
-        one_response(client)
-        wait_until(lambda: here.lingering() > 0)
-    wait_until(lambda: here.closed == {"slow-body": 1})
+        read_response(client)
+        wait_until(lambda: server.lingering() > 0)
+    wait_until(lambda: server.closed == {"slow-body": 1})
 
     drip_until_closed(clients[0], b".")
     for client in clients[1:]:
-        client.sendall(PIECE)
-    assert here.lingering() == 2
+        client.sendall(CHUNK)
+    assert server.lingering() == 2
 
 
-def test_all_together_are_taken_no_faster_than_the_limit(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=LingerLimits(time_s=60, pause_s=20), bytes_per_s=4_000_000)
-    clients = [here.connect() for _ in range(3)]
+def test_the_total_drop_rate_is_limited(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(linger=LingerLimits(time_s=60, pause_s=20), bytes_per_s=4_000_000)
+    clients = [server.connect() for _ in range(3)]
     began_s = time.monotonic()
     for client in clients:
         client.sendall(IGNORED)
-        one_response(client)
+        read_response(client)
         client.setblocking(False)
     sent = 0
     while time.monotonic() - began_s < 1.5:
         for client in clients:
             try:
-                sent += client.send(PIECE)
+                sent += client.send(CHUNK)
             except BlockingIOError:
                 time.sleep(0.001)
     took_s = time.monotonic() - began_s
-    buffered = 3 * 8 * 2**20  # what the sockets of both ends may hold
+    buffered = 3 * 8 * 2**20  # the socket buffers of both ends
 
-    assert here.lingering() == 3
+    assert server.lingering() == 3
     assert 2_000_000 < sent < took_s * 4_000_000 * 1.3 + buffered
 
 
-def test_what_lingers_ends_with_the_server(enter: Callable[..., Entrance]) -> None:
-    here = enter(linger=PATIENT)
-    client = here.connect()
+def test_lingering_connections_are_closed_at_shutdown(start_server: Callable[..., StubServer]) -> None:
+    server = start_server(linger=PATIENT)
+    client = server.connect()
     client.sendall(IGNORED)
-    one_response(client)
+    read_response(client)
     began_s = time.monotonic()
-    here.stop()
+    server.stop()
 
     assert time.monotonic() - began_s < 15
-    assert here.lingering() == 0
+    assert server.lingering() == 0
 
 
-def test_one_that_lingers_holds_no_picture(live: Live) -> None:
+def test_a_lingering_client_holds_no_upload_memory(live: Live) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as client:
         client.sendall(
             b"POST /v1/mask HTTP/1.1\r\n" + CHUNKED + b"\r\n3d0900\r\n" + bytes(4_000_000) + b"\r\n1\r\nx\r\n"
         )
-        assert all_of(client).startswith(b"HTTP/1.1 413 ")
+        assert read_until_closed(client).startswith(b"HTTP/1.1 413 ")
         held = live.service.admission
 
         assert (held.requests, held.upload_bytes) == (0, 0)

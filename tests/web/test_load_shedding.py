@@ -14,8 +14,8 @@ from tests.web.conftest import Live
 
 
 @contextmanager
-def crowd(live: Live) -> Iterator[None]:
-    """More pictures before the network than any deadline leaves time for."""
+def overload(live: Live) -> Iterator[None]:
+    """Fill the queue with more pictures than any deadline allows."""
     assert live.service.pipeline is not None
     with ExitStack() as queue:
         for _ in range(10_000):
@@ -24,9 +24,11 @@ def crowd(live: Live) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout", "/v1/mask?unknown=1"])
-def test_a_crowd_is_refused_before_its_upload_and_its_options_are_read(live: Live, path: str) -> None:
+def test_under_overload_requests_are_refused_before_upload_and_options_are_read(
+    live: Live, path: str
+) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
-    with crowd(live), socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
+    with overload(live), socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
         peer.sendall(head.encode())
         response = peer.recv(65536)
 
@@ -35,24 +37,22 @@ def test_a_crowd_is_refused_before_its_upload_and_its_options_are_read(live: Liv
     assert live.service.admission.requests == 0
 
 
-def test_what_brings_no_picture_passes_through_a_crowd(live: Live) -> None:
-    with crowd(live):
+def test_requests_without_a_picture_are_served_under_overload(live: Live) -> None:
+    with overload(live):
         responses = [live.client.get(path).status_code for path in ("/v1/models", "/v1/mask", "/readyz")]
 
     assert responses == [200, 405, 200]
 
 
 @given(st.integers(1, 10**10 - 1), st.floats(0.001, 3600))
-def test_a_request_has_what_it_asks_for_but_no_more_than_the_server_gives(
-    asked_ms: int, longest_s: float
-) -> None:
-    allowed_s = allowed_seconds(Headers({"X-Request-Timeout-Ms": str(asked_ms)}), longest_s)
+def test_the_time_limit_is_the_requested_one_capped_by_the_server(requested_ms: int, max_s: float) -> None:
+    allowed_s = allowed_seconds(Headers({"X-Request-Timeout-Ms": str(requested_ms)}), max_s)
 
-    assert math.isclose(allowed_s, min(asked_ms / 1000, longest_s))
-    assert allowed_seconds(Headers(), longest_s) == longest_s
+    assert math.isclose(allowed_s, min(requested_ms / 1000, max_s))
+    assert allowed_seconds(Headers(), max_s) == max_s
 
 
 @given(st.text().filter(lambda text: not (text.isascii() and text.isdigit())))
-def test_what_is_no_number_of_milliseconds_is_malformed(text: str) -> None:
+def test_an_invalid_timeout_header_is_malformed(text: str) -> None:
     with pytest.raises(MalformedRequest):
         allowed_seconds(Headers(raw=[(b"x-request-timeout-ms", text.encode("utf-8"))]), 1.0)

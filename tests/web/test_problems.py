@@ -74,7 +74,7 @@ def test_slugs_are_unique() -> None:
 
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
-def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.CutoutError) -> None:
+def test_a_problem_response_contains_no_internal_details(error: errors.CutoutError) -> None:
     response = problem_of(error, "r-1")
     body = bytes(response.body).decode()
 
@@ -85,15 +85,15 @@ def test_an_answer_is_a_problem_that_says_no_more_than_it_should(error: errors.C
 
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)
-def test_what_may_be_tried_again_says_when_to_come_back(error: errors.CutoutError) -> None:
+def test_retryable_errors_have_retry_after(error: errors.CutoutError) -> None:
     response = problem_of(error, "r-1")
     may_retry = response.status_code in (409, 429, 503) and not isinstance(error, errors.ProviderUnavailable)
 
     assert may_retry == ("retry-after" in response.headers)
 
 
-def test_a_refused_upload_is_let_go_at_once(live: Live) -> None:
-    """Without the garbage collector: errors and the frames they passed through hold each other."""
+def test_a_refused_upload_is_freed_at_once(live: Live) -> None:
+    """Without the garbage collector, although errors and their frames reference each other."""
     cut = jpeg(noise((300, 400, 3)))[:-900]
     for upload in (b"x" * 200_000, cut):
         live.client.post("/v1/mask", content=upload)
@@ -101,7 +101,7 @@ def test_a_refused_upload_is_let_go_at_once(live: Live) -> None:
         gc.disable()
         try:
             assert live.client.post("/v1/mask", content=upload).status_code in (415, 422)
-            give_up_at_s = time.monotonic() + 10  # the server's last lines may come after the answer
+            give_up_at_s = time.monotonic() + 10  # the server may still be running after the response
             while (held := _frames_that_hold(len(upload))) and time.monotonic() < give_up_at_s:
                 time.sleep(0.01)
             assert held == []
@@ -110,11 +110,11 @@ def test_a_refused_upload_is_let_go_at_once(live: Live) -> None:
 
 
 def _frames_that_hold(upload_bytes: int) -> list[str]:
-    tracebacks = [one for one in gc.get_objects() if isinstance(one, types.TracebackType)]
+    tracebacks = [each for each in gc.get_objects() if isinstance(each, types.TracebackType)]
     return [
-        one.tb_frame.f_code.co_name
-        for one in tracebacks
-        for value in one.tb_frame.f_locals.values()
+        each.tb_frame.f_code.co_name
+        for each in tracebacks
+        for value in each.tb_frame.f_locals.values()
         if isinstance(value, bytes) and len(value) == upload_bytes
     ]
 
@@ -122,12 +122,12 @@ def _frames_that_hold(upload_bytes: int) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/v1/mask", lambda told: told["type"] == "/problems/overloaded"),
-        ("/v1.0/removebg", lambda told: told["errors"][0]["title"] == "Service unavailable"),
-        ("/api/remove", lambda told: "memory" in told["detail"]),
+        ("/v1/mask", lambda body: body["type"] == "/problems/overloaded"),
+        ("/v1.0/removebg", lambda body: body["errors"][0]["title"] == "Service unavailable"),
+        ("/api/remove", lambda body: "memory" in body["detail"]),
     ],
 )
-def test_a_lack_of_memory_is_told_in_every_dialect(path: str, expected: Callable[[Any], bool]) -> None:
+def test_out_of_memory_is_reported_in_every_dialect(path: str, expected: Callable[[Any], bool]) -> None:
     async def run() -> Response:
         sent: list[Message] = []
         context = RequestContext("r-1", StepTimes(ManualClock()), 0.0)

@@ -1,4 +1,4 @@
-"""What was worked out once is not worked out again: entity tags, and masks of the caller's own."""
+"""Reuse of earlier results: entity tags, the cache, idempotency keys, and masks of the caller."""
 
 import base64
 import email
@@ -23,7 +23,7 @@ UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
 
 
 def runs(live: Live) -> float:
-    """Return how many pictures the network has seen."""
+    """Return the number of pictures that the network has processed."""
     samples = [s for family in live.service.telemetry.registry.collect() for s in family.samples]
     return sum(s.value for s in samples if s.name == "cutout_batch_size_sum")
 
@@ -36,7 +36,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 @pytest.mark.parametrize("endpoint", ["mask", "cutout"])
 @pytest.mark.parametrize("accept", ["*/*", "application/json"])
-def test_who_has_the_answer_is_told_so_without_work(live: Live, endpoint: str, accept: str) -> None:
+def test_a_matching_etag_gives_304_without_inference(live: Live, endpoint: str, accept: str) -> None:
     path, headers = f"/v1/{endpoint}", {"Accept": accept}
     first = live.client.post(path, content=UPLOAD, headers=headers)
     before = runs(live)
@@ -59,7 +59,9 @@ def test_who_has_the_answer_is_told_so_without_work(live: Live, endpoint: str, a
     ],
     ids=str,
 )
-def test_another_answer_is_worked_out(live: Live, params: dict[str, str], headers: dict[str, str]) -> None:
+def test_a_different_response_is_computed_despite_an_etag(
+    live: Live, params: dict[str, str], headers: dict[str, str]
+) -> None:
     tag = live.client.post("/v1/mask", content=UPLOAD).headers["etag"]
     other = live.client.post(
         "/v1/mask", content=UPLOAD, params=params, headers={**headers, "If-None-Match": tag}
@@ -69,7 +71,7 @@ def test_another_answer_is_worked_out(live: Live, params: dict[str, str], header
     assert other.headers["etag"] != tag
 
 
-def test_a_tag_that_is_none_is_no_reason_to_answer_nothing(live: Live) -> None:
+def test_an_invalid_etag_is_ignored(live: Live) -> None:
     for header in ("*", "", "junk", 'W/"' + "0" * 32 + '"'):
         response = live.client.post("/v1/mask", content=UPLOAD, headers={"If-None-Match": header})
         assert response.status_code == 200
@@ -92,7 +94,7 @@ def test_the_mask_of_a_picture_gives_its_cutout_without_the_network(live: Live) 
     assert runs(live) == before
 
 
-def test_a_trimap_is_solved_in_its_band_alone(live: Live) -> None:
+def test_a_trimap_is_solved_only_in_its_unknown_band(live: Live) -> None:
     trimap = np.zeros((512, 512), np.uint8)
     trimap[100:400, 100:400] = 128
     trimap[200:300, 200:300] = 255
@@ -104,7 +106,7 @@ def test_a_trimap_is_solved_in_its_band_alone(live: Live) -> None:
     assert 0 < alpha[110:390, 110:390].mean() < 255
 
 
-def test_a_mask_may_be_smaller_but_has_the_picture_s_shape(live: Live) -> None:
+def test_a_mask_may_be_smaller_but_must_have_the_aspect_ratio_of_the_picture(live: Live) -> None:
     half = png(np.full((256, 256), 255, np.uint8))
     wide = png(np.full((256, 300), 255, np.uint8))
     responses = [
@@ -117,7 +119,7 @@ def test_a_mask_may_be_smaller_but_has_the_picture_s_shape(live: Live) -> None:
     assert responses[1].json()["mask_px"] == [300, 256]
 
 
-def test_an_empty_mask_is_an_empty_answer(live: Live) -> None:
+def test_an_empty_mask_gives_an_empty_cutout(live: Live) -> None:
     files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
     response = live.client.post("/v1/cutout", files=files)
 
@@ -134,7 +136,7 @@ def test_a_mask_and_a_region_exclude_each_other_and_a_mask_has_no_mask(live: Liv
     assert live.client.post("/v1/mask", files=files).status_code == 400
 
 
-def test_an_answer_that_is_remembered_is_given_again(models_dir: Path) -> None:
+def test_a_cached_result_is_reused(models_dir: Path) -> None:
     settings = Settings(
         models=("u2netp",),
         models_dir=models_dir,
@@ -157,13 +159,13 @@ def test_an_answer_that_is_remembered_is_given_again(models_dir: Path) -> None:
     assert runs(live) == before + 1
 
 
-def test_nothing_is_remembered_unless_asked(live: Live) -> None:
+def test_nothing_is_cached_by_default(live: Live) -> None:
     responses = [live.client.post("/v1/mask", content=UPLOAD) for _ in range(2)]
 
     assert not any("x-cutout-cache" in response.headers for response in responses)
 
 
-def test_mask_and_cutout_come_in_one_answer(live: Live) -> None:
+def test_mask_and_cutout_are_returned_in_one_response(live: Live) -> None:
     mask = live.client.post("/v1/mask", content=UPLOAD).content
     cutout = live.client.post("/v1/cutout", content=UPLOAD, params={"format": "webp"}).content
     before = runs(live)
@@ -183,7 +185,7 @@ def test_mask_and_cutout_come_in_one_answer(live: Live) -> None:
     assert runs(live) == before + 1
 
 
-def test_mask_and_cutout_come_in_one_json_answer(live: Live) -> None:
+def test_mask_and_cutout_are_returned_in_one_json_response(live: Live) -> None:
     mask = live.client.post("/v1/mask", content=UPLOAD).content
     params = {"results": "mask,cutout"}
     response = live.client.post(
@@ -196,19 +198,19 @@ def test_mask_and_cutout_come_in_one_json_answer(live: Live) -> None:
 
 
 @pytest.mark.parametrize("clash", [{"region": "0 0 50% 50%"}, {"megapixels": "0.1"}], ids=str)
-def test_the_mask_beside_a_cutout_is_of_the_whole_picture(live: Live, clash: dict[str, str]) -> None:
+def test_a_mask_with_a_cutout_requires_the_whole_picture(live: Live, clash: dict[str, str]) -> None:
     response = live.client.post("/v1/cutout", content=UPLOAD, params={"results": "mask,cutout", **clash})
     assert (response.status_code, response.json()["name"]) == (422, "results")
 
     files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
-    own = live.client.post("/v1/cutout", files=files, data={"results": "mask,cutout"})
-    assert (own.status_code, own.json()["name"]) == (422, "results")
+    with_mask = live.client.post("/v1/cutout", files=files, data={"results": "mask,cutout"})
+    assert (with_mask.status_code, with_mask.json()["name"]) == (422, "results")
 
 
-NAMED = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
+WITH_KEY = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
 
 
-def test_a_request_with_a_name_is_answered_again_without_work_or_charge(models_dir: Path) -> None:
+def test_a_repeated_idempotency_key_returns_the_cached_result_without_charge(models_dir: Path) -> None:
     settings = Settings(
         models=("u2netp",),
         models_dir=models_dir,
@@ -218,7 +220,7 @@ def test_a_request_with_a_name_is_answered_again_without_work_or_charge(models_d
         cache_bytes=10_000_000,
     )
     with serving(settings) as live:
-        headers = {**NAMED, "X-Api-Key": "key"}
+        headers = {**WITH_KEY, "X-Api-Key": "key"}
         first = live.client.post("/v1/cutout", files={"image": UPLOAD}, headers=headers)
         again = live.client.post("/v1/cutout", files={"image": UPLOAD}, headers=headers)
         charged = live.client.post("/v1/cutout", files={"image": UPLOAD}, headers={"X-Api-Key": "key"})
@@ -228,7 +230,7 @@ def test_a_request_with_a_name_is_answered_again_without_work_or_charge(models_d
     assert charged.status_code == 429
 
 
-def test_a_repeat_whose_answer_was_not_kept_comes_out_the_same(live: Live) -> None:
+def test_a_repeated_idempotency_key_without_a_cache_gives_the_same_result(live: Live) -> None:
     headers = {"Idempotency-Key": "kept-by-nobody"}
     responses = [live.client.post("/v1/mask", content=UPLOAD, headers=headers) for _ in range(2)]
 
@@ -236,7 +238,7 @@ def test_a_repeat_whose_answer_was_not_kept_comes_out_the_same(live: Live) -> No
 
 
 @pytest.mark.parametrize("other", [{"params": {"quality": "7"}}, {"content": UPLOAD + b"\0"}], ids=str)
-def test_a_name_is_for_one_request(live: Live, other: dict[str, Any]) -> None:
+def test_an_idempotency_key_reused_for_another_request_is_refused(live: Live, other: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": f"one-{len(str(other))}"}
     assert live.client.post("/v1/mask", content=UPLOAD, headers=headers).status_code == 200
     response = live.client.post("/v1/mask", **{"content": UPLOAD, "headers": headers, **other})
@@ -244,7 +246,7 @@ def test_a_name_is_for_one_request(live: Live, other: dict[str, Any]) -> None:
     assert (response.status_code, response.json()["type"]) == (422, "/problems/idempotency-key-reused")
 
 
-def test_a_request_under_way_is_not_begun_again(live: Live) -> None:
+def test_a_request_in_progress_is_not_started_again(live: Live) -> None:
     headers = {"Idempotency-Key": "at-once"}
 
     def post(_: int) -> httpx.Response:
@@ -260,7 +262,7 @@ def test_a_request_under_way_is_not_begun_again(live: Live) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "two words", "x" * 256, "caf\u00e9"])
-def test_a_name_that_is_none_is_refused(live: Live, name: str) -> None:
+def test_an_invalid_idempotency_key_is_refused(live: Live, name: str) -> None:
     response = live.client.post(
         "/v1/mask", content=UPLOAD, headers={"Idempotency-Key": name.encode("latin-1")}
     )

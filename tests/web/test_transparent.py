@@ -1,4 +1,4 @@
-"""Pictures and backdrops that are transparent already, over HTTP, by the real network."""
+"""Pictures and backdrops with transparency, over HTTP, with the real network."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ GREEN_GLASS = png(np.dstack([flat(*SIZE, (0, 255, 0)), np.full(SIZE, 51, np.uint
 
 
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout"])
-def test_a_subject_that_is_hidden_is_no_subject(live: Live, path: str) -> None:
+def test_a_fully_transparent_picture_has_no_subject(live: Live, path: str) -> None:
     response = live.client.post(path, content=HIDDEN)
     refused = live.client.post(path, content=HIDDEN, params={"require_foreground": "true"})
 
@@ -21,14 +21,14 @@ def test_a_subject_that_is_hidden_is_no_subject(live: Live, path: str) -> None:
     assert (422, "/problems/no-foreground") == (refused.status_code, refused.json()["type"])
 
 
-def test_its_mask_at_the_networks_size_is_empty(live: Live) -> None:
+def test_the_network_size_mask_of_a_fully_transparent_picture_is_empty(live: Live) -> None:
     response = live.client.post("/v1/mask", content=HIDDEN, params={"size": "network"})
 
     assert (320, 320) == opened(response.content).shape
     assert 0 == opened(response.content).max()
 
 
-def test_remove_bg_finds_no_foreground_in_it(live: Live) -> None:
+def test_removebg_reports_no_foreground_for_a_fully_transparent_picture(live: Live) -> None:
     response = live.client.post("/v1.0/removebg", files={"image_file": ("a.png", HIDDEN)})
 
     assert (400, "unknown_foreground") == (response.status_code, response.json()["errors"][0]["code"])
@@ -38,7 +38,7 @@ def test_remove_bg_finds_no_foreground_in_it(live: Live) -> None:
     ("path", "picture", "backdrop"),
     [("/v1/cutout", "image", "background"), ("/v1.0/removebg", "image_file", "bg_image_file")],
 )
-def test_a_see_through_backdrop_is_laid_over_white(
+def test_a_translucent_backdrop_is_composed_over_white(
     live: Live, path: str, picture: str, backdrop: str
 ) -> None:
     files = {picture: ("a.png", png(photo(*SIZE))), backdrop: ("b.png", GREEN_GLASS)}
@@ -50,7 +50,7 @@ def test_a_see_through_backdrop_is_laid_over_white(
 
 @pytest.mark.parametrize("format", ["jpeg", "JPG", "image/jpeg"])
 @pytest.mark.parametrize("channels", ["auto", "rgba"])
-def test_a_backdrop_fills_a_jpeg_without_a_colour(live: Live, format: str, channels: str) -> None:  # noqa: A002
+def test_a_backdrop_makes_a_jpeg_possible_without_a_colour(live: Live, format: str, channels: str) -> None:  # noqa: A002
     """A JPEG has no transparency, but a picture behind the subject leaves none."""
     files = {"image": ("a.png", HIDDEN), "background": ("b.png", GREEN_GLASS)}
     data = {"format": format, "channels": channels}
@@ -60,7 +60,7 @@ def test_a_backdrop_fills_a_jpeg_without_a_colour(live: Live, format: str, chann
     assert np.abs(opened(response.content).astype(int) - (204, 255, 204)).max() <= 3
 
 
-def test_a_jpeg_of_the_mask_takes_no_backdrop(live: Live) -> None:
+def test_a_mask_request_refuses_a_backdrop(live: Live) -> None:
     files = {"image": ("a.png", HIDDEN), "background": ("b.png", GREEN_GLASS)}
     response = live.client.post("/v1/mask", files=files, data={"format": "jpeg"})
 

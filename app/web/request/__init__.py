@@ -1,1 +1,1 @@
-"""Requests: reads, bounds and parses request bodies, and fetches pictures by URL."""
+"""Requests: reads, limits and parses request bodies, and fetches pictures by URL."""

@@ -1,9 +1,10 @@
-"""Addresses: which of them belong to the open internet, and which to somebody's own house.
+"""Addresses: decides which IP addresses belong to the public internet.
 
-A server that fetches what strangers name must not be their way into the network it stands in. Python's
-``is_global`` alone lets metadata services, 6to4 and NAT64 addresses pass, so the rule here is longer: an
-address is public if every test of it says so. Of addresses that stand for an IPv4 address, tunnels and
-translators are refused whole; where an interface is named after one, that has to be public too.
+A server that fetches URLs from its clients must not give them access to its own network (server-side request
+forgery). Python's ``is_global`` alone accepts metadata services, 6to4 and NAT64 addresses, so the rule here
+is stricter: an address is public only if every check passes. Ranges that tunnels and translators map to IPv4
+addresses are refused as a whole. If the interface identifier of an address contains an IPv4 address (ISATAP),
+that one must be public too.
 
 References:
     IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 3056 (6to4), 4380 (Teredo), 6052 (NAT64).
@@ -21,7 +22,7 @@ _SPECIAL = tuple(
             "192.0.0.0/24",
             "192.88.99.0/24",
             "168.63.129.16/32",
-        ),  # metadata services among them
+        ),  # include metadata services of clouds
         *("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32", "2002::/16"),
         *("2001:db8::/32", "3fff::/20", "5f00::/16", "fec0::/10"),
     )
@@ -29,7 +30,7 @@ _SPECIAL = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is one that anybody on the internet may name."""
+    """Return whether an address belongs to the public internet."""
     is_special = (
         address.is_private
         or address.is_loopback
@@ -39,19 +40,19 @@ def is_public(address: Address) -> bool:
         or address.is_unspecified
         or any(address.version == network.version and address in network for network in _SPECIAL)
     )
-    return not is_special and address.is_global and _is_inner_public(address)
+    return not is_special and address.is_global and _is_isatap_public(address)
 
 
 def parse_address(text: str) -> Address | None:
-    """Return the address that a resolver named; ``None`` for one that is bound to an interface."""
+    """Parse an address from a resolver; return ``None`` for an invalid or interface-scoped one."""
     try:
         return None if "%" in text else ip_address(text)
     except ValueError:
         return None
 
 
-def _is_inner_public(address: Address) -> bool:
-    """Tell the same of the IPv4 address that an ISATAP interface is named after (RFC 5214)."""
+def _is_isatap_public(address: Address) -> bool:
+    """Return False if an ISATAP interface identifier contains a non-public IPv4 address (RFC 5214)."""
     low = int(address) & 0xFFFFFFFFFFFFFFFF
     is_isatap = isinstance(address, IPv6Address) and low >> 32 & 0xFCFFFFFF == 0x00005EFE
     return not is_isatap or is_public(IPv4Address(low & 0xFFFFFFFF))

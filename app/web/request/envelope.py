@@ -1,8 +1,7 @@
-"""Envelope: a request body and its query become one picture and named options.
+"""Envelope: parses the body and the query of a request into one picture and its options.
 
-The picture comes as the raw body, as a multipart file, as base64 in a form or in JSON, or is named by its
-URL; options come as query, form or JSON fields with the same names. Nothing here touches the disk or the
-network.
+The picture is the raw body, a multipart file, base64 in a form or in JSON, or a URL. Options are query, form
+or JSON fields of the same names. This module uses neither the disk nor the network.
 """
 
 from collections.abc import Iterable
@@ -25,12 +24,16 @@ MAX_FIELD_BYTES = 4096
 
 @dataclass(slots=True)
 class Envelope:
-    """An upload, or the URL of a picture, and the options that came with it.
+    """A parsed request: an upload or the URL of a picture, and options.
 
-    ``backdrop`` is the picture to go behind the subject, and ``mask`` the caller's own mask or trimap, where
-    there are files named ``background`` and ``mask``.
-    ``typed`` are the names of those that came as JSON, and so have a type; all others are texts.
-    ``blank`` are the names of parts that were sent with nothing in them, and so count as absent.
+    Attributes:
+        upload: The picture, if the request contains it.
+        image_url: The URL of the picture otherwise.
+        backdrop: The picture to put behind the subject: the file named ``background``.
+        mask: The caller's own mask or trimap: the file named ``mask``.
+        options: The other fields, by name.
+        typed: Names of options from JSON, whose values have types; all other values are texts.
+        blank: Names of parts that were sent empty, and so count as absent.
     """
 
     upload: bytes | None = None
@@ -40,41 +43,41 @@ class Envelope:
     options: dict[str, object] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     blank: frozenset[str] = frozenset()
-    _given: int = 0
+    _option_count: int = 0
 
     def add_option(self, name: str, value: object) -> None:
-        """Take one option.
+        """Add one option.
 
         Raises:
-            MalformedRequest: It was given before with another value, or there are too many.
+            MalformedRequest: The option already has another value, or there are too many options.
         """
         if name in self.options and self.options[name] != value:
             raise MalformedRequest("An option is given more than once, with different values.")
-        self._given += 1
-        if self._given > MAX_FIELDS:
+        self._option_count += 1
+        if self._option_count > MAX_FIELDS:
             raise MalformedRequest(f"There are more than {MAX_FIELDS} options.")
         self.options[name] = value
 
 
 def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str]]) -> Envelope:
-    """Take upload and options out of a request.
+    """Parse the upload and the options of a request.
 
-    A body that is no form and no JSON is the picture itself, whatever its content type says: the bytes
-    decide. An option in the body counts more than one of the same name in the query.
+    A body that is neither a form nor JSON is the picture itself, whatever its content type: the bytes decide.
+    An option in the body overrides one of the same name in the query.
 
     Raises:
-        MalformedRequest: The envelope cannot be read, or holds no picture.
+        MalformedRequest: The request cannot be parsed, or has no picture.
     """
     envelope = Envelope()
     for name, value in query:
         envelope.add_option(name, value)
-    of_query, envelope.options = envelope.options, {}
+    query_options, envelope.options = envelope.options, {}
     if kind_of(content_type, body)[0] in FORMS:
-        _take_form(read_form(content_type, body), envelope)
-    elif body or URL_FIELD not in of_query:
+        _add_form(read_form(content_type, body), envelope)
+    elif body or URL_FIELD not in query_options:
         envelope.upload = body
-    envelope.options = of_query | envelope.options
-    _name_picture(envelope)
+    envelope.options = query_options | envelope.options
+    _set_image_url(envelope)
     if any(_is_too_long(value) for value in envelope.options.values()):
         raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
     return envelope
@@ -84,13 +87,13 @@ def _is_too_long(value: object) -> bool:
     return isinstance(value, LongText) or (isinstance(value, str) and len(value) > MAX_FIELD_BYTES)
 
 
-def _name_picture(envelope: Envelope) -> None:
-    """Tell the URL of a picture from the options; there is exactly one picture."""
+def _set_image_url(envelope: Envelope) -> None:
+    """Move the URL of the picture out of the options, and check that there is exactly one picture."""
     url = envelope.options.pop(URL_FIELD, None)
     if url is not None and not isinstance(url, str):
         raise MalformedRequest(f"The {URL_FIELD} is not a text.")
     if envelope.upload is None and url is None and not envelope.blank.isdisjoint(IMAGE_FIELDS):
-        envelope.upload = b""  # which is refused as an empty picture
+        envelope.upload = b""  # refused later, as an empty picture
     elif envelope.upload is None and url is None and URL_FIELD in envelope.blank:
         raise MalformedRequest(f"The {URL_FIELD} is empty. {ONE_PICTURE}")
     if (envelope.upload is None) == (url is None):
@@ -98,8 +101,8 @@ def _name_picture(envelope: Envelope) -> None:
     envelope.image_url = url
 
 
-def _take_form(form: Form, envelope: Envelope) -> None:
-    """Tell pictures from options, by their names and what is in them."""
+def _add_form(form: Form, envelope: Envelope) -> None:
+    """Sort the parts of a form into pictures and options, by name and content."""
     for part in form.parts:
         if part.name in IMAGE_FIELDS:
             if envelope.upload is not None:
@@ -121,7 +124,7 @@ def _take_form(form: Form, envelope: Envelope) -> None:
 
 
 def _value_of(part: Part) -> object:
-    """Return what an option holds; the text of a multipart body is read here."""
+    """Return the value of an option; decodes the text of a multipart part."""
     if not isinstance(part.value, bytes):
         return part.value
     if len(part.value) > MAX_FIELD_BYTES:

@@ -1,14 +1,16 @@
-"""Remote: a picture is fetched from where its URL says, and from nowhere else.
+"""Fetch: downloads a picture from a URL of the client, and prevents server-side request forgery.
 
-Whoever may name a URL could otherwise see with the server's eyes: the network it stands in, the metadata
-service of its cloud, which ports are open where.
+Without these rules a client could reach, through the server, its internal network and the metadata service of
+its cloud, and could scan ports.
 
-Rule 1: a host is resolved once, every address of it has to be public, and it is these addresses that are
-connected to. A name that answers otherwise the next time is never asked the next time.
-Rule 2: a redirect is a URL like any other; it goes through the same door.
-Rule 3: forbidden, refused and unknown hosts give the same answer after the same time.
-Rule 4: fetches have places of their own, fewer than requests have, so hosts that never answer take no others.
-Rule 5: nothing of one fetch is left for the next: no cookies, no connections, no proxies, no credentials.
+Rule 1: each host is resolved once, all of its addresses must be public, and the connection uses one of these
+addresses. The name is not resolved again, so a DNS server cannot return another address for the connection
+(DNS rebinding).
+Rule 2: a redirect target is checked like the first URL.
+Rule 3: forbidden, refusing and unknown hosts cause the same error after the same time.
+Rule 4: fetches have their own limit, lower than that of requests, so unresponsive hosts cannot use up all of
+the requests.
+Rule 5: fetches share no state: no cookies, no connections, no proxies, no credentials.
 """
 
 import asyncio
@@ -38,16 +40,16 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class SystemResolver:
-    """Asks the operating system, on threads of its own: a name server that hangs delays nothing else."""
+    """Resolves names with the operating system, in its own threads: a slow name server delays only itself."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="cutout-resolve")
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """Return every address of a host.
+        """Return all addresses of a host.
 
         Raises:
-            OSError: It has none.
+            OSError: The host has none.
         """
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
@@ -56,15 +58,15 @@ class SystemResolver:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which hosts may be asked, and for how long.
+    """Which hosts to allow, and the limits for a fetch.
 
     Attributes:
-        connect_s: Time to find and reach a host; a host that cannot be is answered when it is over.
-        total_s: Time from the first name to the last byte.
-        ports: The one port of each scheme.
-        is_allowed: Whether an address may be connected to.
-        tls: What to trust; ``None`` is what httpx trusts.
-        most_in_flight: How many pictures may be fetched at a time.
+        connect_s: Time to resolve a host and connect to it; a failure is reported only after this time.
+        total_s: Time from the first resolution to the last byte.
+        ports: The only allowed port of each scheme.
+        is_allowed: Returns whether connections to an address are allowed.
+        tls: The TLS context; ``None`` for the default of httpx.
+        max_in_flight: Limit on concurrent fetches.
     """
 
     connect_s: float = 3.0
@@ -90,15 +92,21 @@ class PictureFetcher:
         )
 
     async def fetch(self, url: str, permit: Permit, *, limit_bytes: int, deadline_s: float) -> bytes:
-        """Return the bytes at a URL; ``deadline_s`` is the instant at which nobody waits any more.
+        """Return the bytes at a URL.
+
+        Args:
+            url: The URL from the client.
+            permit: Counts the bytes as an upload of the request.
+            limit_bytes: Maximum size of the picture.
+            deadline_s: The deadline of the request, an instant of the clock.
 
         Raises:
-            UrlNotAllowed: The URL, or one that it leads to, may not be asked or cannot be reached.
-            PictureNotFetched: The host was reached, and gave no picture.
-            SourceTimedOut: It was reached, and did not finish in time.
-            UploadTooLarge: It gives more than ``limit_bytes``.
-            Overloaded: As many pictures are being fetched as may be, or the uploads of all requests together
-                are over their budget.
+            UrlNotAllowed: The URL or a redirect target is not allowed, or its host cannot be reached.
+            PictureNotFetched: The host was reached, but did not return a picture.
+            SourceTimedOut: The host was reached, but did not finish in time.
+            UploadTooLarge: The picture has more than ``limit_bytes``.
+            Overloaded: Too many fetches are in progress, or the uploads of all requests together exceed their
+                budget.
         """
         if self.in_flight >= self._rules.max_in_flight:
             raise Overloaded("pictures being fetched")
@@ -106,27 +114,27 @@ class PictureFetcher:
         self.in_flight += 1
         try:
             async with asyncio.timeout(allowed_s):
-                return await self._follow(url, permit, limit_bytes)
+                return await self._follow_redirects(url, permit, limit_bytes)
         except TimeoutError as error:
             raise SourceTimedOut(allowed_s) from error
         finally:
             self.in_flight -= 1
 
-    async def _follow(self, url: str, permit: Permit, limit_bytes: int) -> bytes:
+    async def _follow_redirects(self, url: str, permit: Permit, limit_bytes: int) -> bytes:
         for _ in range(1 + MAX_REDIRECTS):
-            target = self._checked(url)
-            async with self._answer(target) as response:
+            target = self._parse_url(url)
+            async with self._open(target) as response:
                 if response.status_code not in REDIRECTS or "location" not in response.headers:
                     return await _read(response, permit, limit_bytes)
                 url = _joined(target, response.headers["location"])
         raise PictureNotFetched("it redirects too often")
 
-    def _checked(self, url: str) -> httpx.URL:
-        """Return a URL that is made of nothing but a scheme, a host and a path; parse it only here."""
+    def _parse_url(self, url: str) -> httpx.URL:
+        """Parse a URL and check its scheme, port and credentials; no other code parses the text."""
         try:
             target = httpx.URL(url if len(url) <= MAX_URL_CHARACTERS else "")
             host, port, is_plain = target.host, target.port, not target.userinfo
-        except (httpx.InvalidURL, ValueError) as error:  # of a host's name, which is read only when asked for
+        except (httpx.InvalidURL, ValueError) as error:  # ``host`` decodes the name, which may fail
             raise UrlNotAllowed("not a URL") from error
         own_port = dict(self._rules.ports).get(target.scheme)
         if own_port is None or not host or not is_plain or port not in (None, own_port):
@@ -134,14 +142,14 @@ class PictureFetcher:
         return target
 
     @asynccontextmanager
-    async def _answer(self, target: httpx.URL) -> AsyncIterator[httpx.Response]:
-        """Ask for a URL; failing to reach its host takes as long whatever the reason."""
-        reach_by_s = self._clock.now_s() + self._rules.connect_s
+    async def _open(self, target: httpx.URL) -> AsyncIterator[httpx.Response]:
+        """Request a URL; if the host cannot be reached, the error takes the same time for every reason."""
+        connect_by_s = self._clock.now_s() + self._rules.connect_s
         try:
-            addresses = await self._addresses(target, reach_by_s)
-            response = await self._ask(target, addresses, reach_by_s)
+            addresses = await self._public_addresses(target, connect_by_s)
+            response = await self._send(target, addresses, connect_by_s)
         except (UrlNotAllowed, *_UNREACHABLE) as error:
-            await asyncio.sleep(max(0.0, reach_by_s - self._clock.now_s()))
+            await asyncio.sleep(max(0.0, connect_by_s - self._clock.now_s()))
             raise UrlNotAllowed(getattr(error, "reason", type(error).__name__)) from error
         except httpx.TransportError as error:
             raise PictureNotFetched("it does not speak HTTP") from error
@@ -150,26 +158,26 @@ class PictureFetcher:
         finally:
             await response.aclose()
 
-    async def _addresses(self, target: httpx.URL, reach_by_s: float) -> list[Address]:
-        """Resolve a host, once; one address that is not allowed condemns all of them."""
-        async with asyncio.timeout(reach_by_s - self._clock.now_s()):
-            named = await self._resolve(target.raw_host.decode("ascii"), self._port(target))
-        addresses = [parse_address(text) for text in dict.fromkeys(named)]
-        allowed = [one for one in addresses if one is not None and self._rules.is_allowed(one)]
+    async def _public_addresses(self, target: httpx.URL, connect_by_s: float) -> list[Address]:
+        """Resolve a host, once; raise ``UrlNotAllowed`` if any of its addresses is not allowed."""
+        async with asyncio.timeout(connect_by_s - self._clock.now_s()):
+            resolved = await self._resolve(target.raw_host.decode("ascii"), self._port(target))
+        addresses = [parse_address(text) for text in dict.fromkeys(resolved)]
+        allowed = [each for each in addresses if each is not None and self._rules.is_allowed(each)]
         if not allowed or len(allowed) < len(addresses):
             raise UrlNotAllowed("address")
         return allowed
 
-    async def _ask(self, target: httpx.URL, addresses: list[Address], reach_by_s: float) -> httpx.Response:
-        """Send the request to the first address that takes it; the host's name is told, not looked up."""
+    async def _send(self, target: httpx.URL, addresses: list[Address], connect_by_s: float) -> httpx.Response:
+        """Send the request to the first address that accepts a connection; never resolves the name again."""
         *others, last = addresses
         for address in others:
             with suppress(httpx.ConnectError):
-                return await self._ask_at(target, address, reach_by_s)
-        return await self._ask_at(target, last, reach_by_s)
+                return await self._send_to(target, address, connect_by_s)
+        return await self._send_to(target, last, connect_by_s)
 
-    async def _ask_at(self, target: httpx.URL, address: Address, reach_by_s: float) -> httpx.Response:
-        connect_s = max(0.001, reach_by_s - self._clock.now_s())
+    async def _send_to(self, target: httpx.URL, address: Address, connect_by_s: float) -> httpx.Response:
+        connect_s = max(0.001, connect_by_s - self._clock.now_s())
         request = httpx.Request(
             "GET",
             target.copy_with(host=str(address), port=self._port(target), fragment=None),
@@ -181,7 +189,7 @@ class PictureFetcher:
             },
             extensions={
                 "sni_hostname": target.raw_host.decode("ascii"),
-                "timeout": {"connect": connect_s},  # the rest is bounded as a whole
+                "timeout": {"connect": connect_s},  # ``fetch`` limits the total time
             },
         )
         return await self._transport.handle_async_request(request)

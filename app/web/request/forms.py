@@ -1,6 +1,6 @@
-"""Forms: a body of any of the three kinds that clients send becomes named fields and files.
+"""Forms: parses multipart, urlencoded and JSON bodies into named parts.
 
-Nothing here touches the disk, and nothing knows what the names mean.
+This module does not use the disk, and does not interpret the names.
 """
 
 import io
@@ -28,18 +28,22 @@ NO_BOUNDARY = (
     "The body is a multipart form, and its Content-Type names no boundary. Leave that header to the library "
     "that makes the form: Content-Type: multipart/form-data; boundary=…"
 )
-_LOOKED_AT_BYTES = 1024
+_SNIFFED_BYTES = 1024
 _JSON_SUFFIX = re.compile(rb"application/[^/;]+\+json")
 _FIRST_NAME = re.compile(rb"[\w.~*%+\[\]-]{1,128}=")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One named part: a text, a number or a truth value, or the bytes of a part of a multipart body.
+    """One part of a form, or one member of a JSON body.
 
-    A text that may be a picture in base64 is a ``LongText``. ``is_file`` says that the part has a file name,
-    and ``media_type`` is its own Content-Type, in small letters. ``base64`` is what a picture is read
-    from in a urlencoded body.
+    Attributes:
+        name: Its name.
+        value: A JSON value, a text, or the bytes of a multipart part; a ``LongText`` if it may be a picture
+            in base64.
+        is_file: Whether a multipart part has a file name.
+        media_type: The Content-Type of a multipart part, in lower case and without parameters.
+        base64: The value of a urlencoded field, to be read as base64 if it is a picture.
     """
 
     name: str
@@ -50,7 +54,7 @@ class Part:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is in it: JSON's null, no bytes, or a short text of white space."""
+        """Whether the value is empty: JSON's null, no bytes, or a short text of white space."""
         value = self.value
         if isinstance(value, str | bytes):
             return len(value) <= LONG_BYTES and not value.strip()
@@ -59,12 +63,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The parts of a body that have something in them.
+    """The parts of a body that are not empty.
 
     Attributes:
-        parts: In their order.
-        is_typed: Whether their values have types, as JSON's do.
-        blank: Names of parts that were sent with nothing in them, and so count as absent.
+        parts: The parts, in the order of the body.
+        is_typed: Whether their values have types, as in JSON.
+        blank: Names of parts that were sent empty, and so count as absent.
     """
 
     parts: list[Part]
@@ -73,10 +77,10 @@ class Form:
 
 
 def read_form(content_type: str, body: bytes) -> Form:
-    """Read a multipart, urlencoded or JSON body.
+    """Parse a multipart, urlencoded or JSON body.
 
     Raises:
-        MalformedRequest: It cannot be read, or is of another kind.
+        MalformedRequest: The body is malformed, or of another kind.
     """
     kind, boundary = kind_of(content_type, body)
     if kind == MULTIPART:
@@ -97,47 +101,47 @@ def _without_blanks(parts: Iterable[Part], *, is_typed: bool) -> Form:
 
 
 def kind_of(content_type: str, body: bytes) -> tuple[bytes, bytes | None]:
-    """Return which of ``FORMS`` a body is, none for a picture, and the boundary of its parts if one is named.
+    """Return the kind of a body, one of ``FORMS`` or empty for a picture, and its multipart boundary, if any.
 
-    The first bytes count as well as the declared type: curl calls all it sends a urlencoded form, and some
-    clients call JSON a plain text.
+    The first bytes count as well as the declared type: curl declares everything it sends as a urlencoded
+    form, and some clients declare JSON as plain text.
 
     Raises:
-        MalformedRequest: The header is longer than any type, or names no boundary of a multipart body.
+        MalformedRequest: The header is longer than any type, or has no boundary for a multipart body.
     """
     if len(content_type) > MAX_TYPE_CHARACTERS:
         raise MalformedRequest(f"The Content-Type is longer than {MAX_TYPE_CHARACTERS} characters.")
     declared, parameters = parse_options_header(content_type)
     boundary = parameters.get(b"boundary")
-    begin = body[:_LOOKED_AT_BYTES].removeprefix(BYTE_ORDER_MARK).lstrip()
+    start = body[:_SNIFFED_BYTES].removeprefix(BYTE_ORDER_MARK).lstrip()
     if declared == MULTIPART and boundary:
         return MULTIPART, boundary
-    if declared == MULTIPART or begin.startswith(b"--"):
+    if declared == MULTIPART or start.startswith(b"--"):
         raise MalformedRequest(NO_BOUNDARY)
     is_json = declared in (JSON, b"text/json") or _JSON_SUFFIX.fullmatch(declared) is not None
-    if is_json or (begin.startswith(b"{") and not declared.startswith(b"image/")):
+    if is_json or (start.startswith(b"{") and not declared.startswith(b"image/")):
         return JSON, None
-    if declared == URLENCODED and _FIRST_NAME.match(begin) and not begins_picture(body):
+    if declared == URLENCODED and _FIRST_NAME.match(start) and not begins_picture(body):
         return URLENCODED, None
     return b"", None
 
 
 def read_query(query: bytes) -> list[tuple[str, str]]:
-    """Read the query of a request's line; fields with nothing in them count as absent.
+    """Parse the query of a request; empty fields count as absent.
 
     Raises:
-        MalformedRequest: It is none, or has more than ``MAX_FIELDS`` fields.
+        MalformedRequest: The query is malformed, or has more than ``MAX_FIELDS`` fields.
     """
     fields = read_urlencoded(query, "The query")
-    # A line is never that long.
+    # A request line is too short for a LongText.
     return [(name, value) for name, value in fields if isinstance(value, str) and value.strip()]
 
 
 def text_of(part: Part) -> str | None:
-    """Return the text of a part, also that of a number; ``None`` for a part that is empty.
+    """Return the value of a part as text, also a number; ``None`` for null.
 
     Raises:
-        MalformedRequest: It has none, or one that is not Unicode or too long to mean anything.
+        MalformedRequest: The value is not a text, a number or a boolean, is not Unicode, or is too long.
     """
     value = part.value
     if isinstance(value, bytes):
@@ -154,37 +158,37 @@ def text_of(part: Part) -> str | None:
 
 
 def read_multipart(boundary: bytes | None, body: bytes) -> tuple[list[Part], frozenset[str]]:
-    """Return the parts of a multipart body, all bytes, and the names of those with nothing in them.
+    """Parse a multipart body; return its parts, whose values are bytes, and the names of empty parts.
 
     Raises:
-        MalformedRequest: It cannot be read, or has more than ``MAX_FIELDS`` parts.
+        MalformedRequest: The body is malformed, or has more than ``MAX_FIELDS`` parts.
     """
     parts: list[Part] = []
     blank: list[str] = []
     ends: list[bool] = []
 
-    def take(part: Field | File, value: bytes, file_name: bytes | None) -> None:
+    def add(part: Field | File, value: bytes, file_name: bytes | None) -> None:
         if len(parts) + len(blank) >= MAX_FIELDS:
             raise MalformedRequest(f"There are more than {MAX_FIELDS} parts.")
         name = read_text(part.field_name or b"", "The name of a part")
         media_type = (part.content_type or "").partition(";")[0].strip().lower()
-        taken = Part(name, value, is_file=file_name is not None, media_type=media_type)
-        # A file input without a choice comes with an empty name; a file that has a name was chosen.
-        if taken.is_blank and not file_name:
+        parsed = Part(name, value, is_file=file_name is not None, media_type=media_type)
+        # Browsers send a file input without a file with an empty file name.
+        if parsed.is_blank and not file_name:
             blank.append(name)
         else:
-            parts.append(taken)
+            parts.append(parsed)
 
     def on_field(part: Field) -> None:
-        take(part, part.value or b"", None)
+        add(part, part.value or b"", None)
 
     def on_file(part: File) -> None:
-        assert isinstance(part.file_object, io.BytesIO)  # noqa: S101 - never to disk
-        take(part, part.file_object.getvalue(), part.file_name or b"")
+        assert isinstance(part.file_object, io.BytesIO)  # noqa: S101 - never a file on disk
+        add(part, part.file_object.getvalue(), part.file_name or b"")
 
     limits = {
         "MAX_FIELD_SIZE": len(body) + 1,
-        "MAX_MEMORY_FILE_SIZE": len(body) + 1,  # never to disk
+        "MAX_MEMORY_FILE_SIZE": len(body) + 1,  # never a file on disk
     }
     try:
         parser = FormParser(

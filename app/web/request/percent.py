@@ -1,6 +1,7 @@
-"""Percent: escapes like ``%2B`` are undone, slice by slice, at the speed of numpy.
+"""Percent: decodes escapes like ``%2B`` slice by slice, at the speed of numpy.
 
-The library takes a text apart at every sign, which for megabytes of escapes holds the interpreter.
+The standard library splits a text at each percent sign, which blocks the interpreter if there are megabytes
+of escapes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,10 @@ _NO_DIGIT = 255
 
 
 def unquoted_slices(slices: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield slices without their escapes, also those that two slices share; what is no escape stays."""
+    """Decode escapes in slices, also those that span two slices; an invalid escape stays as it is."""
     held = b""
-    for piece in slices:
-        text = held + piece
+    for chunk in slices:
+        text = held + chunk
         cut = text.rfind(b"%", max(0, len(text) - 2))
         held = text[cut:] if cut >= 0 else b""
         yield unquote(text[: len(text) - len(held)])
@@ -23,7 +24,7 @@ def unquoted_slices(slices: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def unquote(text: bytes) -> bytes:
-    """Undo the escapes of a text; what begins like one and is none stays."""
+    """Decode the escapes of a text; an invalid escape stays as it is."""
     return _unquoted(np.frombuffer(text, np.uint8)) if b"%" in text else text
 
 
@@ -35,9 +36,9 @@ def _unquoted(text: NDArray[np.uint8]) -> bytes:
         return text.tobytes()
     decoded = text.copy()
     decoded[starts] = value[starts + 1] * np.uint8(16) + value[starts + 2]
-    stays = np.ones(text.size, np.bool_)
-    stays[starts + 1] = stays[starts + 2] = False
-    return decoded[stays].tobytes()
+    is_kept = np.ones(text.size, np.bool_)
+    is_kept[starts + 1] = is_kept[starts + 2] = False
+    return decoded[is_kept].tobytes()
 
 
 def _hex_values() -> NDArray[np.uint8]:

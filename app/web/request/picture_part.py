@@ -1,4 +1,4 @@
-"""Picture parts: the bytes of a picture, whichever way a form or JSON brings it."""
+"""Picture parts: extracts the bytes of a picture from a part of a form or a member of a JSON body."""
 
 import re
 
@@ -8,18 +8,18 @@ from app.web.request.base64_text import decode_base64
 from app.web.request.forms import Part
 from app.web.request.texts import LongText
 
-_PRINTED = re.compile(rb"[\t\n\r -~]{1,256}")
-_LOOKED_AT_BYTES = 256
+_PRINTABLE = re.compile(rb"[\t\n\r -~]{1,256}")
+_SNIFFED_BYTES = 256
 
 
 def picture_of(part: Part) -> bytes:
-    """Return the picture of a part: the bytes of a file, or those that its text stands for in base64.
+    """Return the picture of a part: the bytes of a file, or its decoded base64 text.
 
-    A part of a multipart body is a file if it has a file name, begins like a picture, or holds no printed
-    text: Dart, Flutter and Retrofit send files without a name.
+    A multipart part counts as a file if it has a file name, starts like a picture, or is not printable text:
+    Dart, Flutter and Retrofit send files without a name.
 
     Raises:
-        MalformedRequest: It is neither.
+        MalformedRequest: The part is neither a file nor base64.
     """
     value = part.value
     if part.base64 is not None:
@@ -32,7 +32,7 @@ def picture_of(part: Part) -> bytes:
 
 
 def is_picture(part: Part) -> bool:
-    """Tell whether a part that may be a text is a picture, by its file name, its type or its first bytes."""
+    """Return whether a part, which may be a text, is a picture: by file name, media type or first bytes."""
     value = part.value
     if not isinstance(value, bytes):
         return False
@@ -42,4 +42,4 @@ def is_picture(part: Part) -> bool:
 def _is_text(part: Part, value: bytes) -> bool:
     if part.is_file or begins_picture(value):
         return False
-    return _PRINTED.fullmatch(value[:_LOOKED_AT_BYTES]) is not None
+    return _PRINTABLE.fullmatch(value[:_SNIFFED_BYTES]) is not None

@@ -1,4 +1,4 @@
-"""Receive: the bytes of a request body, within a limit of bytes and of time."""
+"""Receive: reads the body of a request, within limits on its size and time."""
 
 import asyncio
 import io
@@ -11,20 +11,20 @@ from app.web.problems import ClientDisconnected
 
 
 async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeout_s: float) -> bytes:
-    """Read the whole body into memory; nothing is read once it is known to be refused.
+    """Read the whole body into memory, and stop reading as soon as it exceeds a limit.
 
     Raises:
         UnsupportedFormat: The body is compressed.
-        UploadTooLarge: It is, or says it is, longer than ``limit_bytes``.
-        UploadTooSlow: It is not complete after ``timeout_s``.
-        Overloaded: The uploads of all requests together are over their budget.
+        UploadTooLarge: The body, or its declared length, exceeds ``limit_bytes``.
+        UploadTooSlow: The body is not complete after ``timeout_s``.
+        Overloaded: The uploads of all requests together exceed their budget.
         ClientDisconnected: The client closed the connection.
     """
     if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise UnsupportedFormat(("identity",), what="content encoding")
     if declared_length(request) > limit_bytes:
         raise UploadTooLarge(limit_bytes)
-    body = io.BytesIO()  # grows in place and gives its bytes away uncopied; joined chunks would be held twice
+    body = io.BytesIO()  # grows in place, and ``getvalue`` does not copy; joining would take twice the memory
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
@@ -40,10 +40,10 @@ async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeo
 
 
 def declared_length(request: Request) -> int:
-    """Return the ``Content-Length`` of a request, 0 if it has none.
+    """Return the ``Content-Length`` of a request, or 0 without one.
 
     Raises:
-        MalformedRequest: It is not a number.
+        MalformedRequest: The header is not a number.
     """
     text = request.headers.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 20:

@@ -1,7 +1,7 @@
-"""Texts: what comes in as text is well-formed Unicode and of a bounded length, or is refused before its use.
+"""Texts: decodes text input, which must be well-formed Unicode of a limited length.
 
-A picture in base64 is a text of megabytes. It stays where it is in the body, a ``LongText``, until it is
-decoded slice by slice: one call over all of it would hold the interpreter, and with it the event loop.
+A picture in base64 is a text of megabytes. It stays in the body, as a ``LongText``, until it is decoded slice
+by slice: a single call for the whole text would block the interpreter, and with it the event loop.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from app.errors import MalformedRequest
 
 LONG_BYTES = 16 * 1024
-"""From this length on a text is not decoded with the rest of its body."""
+"""A text of this length or more is not decoded together with the rest of its body."""
 SLICE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LongText:
-    """A text of a body that is read slice by slice, or not at all.
+    """A long text in a body, to be decoded slice by slice if it is used.
 
     Attributes:
-        raw: The text as it was sent, with its escapes.
-        slices: Undoes the escapes; no slice is much longer than ``SLICE_BYTES``.
+        raw: The text as sent, with its escapes.
+        slices: Decodes the escapes; yields slices of about ``SLICE_BYTES`` at most.
     """
 
     raw: memoryview
@@ -28,10 +28,10 @@ class LongText:
 
 
 def read_text(raw: bytes, what: str) -> str:
-    """Decode the bytes of a text.
+    """Decode UTF-8 text.
 
     Raises:
-        MalformedRequest: They are not UTF-8; ``what`` names them.
+        MalformedRequest: The bytes are not UTF-8; the message names them by ``what``.
     """
     try:
         return raw.decode("utf-8")
@@ -40,9 +40,9 @@ def read_text(raw: bytes, what: str) -> str:
 
 
 def whole_number(text: str, *, maximum: int) -> int | None:
-    """Return the whole number from 0 to ``most`` that a text names in decimal digits; ``None`` if it is none.
+    """Parse a decimal number from 0 to ``maximum``; return ``None`` for any other text.
 
-    Python refuses to read thousands of digits, and reads those of other scripts.
+    Python's ``int`` raises on thousands of digits, and accepts digits of other scripts.
     """
     if not text.isascii() or not text.isdigit() or len(text) > 20:
         return None
@@ -51,6 +51,6 @@ def whole_number(text: str, *, maximum: int) -> int | None:
 
 
 def plain_slices(raw: memoryview) -> Iterator[bytes]:
-    """Yield bytes as they are, slice by slice."""
+    """Yield bytes unchanged, slice by slice."""
     for start in range(0, len(raw), SLICE_BYTES):
         yield bytes(raw[start : start + SLICE_BYTES])

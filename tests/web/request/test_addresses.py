@@ -24,29 +24,29 @@ ALLOWED_TEXT = """
 
 
 @pytest.mark.parametrize("text", REFUSED_TEXT.split())
-def test_a_house_is_not_public(text: str) -> None:
+def test_special_and_private_addresses_are_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
 @pytest.mark.parametrize("text", ALLOWED_TEXT.split())
-def test_the_internet_is_public(text: str) -> None:
+def test_internet_addresses_are_public(text: str) -> None:
     assert is_public(ip_address(text))
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_nothing_that_python_calls_private_is_public(number: int) -> None:
+def test_an_address_that_python_calls_private_is_not_public(number: int) -> None:
     address = IPv4Address(number)
 
     assert not (is_public(address) and not address.is_global)
 
 
 @given(st.sampled_from([0, 0xFFFF << 32, 0x64FF9B << 96, 0x2002 << 112]), st.integers(0, 2**32 - 1))
-def test_no_way_to_write_ipv4_in_ipv6_is_public(prefix: int, number: int) -> None:
+def test_an_ipv4_address_embedded_in_ipv6_is_not_public(prefix: int, number: int) -> None:
     is_6to4 = prefix >> 112 == 0x2002
 
     assert not is_public(IPv6Address(prefix | number << (80 if is_6to4 else 0)))
 
 
 @pytest.mark.parametrize("text", ["fe80::1%eth0", "", "localhost", "1.2.3", "2130706433"])
-def test_only_whole_addresses_are_read(text: str) -> None:
+def test_only_complete_addresses_are_parsed(text: str) -> None:
     assert parse_address(text) is None

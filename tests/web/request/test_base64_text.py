@@ -1,4 +1,4 @@
-"""Every spelling of base64 that clients send, held against the standard library."""
+"""Every spelling of base64 that clients send, compared with the standard library."""
 
 import base64
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def in_slices(text: bytes, size: int) -> LongText:
     )
 
 
-def by_the_library(text: bytes) -> bytes | None:
+def decoded_by_library(text: bytes) -> bytes | None:
     digits = b"".join(text.split())
     if b"=" not in digits:
         digits += b"=" * (-len(digits) % 4)
@@ -33,7 +33,7 @@ def by_the_library(text: bytes) -> bytes | None:
         return None
 
 
-def by_us(text: str | bytes | LongText) -> bytes | None:
+def decoded_by_app(text: str | bytes | LongText) -> bytes | None:
     try:
         return decode_base64(text)
     except MalformedRequest:
@@ -56,15 +56,19 @@ def by_us(text: str | bytes | LongText) -> bytes | None:
 @example("====", 1)
 @example("AA==AA==", 4)
 @example("AAA=A", 4)
-def test_slices_are_decoded_as_the_library_decodes_the_whole(text: str, size: int) -> None:
-    expected = by_the_library(text.encode())
+def test_decoding_in_slices_gives_the_result_of_the_standard_library(text: str, size: int) -> None:
+    expected = decoded_by_library(text.encode())
 
-    assert [expected] * 3 == [by_us(text), by_us(text.encode()), by_us(in_slices(text.encode(), size))]
+    assert [expected] * 3 == [
+        decoded_by_app(text),
+        decoded_by_app(text.encode()),
+        decoded_by_app(in_slices(text.encode(), size)),
+    ]
 
 
 @pytest.mark.parametrize("head", ["", "data:image/png;base64,", "data:;base64,"])
 @pytest.mark.parametrize("white_space", ["", "\r\n", "\t ", "\u00a0\u2028"])
-def test_white_space_and_the_head_of_a_data_url_are_passed_over(head: str, white_space: str) -> None:
+def test_white_space_and_the_prefix_of_a_data_url_are_ignored(head: str, white_space: str) -> None:
     text = base64.b64encode(BYTES[:600]).decode()
     wrapped = white_space.join(text[n : n + 76] for n in range(0, len(text), 76))
 
@@ -79,12 +83,12 @@ def test_white_space_and_the_head_of_a_data_url_are_passed_over(head: str, white
         *("hello, world", "<svg/>", "AAA%C3%A9", "base64,AAAA", "AAAA.AAAA", "AA*A", "=AAA"),
     ],
 )
-def test_what_is_no_base64_is_malformed(text: str) -> None:
+def test_a_text_that_is_not_base64_is_malformed(text: str) -> None:
     with pytest.raises(MalformedRequest):
         decode_base64(text)
 
 
-def test_decoding_holds_little_beside_what_comes_out() -> None:
+def test_decoding_needs_little_memory_besides_the_result() -> None:
     text = base64.b64encode(BYTES * 8)
     peak = peak_bytes(lambda: decode_base64(LongText(memoryview(text), plain_slices)))
 
@@ -122,20 +126,20 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("form", [str, str.encode, lambda text: in_slices(text.encode(), 1021)])
-def test_every_spelling_stands_for_the_same_bytes(
+def test_every_spelling_decodes_to_the_same_bytes(
     spelling: str, form: Callable[[str], str | bytes | LongText]
 ) -> None:
     assert decode_base64(form(SPELLINGS[spelling])) == PICTURE
 
 
 @given(st.binary(min_size=1, max_size=60), st.integers(1, 7))
-def test_no_slice_cuts_an_escape(picture: bytes, size: int) -> None:
+def test_an_escape_may_span_two_slices(picture: bytes, size: int) -> None:
     text = "".join(f"%{digit:02X}" for digit in base64.b64encode(picture))
 
     assert decode_base64(in_slices(text.encode(), size)) == picture
 
 
-def test_escapes_cost_little_beside_what_comes_out() -> None:
+def test_decoding_escapes_needs_little_memory_besides_the_result() -> None:
     text = b"%41" * 2_000_000
     peak = peak_bytes(lambda: decode_base64(LongText(memoryview(text), plain_slices)))
 

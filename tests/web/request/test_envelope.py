@@ -19,7 +19,7 @@ def multipart(files: object, fields: dict[str, str] | None = None) -> tuple[str,
 
 
 @pytest.mark.parametrize("name", IMAGE_FIELDS)
-def test_a_multipart_picture_may_have_any_of_its_names(name: str) -> None:
+def test_a_multipart_picture_may_have_any_of_the_accepted_names(name: str) -> None:
     content_type, body = multipart({name: ("photo.png", PNG, "image/png")}, {"format": "webp"})
     envelope = open_envelope(content_type, body, [("quality", "80")])
 
@@ -28,8 +28,8 @@ def test_a_multipart_picture_may_have_any_of_its_names(name: str) -> None:
 
 
 @given(st.binary(max_size=3000).filter(lambda upload: b"--" not in upload))
-def test_the_same_bytes_arrive_by_every_envelope(upload: bytes) -> None:
-    """Unless they begin like a form, whatever their type says."""
+def test_every_kind_of_body_gives_the_same_picture(upload: bytes) -> None:
+    """Unless the bytes start like a form, in which case the content type does not matter."""
     content_type, body = multipart({"image": ("a", upload, "image/png")})
     text = base64.b64encode(upload).decode()
     envelopes = [
@@ -46,7 +46,7 @@ def test_the_same_bytes_arrive_by_every_envelope(upload: bytes) -> None:
     assert [upload] * 4 == [envelope.upload for envelope in envelopes]
 
 
-def test_wrapped_base64_is_read() -> None:
+def test_base64_in_lines_is_decoded() -> None:
     text = base64.encodebytes(bytes(range(256))).decode()
 
     assert open_envelope("application/json", json.dumps({"image": text}).encode(), []).upload == bytes(
@@ -88,19 +88,19 @@ def cut_off() -> tuple[str, bytes]:
         ("application/json", b'{"a": ' + b"9" * 6000 + b"}"),
         ("application/json", b'"\xff\xfe'),
     ],
-    ids=itertools.count(),  # boundaries are drawn by chance, and names of tests must not be
+    ids=itertools.count(),  # boundaries are random, and names of tests must not be
 )
-def test_an_envelope_that_cannot_be_read_is_malformed(content_type: str, body: bytes) -> None:
+def test_an_invalid_body_is_malformed(content_type: str, body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         open_envelope(content_type, body, [])
 
 
-def test_an_option_given_twice_in_different_words_is_malformed() -> None:
+def test_an_option_with_two_different_values_is_malformed() -> None:
     with pytest.raises(MalformedRequest):
         open_envelope("image/png", PNG, [("format", "png"), ("format", "webp")])
 
 
-def test_an_option_of_the_body_counts_more_than_one_of_the_query() -> None:
+def test_an_option_in_the_body_overrides_the_query() -> None:
     query = [("format", "png"), ("quality", "80")]
     in_json = open_envelope("application/json", json.dumps({"image": "", "format": "webp"}).encode(), query)
     in_form = open_envelope(*multipart({"image": ("a", PNG)}, {"format": "webp"}), query)
@@ -108,25 +108,25 @@ def test_an_option_of_the_body_counts_more_than_one_of_the_query() -> None:
     assert in_json.options == in_form.options == {"format": "webp", "quality": "80"}
 
 
-def test_an_option_said_twice_in_the_same_words_is_one_option() -> None:
+def test_an_option_with_the_same_value_twice_is_one_option() -> None:
     envelope = open_envelope("image/png", PNG, [("format", "png"), ("format", "png")])
 
     assert envelope.options == {"format": "png"}
 
 
 @given(st.binary(max_size=400), st.sampled_from(["application/json", "multipart/form-data; boundary=ab"]))
-def test_junk_never_raises_anything_else(body: bytes, content_type: str) -> None:
+def test_random_bodies_raise_nothing_but_malformed_request(body: bytes, content_type: str) -> None:
     raised: Exception | None = None
     try:
         open_envelope(content_type, body, [])
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the test is about
+    except Exception as error:  # noqa: BLE001 - the test checks its type
         raised = error
 
     assert raised is None or isinstance(raised, MalformedRequest)
 
 
 @pytest.mark.parametrize("size", [300, 40_000])
-def test_the_head_of_a_data_url_may_hold_any_text(size: int) -> None:
+def test_the_prefix_of_a_data_url_may_contain_any_text(size: int) -> None:
     upload = bytes(range(256)) * (size // 256)
     url = f"data:image/png;name=für 😍;base64,{base64.b64encode(upload).decode()}"
 
@@ -137,7 +137,7 @@ def test_the_head_of_a_data_url_may_hold_any_text(size: int) -> None:
 
 @pytest.mark.parametrize("size", [300, 40_000])
 @pytest.mark.parametrize("odd", ["é", "😍", "\ud800", "-"])
-def test_what_is_not_ascii_is_no_base64(size: int, odd: str) -> None:
+def test_non_ascii_text_is_not_base64(size: int, odd: str) -> None:
     body = json.dumps({"image": "A" * size + odd + "A" * 4}).encode()
     with pytest.raises(MalformedRequest):
         open_envelope("application/json", body, [])

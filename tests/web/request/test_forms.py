@@ -1,4 +1,4 @@
-"""What forms of real clients hold: files that were not chosen, files without a name, texts in base64."""
+"""Forms of real clients: empty file inputs, files without a name, base64 texts."""
 
 import base64
 import json
@@ -19,8 +19,7 @@ UPLOAD = jpeg(photo(24, 32))
 OTHER = png(photo(8, 8))
 TEXT = base64.b64encode(UPLOAD).decode()
 Part = tuple[str, bytes, str]
-"""The parameters of a disposition, the value, and a type or nothing."""
-NOT_CHOSEN = '; filename=""'
+"""The parameters of Content-Disposition, the value, and the media type, which may be empty."""
 
 
 def multipart(*parts: Part) -> tuple[str, bytes]:
@@ -36,7 +35,7 @@ def file(name: str, value: bytes = UPLOAD, media_type: str = "image/jpeg") -> Pa
     return f'name="{name}"; filename="photo.jpg"', value, media_type
 
 
-def unchosen(name: str) -> Part:
+def empty_file_input(name: str) -> Part:
     return f'name="{name}"; filename=""', b"", "application/octet-stream"
 
 
@@ -52,11 +51,11 @@ def opened(*parts: Part) -> Envelope:
     "absent",
     [
         *(
-            unchosen("background"),
-            unchosen("mask"),
-            unchosen("file"),
-            unchosen("image_file"),
-            unchosen("avatar"),
+            empty_file_input("background"),
+            empty_file_input("mask"),
+            empty_file_input("file"),
+            empty_file_input("image_file"),
+            empty_file_input("avatar"),
         ),
         *(text("format", ""), text("quality", " "), text("background", "\r\n"), text("mask", "\t")),
         *(text("image_url", ""), text("file", ""), text("nothing", "")),
@@ -64,7 +63,7 @@ def opened(*parts: Part) -> Envelope:
     ids=lambda part: part[0],
 )
 @pytest.mark.parametrize("comes_first", [True, False])
-def test_what_a_form_leaves_empty_is_absent(absent: Part, *, comes_first: bool) -> None:
+def test_an_empty_field_or_file_counts_as_absent(absent: Part, *, comes_first: bool) -> None:
     parts = (absent, file("image")) if comes_first else (file("image"), absent)
     envelope = opened(*parts)
 
@@ -75,36 +74,36 @@ def test_what_a_form_leaves_empty_is_absent(absent: Part, *, comes_first: bool) 
 @pytest.mark.parametrize(
     "members", [{"format": None}, {"format": ""}, {"mask": None, "image_url": None, "file": ""}]
 )
-def test_null_and_an_empty_text_in_json_are_absent(members: dict[str, object]) -> None:
+def test_null_and_an_empty_text_in_json_count_as_absent(members: dict[str, object]) -> None:
     body = json.dumps({"image": TEXT, **members}).encode()
     envelope = open_envelope("application/json", body, [("format", "webp")])
 
     assert (envelope.upload, envelope.options, envelope.mask) == (UPLOAD, {"format": "webp"}, None)
 
 
-def test_an_empty_field_of_a_query_is_absent() -> None:
+def test_an_empty_query_field_counts_as_absent() -> None:
     assert read_query(b"format=&quality=%20&size=network") == [("size", "network")]
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        *(multipart(unchosen("image")), multipart(text("file", "")), multipart(file("image", b""))),
+        *(multipart(empty_file_input("image")), multipart(text("file", "")), multipart(file("image", b""))),
         *(("application/json", b'{"image": null}'), ("application/json", b'{"image_file": " "}')),
         *(("application/x-www-form-urlencoded", b"image=&format=png"), ("image/jpeg", b"")),
     ],
     ids=repr,
 )
-def test_a_picture_that_is_empty_is_one_of_no_bytes(sent: tuple[str, bytes]) -> None:
+def test_an_empty_picture_is_an_upload_of_no_bytes(sent: tuple[str, bytes]) -> None:
     assert open_envelope(*sent, []).upload == b""
 
 
-def test_an_empty_url_alone_is_told_so() -> None:
+def test_an_empty_url_without_a_picture_has_its_own_message() -> None:
     with pytest.raises(MalformedRequest, match="image_url is empty"):
         opened(text("image_url", " "))
 
 
-def test_a_file_that_was_chosen_and_is_empty_is_not_absent() -> None:
+def test_an_empty_file_with_a_name_does_not_count_as_absent() -> None:
     assert opened(file("image"), file("mask", b"")).mask == b""
 
 
@@ -117,7 +116,7 @@ def test_a_picture_without_a_file_name_is_a_file(name: str, media_type: str) -> 
     assert envelope.options == {}
 
 
-def test_a_type_alone_makes_a_picture_of_a_background() -> None:
+def test_an_image_media_type_makes_a_background_a_picture() -> None:
     envelope = opened(file("image"), ('name="background"', b"II*\0 a TIFF", "Image/TIFF"))
 
     assert envelope.backdrop == b"II*\0 a TIFF"
@@ -131,14 +130,14 @@ def test_a_background_may_still_be_a_colour(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mask", "background"])
-def test_there_is_one_of_each_picture(name: str) -> None:
+def test_a_second_mask_or_background_is_refused(name: str) -> None:
     with pytest.raises(MalformedRequest, match=f"one {name}"):
         opened(file("image"), file(name, OTHER), file(name, OTHER))
 
 
 @pytest.mark.parametrize("name", IMAGE_FIELDS)
 @pytest.mark.parametrize("spelling", [TEXT, f"data:image/jpeg;base64,{TEXT}", TEXT.rstrip("=")])
-def test_base64_is_a_picture_under_every_name_in_every_body(name: str, spelling: str) -> None:
+def test_base64_is_accepted_under_every_name_in_every_kind_of_body(name: str, spelling: str) -> None:
     bodies = (
         multipart(text(name, spelling)),
         multipart((f'name="{name}"', spelling.encode(), "text/plain; charset=utf-8")),
@@ -149,7 +148,7 @@ def test_base64_is_a_picture_under_every_name_in_every_body(name: str, spelling:
     assert [open_envelope(*sent, []).upload for sent in bodies] == [UPLOAD] * 4
 
 
-def test_a_mask_may_be_base64_in_every_form() -> None:
+def test_a_mask_may_be_base64_in_every_kind_of_form() -> None:
     mask = base64.b64encode(OTHER).decode()
     fields = {"image": TEXT, "mask": mask}
     in_form = open_envelope("application/x-www-form-urlencoded", urlencode(fields).encode(), [])
@@ -166,12 +165,12 @@ def test_a_mask_may_be_base64_in_every_form() -> None:
     ],
     ids=repr,
 )
-def test_a_text_that_is_no_base64_is_told_so(sent: tuple[str, bytes]) -> None:
+def test_a_text_that_is_not_base64_has_its_own_message(sent: tuple[str, bytes]) -> None:
     with pytest.raises(MalformedRequest, match="not base64"):
         open_envelope(*sent, [])
 
 
-def test_bytes_that_are_no_text_are_a_file_for_the_decoder_to_judge() -> None:
+def test_bytes_that_are_not_text_are_a_file() -> None:
     assert opened(text("image", b"II*\0 a TIFF")).upload == b"II*\0 a TIFF"
 
 
@@ -193,7 +192,7 @@ JSON_BODY = json.dumps({"image": TEXT, "quality": 80}).encode()
     ],
 )
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n ", b" \n"])
-def test_json_is_known_by_its_type_or_its_brace(content_type: str, before: bytes) -> None:
+def test_json_is_detected_by_its_type_or_its_first_brace(content_type: str, before: bytes) -> None:
     envelope = open_envelope(content_type, before + JSON_BODY, [])
 
     assert (envelope.upload, envelope.options, envelope.typed) == (UPLOAD, {"quality": 80}, {"quality"})
@@ -207,13 +206,15 @@ def test_json_is_known_by_its_type_or_its_brace(content_type: str, before: bytes
     ],
 )
 @pytest.mark.parametrize("before", [b"", b"\r\n"])
-def test_a_multipart_body_without_its_boundary_is_told_so(content_type: str, before: bytes) -> None:
+def test_a_multipart_body_without_a_declared_boundary_has_its_own_message(
+    content_type: str, before: bytes
+) -> None:
     with pytest.raises(MalformedRequest, match="names no boundary"):
         open_envelope(content_type, before + multipart(file("image"))[1], [])
 
 
 @pytest.mark.parametrize("boundary", ["undefined", "frontiers"])
-def test_a_boundary_that_is_not_in_the_body_is_told_so(boundary: str) -> None:
+def test_a_boundary_that_is_not_in_the_body_has_its_own_message(boundary: str) -> None:
     with pytest.raises(MalformedRequest, match="does not have the boundary"):
         open_envelope(f"multipart/form-data; boundary={boundary}", multipart(file("image"))[1], [])
 
@@ -234,27 +235,31 @@ def test_a_boundary_that_is_not_in_the_body_is_told_so(boundary: str) -> None:
         ("text/plain", UPLOAD, b""),
     ],
 )
-def test_the_first_bytes_tell_a_picture_from_a_form(content_type: str, body: bytes, kind: bytes) -> None:
+def test_the_first_bytes_distinguish_a_picture_from_a_form(
+    content_type: str, body: bytes, kind: bytes
+) -> None:
     assert kind_of(content_type, body)[0] == kind
     assert kind in {b"", *FORMS}
 
 
-UNDERSTAND = {
+DIALECTS = {
     "removebg": ("image_file", lambda *sent: removebg.parse_request(*sent, []).wanted),
     "rembg": ("file", lambda *sent: rembg.parse_request(*sent, [])),
     "withoutbg": ("file", lambda *sent: withoutbg.parse_request(*sent, [])),
 }
 
 
-@pytest.mark.parametrize("dialect", UNDERSTAND)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     "kind", ["file", "no file name", "multipart", "urlencoded", "unescaped", "JSON", "JSON as text", "BOM"]
 )
-def test_every_dialect_takes_a_picture_in_every_form(dialect: str, kind: str) -> None:
-    name, parse_request = UNDERSTAND[dialect]
+def test_every_dialect_accepts_a_picture_in_every_kind_of_body(dialect: str, kind: str) -> None:
+    name, parse_request = DIALECTS[dialect]
     in_json = json.dumps({name: f"data:image/jpeg;base64,{TEXT}", "format": None, "model": ""}).encode()
     bodies: Mapping[str, tuple[str, bytes]] = {
-        "file": multipart(file(name), unchosen("bg_image_file"), text("image_url", ""), text("url", " ")),
+        "file": multipart(
+            file(name), empty_file_input("bg_image_file"), text("image_url", ""), text("url", " ")
+        ),
         "no file name": multipart((f'name="{name}"', UPLOAD, "")),
         "multipart": multipart(text(name, TEXT), text("bg_color", "")),
         "urlencoded": ("application/x-www-form-urlencoded", urlencode({name: TEXT, "bgc": ""}).encode()),
@@ -267,11 +272,11 @@ def test_every_dialect_takes_a_picture_in_every_form(dialect: str, kind: str) ->
     assert parse_request(*bodies[kind]).picture.upload == UPLOAD
 
 
-@pytest.mark.parametrize("dialect", UNDERSTAND)
-def test_every_dialect_says_that_its_picture_is_empty(dialect: str) -> None:
-    name, parse_request = UNDERSTAND[dialect]
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_reports_an_empty_picture(dialect: str) -> None:
+    name, parse_request = DIALECTS[dialect]
     for sent in (
-        multipart(unchosen(name)),
+        multipart(empty_file_input(name)),
         multipart(file(name, b"")),
         ("application/json", json.dumps({name: None}).encode()),
     ):
@@ -280,7 +285,7 @@ def test_every_dialect_says_that_its_picture_is_empty(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("yes", ["true", "1", "on", "YES"])
-def test_dialects_spell_yes_as_v1_does(yes: str) -> None:
+def test_dialects_accept_the_booleans_of_v1(yes: str) -> None:
     sent = multipart(file("image_file"), text("crop", yes))
     mask = rembg.parse_request(*multipart(file("file"), text("om", yes)), [])
 
@@ -289,7 +294,7 @@ def test_dialects_spell_yes_as_v1_does(yes: str) -> None:
 
 
 @pytest.mark.parametrize(("spelling", "name"), [("jpg", "jpeg"), ("JPEG", "jpeg"), ("image/webp", "webp")])
-def test_dialects_name_formats_as_v1_does(spelling: str, name: str) -> None:
+def test_dialects_accept_the_format_names_of_v1(spelling: str, name: str) -> None:
     sent = multipart(file("image_file"), text("format", spelling))
 
     assert removebg.parse_request(*sent, []).wanted.options.format == name

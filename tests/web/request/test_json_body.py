@@ -7,22 +7,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import MalformedRequest
-from app.web.request.json_body import REST_BYTES, NumberText, json_slices, read_json
+from app.web.request.json_body import MAX_REMAINDER_BYTES, NumberText, json_slices, read_json
 from app.web.request.texts import LONG_BYTES, SLICE_BYTES, LongText
 from tests.web.peaks import peak_bytes
 
 MANY = 2_000_000
 
 
-def whole(value: object) -> object:
-    """Return a value as it would be if nothing had been cut out."""
+def complete(value: object) -> object:
+    """Return the complete value of a member that may have been extracted."""
     if isinstance(value, LongText):
         return b"".join(value.slices(value.raw)).decode()
     return json.loads(bytes(value.raw)) if isinstance(value, NumberText) else value
 
 
 def members_of(body: bytes, **how: Any) -> dict[str, object]:
-    return {name: whole(value) for name, value in read_json(body, **how).items()}
+    return {name: complete(value) for name, value in read_json(body, **how).items()}
 
 
 simple = (
@@ -34,7 +34,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), values), st.booleans(), st.sampled_from([None, 2]))
-def test_a_small_document_is_what_the_library_reads(
+def test_a_small_document_is_parsed_like_the_standard_library(
     document: dict[str, object], ascii_: bool, indent: int
 ) -> None:
     body = json.dumps(document, ensure_ascii=ascii_, indent=indent).encode("utf-8")
@@ -46,7 +46,7 @@ def test_a_small_document_is_what_the_library_reads(
     st.lists(st.sampled_from(["a", "/", "+", "\n", "\\", "\u0001", "é", "ab" * 9]), min_size=1),
     st.integers(1, 3),
 )
-def test_a_long_text_is_read_where_it_is_when_it_is_wanted(pattern: list[str], ends: int) -> None:
+def test_a_long_text_stays_in_the_body_and_decodes_in_slices(pattern: list[str], ends: int) -> None:
     text = "".join(pattern)
     text = (text * (SLICE_BYTES // len(text) + 2))[: SLICE_BYTES + ends]
     body = json.dumps({"x": 1, "image": text, "y": "z"})
@@ -61,13 +61,13 @@ def test_a_long_text_is_read_where_it_is_when_it_is_wanted(pattern: list[str], e
 
 @pytest.mark.parametrize("offset", range(8))
 @pytest.mark.parametrize("escape", [r"\/", r"\n", r"\u002b", r"\u002B", r"\\", r"\"", r"\\\/", "+"])
-def test_a_slice_cuts_no_escape(escape: str, offset: int) -> None:
+def test_a_slice_does_not_split_an_escape(escape: str, offset: int) -> None:
     text = "A" * (SLICE_BYTES - 8 + offset) + escape * 30_000 + "A"
 
     assert b"".join(json_slices(memoryview(text.encode()))) == json.loads(f'"{text}"').encode()
 
 
-def test_numbers_are_cut_out_by_their_name_and_left_as_they_are() -> None:
+def test_number_arrays_are_extracted_by_name_and_unchanged() -> None:
     body = b'{"id": "data", "inputs": [{"data" : [[1, 2],\n[3,4]] , "x": [5]}], "data": [7]}'
     document = read_json(body, numbers="data")
     inputs = document["inputs"]
@@ -75,7 +75,7 @@ def test_numbers_are_cut_out_by_their_name_and_left_as_they_are() -> None:
     assert isinstance(inputs, list)
     assert (document["id"], inputs[0]["x"]) == ("data", [5])
     assert bytes(inputs[0]["data"].raw) == b"[[1, 2],\n[3,4]]"
-    assert whole(document["data"]) == [7]
+    assert complete(document["data"]) == [7]
 
 
 REFUSED = {
@@ -110,16 +110,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
-def test_what_a_body_would_become_is_bounded_before_it_is_read(body: bytes) -> None:
+def test_a_body_that_would_need_much_memory_is_refused_before_parsing(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         read_json(body, numbers="data")
 
-    assert peak_bytes(lambda: read_json(body, numbers="data")) < 40 * REST_BYTES
+    assert peak_bytes(lambda: read_json(body, numbers="data")) < 40 * MAX_REMAINDER_BYTES
 
 
 @given(st.binary(max_size=60), st.integers(0, 2))
 @example(b'\\"', 1)
-def test_junk_is_malformed_or_a_document(junk: bytes, wraps: int) -> None:
+def test_random_bytes_are_malformed_or_a_document(junk: bytes, wraps: int) -> None:
     body = (b'{"data":[' * wraps) + junk + (b"]}" * wraps)
     try:
         expected = json.loads(body.decode("utf-8"), parse_constant=lambda _: 1 / 0)
@@ -135,5 +135,5 @@ def test_junk_is_malformed_or_a_document(junk: bytes, wraps: int) -> None:
     assert found is None or found == expected
 
 
-def test_a_pair_of_escapes_is_one_character() -> None:
+def test_a_surrogate_pair_is_one_character() -> None:
     assert read_json(rb'{"a":"\ud83d\ude00"}') == {"a": "😀"}

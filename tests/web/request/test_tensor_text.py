@@ -9,7 +9,7 @@ from app.errors import MalformedRequest
 from app.web.request.tensor_text import SLICE_BYTES, read_numbers
 from tests.web.peaks import peak_bytes
 
-CHANCE = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 
 
 def shapes() -> st.SearchStrategy[tuple[int, int, int, int]]:
@@ -23,10 +23,10 @@ def shapes() -> st.SearchStrategy[tuple[int, int, int, int]]:
     st.sampled_from([None, 0, 3]),
     st.sampled_from([(",", ":"), (" ,\t", ":"), (", ", ":")]),
 )
-def test_numbers_are_those_of_the_library(
+def test_numbers_are_parsed_like_the_standard_library(
     shape: tuple[int, int, int, int], is_flat: bool, indent: int | None, separators: tuple[str, str]
 ) -> None:
-    tensor = CHANCE.integers(0, 256, shape, np.uint8)
+    tensor = RNG.integers(0, 256, shape, np.uint8)
     nested = tensor.ravel().tolist() if is_flat else tensor.tolist()
     text = json.dumps(nested, indent=indent, separators=separators).encode()
 
@@ -35,8 +35,8 @@ def test_numbers_are_those_of_the_library(
 
 @pytest.mark.parametrize("is_flat", [True, False])
 @pytest.mark.parametrize("space", [" ", "", "\r\n  "])
-def test_numbers_are_read_over_many_slices(is_flat: bool, space: str) -> None:
-    tensor = CHANCE.integers(0, 256, (2, 111, 111, 3), np.uint8)
+def test_numbers_are_parsed_across_many_slices(is_flat: bool, space: str) -> None:
+    tensor = RNG.integers(0, 256, (2, 111, 111, 3), np.uint8)
     text = json.dumps(tensor.ravel().tolist() if is_flat else tensor.tolist()).replace(" ", space).encode()
 
     assert len(text) > 5 * SLICE_BYTES
@@ -48,7 +48,7 @@ def test_numbers_are_read_over_many_slices(is_flat: bool, space: str) -> None:
     st.text("[]0123456789, ", max_size=24).map(lambda inner: f"[{inner}]"),
     st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 2)]),
 )
-def test_whatever_it_is_it_is_read_as_the_library_does_or_refused(text: str, shape: tuple[int, int]) -> None:
+def test_a_text_is_parsed_like_the_standard_library_or_refused(text: str, shape: tuple[int, int]) -> None:
     try:
         read = json.loads(text)
         expected = np.asarray(read)
@@ -71,7 +71,7 @@ def test_whatever_it_is_it_is_read_as_the_library_does_or_refused(text: str, sha
 
 
 @pytest.mark.parametrize("nesting", [[[[1, 2]], [[3, 4]]], [[[1], [2]], [[3], [4]]], [[[1, 2], [3, 4]]]])
-def test_nesting_is_that_of_the_shape(nesting: list[object]) -> None:
+def test_the_nesting_must_match_the_shape(nesting: list[object]) -> None:
     text = memoryview(json.dumps(nesting).encode())
 
     assert read_numbers(text, np.shape(nesting)).tolist() == nesting
@@ -99,7 +99,7 @@ MANY = 20 * SLICE_BYTES
     ],
     ids=lambda text: repr(text[:8]),
 )
-def test_other_texts_are_refused_and_cost_nothing(text: bytes) -> None:
+def test_invalid_texts_are_refused_with_little_memory(text: bytes) -> None:
     with pytest.raises(MalformedRequest):
         read_numbers(memoryview(text), (1, 64, 64, 3))
 

@@ -17,14 +17,14 @@ MANY = 2_000_000
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=MAX_FIELDS))
-def test_a_form_is_what_the_library_reads(fields: list[tuple[str, str]]) -> None:
+def test_a_form_is_parsed_like_the_standard_library(fields: list[tuple[str, str]]) -> None:
     body = urlencode(fields).encode()
 
     assert read_urlencoded(body) == parse_qsl(body.decode(), keep_blank_values=True)
 
 
 @given(st.text("ab+%=&41zé\u0000", max_size=60))
-def test_odd_forms_are_too(text: str) -> None:
+def test_unusual_forms_are_parsed_like_the_standard_library(text: str) -> None:
     try:
         expected = parse_qsl(text.encode().decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
@@ -38,7 +38,7 @@ def test_odd_forms_are_too(text: str) -> None:
 
 
 @given(st.text("ab+%F41z", min_size=1, max_size=30), st.integers(0, 7))
-def test_long_values_are_decoded_in_slices_that_cut_no_escape(pattern: str, offset: int) -> None:
+def test_long_values_are_decoded_in_slices_without_splitting_escapes(pattern: str, offset: int) -> None:
     text = ("x" * offset + pattern * (2 * SLICE_BYTES // len(pattern) + 1)).encode()
 
     assert b"".join(percent_slices(memoryview(text))) == unquote_to_bytes(text.replace(b"+", b" "))
@@ -58,8 +58,8 @@ def test_long_values_are_decoded_in_slices_that_cut_no_escape(pattern: str, offs
         "no padding": lambda text: text.rstrip("="),
     }.values(),
 )
-def test_a_plus_sign_in_base64_is_one(size: int, spelling: Callable[[str], str]) -> None:
-    """A client that does not escape it means no space."""
+def test_an_unescaped_plus_sign_in_base64_is_a_plus_sign(size: int, spelling: Callable[[str], str]) -> None:
+    """Clients that do not escape it do not mean a space."""
     picture = (b"\xff\xfb\xef\xbe" * (size // 4 + 1))[: size + 1]
     body = f"format=png&image={spelling(base64.b64encode(picture).decode())}&a+b=c+d"
     first, image, last = read_fields(body.encode())
@@ -68,7 +68,7 @@ def test_a_plus_sign_in_base64_is_one(size: int, spelling: Callable[[str], str])
     assert (first.value, last.name, last.value) == ("png", "a b", "c d")
 
 
-def test_a_picture_in_a_form_is_decoded_with_little_beside_it() -> None:
+def test_decoding_a_picture_in_a_form_needs_little_extra_memory() -> None:
     picture = bytes(range(256)) * 16_000
     text = base64.b64encode(picture)
     body = f"size=auto&image_file_b64={quote_plus(text.decode())}&x=%C3%A9".encode()
@@ -98,14 +98,14 @@ def test_a_picture_in_a_form_is_decoded_with_little_beside_it() -> None:
     ],
     ids=lambda body: repr(body[:8]),
 )
-def test_what_is_too_much_or_no_text_is_malformed_and_costs_nothing(body: bytes) -> None:
+def test_a_form_that_is_too_large_or_not_text_is_refused_with_little_memory(body: bytes) -> None:
     with pytest.raises(MalformedRequest):
         read_urlencoded(body)
 
     assert peak_bytes(lambda: read_urlencoded(body)) < 2**20
 
 
-def test_a_long_value_that_nobody_reads_costs_nothing() -> None:
+def test_an_unused_long_value_needs_no_memory() -> None:
     body = b"a=" + b"%41" * MANY
 
     assert peak_bytes(lambda: read_urlencoded(body)) < 2**20

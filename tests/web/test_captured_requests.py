@@ -1,4 +1,4 @@
-"""Requests of real clients, as they were captured on the wire, with a real picture in the place of theirs."""
+"""Captured requests of real clients, with a real picture in place of the original one."""
 
 import ast
 import base64
@@ -13,12 +13,12 @@ import pytest
 from tests.web.conftest import Live
 
 UPLOAD = (Path(__file__).parents[2] / "docs/images/astronaut.jpg").read_bytes()
-STAND_IN = base64.b64encode(b"hi").decode()
+PLACEHOLDER = base64.b64encode(b"hi").decode()
 
 
 @dataclass
 class Capture:
-    """One request: its line, its headers, its parts or its body."""
+    """One captured request: its line, its headers, and its parts or its body."""
 
     method: str
     path: str
@@ -30,18 +30,18 @@ class Capture:
         return next((text for key, text in self.headers if key.lower() == name), "")
 
     def content(self) -> bytes:
-        """Return the body as it was sent, but with our picture."""
+        """Return the captured body, with our picture."""
         if not self.parts:
             text = base64.b64encode(UPLOAD).decode()
-            body = self.body.replace(quote(STAND_IN).encode(), quote(text, safe="").encode())
-            return body.replace(STAND_IN.encode(), text.encode())
+            body = self.body.replace(quote(PLACEHOLDER).encode(), quote(text, safe="").encode())
+            return body.replace(PLACEHOLDER.encode(), text.encode())
         boundary = self.header("content-type").partition("boundary=")[2].encode()
-        pieces = []
+        parts = []
         for disposition, kind, value in self.parts:
             head = b"--" + boundary + b"\r\nContent-Disposition: " + disposition.encode() + b"\r\n"
             head += b"" if kind is None else b"Content-Type: " + kind.encode() + b"\r\n"
-            pieces.append(head + b"\r\n" + (UPLOAD if "filename" in disposition else value) + b"\r\n")
-        return b"".join(pieces) + b"--" + boundary + b"--\r\n"
+            parts.append(head + b"\r\n" + (UPLOAD if "filename" in disposition else value) + b"\r\n")
+        return b"".join(parts) + b"--" + boundary + b"--\r\n"
 
 
 def read_captures(file: Path) -> list[Capture]:
@@ -60,15 +60,15 @@ def read_captures(file: Path) -> list[Capture]:
     return captures
 
 
-def test_captured_requests_are_answered_in_kind(live: Live, shared_data: Path) -> None:
+def test_captured_requests_of_clients_are_served(live: Live, shared_data: Path) -> None:
     file = shared_data.parent / "contracts/wire-capture.txt"
     if not file.exists():
         pytest.skip("the captured requests are not on this machine")
     captures = read_captures(file)
     assert len(captures) >= 7
     for capture in captures:
-        own = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
-        headers = [(name, text) for name, text in capture.headers if name.lower() not in own]
+        excluded = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
+        headers = [(name, text) for name, text in capture.headers if name.lower() not in excluded]
         response = live.client.request(
             capture.method, capture.path, headers=headers, content=capture.content()
         )

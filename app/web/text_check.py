@@ -1,4 +1,4 @@
-"""Text gate: a path or a query whose escapes are no Unicode goes no further."""
+"""Text check: refuses requests whose path or query does not decode to Unicode."""
 
 from urllib.parse import unquote_to_bytes
 
@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.web.request.texts import read_text
 
 
-class TextGate:
-    """Pure ASGI, inside the wall: lets through what every reader reads alike."""
+class TextCheck:
+    """Pure ASGI, inside ``ProblemWall``: passes requests whose path and query are well-formed UTF-8."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -17,7 +17,7 @@ class TextGate:
         """Serve one request.
 
         Raises:
-            MalformedRequest: Its path or its query is not UTF-8.
+            MalformedRequest: The path or the query is not UTF-8.
         """
         if scope["type"] == "http":
             for raw, what in (

@@ -1,4 +1,4 @@
-"""What arrived has one outcome, whatever it was; nothing is counted twice and nothing stays behind."""
+"""Every received request has one outcome: no request is counted twice, and no permit leaks."""
 
 import socket
 import time
@@ -9,7 +9,7 @@ from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
 
 UPLOAD = jpeg(photo(60, 80))
-JOURNEY = ("/v1/mask", "/v1/cutout")
+PICTURE_PATHS = ("/v1/mask", "/v1/cutout")
 
 
 def counted(live: Live, name: str) -> dict[str, float]:
@@ -18,15 +18,15 @@ def counted(live: Live, name: str) -> dict[str, float]:
     ]
     sums: dict[str, float] = {}
     for sample in samples:
-        if sample.name == name and sample.labels.get("endpoint") in JOURNEY:
+        if sample.name == name and sample.labels.get("endpoint") in PICTURE_PATHS:
             endpoint = sample.labels["endpoint"]
             sums[endpoint] = sums.get(endpoint, 0.0) + sample.value
     return sums
 
 
-def test_what_was_received_is_what_ended(live: Live) -> None:
+def test_received_and_completed_requests_match(live: Live) -> None:
     before = counted(live, "cutout_requests_received_total")
-    for path in JOURNEY:
+    for path in PICTURE_PATHS:
         live.client.post(path, content=UPLOAD)
         live.client.post(path, content=b"not a picture")
         live.client.post(path + "?model=nobody", content=UPLOAD)
@@ -36,7 +36,7 @@ def test_what_was_received_is_what_ended(live: Live) -> None:
         live.client.get(path)
         with socket.create_connection(("127.0.0.1", live.port)) as client:
             client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf".encode())
-    expected = {path: before.get(path, 0.0) + 8 for path in JOURNEY}
+    expected = {path: before.get(path, 0.0) + 8 for path in PICTURE_PATHS}
     give_up_at_s = time.monotonic() + 120
     while counted(live, "cutout_requests_total") != expected and time.monotonic() < give_up_at_s:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A front with TLS on an address of its own: what a reverse proxy would be to the server behind it."""
+"""A minimal TLS proxy on its own loopback address, like a reverse proxy in front of the server."""
 
 import socket
 import ssl
@@ -12,8 +12,8 @@ import trustme
 
 
 @contextmanager
-def tls_front(name: str, address: str, upstream: tuple[str, int], folder: Path) -> Iterator[Path]:
-    """Serve ``name`` at ``address`` on port 443 for as long as the block lasts; yield whom to trust."""
+def tls_proxy(name: str, address: str, upstream: tuple[str, int], folder: Path) -> Iterator[Path]:
+    """Serve ``name`` at ``address`` on port 443 during the block; yield the file of its CA certificate."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
@@ -24,11 +24,11 @@ def tls_front(name: str, address: str, upstream: tuple[str, int], folder: Path) 
     try:
         listener.bind((address, 443))
     except OSError as error:
-        pytest.skip(f"nobody may listen on {address} port 443 here: {error}")
+        pytest.skip(f"cannot listen on {address} port 443: {error}")
     listener.listen(16)
     threading.Thread(target=_accept, args=(listener, context, upstream), daemon=True).start()
     yield trusted
-    listener.shutdown(socket.SHUT_RDWR)  # ends the accept that waits, which would hold the port
+    listener.shutdown(socket.SHUT_RDWR)  # ends the blocked accept, which would keep the port open
     listener.close()
 
 
