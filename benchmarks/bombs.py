@@ -29,34 +29,34 @@ def main() -> None:
     add_server_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=8)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     made = bombs()
-    with Server(asked.model, asked.models_dir) as server:
-        print_figures(asyncio.run(_throw(server, made, asked)))
+    with Server(args.model, args.models_dir) as server:
+        print_figures(asyncio.run(_throw(server, made, args)))
 
 
-async def _throw(server: Server, made: dict[str, bytes], asked: argparse.Namespace) -> list[Figure]:
+async def _throw(server: Server, made: dict[str, bytes], args: argparse.Namespace) -> list[Figure]:
     ordinary = shot_of(jpeg(photo(900, 1200)), "raw")  # a first picture takes memory that stays
-    await send(server, [ordinary] * WARM_UPS, asked.at_once)
-    alone = [await _alone(server, shot_of(upload, "raw"), asked.rounds) for upload in made.values()]
+    await send(server, [ordinary] * WARM_UPS, args.at_once)
+    alone = [await _alone(server, shot_of(upload, "raw"), args.rounds) for upload in made.values()]
     slowest = dict(zip(made, alone, strict=True))
     print_table(
-        ("bomb", "bytes", "status", "slowest of " + str(asked.rounds)),
+        ("bomb", "bytes", "status", "slowest of " + str(args.rounds)),
         [
             (name, str(len(made[name])), str(result.status), f"{result.latency_s * 1e3:.0f} ms")
             for name, result in slowest.items()
         ],
     )
-    order = list(made.values()) * asked.rounds
+    order = list(made.values()) * args.rounds
     random.Random(0).shuffle(order)
-    _, junk_mib, _ = await _together(server, [bytes(len(upload)) for upload in order], asked.at_once)
-    together, peak_mib, held_mib = await _together(server, order, asked.at_once)
+    _, junk_mib, _ = await _together(server, [bytes(len(upload)) for upload in order], args.at_once)
+    together, peak_mib, held_mib = await _together(server, order, args.at_once)
     responses = [*alone, *together]
     return [
         Figure("bombs not refused with 4xx", sum(not 400 <= r.status < 500 for r in responses), 0),
         Figure("slowest refusal, alone", max(r.latency_s for r in alone) * 1e3, 250, " ms"),
-        Figure(f"peak memory with {asked.at_once} at once", peak_mib, 25, " MiB"),
+        Figure(f"peak memory with {args.at_once} at once", peak_mib, 25, " MiB"),
         Figure("the same above junk of the same sizes", peak_mib - junk_mib, 25, " MiB"),
         Figure("memory afterwards", held_mib, 25, " MiB"),
     ]

@@ -43,15 +43,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--runs", type=int, default=7)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)
-    uploads = _uploads(asked.megapixels)
+    uploads = _uploads(args.megapixels)
     for name, upload in uploads.items():
         if "profile" not in name and not np.array_equal(_pillow_array(upload), _ours(upload)):
             raise SystemExit(f"{name}: ours and Pillow's pixels differ")
-    found = _times(uploads, asked.runs)
-    print(f"{asked.megapixels:g} megapixels, one thread; ratios to {PILLOW}\n")
+    found = _times(uploads, args.runs)
+    print(f"{args.megapixels:g} megapixels, one thread; ratios to {PILLOW}\n")
     rows = [(name, *_row(times)) for name, times in found.items()]
     print_table(("upload", PILLOW, WITHOUT_ARRAY, OPENCV, OURS), rows)
     print_figures(_figures(found))

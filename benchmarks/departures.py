@@ -48,13 +48,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/cutout")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
     tally = Tally()
-    command = (sys.executable, "-m", "benchmarks.watched", "serve", "--port", "0", "--model", asked.model)
-    with Server(asked.model, asked.models_dir, command=command) as server:
-        asyncio.run(_all_rounds(server, shot, tally, rounds=asked.rounds, clients=asked.clients))
+    command = (sys.executable, "-m", "benchmarks.watched", "serve", "--port", "0", "--model", args.model)
+    with Server(args.model, args.models_dir, command=command) as server:
+        asyncio.run(_all_rounds(server, shot, tally, rounds=args.rounds, clients=args.clients))
     reached = 100 * tally.ran_in_vain / max(1, tally.disconnected)
     print("Released, by round:", ", ".join(f"{1e3 * seconds:.1f}" for seconds in tally.released_s), "ms\n")
     print(f"## {tally.disconnected} departures, {tally.bystanders} bystanders\n")

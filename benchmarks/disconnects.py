@@ -30,17 +30,17 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--megapixels", type=float, default=0.3)
     parser.add_argument("--path", default="/v1/cutout")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
-    with Server(asked.model, asked.models_dir) as server:
-        life_s, empty_s, status = asyncio.run(_come_and_go(server, shot, asked.count, asked.at_once))
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
+    with Server(args.model, args.models_dir) as server:
+        life_s, empty_s, status = asyncio.run(_come_and_go(server, shot, args.count, args.at_once))
         tracebacks = server.log_tail(lines=10**9).count("Traceback")
         metrics = server.metrics()
     left = sum(
         v for name, v in metrics.items() if name.startswith("cutout_requests_total") and "departed" in name
     )
-    print(f"A request lives {life_s * 1e3:.0f} ms; {asked.count} left within, {left:.0f} before its end.\n")
+    print(f"A request lives {life_s * 1e3:.0f} ms; {args.count} left within, {left:.0f} before its end.\n")
     print_figures(
         [
             Figure("tracebacks", tracebacks, 0),

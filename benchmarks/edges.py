@@ -73,11 +73,11 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--seeds", type=int, default=4)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    if asked.mattes is not None:
-        measure_mattes(asked.mattes, asked.peers, skip=asked.skip)
-    measure_composites(asked.photographs, asked.megapixels, asked.seeds)
+    if args.mattes is not None:
+        measure_mattes(args.mattes, args.peers, skip=args.skip)
+    measure_composites(args.photographs, args.megapixels, args.seeds)
 
 
 def measure_mattes(folder: Path, peers: Path | None, *, skip: int) -> None:

@@ -40,16 +40,16 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--runs", type=int, default=3, help="the best of so many counts")
     parser.add_argument("--cutout", type=Path, default=REAL_CUTOUT, help="a picture with alpha")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)
     rows: list[tuple[str, ...]] = []
     figures: list[Figure] = []
-    for name, pixels in _pictures(asked.megapixels, asked.cutout).items():
-        found = {writer: _measured(write, asked.runs) for writer, write in _writers(pixels).items()}
+    for name, pixels in _pictures(args.megapixels, args.cutout).items():
+        found = {writer: _measured(write, args.runs) for writer, write in _writers(pixels).items()}
         rows += _rows(name, found)
         figures += _figures(name, found)
-    print(f"{asked.megapixels:g} megapixels, one thread; ratios to Pillow's PNG at level 1\n")
+    print(f"{args.megapixels:g} megapixels, one thread; ratios to Pillow's PNG at level 1\n")
     print_table(("picture", "writer", "time", "bytes"), rows)
     print_figures(figures)
 

@@ -51,11 +51,11 @@ def main() -> None:
     add_server_arguments(parser)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the process that serves does
-    for part in asked.parts:
-        PARTS[part](asked.model, asked.models_dir, asked.seconds)
+    for part in args.parts:
+        PARTS[part](args.model, args.models_dir, args.seconds)
 
 
 def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:

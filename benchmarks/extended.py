@@ -26,11 +26,11 @@ def main() -> None:
     )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     for name in ("images", "masks"):
-        (asked.target / name).mkdir(parents=True, exist_ok=True)
+        (args.target / name).mkdir(parents=True, exist_ok=True)
     count = 0
-    for sample in find_samples(asked.source).samples:
+    for sample in find_samples(args.source).samples:
         mask = read_grey(sample.truth)
         if max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) > 0:
             continue
@@ -40,10 +40,10 @@ def main() -> None:
         large = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         around = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REPLICATE)
         truth = np.pad(cv2.resize(mask, size, interpolation=cv2.INTER_CUBIC), ((height,) * 2, (width,) * 2))
-        cv2.imwrite(str(asked.target / "images" / f"{sample.picture.stem}.jpg"), around)
-        cv2.imwrite(str(asked.target / "masks" / f"{sample.picture.stem}.png"), truth)
+        cv2.imwrite(str(args.target / "images" / f"{sample.picture.stem}.jpg"), around)
+        cv2.imwrite(str(args.target / "masks" / f"{sample.picture.stem}.png"), truth)
         count += 1
-    print(f"{count} pictures in {asked.target}")
+    print(f"{count} pictures in {args.target}")
 
 
 if __name__ == "__main__":

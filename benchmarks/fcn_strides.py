@@ -32,12 +32,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=(96, 160, 224, 320, 512))
     parser.add_argument("--spread", action="store_true", help="eight pictures from all over the folder")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     strides = sorted(FINAL_CROP_PX)
     rows = []
-    for size_px in asked.sizes:
-        truth = masks_of(asked.data, size_px, is_spread=asked.spread)
+    for size_px in args.sizes:
+        truth = masks_of(args.data, size_px, is_spread=args.spread)
         rows.append((str(size_px), *(f"{best_max_f(truth, stride):.3f}" for stride in strides)))
     print_table(("pixels", *(f"FCN-{stride}s" for stride in strides)), rows)
 

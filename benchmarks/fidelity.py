@@ -144,11 +144,11 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--model", action="append")
     parser.add_argument("--weights-dir", type=Path, default=Path("models/weights"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    with httpx.Client(base_url=asked.url, timeout=120) as client:
-        for model in asked.model or ["u2net", "u2netp"]:
-            report(client, asked.data, model, asked.weights_dir / f"{model}.onnx")
+    with httpx.Client(base_url=args.url, timeout=120) as client:
+        for model in args.model or ["u2net", "u2netp"]:
+            report(client, args.data, model, args.weights_dir / f"{model}.onnx")
 
 
 if __name__ == "__main__":

@@ -45,19 +45,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--as-they-are", action="store_true")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    recipe = read_recipe("u2netp", table="finetune").model_copy(update={"epochs": asked.epochs})
+    recipe = read_recipe("u2netp", table="finetune").model_copy(update={"epochs": args.epochs})
     with tempfile.TemporaryDirectory() as name:
-        folder = lay_out(asked.data, Path(name), spoils=not asked.as_they_are)
-        orders = TrainOptions(
+        folder = lay_out(args.data, Path(name), spoils=not args.as_they_are)
+        options = TrainOptions(
             folder, folder / "run", learned=folder / "learned", held_out=folder / "held_out"
         )
         held_out = decode_dataset(folder, recipe.size_px).part(read_split(folder / "held_out"))
         sample = torch.zeros(1, 3, recipe.size_px, recipe.size_px)
         before = score(published_network("u2netp", "freeze", sample), held_out, recipe)
         print("published:", before, flush=True)
-        train(recipe, orders, console=Console(stderr=True))
+        train(recipe, options, console=Console(stderr=True))
         after = score(trained_network(folder / "run" / BEST)[0], held_out, recipe)
         print("fine-tuned:", after, flush=True)
         served_mae = serve(folder)

@@ -45,17 +45,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--seeds", type=Path, required=True)
     parser.add_argument("--finds", type=Path, default=Path("finds"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     warnings.simplefilter("ignore")  # one of a library's per damaged file
-    asked.finds.mkdir(exist_ok=True)
+    args.finds.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as corpus:
-        for number, path in enumerate(sorted(asked.seeds.rglob("*"))):
+        for number, path in enumerate(sorted(args.seeds.rglob("*"))):
             if path.is_file() and path.stat().st_size <= LARGEST_SEED_BYTES:
                 shutil.copyfile(path, Path(corpus, str(number)))
         options = (
-            f"-max_total_time={asked.seconds}",
+            f"-max_total_time={args.seconds}",
             f"-max_len={LARGEST_SEED_BYTES}",
-            f"-artifact_prefix={asked.finds}/",
+            f"-artifact_prefix={args.finds}/",
             *("-timeout=2", "-rss_limit_mb=4096", "-print_final_stats=1"),
         )
         atheris.Setup([sys.argv[0], corpus, *options], look_at)

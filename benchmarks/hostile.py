@@ -54,13 +54,13 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--mutations", type=int, default=20_000)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    samples = list(read_samples(asked.folder))
-    settings = {"CUTOUT_MODELS": asked.model, "CUTOUT_WEB__PORT": "0"}
+    samples = list(read_samples(args.folder))
+    settings = {"CUTOUT_MODELS": args.model, "CUTOUT_WEB__PORT": "0"}
     command = (sys.executable, "-m", "benchmarks.noop")
-    with Server(asked.model, asked.models_dir, settings, command=command) as server:
-        figures = asyncio.run(_all_passes(server, samples, asked))
+    with Server(args.model, args.models_dir, settings, command=command) as server:
+        figures = asyncio.run(_all_passes(server, samples, args))
         figures.append(Figure("the process ended", not server.is_alive(), 0))
         tracebacks = server.log_tail(lines=10**9).count("Traceback")
         figures.append(Figure("tracebacks in the log", tracebacks, 0))
@@ -75,18 +75,18 @@ def read_samples(folder: Path) -> Iterator[Sample]:
                 yield Sample(folder / row[0], row[-1])
 
 
-async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse.Namespace) -> list[Figure]:
+async def _all_passes(server: Server, samples: Sequence[Sample], args: argparse.Namespace) -> list[Figure]:
     held: list[int] = []
     results: list[tuple[Sample, str, Result]] = []
-    for _ in range(asked.passes):
+    for _ in range(args.passes):
         for envelope in ENVELOPES:
             shots = [shot_of(sample.path.read_bytes(), envelope) for sample in samples]
-            responses = await send(server, shots, asked.at_once)
+            responses = await send(server, shots, args.at_once)
             results += [(s, envelope, r) for s, r in zip(samples, responses, strict=True)]
         await asyncio.sleep(1)
         held.append(server.rss_bytes())
     counts = Counter((sample.kind, result.status) for sample, _, result in results)
-    print(f"## {len(samples)} files, {asked.passes} times, as {', '.join(ENVELOPES)}\n")
+    print(f"## {len(samples)} files, {args.passes} times, as {', '.join(ENVELOPES)}\n")
     rows = [(kind, str(status), str(count)) for (kind, status), count in sorted(counts.items())]
     print_table(("class", "status", "answers"), rows)
     odd = {(s.path.name, s.kind, r.status) for s, _, r in results if r.status not in STATUSES[s.kind]}
@@ -96,7 +96,7 @@ async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse
             [(name, kind, str(status)) for name, kind, status in sorted(odd)],
         )
     fit = sum(r.status in STATUSES[s.kind] for s, _, r in results)
-    mutated = await send(server, list(_mutations(samples, asked.mutations)), asked.at_once)
+    mutated = await send(server, list(_mutations(samples, args.mutations)), args.at_once)
     mutated_counts = Counter(result.status for result in mutated)
     print(f"{len(mutated)} mutations: {dict(sorted(mutated_counts.items()))}\n")
     responses = [result for _, _, result in results]

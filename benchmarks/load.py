@@ -154,22 +154,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/mask")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
 
     async def measure(server: Server) -> None:
         client = Client(server.host, server.port)
-        at_once = await closed_loop(client, lambda _: shot, clients=asked.clients, seconds=asked.seconds)
-        capacity = rate_of(at_once, begin_s=0, end_s=asked.seconds)
-        print(f"\nCapacity with {asked.clients} clients: {capacity:.2f} pictures/s\n")
+        at_once = await closed_loop(client, lambda _: shot, clients=args.clients, seconds=args.seconds)
+        capacity = rate_of(at_once, begin_s=0, end_s=args.seconds)
+        print(f"\nCapacity with {args.clients} clients: {capacity:.2f} pictures/s\n")
         header = ("closed loop, by status", "count", "p50", "p99", "max")
         print_table(header, by_status(at_once))
-        paced = await open_loop(client, lambda _: shot, rate=asked.rate, seconds=asked.seconds)
-        print_table((f"open loop, {asked.rate:g} a second, by status", *header[1:]), by_status(paced))
+        paced = await open_loop(client, lambda _: shot, rate=args.rate, seconds=args.seconds)
+        print_table((f"open loop, {args.rate:g} a second, by status", *header[1:]), by_status(paced))
         await client.close()
 
-    with Server(asked.model, asked.models_dir) as server:
+    with Server(args.model, args.models_dir) as server:
         asyncio.run(measure(server))
 
 

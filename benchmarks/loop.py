@@ -47,13 +47,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--only", default="")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     rows = []
     for name, attack in ATTACKS.items():
-        if asked.only in name:
-            with Server(asked.model, asked.models_dir) as server:  # memory as it is after a start
-                row = (name, *_measured(server, attack, asked.connections, asked.seconds))
+        if args.only in name:
+            with Server(args.model, args.models_dir) as server:  # memory as it is after a start
+                row = (name, *_measured(server, attack, args.connections, args.seconds))
             rows.append(row)
             print(*row, flush=True)
     print_table(("sent", "/livez, max", "/livez, p99", "memory, peak − start", "statuses"), rows)

@@ -62,10 +62,10 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="requests of the overload")
     parser.add_argument("--factor", type=float, default=3.0, help="of the capacity, in the overload")
     parser.add_argument("--budget", type=int, default=3_150_000_000, help="memory budget, in bytes")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    with Server(asked.model, asked.models_dir, {"CUTOUT_MEMORY_BUDGET": str(asked.budget)}) as server:
-        asyncio.run(_overload(server, asked.requests, asked.factor, _mixture()))
+    with Server(args.model, args.models_dir, {"CUTOUT_MEMORY_BUDGET": str(args.budget)}) as server:
+        asyncio.run(_overload(server, args.requests, args.factor, _mixture()))
 
 
 def _mixture() -> list[Shot]:

@@ -19,7 +19,7 @@ from rich.console import Console
 from app.options import CutoutOptions, MaskOptions
 from benchmarks.report import Figure, print_figures, print_machine
 from model_export.architectures import ARCHITECTURES
-from model_export.checkpoint import read_run
+from model_export.checkpoint import read_training_run
 from model_export.export_checkpoint import export_trained
 from model_export.predictions import open_journey
 from model_export.recipe import Recipe, parse_recipe
@@ -60,14 +60,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--rounds", type=int, help="how often each is shown; 300, if not said otherwise")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     figures = []
-    for name in asked.names:
+    for name in args.names:
         with tempfile.TemporaryDirectory() as folder:
-            size_px = max(asked.size, SMALLEST_PX.get(name, 0))
-            recipe = recipe_of(name, size_px, asked.rounds or ROUNDS_OF.get(name, ROUNDS))
-            data = laid_out(asked.data, Path(folder), is_spread=name in SPREAD)
+            size_px = max(args.size, SMALLEST_PX.get(name, 0))
+            recipe = recipe_of(name, size_px, args.rounds or ROUNDS_OF.get(name, ROUNDS))
+            data = laid_out(args.data, Path(folder), is_spread=name in SPREAD)
             figures += learn_by_heart(recipe, data, Path(folder))
         print(name, *(f"{figure.value:.6g}" for figure in figures[-2:]), flush=True)
     print_figures(figures)
@@ -90,7 +90,7 @@ def recipe_of(name: str, size_px: int, rounds: int) -> Recipe:
         "epochs": max(1, rounds // SHOWN),
         "precision": "fastest",
     }
-    return parse_recipe(members, said_by="benchmarks/overfit.py")
+    return parse_recipe(members, source="benchmarks/overfit.py")
 
 
 def laid_out(data: Path, folder: Path, *, is_spread: bool) -> Path:
@@ -112,11 +112,11 @@ def laid_out(data: Path, folder: Path, *, is_spread: bool) -> Path:
 
 def learn_by_heart(recipe: Recipe, data: Path, folder: Path) -> list[Figure]:
     """Train, export and serve one network."""
-    orders = TrainOptions(
+    options = TrainOptions(
         data, folder / "run", learned=folder / "learned.txt", held_out=folder / "judged.txt"
     )
-    train(recipe, orders, console=Console(quiet=True))
-    best = read_run(folder / "run" / BEST).progress
+    train(recipe, options, console=Console(quiet=True))
+    best = read_training_run(folder / "run" / BEST).progress
     models = folder / "models"
     manifest = export_trained(
         "by-heart",

@@ -72,15 +72,15 @@ def main() -> None:
     parser.add_argument("--deadline-s", type=float, default=2.0)
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/mask")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
-    load = Load(shot, asked.clients, asked.capacity_seconds, asked.seconds, asked.deadline_s)
-    settings = {"CUTOUT_LIMITS__DEADLINE_S": str(asked.deadline_s)}
-    print(f"{asked.model}, {asked.path}, {asked.megapixels:g} MP JPEG of {len(shot.upload)} bytes\n")
-    with Server(asked.model, asked.models_dir, settings) as server:
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
+    load = Load(shot, args.clients, args.capacity_seconds, args.seconds, args.deadline_s)
+    settings = {"CUTOUT_LIMITS__DEADLINE_S": str(args.deadline_s)}
+    print(f"{args.model}, {args.path}, {args.megapixels:g} MP JPEG of {len(shot.upload)} bytes\n")
+    with Server(args.model, args.models_dir, settings) as server:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # takes less of the shared cores
-            runner.run(_measure(server, load, asked.factors))
+            runner.run(_measure(server, load, args.factors))
         if not server.is_alive():
             print(f"**FAIL**: the server died:\n{server.log_tail()}")
 

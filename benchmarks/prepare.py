@@ -58,19 +58,19 @@ def main() -> None:
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--every", type=int, default=1, help="take every so many pictures")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 5.0, 10.0], help="levels of 255")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     loader = Loader(
-        asked.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=1, clock=SystemClock()
+        args.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=1, clock=SystemClock()
     )
-    session = loader.load(asked.model).session
+    session = loader.load(args.model).session
     side = session.manifest.input_size_px
 
     def segmentation(network_input: NetworkInput) -> SaliencyMap:
         return stretch(session.infer(network_input[None])[0])
 
     found: dict[tuple[str, float], list[tuple[float, float]]] = {}
-    samples = find_samples(asked.data).samples[:: asked.every]
+    samples = find_samples(args.data).samples[:: args.every]
     for number, sample in enumerate(samples):
         with Image.open(sample.picture) as stored:
             small = np.asarray(stored.convert("RGB"))
@@ -78,7 +78,7 @@ def main() -> None:
         original = segmentation(_bilinear(small, side))
         factor = (LARGE_PX / (small.shape[0] * small.shape[1])) ** 0.5
         large = cv2.resize(small, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        for sigma in asked.noise:
+        for sigma in args.noise:
             noise = np.random.default_rng(number).normal(0, sigma, large.shape).astype(np.float32)
             noisy = np.clip(np.rint(large + noise), 0, 255).astype(np.uint8)
             for way, shrunk in WAYS.items():
@@ -86,10 +86,10 @@ def main() -> None:
                 enlarged = cv2.resize(saliency, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
                 moved, error = np.abs(saliency - original).mean(), np.abs(enlarged - truth).mean()
                 found.setdefault((way, sigma), []).append((float(moved), float(error)))
-    print(f"## {asked.model}, {len(samples)} pictures of {asked.data.name}, enlarged to 12 megapixels\n")
-    header = ("way", *(f"noise {sigma:g}: moved / MAE" for sigma in asked.noise))
+    print(f"## {args.model}, {len(samples)} pictures of {args.data.name}, enlarged to 12 megapixels\n")
+    header = ("way", *(f"noise {sigma:g}: moved / MAE" for sigma in args.noise))
     means = {key: np.mean(values, axis=0) for key, values in found.items()}
-    rows = [(w, *(f"{means[w, s][0]:.4f} / {means[w, s][1]:.4f}" for s in asked.noise)) for w in WAYS]
+    rows = [(w, *(f"{means[w, s][0]:.4f} / {means[w, s][1]:.4f}" for s in args.noise)) for w in WAYS]
     print_table(header, rows)
 
 

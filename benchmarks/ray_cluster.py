@@ -147,21 +147,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--port", type=int, default=8350)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
         hanging_model(Path(folder), "bright")
         settings = {"CUTOUT_MODELS_DIR": folder, "CUTOUT_MODELS": "bright"}
         shot = Shot("/v1/mask?format=jpeg", jpeg_photo(0.3))
-        with RayCluster(1, asked.port, settings) as cluster, Server("bright", Path(folder)) as direct:
-            alone_s, through_s = asyncio.run(overhead(direct, cluster, shot, rounds=asked.rounds))
+        with RayCluster(1, args.port, settings) as cluster, Server("bright", Path(folder)) as direct:
+            alone_s, through_s = asyncio.run(overhead(direct, cluster, shot, rounds=args.rounds))
     print_table(
         (f"{len(shot.upload) / 1e3:.0f} kB, one at a time", "p50"),
         [("cutout serve", f"{alone_s * 1e3:.2f} ms"), ("through Ray Serve", f"{through_s * 1e3:.2f} ms")],
     )
     settings = {"CUTOUT_MODELS_DIR": str(ROOT / "models"), "CUTOUT_MODELS": "u2netp"}
-    with RayCluster(asked.nodes, asked.port, settings) as cluster:
-        loss = asyncio.run(kill_under_load(cluster, Shot("/v1/mask", jpeg_photo(0.3)), seconds=asked.seconds))
+    with RayCluster(args.nodes, args.port, settings) as cluster:
+        loss = asyncio.run(kill_under_load(cluster, Shot("/v1/mask", jpeg_photo(0.3)), seconds=args.seconds))
     print_table(("one node killed at 70 %, by status", "count", "p50", "p99", "max"), by_status(loss.results))
     print_figures(
         [

@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=30)
     parser.add_argument("--at-once", type=int, default=200)
     parser.add_argument("--only", choices=("answers", "slow", "crowd"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     figures: list[Figure] = []
     settings = {
@@ -117,13 +117,13 @@ def main() -> None:
     }
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(Server(asked.model, asked.models_dir, settings))
-        if asked.only in (None, "answers"):
-            figures += _answers(stack, server, folder, asked.tries)
-        if asked.only in (None, "slow"):
+        server = stack.enter_context(Server(args.model, args.models_dir, settings))
+        if args.only in (None, "answers"):
+            figures += _answers(stack, server, folder, args.tries)
+        if args.only in (None, "slow"):
             figures += _slow_uploader(server)
-        if asked.only in (None, "crowd"):
-            figures += asyncio.run(_crowd(server, asked.at_once))
+        if args.only in (None, "crowd"):
+            figures += asyncio.run(_crowd(server, args.at_once))
     print_figures(figures)
 
 

@@ -40,12 +40,12 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--photo", type=Path, default=PHOTO)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    upload = _upload(asked.photo, asked.megapixels)
+    upload = _upload(args.photo, args.megapixels)
     with (
-        rembg_server(asked.peers, asked.models_dir) as theirs,
-        Server("u2net", asked.models_dir) as server,
+        rembg_server(args.peers, args.models_dir) as theirs,
+        Server("u2net", args.models_dir) as server,
         httpx.Client(timeout=TIMEOUT_S) as client,
     ):
         ours = f"http://{server.host}:{server.port}/v1/cutout"
@@ -61,8 +61,8 @@ def main() -> None:
             "ours, matting=hq": lambda: client.post(f"{ours}?matting=hq", content=upload),
             "ours, matting=none": lambda: client.post(f"{ours}?matting=none", content=upload),
         }
-        took_s = _measured(ways, asked.runs)
-    print(f"{asked.megapixels:g} megapixels, u2net, JPEG to PNG cutout, median of {asked.runs}\n")
+        took_s = _measured(ways, args.runs)
+    print(f"{args.megapixels:g} megapixels, u2net, JPEG to PNG cutout, median of {args.runs}\n")
     fast_s = took_s["ours, matting=fast"]
     rows = [(name, f"{seconds:.2f} s", f"{seconds / fast_s:.2f}") for name, seconds in took_s.items()]
     print_table(("request", "client waits", "of ours, fast"), rows)

@@ -40,16 +40,16 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, help="photographs to lay scenes over")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("pictures", type=Path, nargs="+")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     compared = different = 0
     figures: list[Figure] = []
     with (
-        rembg_server(asked.peers, asked.models_dir) as theirs,
-        Server("u2net", asked.models_dir) as server,
+        rembg_server(args.peers, args.models_dir) as theirs,
+        Server("u2net", args.models_dir) as server,
         httpx.Client(timeout=TIMEOUT_S) as client,
     ):
-        for picture, options in itertools.product(asked.pictures, combinations()):
+        for picture, options in itertools.product(args.pictures, combinations()):
             kinds = [
                 _kind(client, f"{url}/api/remove", picture.read_bytes(), options)
                 for url in (theirs, f"http://{server.host}:{server.port}")
@@ -58,9 +58,9 @@ def main() -> None:
             if kinds[0] != kinds[1]:
                 different += 1
                 print(picture.name, options, *kinds)
-        if asked.scenes is not None:
+        if args.scenes is not None:
             urls = theirs, f"http://{server.host}:{server.port}"
-            figures = _edges(client, urls, photographs_in(asked.scenes, 6 * asked.seeds), asked.seeds)
+            figures = _edges(client, urls, photographs_in(args.scenes, 6 * args.seeds), args.seeds)
     print(f"{compared} answers compared\n")
     print_figures([Figure("answers of another size, mode or format", different, 0), *figures])
 

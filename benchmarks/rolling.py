@@ -113,10 +113,10 @@ class Rollout:
 class MiniCluster:
     """Servers behind a proxy, and the rules by which they are replaced."""
 
-    def __init__(self, asked: argparse.Namespace, proxy: Proxy) -> None:
-        self._asked = asked
+    def __init__(self, args: argparse.Namespace, proxy: Proxy) -> None:
+        self._asked = args
         self._proxy = proxy
-        self._chance = random.Random(asked.seed)
+        self._chance = random.Random(args.seed)
         self.servers: list[Server] = []
 
     async def start_one(self) -> None:
@@ -161,23 +161,23 @@ class MiniCluster:
             server.__exit__(None, None, None)
 
 
-async def roll(asked: argparse.Namespace) -> Rollout:
+async def roll(args: argparse.Namespace) -> Rollout:
     """Replace every server ``asked.rounds`` times under load, and say what that cost."""
-    if asked.drain_delay is None:
-        asked.drain_delay = asked.delay
+    if args.drain_delay is None:
+        args.drain_delay = args.delay
     shot = Shot("/v1/mask", jpeg_photo(0.1))
     rollout = Rollout()
     async with Proxy() as proxy:
-        cluster = MiniCluster(asked, proxy)
+        cluster = MiniCluster(args, proxy)
         try:
-            for _ in range(asked.servers):
+            for _ in range(args.servers):
                 await cluster.start_one()
             client = Client("127.0.0.1", proxy.port)
             best = await closed_loop(client, lambda _: shot, clients=CLIENTS, seconds=MEASURE_S)
-            rate = asked.load * rate_of(best, begin_s=0, end_s=max(r.ended_s for r in best) + 1e-3)
+            rate = args.load * rate_of(best, begin_s=0, end_s=max(r.ended_s for r in best) + 1e-3)
             done = asyncio.Event()
             load = asyncio.create_task(keep_loading(client, shot, rate, done))
-            for _ in range(asked.rounds):
+            for _ in range(args.rounds):
                 await cluster.replace_all(rollout)
             done.set()
             rollout.results = await load
@@ -204,10 +204,10 @@ def main() -> None:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     add_arguments(parser)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     began_s = time.monotonic()
-    rollout = asyncio.run(roll(asked))
+    rollout = asyncio.run(roll(args))
     print(f"{len(rollout.exit_codes)} servers replaced in {time.monotonic() - began_s:.0f} s; ", end="")
     print(f"exit codes {dict(Counter(rollout.exit_codes))}; {rollout.killed} killed\n")
     print_table(("by status", "count", "p50", "p99", "max"), by_status(rollout.results))

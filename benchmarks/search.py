@@ -258,25 +258,25 @@ def main() -> int:
     parser.add_argument("--together", type=int, default=8, help="requests at a time")
     parser.add_argument("--budget", type=int, default=700_000_000, help="memory budget, in bytes")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    chance = random.Random(asked.seed)
-    requests = [draw(chance) for _ in range(asked.requests)]
-    settings = {"CUTOUT_MEMORY_BUDGET": str(asked.budget)}
-    with Server(asked.model, asked.models_dir, settings) as server:
+    chance = random.Random(args.seed)
+    requests = [draw(chance) for _ in range(args.requests)]
+    settings = {"CUTOUT_MEMORY_BUDGET": str(args.budget)}
+    with Server(args.model, args.models_dir, settings) as server:
         for endpoint in ("mask", "cutout"):
             ask(server, Drawn(endpoint, ("jpeg", 0.3, 0.75), {}, {}, "raw", 30_000), Seen())
         warm_bytes = server.rss_bytes()
         server.forget_peak()
         begun_s = time.monotonic()
-        observed, livez_s = run(server, requests, asked.together)
+        observed, livez_s = run(server, requests, args.together)
         took_s, peak_bytes = time.monotonic() - begun_s, server.peak_bytes()
     print_table(("answer", "times"), [(name, str(n)) for name, n in sorted(observed.statuses.items())])
-    print(f"{asked.requests} requests in {took_s:.0f} s; warm {warm_bytes / 2**20:.0f} MiB\n")
+    print(f"{args.requests} requests in {took_s:.0f} s; warm {warm_bytes / 2**20:.0f} MiB\n")
     fine = ("2", "3", "4", "503", "504")
     odd = sum(n for name, n in observed.statuses.items() if not name.startswith(fine))
     figures = [
-        Figure("peak above warm", (peak_bytes - warm_bytes) / 1e6, (asked.budget + SPARE_BYTES) / 1e6, " MB"),
+        Figure("peak above warm", (peak_bytes - warm_bytes) / 1e6, (args.budget + SPARE_BYTES) / 1e6, " MB"),
         Figure("latest answer after its deadline", observed.latest_s, LATE_S, " s"),
         Figure("longest /livez", livez_s * 1e3, LIVEZ_S * 1e3, " ms"),
         Figure("answers from 500 on but 503 and 504, and lost connections", odd, 0),

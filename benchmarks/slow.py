@@ -48,22 +48,22 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=float, default=2, help="requests a second of the healthy client")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     settings = {
         "CUTOUT_LIMITS__HEAD_TIMEOUT_S": str(HEAD_S),
         "CUTOUT_LIMITS__UPLOAD_TIMEOUT_S": str(BODY_S),
         "CUTOUT_LIMITS__WRITE_TIMEOUT_S": str(WRITE_S),
-        "CUTOUT_LIMITS__IN_FLIGHT_REQUESTS": str(2 * asked.connections),
+        "CUTOUT_LIMITS__IN_FLIGHT_REQUESTS": str(2 * args.connections),
     }
-    with Server(asked.model, asked.models_dir, settings) as server:
-        alone = asyncio.run(_healthy(server, asked.rate, asked.seconds / 2))
+    with Server(args.model, args.models_dir, settings) as server:
+        alone = asyncio.run(_healthy(server, args.rate, args.seconds / 2))
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as apart:
-            length_s = RAMP_S + asked.seconds + 2
-            attack = apart.submit(run_slow_ones, server.host, server.port, asked.connections, length_s)
+            length_s = RAMP_S + args.seconds + 2
+            attack = apart.submit(run_slow_ones, server.host, server.port, args.connections, length_s)
             time.sleep(RAMP_S + 2)
-            beside = asyncio.run(_healthy(server, asked.rate, asked.seconds))
+            beside = asyncio.run(_healthy(server, args.rate, args.seconds))
             stayed_s = attack.result()
         memory = server.peak_bytes() / 2**20
     rows = [_row("alone", alone), _row("beside slow ones", beside)]

@@ -32,9 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", nargs=2, metavar=("NAME", "HOW"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.child:
-        name, how = asked.child
+    args = parser.parse_args()
+    if args.child:
+        name, how = args.child
         if how == "kept":
             keep_freed_memory()
         print(json.dumps(measured(name)))
@@ -43,7 +43,7 @@ def main() -> None:
     rows = []
     for name, (size_px, batch) in SHAPES.items():
         found: dict[str, list[dict[str, float]]] = {"kept": [], "returned": []}
-        for _ in range(asked.rounds):
+        for _ in range(args.rounds):
             for how, figures in found.items():
                 figures.append(in_child(name, how))
         sandboxes = {how: _medians(figures) for how, figures in found.items()}

@@ -37,13 +37,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="u2net")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     clock = SystemClock()
     loader = Loader(
-        asked.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=None, clock=clock
+        args.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=None, clock=clock
     )
-    session = loader.load(asked.model).session
+    session = loader.load(args.model).session
     side = session.manifest.input_size_px
     highest: dict[str, list[float]] = {"subject": [], "free part of a photo": [], "made by code": []}
     doubts: list[tuple[float, float]] = []
@@ -52,7 +52,7 @@ def main() -> None:
         raw = session.infer(prepare(rgb, side)[None])[0]
         highest[kind].append(float(raw.max()))
 
-    for rgb, mask in _pictures(asked.data):
+    for rgb, mask in _pictures(args.data):
         raw = session.infer(prepare(rgb, side)[None])[0]
         highest["subject"].append(float(raw.max()))
         doubts.append((judge(stretch(raw), *mask.shape).uncertainty, _overlap(stretch(raw), mask)))
@@ -61,7 +61,7 @@ def main() -> None:
             see(np.ascontiguousarray(rgb[free]), "free part of a photo")
     for rgb in _made():
         see(rgb, "made by code")
-    print(f"## {asked.model}: share of pictures whose raw maximum is below a threshold\n")
+    print(f"## {args.model}: share of pictures whose raw maximum is below a threshold\n")
     rows = []
     for kind, values in highest.items():
         for half, chosen in (("even", values[::2]), ("odd", values[1::2])):

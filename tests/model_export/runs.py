@@ -28,7 +28,7 @@ SMALL: dict[str, object] = {
 
 def small(**changes: object) -> Recipe:
     """Return the recipe with some of its members changed."""
-    return parse_recipe({**SMALL, **changes}, said_by="the test")
+    return parse_recipe({**SMALL, **changes}, source="the test")
 
 
 def same(one: Path, other: Path) -> bool:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from model_export.architectures import ARCHITECTURES
-from model_export.checkpoint import read_run
-from model_export.precision import Precision, fastest_precision, seconds_of_a_step
+from model_export.checkpoint import read_training_run
+from model_export.precision import Precision, fastest_precision, seconds_per_iteration
 from model_export.train import LAST, TrainOptions, train
 from tests.model_export.runs import QUIET, same, small
 
@@ -33,7 +33,7 @@ def test_what_is_timed_goes_forward_and_back_in_its_precision(
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(lambda _layer, _inputs, output: observed.add(output.dtype))
 
-    assert seconds_of_a_step(network, torch.zeros(2, 3, 64, 64), precision) > 0
+    assert seconds_per_iteration(network, torch.zeros(2, 3, 64, 64), precision) > 0
     assert observed == {dtype}
     assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -41,7 +41,7 @@ def test_what_is_timed_goes_forward_and_back_in_its_precision(
 @pytest.mark.whole
 def test_the_chosen_precision_is_in_the_recipe_of_the_run(data: Path, tmp_path: Path) -> None:
     train(small(precision="fastest"), TrainOptions(data, tmp_path / "chosen"), console=QUIET)
-    recipe = read_run(tmp_path / "chosen" / LAST).recipe
+    recipe = read_training_run(tmp_path / "chosen" / LAST).recipe
     assert recipe.precision in ("float32", "bfloat16")
     train(recipe, TrainOptions(data, tmp_path / "asked"), console=QUIET)
 
@@ -55,5 +55,5 @@ def test_a_run_goes_on_in_the_precision_it_began_in(data: Path, tmp_path: Path, 
     train(small(precision="fastest"), TrainOptions(data, tmp_path / "broken", resume=True), console=QUIET)
     train(small(precision=precision), TrainOptions(data, tmp_path / "whole"), console=QUIET)
 
-    assert read_run(tmp_path / "broken" / LAST).recipe.precision == precision
+    assert read_training_run(tmp_path / "broken" / LAST).recipe.precision == precision
     assert same(tmp_path / "broken" / LAST, tmp_path / "whole" / LAST)

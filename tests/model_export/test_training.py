@@ -21,8 +21,8 @@ from torch import nn
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
 from model_export.architectures import ARCHITECTURES
-from model_export.checkpoint import CheckpointInvalid, read_run, trained_network
-from model_export.finetune import hold_norms, published_network
+from model_export.checkpoint import CheckpointInvalid, read_training_run, trained_network
+from model_export.finetune import freeze_norms, published_network
 from model_export.predictions import open_journey
 from model_export.recipe import RecipeInvalid, read_recipe
 from model_export.recipes import RECIPES
@@ -56,14 +56,14 @@ def killed_after_an_epoch(data: Path, out: Path) -> None:
 
 def test_a_run_that_was_killed_ends_with_the_weights_of_the_unbroken_one(data: Path, tmp_path: Path) -> None:
     killed_after_an_epoch(data, tmp_path / "killed")
-    come = read_run(tmp_path / "killed" / "last.safetensors").progress.epoch
+    come = read_training_run(tmp_path / "killed" / "last.safetensors").progress.epoch
     assert main(arguments(data, tmp_path / "killed", "--resume")) == 0
     assert main(arguments(data, tmp_path / "whole")) == 0
 
     assert 1 <= come < 4
     for name in ("last", "best"):
         assert same(tmp_path / "killed" / f"{name}.safetensors", tmp_path / "whole" / f"{name}.safetensors")
-    runs = [read_run(tmp_path / each / "last.safetensors") for each in ("killed", "whole")]
+    runs = [read_training_run(tmp_path / each / "last.safetensors") for each in ("killed", "whole")]
     curves = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.progress.curves] for r in runs]
     assert curves[0] == curves[1]
 
@@ -79,7 +79,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_learned_holds_for_what_was_held_out(trained: Path) -> None:
-    progress = read_run(trained / "best.safetensors").progress
+    progress = read_training_run(trained / "best.safetensors").progress
 
     assert progress.best_mae < 0.05
     assert progress.curves[progress.best_epoch - 1]["max_f"] >= 0.97
@@ -278,7 +278,7 @@ def test_re_estimated_normalisations_keep_to_the_batch_and_frozen_ones_do_not() 
         still = network.eval()(sample)[0]
         learning = network.train()(sample)[0]
     frozen = published_network("u2netp", "freeze", sample).train()
-    hold_norms(frozen)
+    freeze_norms(frozen)
     norms = [layer for layer in frozen.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
 
     assert float((torch.sigmoid(still) - torch.sigmoid(learning)).abs().max()) < 0.02
@@ -297,9 +297,9 @@ def test_fine_tuning_lowers_the_error_on_held_out_pictures(data: Path, tmp_path:
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
-    run = read_run(trained / "last.safetensors")
+    run = read_training_run(trained / "last.safetensors")
     with pytest.raises(CheckpointInvalid):
-        read_run(tmp_path / "missing")
+        read_training_run(tmp_path / "missing")
 
     assert run.recipe.architecture == "unetpp_l2"
     assert run.versions["torch"] == torch.__version__
