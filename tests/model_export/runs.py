@@ -1,4 +1,4 @@
-"""What tests of training share: a recipe learned in seconds, and when two checkpoints are the same."""
+"""Shared by the training tests: a recipe that trains in seconds, and a comparison of checkpoints."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ SMALL: dict[str, object] = {
 
 
 def small(**changes: object) -> Recipe:
-    """Return the recipe with some of its members changed."""
+    """Return the recipe with some of its fields changed."""
     return parse_recipe({**SMALL, **changes}, source="the test")
 
 
 def same(one: Path, other: Path) -> bool:
-    """Tell whether two checkpoints hold the same tensors, to the bit."""
+    """Return whether two checkpoints hold the same tensors, bit for bit."""
     first, second = load_file(one), load_file(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
