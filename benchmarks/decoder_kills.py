@@ -1,10 +1,10 @@
-"""Decoder kills: what clients notice when the processes that decode are killed under load.
+"""Decoder kills: the effect on clients when decoder processes are killed under load.
 
     python -m benchmarks.decoder_kills [--seconds 60] [--clients 8] [--decoders 2] [--every 1]
 
-Serves u2netp with processes that decode, and kills one of them, any, with SIGKILL each second, as an operator
-or a system without memory would. Clients send different pictures with keep-alive, each the next one at once.
-The pictures are good, so 422 is wrong; 503 is a picture whose second decoder was killed too.
+Serves u2netp with decoder processes, and kills a random one with SIGKILL each second, as an operator or a
+system out of memory would. Clients send different pictures over keep-alive connections, without pauses. The
+pictures are valid, so 422 is wrong; 503 is returned if the second decoder of a picture was killed as well.
 """
 
 import argparse
@@ -54,28 +54,28 @@ def main() -> None:
 
 
 def kill_under_load(server: Server, args: argparse.Namespace) -> tuple[Counter[int], int]:
-    """Return the statuses that clients saw, and how many decoders were killed meanwhile."""
+    """Return the counts of response statuses, and the number of decoders that were killed."""
     statuses: Counter[int] = Counter()
     is_over = threading.Event()
 
-    def ask(number: int) -> None:
+    def send_requests(number: int) -> None:
         upload = _picture(number)
         with httpx.Client(base_url=f"http://{server.host}:{server.port}", timeout=120) as client:
             while not is_over.is_set():
                 statuses[client.post("/v1/mask", content=upload).status_code] += 1
 
-    clients = [threading.Thread(target=ask, args=(number,)) for number in range(args.clients)]
+    clients = [threading.Thread(target=send_requests, args=(number,)) for number in range(args.clients)]
     for client in clients:
         client.start()
-    chance = random.Random(0)
+    rng = random.Random(0)
     kills = 0
     until_s = time.monotonic() + args.seconds
     while time.monotonic() < until_s:
         time.sleep(args.every)
         if decoders := decoders_of(server.pid):
-            os.kill(chance.choice(decoders), signal.SIGKILL)
+            os.kill(rng.choice(decoders), signal.SIGKILL)
             kills += 1
-    time.sleep(2)  # the last one is replaced
+    time.sleep(2)  # until the last killed decoder is replaced
     is_over.set()
     for client in clients:
         client.join()
@@ -83,7 +83,7 @@ def kill_under_load(server: Server, args: argparse.Namespace) -> tuple[Counter[i
 
 
 def decoders_of(pid: int) -> list[int]:
-    """Return the processes that decode for a server."""
+    """Return the process ids of a server's decoders."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     pids = [int(child) for file in tasks for child in file.read_text().split()]
     return [

@@ -75,7 +75,7 @@ class Contract:
             together = network(pictures)[0]
             alone = torch.cat([network(picture[None])[0] for picture in pictures])
 
-        # Kernels for another batch size add in another order: on some machines the logits differ by over 1e-5.
+        # Kernels for other batch sizes add in another order: on some machines logits differ by over 1e-5.
         assert (together - alone).abs().max() <= 1e-4 * alone.abs().max()
 
     def test_the_exported_graph_equals_pytorch(self) -> None:
