@@ -1,4 +1,4 @@
-"""Overfit: can every architecture overfit eight pictures, and does the served graph equal the trained network?
+"""Overfit: can every architecture overfit eight pictures, and does the served graph equal the network?
 
     .venv-export/bin/python -m benchmarks.overfit --data DIR [--size 96] [--rounds 300] [NAME ...]
 

@@ -1,4 +1,4 @@
-"""Peer matting: runs PyMatting's closed form on a folder of pictures, in its own interpreter (``make peers``).
+"""Peer matting: runs PyMatting's closed form on a folder of pictures, with its own Python (``make peers``).
 
     python benchmarks/peer_matting.py FOLDER
 

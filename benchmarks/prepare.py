@@ -34,7 +34,7 @@ def _bilinear(rgb: Rgb, side: int) -> NetworkInput:
 
 
 def _averaged_to(factor: int) -> Callable[[Rgb, int], NetworkInput]:
-    """Average by a whole factor to at least this multiple of the network size, then resize like the authors."""
+    """Average by a whole factor to at least ``factor`` network sizes, then resize like the authors."""
     return lambda rgb, side: _bilinear(shrink(rgb, max(1, min(rgb.shape[:2]) // (factor * side))), side)
 
 

@@ -1,9 +1,9 @@
-"""Training precision: how much faster or slower is a step of training in bfloat16, on this processor?
+"""Training precision: how much faster or slower is a training iteration in bfloat16 on this processor?
 
     .venv-export/bin/python -m benchmarks.training_precision [--rounds 3] [NAME ...]
 
-Recipes that say ``precision = "fastest"`` let ``model_export/precision.py`` find out for their network. Each
-round measures a network in both precisions, by turns; the table has medians.
+For recipes with ``precision = "fastest"``, ``model_export/precision.py`` makes this choice. Each round
+measures a network in both precisions in turn; the table has medians.
 """
 
 import argparse

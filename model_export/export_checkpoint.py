@@ -53,19 +53,13 @@ def export_trained(
     network, run = trained_network(checkpoint)
     if depth is not None:
         network = _pruned(network, run, depth)
-    size_px = run.recipe.size_px
-    with step(console, "export to ONNX"):
-        model_bytes = export_served(network, graph_name=name, size_px=size_px)
-    with step(console, "parity with PyTorch"):
-        quality = measure_trained_parity(
-            network, served=model_bytes, pictures=synthetic_pictures(size_px)[:3]
-        )
+    model_bytes, quality = _export_and_compare(network, name, run.recipe.size_px, console)
     manifest = describe(
         network,
         model_bytes,
         name=name,
         architecture=run.recipe.architecture + ("" if depth is None else f", pruned to L{depth}"),
-        size_px=size_px,
+        size_px=run.recipe.size_px,
         weights=_weights_origin(run, checkpoint, license_name=license_name, authors=authors),
         quality={**quality, **_held_out_quality(run)},
     )
@@ -85,6 +79,17 @@ def _pruned(network: nn.Module, run: TrainingRun, depth: int) -> nn.Module:
     if not isinstance(network, UNetPlusPlus) or not 1 <= depth <= network.depth:
         raise CommandFailed(f"{run.recipe.architecture} has no head {depth} to prune it to.")
     return network.pruned(depth)
+
+
+def _export_and_compare(
+    network: nn.Module, name: str, size_px: int, console: Console
+) -> tuple[bytes, dict[str, float]]:
+    """Return the exported model, and the parity figures under their names in a manifest."""
+    with step(console, "export to ONNX"):
+        model_bytes = export_served(network, graph_name=name, size_px=size_px)
+    with step(console, "parity with PyTorch"):
+        pictures = synthetic_pictures(size_px)[:3]
+        return model_bytes, measure_trained_parity(network, served=model_bytes, pictures=pictures)
 
 
 def _weights_origin(run: TrainingRun, checkpoint: Path, *, license_name: str, authors: str) -> WeightsOrigin:

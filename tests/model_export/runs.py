@@ -1,10 +1,12 @@
-"""Shared by the training tests: a recipe that trains in seconds, and a comparison of checkpoints."""
+"""Shared by tests of networks: a recipe that trains in seconds, and a comparison of checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from torch import nn
 
 from model_export.recipe import Recipe, parse_recipe
 
@@ -35,3 +37,9 @@ def same(one: Path, other: Path) -> bool:
     """Return whether two checkpoints hold the same tensors, bit for bit."""
     first, second = load_file(one), load_file(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def on_meta_device(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network without memory for its weights."""
+    with torch.device("meta"):
+        return build()

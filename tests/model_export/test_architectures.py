@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_export.architectures import ARCHITECTURES
-from model_export.architectures.fcn import FCN, Bilinear
+from model_export.architectures.fcn import FCN
 from model_export.architectures.stdc import ShortTermDenseConcat, STDCSeg
-from model_export.architectures.unet import ValidUNet, overlap_tile
 from model_export.architectures.unetpp import UNetPlusPlus
 from model_export.cost import count_macs, count_parameters
 from model_export.export import export_served
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
+from tests.model_export.runs import on_meta_device
 
 pytestmark = pytest.mark.torch
 
@@ -143,11 +143,6 @@ class TestSTDC2(Contract):
     maps = (1, 4)
 
 
-def on_meta_device(build: Callable[[], nn.Module]) -> nn.Module:
-    with torch.device("meta"):
-        return build()
-
-
 @pytest.mark.parametrize(
     ("build", "millions", "giga", "size_px"),
     [
@@ -179,80 +174,6 @@ def test_multiplications_match_a_count_by_hand() -> None:
     network = on_meta_device(lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)))
 
     assert count_macs(network, 10) == 100 * (3 * 9 * 8 + 8 * 2)
-
-
-@pytest.mark.parametrize(("stride", "millions"), [(32, 136.2), (16, 134.8), (8, 134.5)])
-def test_fcn_with_21_classes_and_fixed_kernels_has_the_papers_parameters(
-    stride: int, millions: float
-) -> None:
-    """The authors' files hold upsampling kernels between all pairs of classes; only 21 are not zero."""
-    network = on_meta_device(lambda: FCN(stride, classes=21))  # type: ignore[arg-type]
-    used = {32: ("enlarge",), 16: ("double32", "enlarge"), 8: ("double32", "double16", "enlarge")}[stride]
-    fixed = sum(21 * 21 * getattr(network, name).weight.shape[-1] ** 2 for name in used)
-
-    assert (count_parameters(network) + fixed) / 1e6 == pytest.approx(millions, abs=0.06)
-
-
-def test_fcn_upsampling_is_bilinear() -> None:
-    """Away from the border, the result equals interpolation."""
-    scores = torch.rand(1, 2, 9, 11)
-    larger = Bilinear(2, 8)(scores)
-    expected = functional.interpolate(scores, scale_factor=8, mode="bilinear", align_corners=False)
-
-    assert torch.allclose(larger[:, :, 12:-12, 12:-12], expected[:, :, 8:-8, 8:-8], atol=1e-5)
-
-
-@pytest.mark.parametrize("stride", [8, 16, 32])
-def test_fcn_map_is_aligned_with_the_picture(stride: int) -> None:
-    """A network whose scores are the mean brightness marks a bright spot at its place, not shifted."""
-    network = FCN(stride, width=1).eval()  # type: ignore[arg-type]
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.fill_(1 / layer.weight[0].numel())
-                layer.bias.zero_()
-        picture = torch.zeros(1, 3, 224, 288)
-        picture[:, :, 96:128, 160:192] = 1
-        result = network(picture)[0][0, 0]
-        rows, columns = (torch.arange(side, dtype=torch.float32) for side in result.shape)
-        result = result - result.min()
-        centre = (result.sum(1) @ rows / result.sum(), result.sum(0) @ columns / result.sum())
-
-    assert abs(float(centre[0]) - 111.5) < 12
-    assert abs(float(centre[1]) - 175.5) < 12
-
-
-@pytest.mark.parametrize(("side", "expected"), [(188, 4), (252, 68), (316, 132), (508, 324), (572, 388)])
-def test_the_valid_u_net_removes_184_pixels(side: int, expected: int) -> None:
-    network = on_meta_device(ValidUNet)
-
-    assert network.valid(torch.empty(1, 3, side, side, device="meta")).shape[-1] == expected
-
-
-def test_the_valid_u_net_has_23_convolutions_and_the_tables_cost() -> None:
-    network = on_meta_device(ValidUNet)
-    convolutions = [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
-
-    assert len(convolutions) == 23
-    # 572 pixels of input give 388 of output.
-    assert count_macs(network, 388) / 1e9 == pytest.approx(150.4, abs=0.5)
-
-
-@pytest.mark.parametrize(("size", "tile_px"), [((109, 130), 68)])
-def test_tiles_equal_one_large_run(size: tuple[int, int], tile_px: int) -> None:
-    """In float64 the sums agree except for the last bits, for every size of the run."""
-    torch.manual_seed(3)
-    network = ValidUNet().eval().double()
-    picture = torch.randn(1, 3, *size, dtype=torch.float64)
-    with torch.inference_mode():
-        large, tiled = network(picture)[0], overlap_tile(network, picture, tile_px=tile_px)
-
-    assert float((large - tiled).abs().max()) <= 1e-12
-
-
-def test_an_impossible_tile_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="4 \\+ 16 k"):
-        overlap_tile(ValidUNet(), torch.zeros(1, 3, 120, 120), tile_px=101)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])

@@ -21,14 +21,10 @@ from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
-from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import CheckpointInvalid, read_training_run, trained_network
-from model_export.finetune import freeze_norms, published_network
 from model_export.predictions import open_journey
-from model_export.recipe import RecipeInvalid, read_recipe
-from model_export.recipes import RECIPES
 from model_export.samples import SamplesInvalid
-from model_export.train import TrainingFailed, TrainOptions, learning_rate, size_in, train
+from model_export.train import TrainingFailed, TrainOptions, train
 from tests.model_export.runs import QUIET, same, small
 from tests.pictures import disc_alpha, noise, photo
 
@@ -37,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
-    members = small().model_dump()
-    moves = members.pop("augmentation")
-    changes = {**members, **{f"augmentation.{name}": value for name, value in moves.items()}}
-    sets = [part for name in changes for part in ("--set", f"{name}={json.dumps(changes[name])}")]
+    fields = small().model_dump()
+    moves = fields.pop("augmentation")
+    changes = {**fields, **{f"augmentation.{name}": value for name, value in moves.items()}}
+    sets = [word for name in changes for word in ("--set", f"{name}={json.dumps(changes[name])}")]
     return ["train", "stdc1", "--data", str(data), "--out", str(out), "--threads", "1", *sets, *more]
 
 
@@ -183,41 +179,6 @@ def test_a_run_that_cannot_start_gives_the_reason(
         train(small(**changes), TrainOptions(data, tmp_path / "run"), console=QUIET)
 
 
-def test_every_recipe_is_valid_and_names_a_known_architecture() -> None:
-    for path in RECIPES.glob("*.toml"):
-        for table in ("paper", "ours"):
-            assert read_recipe(path.stem, table=table).architecture in ARCHITECTURES
-    assert read_recipe("u2netp", table="finetune").weights == "published"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[ours]\nloss = 'stdc'\nbatch = 0", "batch"),
-        ("[ours]\nloss = 'stdc'\nbatsh = 1", "batsh"),
-        ("[ours]\nloss = 'mse'", "loss"),
-        ("[paper]\nloss = 'stdc'", r"no table \[ours\]"),
-        ("[ours", "not TOML"),
-    ],
-)
-def test_an_invalid_recipe_is_refused_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(RecipeInvalid, match=message):
-        read_recipe(str(tmp_path / "mine.toml"))
-
-
-def test_the_learning_rate_warms_up_and_falls() -> None:
-    recipe = small(warm_up_steps=10, learning_rate=1.0, schedule="poly")
-    rates = [learning_rate(recipe, step, 100) for step in range(100)]
-
-    assert rates[0] == pytest.approx(1e-3)
-    assert rates[5] == pytest.approx(math.sqrt(1e-3))
-    assert rates[10] == 1
-    assert rates[55] == pytest.approx(0.5**0.9)
-    cosine = small(warm_up_steps=0, learning_rate=1.0, schedule="cosine")
-    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize(
     ("initialise", "variance"),
     [("he", lambda fan_in, _: 2 / fan_in), ("xavier", lambda fan_in, fan_out: 2 / (fan_in + fan_out))],
@@ -246,57 +207,6 @@ def test_convolutions_are_initialised_as_in_the_recipe(
         fan_out, fan_in, *kernel = layer.weight.shape
         expected = variance(fan_in * math.prod(kernel), fan_out * math.prod(kernel))
         assert float(layer.weight.detach().var()) == pytest.approx(expected, rel=0.05)
-
-
-def test_each_size_is_used_for_an_equal_share_of_the_epochs() -> None:
-    recipe = small(epochs=9, sizes_px=[32, 48])
-
-    assert [size_in(recipe, epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
-
-
-@pytest.fixture
-def in_repository_root(monkeypatch: pytest.MonkeyPatch, weights_folder: Path) -> None:
-    """Run in the repository root, because published weights are searched in the relative ``models/``."""
-    monkeypatch.chdir(ROOT)
-
-
-@pytest.mark.usefixtures("in_repository_root")
-@pytest.mark.parametrize("norms", ["freeze", "re-estimate"])
-def test_the_published_network_gives_the_same_maps_before_training(norms: str) -> None:
-    sample = torch.randn(4, 3, 64, 64, generator=torch.manual_seed(1))
-    network = published_network("u2netp", norms, sample).eval()  # type: ignore[arg-type]
-    frozen = published_network("u2netp", "freeze", sample).eval()
-    with torch.inference_mode():
-        maps = [torch.sigmoid(each(sample)[0]) for each in (network, frozen)]
-
-    assert float((maps[0] - maps[1]).abs().max()) < 1e-4
-
-
-@pytest.mark.usefixtures("in_repository_root")
-def test_re_estimated_normalisations_use_the_batch_and_frozen_ones_do_not() -> None:
-    """On the pictures they were measured on, normalising by the batch does not change the output."""
-    sample = torch.randn(6, 3, 64, 64, generator=torch.manual_seed(1))
-    network = published_network("u2netp", "re-estimate", sample)
-    with torch.inference_mode():
-        evaluating = network.eval()(sample)[0]
-        training = network.train()(sample)[0]
-    frozen = published_network("u2netp", "freeze", sample).train()
-    freeze_norms(frozen)
-    norms = [layer for layer in frozen.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-
-    assert float((torch.sigmoid(evaluating) - torch.sigmoid(training)).abs().max()) < 0.02
-    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
-
-
-@pytest.mark.usefixtures("in_repository_root")
-def test_fine_tuning_lowers_the_error_on_held_out_pictures(data: Path, tmp_path: Path) -> None:
-    recipe = read_recipe("u2netp", table="finetune").model_copy(
-        update={"size_px": 64, "epochs": 3, "held_out": 3, "batch": 2, "learning_rate": 1e-4, "patience": 0}
-    )
-    progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
-    maes = [row["mae"] for row in progress.curves]
-
-    assert maes[-1] < maes[0]
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
