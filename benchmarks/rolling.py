@@ -162,7 +162,7 @@ class MiniCluster:
 
 
 async def roll(args: argparse.Namespace) -> Rollout:
-    """Replace every server ``asked.rounds`` times under load, and return the results."""
+    """Replace every server ``args.rounds`` times under load, and return the results."""
     if args.drain_delay is None:
         args.drain_delay = args.delay
     shot = Shot("/v1/mask", jpeg_photo(0.1))

@@ -19,9 +19,9 @@ def log_releases() -> None:
     release = Permit.release
 
     def release_and_log(permit: Permit) -> None:
-        is_held = permit._is_held  # noqa: SLF001 - needed to recognise the first call
+        was_released = permit._is_released  # noqa: SLF001 - only the first call releases
         release(permit)
-        if is_held:
+        if not was_released:
             print(f"{RELEASED}{time.monotonic():.6f}", file=sys.stderr, flush=True)
 
     Permit.release = release_and_log  # type: ignore[method-assign] # patched on purpose

@@ -160,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
 def _declare_checkpoint(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="export a training run, as NAME")
     sub.add_argument("--authors", default="not said", help="the authors of the weights")
-    sub.add_argument("--license", default="not said; see the terms of the data", help="of its weights")
+    sub.add_argument(
+        "--license", default="not said; see the terms of the data", help="the licence of the weights"
+    )
     sub.add_argument("--depth", type=int, help="for a U-Net++, the head to prune it to")
 
 
