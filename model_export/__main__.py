@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted; what was downloaded is kept", file=sys.stderr)
+        print("interrupted; downloaded files are kept", file=sys.stderr)
         return INTERRUPTED
     return 0
 

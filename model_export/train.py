@@ -210,7 +210,7 @@ def _is_over(
         console.print(f"no better MAE for {recipe.patience} epochs")
         return True
     if progress.seconds - spent_s > 60 * options.minutes:
-        console.print("the time is over")
+        console.print("time limit reached")
         return True
     return False
 
