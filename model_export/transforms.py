@@ -25,7 +25,7 @@ LUMA = (0.299, 0.587, 0.114)  # RGB, ITU-R BT.601
 class Augmentation:
     """The limits of random changes to a picture; the defaults change nothing.
 
-    ``scale`` is the range of the enlargement; parts outside the frame are cropped, missing parts are mirrored.
+    ``scale`` is the range of the enlargement; parts outside the frame are cropped, missing ones mirrored.
     ``elastic_px`` is the σ of the displacements of the 3 × 3 grid, in pixels of the result. ``colour`` is how
     far the factors of brightness, contrast and saturation may differ from 1.
     """
