@@ -1,1 +1,1 @@
-"""Benchmarks: every speed and quality claim, measured again by anyone who asks."""
+"""Benchmarks: scripts that reproduce every speed and quality claim of the documentation."""

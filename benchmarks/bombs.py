@@ -1,10 +1,10 @@
-"""Bombs: files that are little to send and much to decode; how soon is each refused, and at what cost?
+"""Bombs: how fast, and with how much memory, does the server refuse small files that are large to decode?
 
     python -m benchmarks.bombs [--rounds 5] [--at-once 8]
 
-Each of the bombs of ``tests/bombs.py`` goes alone first, several times; the slowest counts. Then all go in
-rounds, some at once, and the memory of the server is looked at: what it holds above its start at its peak.
-Uploads are memory themselves, so junk of the same sizes in the same order goes before, to compare with.
+Each bomb of ``tests/bombs.py`` is first sent alone, several times; the slowest response counts. Then all
+bombs are sent in rounds, some at once, and the growth of the server's memory at its peak is measured. Because
+uploads take memory themselves, junk of the same sizes is sent in the same order before, for comparison.
 """
 
 import argparse
@@ -23,54 +23,56 @@ WARM_UPS = 40
 
 
 def main() -> None:
-    """Print what came back."""
+    """Print the refusals of each bomb, and the figures."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     add_server_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=8)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    made = bombs()
-    with Server(asked.model, asked.models_dir) as server:
-        print_figures(asyncio.run(_throw(server, made, asked)))
+    uploads = bombs()
+    with Server(args.model, args.models_dir) as server:
+        print_figures(asyncio.run(_measure(server, uploads, args)))
 
 
-async def _throw(server: Server, made: dict[str, bytes], asked: argparse.Namespace) -> list[Figure]:
-    ordinary = shot_of(jpeg(photo(900, 1200)), "raw")  # a first picture takes memory that stays
-    await send(server, [ordinary] * WARM_UPS, asked.at_once)
-    alone = [await _alone(server, shot_of(upload, "raw"), asked.rounds) for upload in made.values()]
-    slowest = dict(zip(made, alone, strict=True))
+async def _measure(server: Server, uploads: dict[str, bytes], args: argparse.Namespace) -> list[Figure]:
+    ordinary = shot_of(jpeg(photo(900, 1200)), "raw")  # the first pictures allocate memory that is kept
+    await send(server, [ordinary] * WARM_UPS, args.at_once)
+    alone = [await _send_alone(server, shot_of(upload, "raw"), args.rounds) for upload in uploads.values()]
+    slowest = dict(zip(uploads, alone, strict=True))
     print_table(
-        ("bomb", "bytes", "status", "slowest of " + str(asked.rounds)),
+        ("bomb", "bytes", "status", "slowest of " + str(args.rounds)),
         [
-            (name, str(len(made[name])), str(result.status), f"{result.latency_s * 1e3:.0f} ms")
+            (name, str(len(uploads[name])), str(result.status), f"{result.latency_s * 1e3:.0f} ms")
             for name, result in slowest.items()
         ],
     )
-    order = list(made.values()) * asked.rounds
+    order = list(uploads.values()) * args.rounds
     random.Random(0).shuffle(order)
-    _, junk_mib, _ = await _together(server, [bytes(len(upload)) for upload in order], asked.at_once)
-    together, peak_mib, held_mib = await _together(server, order, asked.at_once)
-    responses = [*alone, *together]
+    _, junk_mib, _ = await _send_together(server, [bytes(len(upload)) for upload in order], args.at_once)
+    batch, peak_mib, final_mib = await _send_together(server, order, args.at_once)
+    responses = [*alone, *batch]
     return [
         Figure("bombs not refused with 4xx", sum(not 400 <= r.status < 500 for r in responses), 0),
         Figure("slowest refusal, alone", max(r.latency_s for r in alone) * 1e3, 250, " ms"),
-        Figure(f"peak memory with {asked.at_once} at once", peak_mib, 25, " MiB"),
+        Figure(f"peak memory with {args.at_once} at once", peak_mib, 25, " MiB"),
         Figure("the same above junk of the same sizes", peak_mib - junk_mib, 25, " MiB"),
-        Figure("memory afterwards", held_mib, 25, " MiB"),
+        Figure("memory afterwards", final_mib, 25, " MiB"),
     ]
 
 
-async def _together(server: Server, uploads: list[bytes], at_once: int) -> tuple[list[Result], float, float]:
-    """Send all, some at once; return the results, and how memory grew at its peak and in the end, in MiB."""
+async def _send_together(
+    server: Server, uploads: list[bytes], at_once: int
+) -> tuple[list[Result], float, float]:
+    """Send all, some at once; return the results, and the growth of memory, peak and afterwards, in MiB."""
     before = server.rss_bytes()
     server.forget_peak()
     results = await send(server, [shot_of(upload, "raw") for upload in uploads], at_once)
     return results, (server.peak_bytes() - before) / 2**20, (server.rss_bytes() - before) / 2**20
 
 
-async def _alone(server: Server, shot: Shot, rounds: int) -> Result:
+async def _send_alone(server: Server, shot: Shot, rounds: int) -> Result:
     client = Client(server.host, server.port)
     loop = asyncio.get_running_loop()
     started_s = loop.time()

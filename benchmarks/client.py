@@ -1,6 +1,7 @@
 """Client: a small HTTP client over asyncio streams, for benchmarks that share the cores with the server.
 
-It reads answers that come before an upload has ended, and keeps a connection alive unless told to close it.
+It reads responses that arrive before the upload has ended, and keeps a connection alive unless the response
+closes it.
 """
 
 import asyncio
@@ -8,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-IDLE_AT_MOST_S = 2.0
-"""A kept connection older than this is not used again: the server may be about to close it."""
+MAX_IDLE_S = 2.0
+"""A connection that was idle for longer is not reused: the server may be about to close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer as it came; ``came_early`` tells that the upload had not left when it was complete."""
+    """One response; ``came_early`` is true if it was complete before the whole upload was sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,7 +33,7 @@ class Reply:
 
 
 class Connection:
-    """One connection; at most one request at a time."""
+    """One connection, for one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -44,21 +45,21 @@ class Connection:
         """Connect."""
         return cls(*await asyncio.open_connection(host, port, limit=2**20))
 
-    def send(self, shot: Shot, *, part: float = 1.0) -> None:
-        """Hand a request to the transport, its body in part, without waiting until it has left."""
+    def send(self, shot: Shot, *, share: float = 1.0) -> None:
+        """Write a request with a share of its body to the transport, without waiting until it is sent."""
         lines = (f"{name}: {text}\r\n" for name, text in shot.headers)
         head = (
             f"POST {shot.path} HTTP/1.1\r\nHost: benchmark\r\nContent-Length: {len(shot.upload)}\r\n"
             f"{''.join(lines)}\r\n"
         )
         self._writer.write(head.encode("ascii"))
-        self._writer.write(shot.upload[: int(part * len(shot.upload))])
+        self._writer.write(shot.upload[: int(share * len(shot.upload))])
 
     async def receive(self) -> Reply:
-        """Read one answer, whether or not the request has left entirely.
+        """Read one response, even if the request has not been sent completely.
 
         Raises:
-            ConnectionError: The server closed or reset the connection before the answer was complete.
+            ConnectionError: The server closed or reset the connection before the response was complete.
         """
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
@@ -67,13 +68,13 @@ class Connection:
             headers = {name.lower(): text.strip() for name, _, text in pairs}
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         except asyncio.IncompleteReadError as error:
-            where = "within the answer" if error.partial else "before the answer"
+            where = "within the response" if error.partial else "before the response"
             raise ConnectionError(f"closed {where}") from error
         came_early = self._writer.transport.get_write_buffer_size() > 0
         return Reply(int(lines[0].split()[1]), headers, body, came_early)
 
     async def is_reusable(self, reply: Reply) -> bool:
-        """Let what is left of the upload leave; tell whether another request may follow."""
+        """Send the rest of the upload; return whether the connection can be used for another request."""
         if reply.headers.get("connection", "").lower() == "close":
             return False
         self._writer.transport.set_write_buffer_limits(0)
@@ -85,49 +86,49 @@ class Connection:
         return True
 
     def is_fresh(self) -> bool:
-        """Tell whether the server can be trusted to have kept the connection."""
+        """Return whether the server has most likely kept the connection open."""
         age_s = asyncio.get_running_loop().time() - self.used_s
-        return not self._reader.at_eof() and age_s < IDLE_AT_MOST_S
+        return not self._reader.at_eof() and age_s < MAX_IDLE_S
 
-    def leave(self) -> None:
-        """Close at once and rudely, as a client does that vanishes."""
+    def abort(self) -> None:
+        """Reset the connection, like a client that disappears."""
         self._writer.transport.abort()
 
     def close(self) -> None:
-        """Close as a client does that is done."""
+        """Close the connection, like a client that has finished."""
         self._writer.close()
 
 
 class Client:
-    """Kept connections to one server; opens as many as there are requests under way."""
+    """A pool of connections to one server, with one connection per concurrent request."""
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 120.0) -> None:
         self._address = host, port
         self._timeout_s = timeout_s
         self._idle: list[Connection] = []
-        self._settling: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
 
     async def post(self, shot: Shot) -> Reply:
-        """Send one request and read its answer.
+        """Send one request and read its response.
 
         Raises:
-            OSError: The connection failed before the answer was complete, or nothing came in time.
+            OSError: The connection failed before the response was complete, or the request timed out.
         """
         async with asyncio.timeout(self._timeout_s):
-            connection = await self.take()
+            connection = await self.acquire()
             try:
                 connection.send(shot)
                 reply = await connection.receive()
             except BaseException:
-                connection.leave()
+                connection.abort()
                 raise
-        settling = asyncio.create_task(self._keep(connection, reply))
-        self._settling.add(settling)
-        settling.add_done_callback(self._settling.discard)
+        draining = asyncio.create_task(self._keep(connection, reply))
+        self._draining.add(draining)
+        draining.add_done_callback(self._draining.discard)
         return reply
 
-    async def take(self) -> Connection:
-        """Return a kept connection or a new one."""
+    async def acquire(self) -> Connection:
+        """Return an idle connection or a new one."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_fresh():
@@ -142,9 +143,9 @@ class Client:
         connection.close()
 
     async def close(self) -> None:
-        """Close every kept connection."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=5)
+        """Close all connections."""
+        if self._draining:
+            await asyncio.wait(self._draining, timeout=5)
         for connection in self._idle:
             connection.close()
         self._idle.clear()

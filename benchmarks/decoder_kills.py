@@ -1,10 +1,10 @@
-"""Decoder kills: what clients notice when the processes that decode are killed under load.
+"""Decoder kills: the effect on clients when decoder processes are killed under load.
 
     python -m benchmarks.decoder_kills [--seconds 60] [--clients 8] [--decoders 2] [--every 1]
 
-Serves u2netp with processes that decode, and kills one of them, any, with SIGKILL each second, as an operator
-or a system without memory would. Clients send different pictures with keep-alive, each the next one at once.
-The pictures are good, so 422 is wrong; 503 is a picture whose second decoder was killed too.
+Serves u2netp with decoder processes, and kills a random one with SIGKILL each second, as an operator or a
+system out of memory would. Clients send different pictures over keep-alive connections, without pauses. The
+pictures are valid, so 422 is wrong; 503 is returned if the second decoder of a picture was killed as well.
 """
 
 import argparse
@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--decoders", type=int, default=2)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between two kills")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    settings = {"CUTOUT_ENGINE__DECODERS": str(asked.decoders)}
-    with Server(asked.model, asked.models_dir, settings) as server:
-        statuses, kills = kill_under_load(server, asked)
+    settings = {"CUTOUT_ENGINE__DECODERS": str(args.decoders)}
+    with Server(args.model, args.models_dir, settings) as server:
+        statuses, kills = kill_under_load(server, args)
         left = len(decoders_of(server.pid))
-    print(f"## One decoder killed each {asked.every:g} s for {asked.seconds:g} s, {asked.clients} clients\n")
+    print(f"## One decoder killed each {args.every:g} s for {args.seconds:g} s, {args.clients} clients\n")
     counts = ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
     print(f"statuses: {counts}; kills: {kills}\n")
     print_figures(
@@ -48,34 +48,34 @@ def main() -> None:
             Figure("422 for a good picture", statuses[422], 0, ""),
             Figure("503 a kill", statuses[503] / max(1, kills), 1, ""),
             Figure("neither 200 nor 503", statuses.total() - statuses[200] - statuses[503], 0, ""),
-            Figure("decoders missing or too many at the end", abs(left - asked.decoders), 0, ""),
+            Figure("decoders missing or too many at the end", abs(left - args.decoders), 0, ""),
         ]
     )
 
 
-def kill_under_load(server: Server, asked: argparse.Namespace) -> tuple[Counter[int], int]:
-    """Return the statuses that clients saw, and how many decoders were killed meanwhile."""
+def kill_under_load(server: Server, args: argparse.Namespace) -> tuple[Counter[int], int]:
+    """Return the counts of response statuses, and the number of decoders that were killed."""
     statuses: Counter[int] = Counter()
     is_over = threading.Event()
 
-    def ask(number: int) -> None:
+    def send_requests(number: int) -> None:
         upload = _picture(number)
         with httpx.Client(base_url=f"http://{server.host}:{server.port}", timeout=120) as client:
             while not is_over.is_set():
                 statuses[client.post("/v1/mask", content=upload).status_code] += 1
 
-    clients = [threading.Thread(target=ask, args=(number,)) for number in range(asked.clients)]
+    clients = [threading.Thread(target=send_requests, args=(number,)) for number in range(args.clients)]
     for client in clients:
         client.start()
-    chance = random.Random(0)
+    rng = random.Random(0)
     kills = 0
-    until_s = time.monotonic() + asked.seconds
+    until_s = time.monotonic() + args.seconds
     while time.monotonic() < until_s:
-        time.sleep(asked.every)
+        time.sleep(args.every)
         if decoders := decoders_of(server.pid):
-            os.kill(chance.choice(decoders), signal.SIGKILL)
+            os.kill(rng.choice(decoders), signal.SIGKILL)
             kills += 1
-    time.sleep(2)  # the last one is replaced
+    time.sleep(2)  # until the last killed decoder is replaced
     is_over.set()
     for client in clients:
         client.join()
@@ -83,7 +83,7 @@ def kill_under_load(server: Server, asked: argparse.Namespace) -> tuple[Counter[
 
 
 def decoders_of(pid: int) -> list[int]:
-    """Return the processes that decode for a server."""
+    """Return the process ids of a server's decoders."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     pids = [int(child) for file in tasks for child in file.read_text().split()]
     return [

@@ -1,12 +1,12 @@
-"""Departures: half of the clients leave while their pictures wait; what does that cost the others?
+"""Departures: the cost for other clients when half of them disconnect while their pictures wait.
 
     python -m benchmarks.departures [--rounds 10] [--clients 24] [--megapixels 1]
 
-In each round all clients send at once, and when every picture waits for the network, half of them
-vanish: in even rounds politely (FIN), in odd ones rudely (RST). They are chosen among the last three
-quarters, which cannot run yet. Pictures of the departed that ran are those the metrics count beyond the
-answers of the clients who stayed. The server (``benchmarks.watched``) writes down when each permit came
-back; what counts is the time from the moment at which the last client had left to the last of their permits.
+In each round all clients send at once, and when every picture waits for the network, half of the clients
+disconnect: by closing the connection (FIN) in even rounds, by resetting it (RST) in odd ones. They are chosen
+from the last three quarters, which cannot run yet. Pictures that ran after a disconnect are those that the
+metrics count in addition to the successful responses. The server (``benchmarks.watched``) logs when each
+permit is released; the benchmark measures the time from the last disconnect to the last of these releases.
 """
 
 import argparse
@@ -29,14 +29,14 @@ ENTER_TIMEOUT_S = 5.0
 
 @dataclass(slots=True)
 class Tally:
-    """What happened in all rounds together."""
+    """The sums over all rounds."""
 
     disconnected: int = 0
-    ran_in_vain: float = 0
-    bystanders: int = 0
-    bystanders_failed: int = 0
+    runs_after_disconnect: float = 0
+    others: int = 0
+    others_failed: int = 0
     released_s: list[float] = field(default_factory=list)
-    left_over: float = 0
+    in_flight: float = 0
 
 
 def main() -> None:
@@ -48,23 +48,23 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/cutout")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
     tally = Tally()
-    command = (sys.executable, "-m", "benchmarks.watched", "serve", "--port", "0", "--model", asked.model)
-    with Server(asked.model, asked.models_dir, command=command) as server:
-        asyncio.run(_all_rounds(server, shot, tally, rounds=asked.rounds, clients=asked.clients))
-    reached = 100 * tally.ran_in_vain / max(1, tally.disconnected)
+    command = (sys.executable, "-m", "benchmarks.watched", "serve", "--port", "0", "--model", args.model)
+    with Server(args.model, args.models_dir, command=command) as server:
+        asyncio.run(_all_rounds(server, shot, tally, rounds=args.rounds, clients=args.clients))
+    run_share = 100 * tally.runs_after_disconnect / max(1, tally.disconnected)
     print("Released, by round:", ", ".join(f"{1e3 * seconds:.1f}" for seconds in tally.released_s), "ms\n")
-    print(f"## {tally.disconnected} departures, {tally.bystanders} bystanders\n")
+    print(f"## {tally.disconnected} disconnects, {tally.others} other clients\n")
     print_figures(
         [
-            Figure("departed whose pictures ran", reached, 1, " %"),
-            Figure("budgets released, median", 1e3 * statistics.median(tally.released_s), 10, " ms"),
-            Figure("budgets released, slowest round", 1e3 * percentile(tally.released_s, 100), 10, " ms"),
-            Figure("bystanders that failed", tally.bystanders_failed, 0),
-            Figure("requests in flight at the end", tally.left_over, 0),
+            Figure("disconnected clients whose pictures ran", run_share, 1, " %"),
+            Figure("permits released, median", 1e3 * statistics.median(tally.released_s), 10, " ms"),
+            Figure("permits released, slowest round", 1e3 * percentile(tally.released_s, 100), 10, " ms"),
+            Figure("other clients that failed", tally.others_failed, 0),
+            Figure("requests in flight at the end", tally.in_flight, 0),
         ]
     )
 
@@ -73,39 +73,41 @@ async def _all_rounds(server: Server, shot: Shot, tally: Tally, *, rounds: int, 
     client = Client(server.host, server.port)
     await closed_loop(client, lambda _: shot, clients=2, seconds=1.5)
     await client.close()
-    chance = random.Random(0)
+    rng = random.Random(0)
     for number in range(rounds):
-        leaving = set(chance.sample(range(clients // 4, clients), clients // 2))
-        await _one_round(server, shot, tally, clients=clients, leaving=leaving, is_rude=number % 2 == 1)
-    tally.left_over = server.metrics()["cutout_inflight_requests"]
+        disconnecting = set(rng.sample(range(clients // 4, clients), clients // 2))
+        await _one_round(
+            server, shot, tally, clients=clients, disconnecting=disconnecting, is_abort=number % 2 == 1
+        )
+    tally.in_flight = server.metrics()["cutout_inflight_requests"]
 
 
 async def _one_round(
-    server: Server, shot: Shot, tally: Tally, *, clients: int, leaving: set[int], is_rude: bool
+    server: Server, shot: Shot, tally: Tally, *, clients: int, disconnecting: set[int], is_abort: bool
 ) -> None:
     ran_before = _pictures_run(server)
     connections = [await Connection.open(server.host, server.port) for _ in range(clients)]
     for connection in connections:
         connection.send(shot)
-    staying = [asyncio.create_task(_answer(c)) for n, c in enumerate(connections) if n not in leaving]
-    await _until_all_wait(server, clients - len(leaving) // 2)
+    staying = [asyncio.create_task(_receive(c)) for n, c in enumerate(connections) if n not in disconnecting]
+    await _until_all_wait(server, clients - len(disconnecting) // 2)
     began_s = time.monotonic()
-    for number in leaving:
-        connections[number].leave() if is_rude else connections[number].close()
+    for number in disconnecting:
+        connections[number].abort() if is_abort else connections[number].close()
     await asyncio.sleep(0)  # the transports close now
-    left_s = time.monotonic()
-    released_s = await _until_released(server, since_s=began_s, count=len(leaving))
-    tally.released_s.append(released_s[-1] - (left_s - began_s))
+    disconnected_s = time.monotonic()
+    released_s = await _until_released(server, since_s=began_s, count=len(disconnecting))
+    tally.released_s.append(released_s[-1] - (disconnected_s - began_s))
     responses = await asyncio.gather(*staying)
-    tally.disconnected += len(leaving)
-    tally.bystanders += len(responses)
-    tally.bystanders_failed += sum(reply is None or reply.status != 200 for reply in responses)
-    await asyncio.sleep(0.2)  # a run in vain would end within
-    answered = sum(reply is not None and reply.status == 200 for reply in responses)
-    tally.ran_in_vain += max(0.0, _pictures_run(server) - ran_before - answered)
+    tally.disconnected += len(disconnecting)
+    tally.others += len(responses)
+    tally.others_failed += sum(reply is None or reply.status != 200 for reply in responses)
+    await asyncio.sleep(0.2)  # longer than a run that started after its client disconnected
+    succeeded = sum(reply is not None and reply.status == 200 for reply in responses)
+    tally.runs_after_disconnect += max(0.0, _pictures_run(server) - ran_before - succeeded)
 
 
-async def _answer(connection: Connection) -> Reply | None:
+async def _receive(connection: Connection) -> Reply | None:
     try:
         return await connection.receive()
     except OSError:
@@ -114,19 +116,19 @@ async def _answer(connection: Connection) -> Reply | None:
         connection.close()
 
 
-async def _until_all_wait(server: Server, at_least: int) -> None:
-    """Wait until the pictures have been decoded and wait for the network."""
+async def _until_all_wait(server: Server, min_waiting: int) -> None:
+    """Wait until this many decoded pictures wait for the network."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + ENTER_TIMEOUT_S
     while loop.time() < until_s:
         metrics = await asyncio.to_thread(server.metrics)
-        if metrics["cutout_step_queue_depth,step=infer"] >= at_least:
+        if metrics["cutout_step_queue_depth,step=infer"] >= min_waiting:
             break
         await asyncio.sleep(0.01)
 
 
 async def _until_released(server: Server, *, since_s: float, count: int) -> list[float]:
-    """Return the seconds after ``since_s`` at which the first ``count`` permits came back."""
+    """Return the seconds from ``since_s`` to each of the first ``count`` releases of a permit."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + ENTER_TIMEOUT_S
     while loop.time() < until_s:
@@ -134,7 +136,7 @@ async def _until_released(server: Server, *, since_s: float, count: int) -> list
         if len(released_s) >= count:
             return released_s[:count]
         await asyncio.sleep(0.05)
-    raise SystemExit(f"{count} clients left, and not all of their permits came back.")
+    raise SystemExit(f"{count} clients disconnected, but not all of their permits were released.")
 
 
 def _releases(server: Server) -> list[float]:

@@ -1,11 +1,11 @@
-"""Disconnects: clients leave at every moment of a request's life; does anything stay behind?
+"""Disconnects: clients disconnect at any moment of a request; are all resources released?
 
     python -m benchmarks.disconnects [--count 2000] [--at-once 16] [--megapixels 0.3]
 
-First the life of a request is measured, with as many at once. Then each client sends its request, of which
-some stop halfway, and leaves at a moment drawn evenly from it, in turn politely (FIN) and rudely (RST).
-When the last has left, the metrics are read until nothing is in flight; then a request is sent that has to be
-answered.
+First the duration of a request is measured, with the same concurrency. Then each client sends its request,
+some only a part of it, and disconnects at a uniformly random moment of that duration, alternately by closing
+(FIN) and resetting (RST) the connection. After the last disconnect the metrics are read until no request is
+in flight; then a final request must succeed.
 """
 
 import argparse
@@ -30,40 +30,47 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--megapixels", type=float, default=0.3)
     parser.add_argument("--path", default="/v1/cutout")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
-    with Server(asked.model, asked.models_dir) as server:
-        life_s, empty_s, status = asyncio.run(_come_and_go(server, shot, asked.count, asked.at_once))
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
+    with Server(args.model, args.models_dir) as server:
+        duration_s, empty_s, status = asyncio.run(
+            _disconnect_at_random(server, shot, args.count, args.at_once)
+        )
         tracebacks = server.log_tail(lines=10**9).count("Traceback")
         metrics = server.metrics()
-    left = sum(
+    cancelled = sum(
         v for name, v in metrics.items() if name.startswith("cutout_requests_total") and "departed" in name
     )
-    print(f"A request lives {life_s * 1e3:.0f} ms; {asked.count} left within, {left:.0f} before its end.\n")
+    print(
+        f"A request takes {duration_s * 1e3:.0f} ms; {args.count} clients disconnected, "
+        f"{cancelled:.0f} of them before the end of their request.\n"
+    )
     print_figures(
         [
             Figure("tracebacks", tracebacks, 0),
-            Figure("until nothing was in flight", empty_s, 2, " s"),
-            Figure("status of the request after them", status, 200),
+            Figure("until no request was in flight", empty_s, 2, " s"),
+            Figure("status of the final request", status, 200),
         ]
     )
 
 
-async def _come_and_go(server: Server, shot: Shot, count: int, at_once: int) -> tuple[float, float, int]:
+async def _disconnect_at_random(
+    server: Server, shot: Shot, count: int, at_once: int
+) -> tuple[float, float, int]:
     client = Client(server.host, server.port)
     results = await closed_loop(client, lambda _: shot, clients=at_once, seconds=6)
-    life_s = percentile([result.latency_s for result in results if result.status == 200], 50)
-    chance, numbers = random.Random(0), iter(range(count))
+    duration_s = percentile([result.latency_s for result in results if result.status == 200], 50)
+    rng, numbers = random.Random(0), iter(range(count))
 
-    async def one_after_the_other() -> None:
+    async def send_and_disconnect() -> None:
         for number in numbers:
             connection = await Connection.open(server.host, server.port)
-            connection.send(shot, part=chance.random() if number % 4 == 0 else 1.0)
-            await asyncio.sleep(chance.uniform(0, life_s))
-            connection.leave() if number % 2 else connection.close()
+            connection.send(shot, share=rng.random() if number % 4 == 0 else 1.0)
+            await asyncio.sleep(rng.uniform(0, duration_s))
+            connection.abort() if number % 2 else connection.close()
 
-    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+    await asyncio.gather(*(send_and_disconnect() for _ in range(at_once)))
     loop = asyncio.get_running_loop()
     since_s = loop.time()
     while (await asyncio.to_thread(server.metrics))["cutout_inflight_requests"] > 0:
@@ -73,7 +80,7 @@ async def _come_and_go(server: Server, shot: Shot, count: int, at_once: int) -> 
     empty_s = loop.time() - since_s
     reply = await client.post(shot)
     await client.close()
-    return life_s, empty_s, reply.status
+    return duration_s, empty_s, reply.status
 
 
 if __name__ == "__main__":

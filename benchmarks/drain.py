@@ -1,11 +1,11 @@
-"""Drain: what clients lose when the server is restarted under load.
+"""Drain: the requests lost when the server is restarted under load.
 
     python -m benchmarks.drain [--restarts 50] [--model u2netp] [--supervise]
 
-Measures the capacity of ``/v1/mask`` with keep-alive clients, then restarts the server N times at a
-share of it. Each time a stalled upload and a reader that does not read are held open as well, so
-every drain lasts to its timeout. A request counts as accepted if it was begun, on the client's clock,
-before the delay ended; it is lost if its connection fails without a whole answer.
+Measures the capacity of ``/v1/mask`` with keep-alive clients, then restarts the server N times at a share of
+that load. Each time a stalled upload and a client that does not read its response are held open as well, so
+every drain lasts until its timeout. A request counts as accepted if the client started it before the end of
+the delay; it is lost if its connection fails before a complete response.
 """
 
 import argparse
@@ -32,32 +32,32 @@ from benchmarks.report import print_machine
 CUTOUT = Path(sys.executable).with_name("cutout")
 CLIENTS = 8
 TRANSIT_S = 0.05
-"""A request begun so shortly before the end of the delay may arrive after it."""
+"""A request started this shortly before the end of the delay may arrive after it."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request: when it was begun, and its status or how its connection failed."""
+    """One request: its start, and its status or the error of its connection."""
 
-    begun_s: float
+    started_s: float
     outcome: int | str
 
 
 @dataclass(frozen=True)
 class Restart:
-    """What one restart cost."""
+    """The effects of one restart."""
 
     accepted: int
     lost: int
     refused_early: int
-    turned_away_early: dict[str, int]
+    rejected_early: dict[str, int]
     failed_late: int
     exit_code: int
-    beyond_s: float
+    overrun_s: float
 
 
 def main() -> None:
-    """Print what N restarts cost."""
+    """Print the effects of N restarts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--restarts", type=int, default=50)
     parser.add_argument("--model", default="u2netp")
@@ -65,36 +65,36 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.5, help="drain_delay_s")
     parser.add_argument("--timeout", type=float, default=2.0, help="drain_timeout_s")
     parser.add_argument("--supervise", action="store_true")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     upload, large_upload = noisy_jpeg(120, 160), noisy_jpeg(2000, 3000)
-    with running(chosen) as (process, url):
+    with running(args) as (process, url):
         rate = asyncio.run(capacity(url, upload))
         process.send_signal(signal.SIGINT)
         process.wait(60)
-    print(f"capacity {rate:.1f} requests/s; load {chosen.load:.0%} of it from {CLIENTS} keep-alive clients")
+    print(f"capacity {rate:.1f} requests/s; load {args.load:.0%} of it from {CLIENTS} keep-alive clients")
     restarts = []
-    for number in range(chosen.restarts):
-        with running(chosen) as (process, url):
-            restarts.append(asyncio.run(restart(process, url, chosen, rate, (upload, large_upload))))
+    for number in range(args.restarts):
+        with running(args) as (process, url):
+            restarts.append(asyncio.run(restart(process, url, args, rate, (upload, large_upload))))
         if sys.stderr.isatty():
-            print(f"\r{number + 1}/{chosen.restarts}", end="", file=sys.stderr)
+            print(f"\r{number + 1}/{args.restarts}", end="", file=sys.stderr)
     report(restarts)
 
 
 @contextmanager
-def running(chosen: argparse.Namespace) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server, and yield its process and address once it is ready."""
+def running(args: argparse.Namespace) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server, and yield its process and URL when it is ready."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CUTOUT_")}
     settings = {
         "CUTOUT_MODELS_DIR": os.environ.get("CUTOUT_MODELS_DIR", "models"),
         "CUTOUT_WEB__METRICS_PORT": "none",
-        "CUTOUT_LIFECYCLE__DRAIN_DELAY_S": str(chosen.delay),
-        "CUTOUT_LIFECYCLE__DRAIN_TIMEOUT_S": str(chosen.timeout),
+        "CUTOUT_LIFECYCLE__DRAIN_DELAY_S": str(args.delay),
+        "CUTOUT_LIFECYCLE__DRAIN_TIMEOUT_S": str(args.timeout),
     }
-    supervise = "--supervise" if chosen.supervise else "--no-supervise"
+    supervise = "--supervise" if args.supervise else "--no-supervise"
     process = subprocess.Popen(
-        [str(CUTOUT), "serve", "--port", "0", "--model", chosen.model, supervise],
+        [str(CUTOUT), "serve", "--port", "0", "--model", args.model, supervise],
         env={**clean, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -109,36 +109,36 @@ def running(chosen: argparse.Namespace) -> Iterator[tuple[subprocess.Popen[str],
 
 
 async def capacity(url: str, upload: bytes, *, seconds: float = 5.0) -> float:
-    """Return answers per second when every client has a request open at all times."""
+    """Return responses per second when every client always has an open request."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         until_s = time.monotonic() + seconds
 
-        async def ask() -> int:
+        async def send_requests() -> int:
             count = 0
             while time.monotonic() < until_s:
                 (await client.post("/v1/mask", content=upload)).raise_for_status()
                 count += 1
             return count
 
-        return sum(await asyncio.gather(*(ask() for _ in range(CLIENTS)))) / seconds
+        return sum(await asyncio.gather(*(send_requests() for _ in range(CLIENTS)))) / seconds
 
 
 async def restart(
     process: subprocess.Popen[str],
     url: str,
-    chosen: argparse.Namespace,
+    args: argparse.Namespace,
     rate: float,
     uploads: tuple[bytes, bytes],
 ) -> Restart:
-    """Stop one server under load with two stalled peers, and say what that cost."""
+    """Stop one server under load with two stalled connections, and return the effects."""
     upload, large_upload = uploads
     peers = [await stalled_upload(url), await slow_reader(url, large_upload)]
     attempts: list[Attempt] = []
-    gone = asyncio.Event()
-    pace_s = CLIENTS / (rate * chosen.load)
+    stopped = asyncio.Event()
+    pace_s = CLIENTS / (rate * args.load)
     clients = [
         asyncio.create_task(
-            keep_asking(url, upload, attempts, gone, pace_s=pace_s, lag_s=k * pace_s / CLIENTS)
+            keep_sending(url, upload, attempts, stopped, pace_s=pace_s, lag_s=k * pace_s / CLIENTS)
         )
         for k in range(CLIENTS)
     ]
@@ -146,50 +146,50 @@ async def restart(
     stopped_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
     exit_code = await asyncio.to_thread(process.wait, 120)
-    beyond_s = time.monotonic() - stopped_s - chosen.delay - chosen.timeout
-    gone.set()
+    overrun_s = time.monotonic() - stopped_s - args.delay - args.timeout
+    stopped.set()
     await asyncio.gather(*clients)
     for peer in peers:
         peer.close()
-    delay_ends_s = stopped_s + chosen.delay - TRANSIT_S
-    accepted = Counter(a.outcome for a in attempts if a.begun_s < delay_ends_s)
-    late = Counter(a.outcome for a in attempts if a.begun_s >= delay_ends_s)
+    delay_ends_s = stopped_s + args.delay - TRANSIT_S
+    accepted = Counter(a.outcome for a in attempts if a.started_s < delay_ends_s)
+    late = Counter(a.outcome for a in attempts if a.started_s >= delay_ends_s)
     failed = sum(count for outcome, count in accepted.items() if isinstance(outcome, str))
     return Restart(
         accepted=accepted.total(),
         lost=failed - accepted["ConnectError"],
         refused_early=accepted["ConnectError"],
-        turned_away_early={
-            f"{a.outcome} after {a.begun_s - stopped_s:.2f} s": 1
+        rejected_early={
+            f"{a.outcome} after {a.started_s - stopped_s:.2f} s": 1
             for a in attempts
-            if a.begun_s < delay_ends_s and isinstance(a.outcome, int) and a.outcome != 200
+            if a.started_s < delay_ends_s and isinstance(a.outcome, int) and a.outcome != 200
         },
         failed_late=sum(
             n for outcome, n in late.items() if isinstance(outcome, str) and outcome != "ConnectError"
         ),
         exit_code=exit_code,
-        beyond_s=beyond_s,
+        overrun_s=overrun_s,
     )
 
 
-async def keep_asking(
-    url: str, upload: bytes, attempts: list[Attempt], gone: asyncio.Event, *, pace_s: float, lag_s: float
+async def keep_sending(
+    url: str, upload: bytes, attempts: list[Attempt], stopped: asyncio.Event, *, pace_s: float, lag_s: float
 ) -> None:
-    """Send a request every ``pace_s`` on one connection, for as long as the server is there."""
+    """Send a request every ``pace_s`` on one connection until the server has stopped."""
     await asyncio.sleep(lag_s)
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-        while not gone.is_set():
-            begun_s = time.monotonic()
+        while not stopped.is_set():
+            started_s = time.monotonic()
             try:
                 outcome: int | str = (await client.post("/v1/mask", content=upload)).status_code
             except httpx.TransportError as error:
                 outcome = type(error).__name__
-            attempts.append(Attempt(begun_s, outcome))
-            await asyncio.sleep(max(0.0, begun_s + pace_s - time.monotonic()))
+            attempts.append(Attempt(started_s, outcome))
+            await asyncio.sleep(max(0.0, started_s + pace_s - time.monotonic()))
 
 
 async def stalled_upload(url: str) -> asyncio.StreamWriter:
-    """Open a request whose body never comes."""
+    """Start a request whose body is never completed."""
     reader, writer = await _connect(url)
     writer.write(b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
@@ -198,7 +198,7 @@ async def stalled_upload(url: str) -> asyncio.StreamWriter:
 
 
 async def slow_reader(url: str, upload: bytes) -> asyncio.StreamWriter:
-    """Ask for an answer larger than every buffer on the way, and read no more than its head."""
+    """Request a response larger than all buffers, and read only its head."""
     reader, writer = await _connect(url)
     head = f"POST /v1/cutout?matting=none HTTP/1.1\r\nHost: x\r\nContent-Length: {len(upload)}\r\n\r\n"
     writer.write(head.encode() + upload)
@@ -212,7 +212,7 @@ async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 
 
 def noisy_jpeg(height: int, width: int) -> bytes:
-    """Return a bright disc under noise: it has a subject, and nothing can compress it."""
+    """Return a bright disc under noise: it has a subject and is incompressible."""
     y, x = np.mgrid[0:height, 0:width]
     disc = np.hypot(y - height / 2, x - width / 2) < min(height, width) * 0.35
     noise = np.random.default_rng(0).integers(0, 64, (height, width, 3), np.uint8)
@@ -225,17 +225,17 @@ def noisy_jpeg(height: int, width: int) -> bytes:
 
 def report(restarts: list[Restart]) -> None:
     """Print the sums over all restarts."""
-    beyond_ms = [restart.beyond_s * 1e3 for restart in restarts]
+    overrun_ms = [restart.overrun_s * 1e3 for restart in restarts]
     print(f"restarts                                {len(restarts)}")
     print(f"requests accepted                       {sum(r.accepted for r in restarts)}")
     print(f"accepted and lost                       {sum(r.lost for r in restarts)}")
     print(f"connections refused before the delay    {sum(r.refused_early for r in restarts)}")
-    turned_away = sum((Counter(r.turned_away_early) for r in restarts), Counter[str]())
-    print(f"turned away before the delay            {turned_away.total()} {dict(turned_away) or ''}")
-    print(f"failed after the delay, no answer       {sum(r.failed_late for r in restarts)}")
+    rejected = sum((Counter(r.rejected_early) for r in restarts), Counter[str]())
+    print(f"rejected before the delay               {rejected.total()} {dict(rejected) or ''}")
+    print(f"failed after the delay, no response     {sum(r.failed_late for r in restarts)}")
     print(f"exit codes                              {dict(Counter(r.exit_code for r in restarts))}")
-    print(f"exit beyond delay and timeout, median   {statistics.median(beyond_ms):.0f} ms")
-    print(f"exit beyond delay and timeout, longest  {max(beyond_ms):.0f} ms")
+    print(f"exit beyond delay and timeout, median   {statistics.median(overrun_ms):.0f} ms")
+    print(f"exit beyond delay and timeout, longest  {max(overrun_ms):.0f} ms")
 
 
 if __name__ == "__main__":

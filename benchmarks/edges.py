@@ -1,21 +1,20 @@
-"""Edges: how near alpha and colours come to the truth, beside what others do with the same map.
+"""Edges: errors of alpha and colours against the truth, compared with other tools on the same map.
 
     python -m benchmarks.edges --mattes DIR [--skip N] [--peers PYTHON]
     python -m benchmarks.edges --photographs DIR [--megapixels 12] [--seeds 4]
 
 mattes       True mattes of a set in the layout of alphamatting.com (images/, alphas/, trimaps/). Each is
-             shrunk to 320 × 320 and blurred by a pixel: the map of a perfect network. Every path makes a
-             matte of it; errors are counted in the trimap's unknown region. ``--skip`` leaves out the first
-             so many by name: those that a path was tuned on. With ``--peers``, an interpreter that has
-             PyMatting (``make peers``), its closed form joins in: on rembg's trimap of that map (above 240,
-             below 10, both eroded by 10 pixels), and on the set's own.
-photographs  Scenes of which alpha and the subject's colours are known exactly, hair included
-             (``tests/composites.py``), over photographs of a folder. Two tables: colours where the true alpha
-             is given, and whole paths from the ideal map. *Colour* is how far |F - F*| what shows of the
-             subject is from its true colours where the true alpha is neither 0 nor 1: a mean, weighted by
-             the path's own alpha, since a colour counts as much as it shows. *Over white* and *over black*
-             are mean differences of the finished picture from the true one there. All in levels of 255.
-             rembg's default enlarges the map by Lanczos and leaves the colours.
+             shrunk to 320 × 320 and blurred by a pixel: the map of a perfect network. Every path computes a
+             matte from it; errors are counted in the trimap's unknown region. ``--skip`` leaves out the first
+             mattes by name, on which a path was tuned. With ``--peers``, an interpreter with PyMatting
+             (``make peers``), its closed form is measured as well: on rembg's trimap of that map (above 240,
+             below 10, both eroded by 10 pixels), and on the trimap of the set.
+photographs  Scenes with exactly known alpha and subject colours, including hair (``tests/composites.py``),
+             over photographs of a folder. Two tables: colours with the true alpha given, and whole paths from
+             the ideal map. *Colour* is the mean of |F - F*| where the true alpha is neither 0 nor 1, weighted
+             by the path's own alpha, because that is how much a colour is visible. *Over white* and *over
+             black* are mean differences between the finished picture and the true one there. All in levels of
+             255. rembg's default enlarges the map by Lanczos and leaves the colours unchanged.
 """
 
 import argparse
@@ -39,10 +38,10 @@ from model_export.matting_metrics import absolute_error, gradient_error, squared
 from model_export.samples import find_samples, read_grey
 from tests.composites import Composite, composite, ideal_map, photographs_in
 
-AT_MOST_OF_NO_ESTIMATION = 0.6
+MAX_COLOUR_RATIO = 0.6
 TRIMAP_SUBJECT, TRIMAP_BACKGROUND, TRIMAP_ERODED_PX = 240, 10, 10  # rembg's defaults
 REMBG = "rembg's default: Lanczos"
-GIVEN, REMBGS = "PyMatting closed form, the set's trimap", "PyMatting closed form, rembg's trimap"
+SET_TRIMAP, REMBG_TRIMAP = "PyMatting closed form, the set's trimap", "PyMatting closed form, rembg's trimap"
 
 MatteOf = Callable[[Rgb, SaliencyMap], AlphaMatte]
 
@@ -59,31 +58,31 @@ MATTES: Mapping[str, MatteOf] = {
     "fast": refine_alpha,
     "hq": lambda rgb, saliency: solve_alpha(rgb, saliency, is_time_left=lambda: True).alpha,
 }
-ESTIMATES = frozenset({"fast", "hq"})
+WITH_ESTIMATION = frozenset({"fast", "hq"})
 UNTOUCHED = ", colours untouched"
 
 
 def main() -> None:
-    """Print the tables that were asked for."""
+    """Print the requested tables."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--mattes", type=Path)
-    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many mattes")
-    parser.add_argument("--peers", type=Path, help="a Python that has PyMatting")
+    parser.add_argument("--skip", type=int, default=0, help="number of mattes to leave out at the start")
+    parser.add_argument("--peers", type=Path, help="a Python interpreter with PyMatting")
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--megapixels", type=float, default=12.0)
     parser.add_argument("--seeds", type=int, default=4)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    if asked.mattes is not None:
-        measure_mattes(asked.mattes, asked.peers, skip=asked.skip)
-    measure_composites(asked.photographs, asked.megapixels, asked.seeds)
+    if args.mattes is not None:
+        measure_mattes(args.mattes, args.peers, skip=args.skip)
+    measure_composites(args.photographs, args.megapixels, args.seeds)
 
 
 def measure_mattes(folder: Path, peers: Path | None, *, skip: int) -> None:
     """Print errors against true mattes."""
     scenes = list(_scenes(folder))[skip:]
-    found: dict[str, list[Grey]] = {
+    alphas_of: dict[str, list[Grey]] = {
         name: [to_grey(matte(rgb, saliency)) for rgb, _, _, saliency in scenes]
         for name, matte in MATTES.items()
     }
@@ -91,25 +90,25 @@ def measure_mattes(folder: Path, peers: Path | None, *, skip: int) -> None:
         print("PyMatting is left out: `make peers`, then --peers .venv-peers/bin/python\n")
     else:
         trimaps = {
-            GIVEN: [trimap for _, _, trimap, _ in scenes],
-            REMBGS: [_rembgs_trimap(rgb, saliency) for rgb, _, _, saliency in scenes],
+            SET_TRIMAP: [trimap for _, _, trimap, _ in scenes],
+            REMBG_TRIMAP: [_rembg_trimap(rgb, saliency) for rgb, _, _, saliency in scenes],
         }
         for name, chosen in trimaps.items():
-            found[name] = _closed_forms(peers, [rgb for rgb, *_ in scenes], chosen)
+            alphas_of[name] = _closed_forms(peers, [rgb for rgb, *_ in scenes], chosen)
     print(f"## {folder.name}, {len(scenes)} mattes, ideal 320 × 320 map, unknown region\n")
     errors = {
         name: [_matte_errors(alpha, scene[1], scene[2]) for alpha, scene in zip(alphas, scenes, strict=True)]
-        for name, alphas in found.items()
+        for name, alphas in alphas_of.items()
     }
     means = {name: np.mean(rows, axis=0) for name, rows in errors.items()}
     header = ("alpha", "SAD/1000", "MSE", "Grad/1000")
     print_table(header, [(n, f"{s:.2f}", f"{m:.4f}", f"{g:.2f}") for n, (s, m, g) in means.items()])
     print_figures(
         [
-            Figure(f"fast, {what} of {name}", means["fast"][column] / means[name][column], 1, " ×")
+            Figure(f"fast, {error_name} of {name}", means["fast"][column] / means[name][column], 1, " ×")
             for name in means
-            if name not in ESTIMATES
-            for column, what in ((1, "MSE"), (2, "Grad"))
+            if name not in WITH_ESTIMATION
+            for column, error_name in ((1, "MSE"), (2, "Grad"))
         ]
     )
 
@@ -129,7 +128,7 @@ def _matte_errors(alpha: Grey, truth: Grey, trimap: Grey) -> tuple[float, float,
     return tuple(error(alpha, truth, unknown) for error in (absolute_error, squared_error, gradient_error))
 
 
-def _rembgs_trimap(rgb: Rgb, saliency: SaliencyMap) -> Grey:
+def _rembg_trimap(rgb: Rgb, saliency: SaliencyMap) -> Grey:
     enlarged = to_grey(_lanczos(rgb, saliency))
     square = np.ones((TRIMAP_ERODED_PX, TRIMAP_ERODED_PX), dtype=np.uint8)
     subject, background = (
@@ -140,7 +139,7 @@ def _rembgs_trimap(rgb: Rgb, saliency: SaliencyMap) -> Grey:
 
 
 def _closed_forms(peers: Path, pictures: list[Rgb], trimaps: list[Grey]) -> list[Grey]:
-    """Let PyMatting solve every picture, in its own interpreter."""
+    """Return PyMatting's mattes, computed in its own interpreter."""
     with tempfile.TemporaryDirectory() as folder:
         for number, (rgb, trimap) in enumerate(zip(pictures, trimaps, strict=True)):
             np.savez(Path(folder) / f"{number:04}.npz", rgb=rgb, trimap=trimap)
@@ -150,37 +149,41 @@ def _closed_forms(peers: Path, pictures: list[Rgb], trimaps: list[Grey]) -> list
 
 
 def measure_composites(photographs: Path | None, megapixels: float, seeds: int) -> None:
-    """Print errors of colours and of finished pictures on scenes that are known exactly."""
+    """Print errors of colours and of finished pictures on exactly known scenes."""
     pictures = [] if photographs is None else photographs_in(photographs, 6 * seeds)
-    given: dict[str, list[float]] = {}
-    paths: dict[str, list[tuple[float, float, float]]] = {}
+    colour_errors: dict[str, list[float]] = {}
+    errors_of_path: dict[str, list[tuple[float, float, float]]] = {}
     for seed in range(seeds):
         scene = composite(megapixels, seed, pictures)
         saliency = np.clip(ideal_map(scene.alpha), 0, 1)
         estimated = estimate_foreground(scene.rgb, scene.alpha)
         for name, colours in (("no estimation", scene.rgb), ("ours", estimated)):
-            given.setdefault(name, []).append(_colour_error(colours, scene.alpha, scene))
+            colour_errors.setdefault(name, []).append(_colour_error(colours, scene.alpha, scene))
         for name, matte in MATTES.items():
             alpha = matte(scene.rgb, saliency)
-            if name in ESTIMATES:
-                paths.setdefault(f"{name}{UNTOUCHED}", []).append(path_errors(scene.rgb, alpha, scene))
-            colours = estimate_foreground(scene.rgb, alpha) if name in ESTIMATES else scene.rgb
-            paths.setdefault(name, []).append(path_errors(colours, alpha, scene))
+            if name in WITH_ESTIMATION:
+                errors_of_path.setdefault(f"{name}{UNTOUCHED}", []).append(
+                    path_errors(scene.rgb, alpha, scene)
+                )
+            colours = estimate_foreground(scene.rgb, alpha) if name in WITH_ESTIMATION else scene.rgb
+            errors_of_path.setdefault(name, []).append(path_errors(colours, alpha, scene))
     source = "clouds" if photographs is None else "photographs"
     print(f"## {seeds} scenes of {megapixels:g} megapixels, {source}, levels of 255\n")
-    rows = [(name, f"{np.mean(errors):.2f}") for name, errors in given.items()]
+    rows = [(name, f"{np.mean(errors):.2f}") for name, errors in colour_errors.items()]
     print_table(("colours, true alpha given", "colour"), rows)
-    means = {name: np.mean(errors, axis=0) for name, errors in paths.items()}
+    means = {name: np.mean(errors, axis=0) for name, errors in errors_of_path.items()}
     header = ("whole path", "colour", "over white", "over black")
     print_table(header, [(name, *(f"{value:.2f}" for value in row)) for name, row in means.items()])
-    ratio = float(np.mean(given["ours"]) / np.mean(given["no estimation"]))
-    figures = [Figure("colour, of no estimation, true alpha given", ratio, AT_MOST_OF_NO_ESTIMATION, " ×")]
-    for name in sorted(ESTIMATES):
-        limits = (AT_MOST_OF_NO_ESTIMATION, 1, 1)
-        for what, value, other, limit in zip(header[1:], means[name], means[REMBG], limits, strict=True):
-            figures.append(Figure(f"{name}, {what}, of rembg's default", value / other, limit, " ×"))
+    ratio = float(np.mean(colour_errors["ours"]) / np.mean(colour_errors["no estimation"]))
+    figures = [Figure("colour, of no estimation, true alpha given", ratio, MAX_COLOUR_RATIO, " ×")]
+    for name in sorted(WITH_ESTIMATION):
+        limits = (MAX_COLOUR_RATIO, 1, 1)
+        for error_name, value, other, limit in zip(
+            header[1:], means[name], means[REMBG], limits, strict=True
+        ):
+            figures.append(Figure(f"{name}, {error_name}, of rembg's default", value / other, limit, " ×"))
         ratio = means[name][0] / means[f"{name}{UNTOUCHED}"][0]
-        figures.append(Figure(f"{name}, colour, of no estimation", ratio, AT_MOST_OF_NO_ESTIMATION, " ×"))
+        figures.append(Figure(f"{name}, colour, of no estimation", ratio, MAX_COLOUR_RATIO, " ×"))
     print_figures(figures)
 
 
@@ -191,14 +194,14 @@ def _colour_error(colours: Rgb, alpha: AlphaMatte, scene: Composite) -> float:
 
 
 def path_errors(colours: Rgb, alpha: AlphaMatte, scene: Composite) -> tuple[float, float, float]:
-    """Return how far colours, and the picture over white and over black, are from the truth, in levels."""
+    """Return the errors of the colours, and of the picture over white and over black, in levels."""
     return _colour_error(colours, alpha, scene), *(
         _finished_error(colours, alpha, scene, background) for background in (255.0, 0.0)
     )
 
 
 def _finished_error(colours: Rgb, alpha: AlphaMatte, scene: Composite, background: float) -> float:
-    """Lay a cutout and the true one over a grey, and return their mean difference along the edge."""
+    """Return the mean difference along the edge between a cutout and the true one over a grey."""
     mixed = (scene.alpha > 0) & (scene.alpha < 1)
 
     def finished(subject: Rgb, opacity: AlphaMatte) -> NDArray[np.float32]:

@@ -1,10 +1,10 @@
-"""Benchmark: what writing an answer costs, as ratios to Pillow's PNG writer on the same pictures, one thread.
+"""Encode: the cost of encoding a result, as a ratio to Pillow's PNG writer on the same pictures, one thread.
 
     python -m benchmarks.encode [--megapixels 12] [--runs 3] [--cutout FILE]
 
-Two limits are held: a PNG takes at most a sixth of the time of Pillow's default level, and at most 1.1 times
-the bytes of its fastest. The pictures are a photo with a camera's noise, a cutout of it, its matte, a yes/no
-mask, and a real cutout, as it is and enlarged with noise.
+Two limits are checked: a PNG takes at most a sixth of the time of Pillow's default level, and at most 1.1
+times the bytes of its fastest level. The pictures are a photo with camera noise, a cutout of it, its matte, a
+yes/no mask, and a real cutout, both unchanged and enlarged with noise.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from app.imaging.formats.encode import encode
 from benchmarks.report import Figure, print_figures, print_machine, print_table
 
 REAL_CUTOUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "astronaut-cutout.png"
-NOISE = 3.0  # standard deviation of a camera's noise, of 255
-SLOWEST, LARGEST = 1 / 6, 1.1  # against Pillow's default level, and against its level 1
+NOISE = 3.0  # standard deviation of camera noise, of 255
+MAX_TIME_RATIO, MAX_SIZE_RATIO = 1 / 6, 1.1  # against Pillow's default level, and against its level 1
 
 FASTEST, DEFAULT, OURS = "Pillow, level 1", "Pillow, level 6", "ours"
 
@@ -34,44 +34,44 @@ Measured = tuple[float, int]
 
 
 def main() -> None:
-    """Print a table of times and sizes, and whether the two limits are kept."""
+    """Print a table of times and sizes, and whether the two limits hold."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--megapixels", type=float, default=12.0)
-    parser.add_argument("--runs", type=int, default=3, help="the best of so many counts")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs; the best one counts")
     parser.add_argument("--cutout", type=Path, default=REAL_CUTOUT, help="a picture with alpha")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)
     rows: list[tuple[str, ...]] = []
     figures: list[Figure] = []
-    for name, pixels in _pictures(asked.megapixels, asked.cutout).items():
-        found = {writer: _measured(write, asked.runs) for writer, write in _writers(pixels).items()}
-        rows += _rows(name, found)
-        figures += _figures(name, found)
-    print(f"{asked.megapixels:g} megapixels, one thread; ratios to Pillow's PNG at level 1\n")
+    for name, pixels in _pictures(args.megapixels, args.cutout).items():
+        measured = {writer: _measure(write, args.runs) for writer, write in _writers(pixels).items()}
+        rows += _rows(name, measured)
+        figures += _figures(name, measured)
+    print(f"{args.megapixels:g} megapixels, one thread; ratios to Pillow's PNG at level 1\n")
     print_table(("picture", "writer", "time", "bytes"), rows)
     print_figures(figures)
 
 
-def _rows(name: str, found: Mapping[str, Measured]) -> Iterator[tuple[str, ...]]:
+def _rows(name: str, measured: Mapping[str, Measured]) -> Iterator[tuple[str, ...]]:
     """Yield a row for each writer, times and sizes as ratios to the first."""
-    reference_s, reference_bytes = next(iter(found.values()))
-    for writer, (took_s, size_bytes) in found.items():
+    reference_s, reference_bytes = next(iter(measured.values()))
+    for writer, (took_s, size_bytes) in measured.items():
         ratios = f"{took_s / reference_s:.3f}", f"{size_bytes / reference_bytes:.2f}"
         absolute = f"1 ({reference_s * 1e3:.0f} ms)", f"1 ({reference_bytes / 1e6:.2f} MB)"
         yield name, writer, *(absolute if writer == FASTEST else ratios)
 
 
-def _figures(name: str, found: Mapping[str, Measured]) -> Iterator[Figure]:
-    """Yield the two figures that have a limit."""
-    took_s, size_bytes = found[OURS]
-    yield Figure(f"{name}: time of {DEFAULT}", took_s / found[DEFAULT][0], SLOWEST)
-    yield Figure(f"{name}: size of {FASTEST}", size_bytes / found[FASTEST][1], LARGEST)
+def _figures(name: str, measured: Mapping[str, Measured]) -> Iterator[Figure]:
+    """Yield the two figures with a limit."""
+    took_s, size_bytes = measured[OURS]
+    yield Figure(f"{name}: time of {DEFAULT}", took_s / measured[DEFAULT][0], MAX_TIME_RATIO)
+    yield Figure(f"{name}: size of {FASTEST}", size_bytes / measured[FASTEST][1], MAX_SIZE_RATIO)
 
 
 def _writers(pixels: Pixels) -> dict[str, Callable[[], bytes]]:
-    """Return Pillow's PNG writer at two levels, ours, and our other formats where it is a cutout."""
+    """Return Pillow's PNG writer at two levels, ours, and for a cutout also our other formats."""
     has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
     others = ("webp", "avif", "zip") if has_alpha else ()
     return {
@@ -95,7 +95,7 @@ def _pictures(megapixels: float, real: Path) -> dict[str, Pixels]:
         small = np.asarray(stored.convert("RGBA"))
     return {
         "photo": rgb,
-        "cutout": _cut(rgb, matte),
+        "cutout": _cutout(rgb, matte),
         "matte": matte,
         "mask": (matte > 127).astype(np.uint8) * np.uint8(255),
         "real cutout": small,
@@ -104,13 +104,13 @@ def _pictures(megapixels: float, real: Path) -> dict[str, Pixels]:
 
 
 def _enlarged(cutout: Pixels, size: tuple[int, int], rng: np.random.Generator) -> Pixels:
-    """Enlarge a cutout to (width, height) and give its colours a camera's noise."""
+    """Enlarge a cutout to (width, height), and add camera noise to its colours."""
     large = np.asarray(cv2.resize(cutout, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     noisy = large[:, :, :3] + rng.normal(0, NOISE, (*large.shape[:2], 3))
-    return _cut(np.clip(noisy, 0, 255).astype(np.uint8), np.ascontiguousarray(large[:, :, 3]))
+    return _cutout(np.clip(noisy, 0, 255).astype(np.uint8), np.ascontiguousarray(large[:, :, 3]))
 
 
-def _cut(rgb: Pixels, matte: Pixels) -> Pixels:
+def _cutout(rgb: Pixels, matte: Pixels) -> Pixels:
     cutout = np.dstack([rgb, matte])
     cutout[matte == 0] = 0
     return cutout
@@ -122,8 +122,8 @@ def _pillow(pixels: Pixels, level: int) -> bytes:
     return encoded.getvalue()
 
 
-def _measured(write: Callable[[], bytes], runs: int) -> Measured:
-    """Return the best time of several runs, in seconds of the processor, and the size in bytes."""
+def _measure(write: Callable[[], bytes], runs: int) -> Measured:
+    """Return the best time of several runs, in processor seconds, and the size in bytes."""
     best_s, size_bytes = float("inf"), 0
     for _ in range(runs):
         began_s = time.thread_time()

@@ -1,20 +1,20 @@
-"""Engine: what batching, the queue and HTTP cost, each against a bound measured in the same run.
+"""Engine: the cost of batching, the queue and HTTP, each compared with a bound measured in the same run.
 
-    python -m benchmarks.engine [--model u2netp] [--seconds 6] [--parts batcher network overhead journey]
+    python -m benchmarks.engine [--model u2netp] [--seconds 6] [--parts batcher network overhead pipeline]
 
-batcher   A simulated network (5 ms a run and 1 ms a picture, batches of 32, always enough waiting)
-          against the theory 32/(5 + 32 · 1), and against the same network in a bare loop.
-network   The real network on decoded pictures, through the batcher, against its session in a bare
+batcher   A simulated network (5 ms per run and 1 ms per picture, batches of 32, the queue never empty)
+          compared with the theoretical rate 32/(5 + 32 · 1), and with the same network in a bare loop.
+network   The real network on decoded pictures, through the batcher, compared with its session in a bare
           loop with the same threads. Short rounds of both alternate; the median of their ratios counts.
-overhead  ``benchmarks.noop`` on one core, at half of what it can do, the client on another: a request of
-          100 kB (a 64 × 64 JPEG, the rest of it a comment, so that decoding is next to nothing) to
-          ``/v1/mask``. The overhead is what the client waits from the intended instant, less the steps in
-          ``Server-Timing`` that work on pixels (decode, prepare, infer, matte, compose, encode). Beside
-          it, what a client waits for a FastAPI route that only reads the body, at the same rate: the
-          floor on this machine.
-journey   JPEG uploads over HTTP against the bound that the cores allow: cores, less what the client
-          and other programs took of them meanwhile, divided by the processor time of one request in a
-          serial run. Only on a CPU; with a GPU this bound means nothing. Also how late the event loop was.
+overhead  ``benchmarks.noop`` on one core at half of its capacity, the client on another core: requests of
+          100 kB (a 64 × 64 JPEG filled up with comments, so that decoding takes almost no time) to
+          ``/v1/mask``. The overhead is the client's latency from the intended instant, minus the steps in
+          ``Server-Timing`` that work on pixels (decode, prepare, infer, matte, compose, encode). For
+          comparison, the latency of a FastAPI route that only reads the body, at the same rate: the
+          minimum on this machine.
+pipeline  JPEG uploads over HTTP compared with the bound set by the cores: cores, minus the share that the
+          client and other programs used meanwhile, divided by the processor time of one request in a
+          serial run. Only valid on a CPU, not with a GPU. Also the lag of the event loop.
 """
 
 import argparse
@@ -51,15 +51,15 @@ def main() -> None:
     add_server_arguments(parser)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the process that serves does
-    for part in asked.parts:
-        PARTS[part](asked.model, asked.models_dir, asked.seconds)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in the server process
+    for part in args.parts:
+        PARTS[part](args.model, args.models_dir, args.seconds)
 
 
 def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
-    """Print what a request costs besides its picture."""
+    """Print the overhead of a request, without the work on its picture."""
     shot = Shot("/v1/mask", _padded_jpeg(100_000))
     settings = {"CUTOUT_MODELS": model, "CUTOUT_WEB__PORT": "0"}
     with _client_on_its_own_core() as core:
@@ -68,39 +68,42 @@ def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
             capacity, results = asyncio.run(_at_half_load(server, shot, seconds))
         with Server(model, models_dir, settings, command=(*command, "--bare")) as server:
             bare = asyncio.run(_paced(server, shot, capacity / 2, seconds))
-    floor_s = [r.latency_s for r in bare if r.status == 200]
+    bare_s = [r.latency_s for r in bare if r.status == 200]
     steps = [_step_seconds(r.server_timing) for r in results if r.status == 200]
-    waits = [r.latency_s for r in results if r.status == 200]
-    overheads = [w - sum(s.get(name, 0.0) for name in PIXEL_STEPS) for w, s in zip(waits, steps, strict=True)]
-    inside = [s.get("total", 0.0) - sum(s.get(name, 0.0) for name in PIXEL_STEPS) for s in steps]
+    latencies_s = [r.latency_s for r in results if r.status == 200]
+    overheads = [
+        latency - sum(s.get(name, 0.0) for name in PIXEL_STEPS)
+        for latency, s in zip(latencies_s, steps, strict=True)
+    ]
+    server_overheads = [s.get("total", 0.0) - sum(s.get(name, 0.0) for name in PIXEL_STEPS) for s in steps]
     print(f"## Overhead of a request of {len(shot.upload)} bytes with a no-op network\n")
     print(f"At half of the capacity of {capacity:.0f} requests/s.\n")
     rows = [
-        ("client waits", waits),
-        ("client waits for a bare route", floor_s),
-        ("in the server, without steps on pixels", inside),
-        ("client left late", [r.sent_late_s for r in results if r.status == 200]),
+        ("latency", latencies_s),
+        ("latency of a bare route", bare_s),
+        ("in the server, without steps on pixels", server_overheads),
+        ("sent late by the client", [r.sent_late_s for r in results if r.status == 200]),
     ]
     rows += [(name, [s[name] for s in steps if name in s]) for name in (*PIXEL_STEPS, "receive", "batch")]
-    shown = [
+    columns = [
         (name, *(milliseconds(percentile(values, percent)) for percent in (50, 99))) for name, values in rows
     ]
-    print_table(("part", "p50", "p99"), shown)
+    print_table(("part", "p50", "p99"), columns)
     print_figures(
         [
             Figure("overhead, p50", 1e3 * percentile(overheads, 50), 0.8, " ms"),
             Figure("overhead, p99", 1e3 * percentile(overheads, 99), 3, " ms"),
             Figure(
-                "overhead, p50, of a bare route", percentile(overheads, 50) / percentile(floor_s, 50), 2, " ×"
+                "overhead, p50, of a bare route", percentile(overheads, 50) / percentile(bare_s, 50), 2, " ×"
             ),
-            Figure("requests that failed", len(results) - len(waits), 0),
+            Figure("requests that failed", len(results) - len(latencies_s), 0),
         ]
     )
 
 
 @contextmanager
 def _client_on_its_own_core() -> Iterator[int]:
-    """Keep the client on one core, and its garbage collector still; hands out another core for the server."""
+    """Pin the client to one core and disable its garbage collector; yield another core for the server."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise SystemExit("The overhead part needs a core for the client and one for the server.")
@@ -129,8 +132,8 @@ async def _paced(server: Server, shot: Shot, rate: float, seconds: float) -> lis
     return results
 
 
-def measure_journey(model: str, models_dir: Path, seconds: float) -> None:
-    """Print how much of what the cores allow becomes pictures over HTTP."""
+def measure_pipeline(model: str, models_dir: Path, seconds: float) -> None:
+    """Print the rate of pictures over HTTP, as a share of the bound set by the cores."""
     figures = []
     lags: list[Figure] = []
     with Server(model, models_dir) as server:
@@ -138,26 +141,26 @@ def measure_journey(model: str, models_dir: Path, seconds: float) -> None:
             before = server.metrics()
             for path in ("/v1/mask", "/v1/cutout"):
                 shot = Shot(path, jpeg_photo(megapixels))
-                found = asyncio.run(_against_cores(server, shot, max(seconds, megapixels)))
-                costs = f"{1e3 * found.alone_s:.0f} ms of a core (side by side {1e3 * found.together_s:.0f})"
-                name = f"{path}, {megapixels} MP: {found.rate:.2f} pictures/s of {costs}"
-                figures.append(Figure(f"{name}, of the bound", found.of_bound, 90, " %", is_floor=True))
+                cost = asyncio.run(_against_cores(server, shot, max(seconds, megapixels)))
+                costs = f"{1e3 * cost.alone_s:.0f} ms of a core (side by side {1e3 * cost.together_s:.0f})"
+                name = f"{path}, {megapixels} MP: {cost.rate:.2f} pictures/s of {costs}"
+                figures.append(Figure(f"{name}, of the bound", cost.of_bound, 90, " %", is_floor=True))
             lags = lag_figures(before, server.metrics())
     print(f"## {model}, JPEG to PNG over HTTP, {usable_cores()} cores\n")
     print_figures(figures)
-    print("While the 12-megapixel pictures were carried:\n")
+    print("While the 12-megapixel pictures were processed:\n")
     print_figures(lags)
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
-    """What became of the cores.
+class PipelineCost:
+    """The cost of the pipeline in processor time.
 
     Attributes:
-        rate: Pictures a second.
-        of_bound: That, in percent of what the cores would allow at the cost of one request alone.
-        alone_s: Processor seconds of one request after the other.
-        together_s: The same when requests run side by side and share caches and memory.
+        rate: Pictures per second.
+        of_bound: The rate in percent of the bound set by the cores, at the cost of one request alone.
+        alone_s: Processor seconds per request when requests run one by one.
+        together_s: Processor seconds per request when requests run in parallel, sharing caches and memory.
     """
 
     rate: float
@@ -166,7 +169,7 @@ class Journey:
     together_s: float
 
 
-async def _against_cores(server: Server, shot: Shot, seconds: float) -> Journey:
+async def _against_cores(server: Server, shot: Shot, seconds: float) -> PipelineCost:
     client = Client(server.host, server.port)
     await closed_loop(client, lambda _: shot, clients=1, seconds=1)
     before_s = server.cpu_s()
@@ -175,16 +178,16 @@ async def _against_cores(server: Server, shot: Shot, seconds: float) -> Journey:
     before_s, busy_s, started_s = server.cpu_s(), machine_busy_s(), time.monotonic()
     results = await closed_loop(client, lambda _: shot, clients=2 * usable_cores(), seconds=seconds)
     took_s = time.monotonic() - started_s
-    served_s = server.cpu_s() - before_s
-    elsewhere_s = (machine_busy_s() - busy_s) - served_s
+    server_s = server.cpu_s() - before_s
+    others_s = (machine_busy_s() - busy_s) - server_s
     await client.close()
     rate = sum(r.status == 200 for r in results) / took_s
-    bound = (usable_cores() - max(0.0, elsewhere_s) / took_s) / each_s
-    return Journey(rate, 100 * rate / bound, each_s, served_s / len(results))
+    bound = (usable_cores() - max(0.0, others_s) / took_s) / each_s
+    return PipelineCost(rate, 100 * rate / bound, each_s, server_s / len(results))
 
 
 def _padded_jpeg(size: int) -> bytes:
-    """Build a small JPEG that is ``size`` bytes long for its comments."""
+    """Build a small JPEG, filled up with comments to ``size`` bytes."""
     encoded = io.BytesIO()
     Image.new("RGB", (64, 64), (90, 130, 170)).save(encoded, "JPEG")
     picture, comments = encoded.getvalue(), b""
@@ -203,7 +206,7 @@ PARTS: dict[str, Callable[[str, Path, float], None]] = {
     "batcher": measure_batcher,
     "network": measure_network,
     "overhead": measure_overhead,
-    "journey": measure_journey,
+    "pipeline": measure_pipeline,
 }
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Extended: a set of pictures with masks, continued to twice its sides, so that subjects are small.
+"""Extended: extends the pictures of a set with masks to twice their sides, so that subjects are small.
 
     python -m benchmarks.extended FROM TO
     .venv-export/bin/python -m model_export evaluate --data TO --option refine=crop …
 
-Pictures are enlarged four times first (bicubic), so that detail is finer than the network sees; their border
-pixels are repeated outwards, which counts as background. Only pictures whose subject keeps clear of the
-border are taken.
+Pictures are first enlarged four times (bicubic), so that details are finer than the network's input; their
+border pixels are repeated outwards, and the new area is background. Only pictures whose subject does not
+touch the border are used.
 """
 
 import argparse
@@ -20,17 +20,17 @@ FACTOR = 4
 
 
 def main() -> None:
-    """Write the set."""
+    """Write the extended set."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     for name in ("images", "masks"):
-        (asked.target / name).mkdir(parents=True, exist_ok=True)
+        (args.target / name).mkdir(parents=True, exist_ok=True)
     count = 0
-    for sample in find_samples(asked.source).samples:
+    for sample in find_samples(args.source).samples:
         mask = read_grey(sample.truth)
         if max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) > 0:
             continue
@@ -38,12 +38,12 @@ def main() -> None:
         size = (mask.shape[1] * FACTOR, mask.shape[0] * FACTOR)
         height, width = size[1] // 2, size[0] // 2
         large = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-        around = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REPLICATE)
+        extended = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REPLICATE)
         truth = np.pad(cv2.resize(mask, size, interpolation=cv2.INTER_CUBIC), ((height,) * 2, (width,) * 2))
-        cv2.imwrite(str(asked.target / "images" / f"{sample.picture.stem}.jpg"), around)
-        cv2.imwrite(str(asked.target / "masks" / f"{sample.picture.stem}.png"), truth)
+        cv2.imwrite(str(args.target / "images" / f"{sample.picture.stem}.jpg"), extended)
+        cv2.imwrite(str(args.target / "masks" / f"{sample.picture.stem}.png"), truth)
         count += 1
-    print(f"{count} pictures in {asked.target}")
+    print(f"{count} pictures in {args.target}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Fidelity: how exactly the service gives the maps of the network's authors, measured over HTTP.
+"""Fidelity: compares the service's masks with the maps of the network's authors, over HTTP.
 
     cutout serve --model u2net --model u2netp &
     python -m benchmarks.fidelity DATA [--url http://127.0.0.1:8000] [--model u2net ...]
 
-DATA holds ``u2net-reference/`` (pictures with the authors' own maps), ``rembg-reference/`` (a picture
-with rembg's stored cutouts) and ``ecssd-100/`` (pictures with ground truth). The reference run over
-ECSSD feeds the published ONNX file by the authors' own steps, in floating point, with nothing of
-``app`` in between.
+DATA holds ``u2net-reference/`` (pictures with the authors' own maps), ``rembg-reference/`` (a picture with
+rembg's stored cutouts) and ``ecssd-100/`` (pictures with ground truth). The reference run over ECSSD
+preprocesses the input of the published ONNX file like the authors, in floating point, without any code of
+``app``.
 """
 
 import argparse
@@ -32,67 +32,67 @@ ENLARGED_PX = 12_000_000
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures over a set with ground truth, in the paper's protocol."""
+    """Figures over a set with ground truth, by the papers' protocol."""
 
     mae: float
     max_f: float
 
 
-def saliency_from_mask(client: httpx.Client, upload: bytes, model: str) -> Grey:
-    """Ask the service for a mask at its default options but ``matting=none``."""
+def fetch_mask(client: httpx.Client, upload: bytes, model: str) -> Grey:
+    """Request a mask with ``matting=none`` and otherwise default options."""
     response = client.post("/v1/mask", params={"model": model, "matting": "none"}, content=upload)
     response.raise_for_status()
     return np.asarray(Image.open(io.BytesIO(response.content)))
 
 
 def differences_to_authors(client: httpx.Client, data: Path, model: str) -> dict[str, float]:
-    """Return the mean absolute difference to the authors' map, per picture, in [0, 1]."""
-    found: dict[str, float] = {}
+    """Return the mean absolute difference from the authors' map for each picture, in [0, 1]."""
+    differences: dict[str, float] = {}
     for path in sorted((data / "u2net-reference" / "images").iterdir()):
         theirs = np.asarray(Image.open(data / "u2net-reference" / model / f"{path.stem}.png").convert("L"))
-        found[path.stem] = difference(saliency_from_mask(client, path.read_bytes(), model), theirs)
-    return found
+        differences[path.stem] = difference(fetch_mask(client, path.read_bytes(), model), theirs)
+    return differences
 
 
 def differences_when_enlarged(client: httpx.Client, data: Path, model: str) -> dict[str, float]:
-    """Return how far the mask of a 12-megapixel enlargement is from that of its original."""
-    found: dict[str, float] = {}
+    """Return the difference between the mask of a 12-megapixel enlargement and that of the original."""
+    differences: dict[str, float] = {}
     for path in sorted((data / "u2net-reference" / "images").iterdir()):
-        original = saliency_from_mask(client, path.read_bytes(), model)
+        original = fetch_mask(client, path.read_bytes(), model)
         height, width = original.shape
         factor = (ENLARGED_PX / (height * width)) ** 0.5
         size = round(width * factor), round(height * factor)
         large = Image.open(path).convert("RGB").resize(size, Image.Resampling.BICUBIC)
         encoded = io.BytesIO()
         large.save(encoded, "JPEG", quality=95)
-        mask = saliency_from_mask(client, encoded.getvalue(), model)
+        mask = fetch_mask(client, encoded.getvalue(), model)
         shrunk = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        found[path.stem] = difference(shrunk, original)
-    return found
+        differences[path.stem] = difference(shrunk, original)
+    return differences
 
 
 def difference_to_rembg(client: httpx.Client, data: Path, model: str) -> float:
-    """Return the mean absolute difference to the alpha of rembg's stored cutout."""
+    """Return the mean absolute difference from the alpha of rembg's stored cutout."""
     folder = data / "rembg-reference"
     theirs = np.asarray(Image.open(folder / f"anime-girl-1.{model}.png").convert("RGBA"))[:, :, 3]
-    return difference(saliency_from_mask(client, (folder / "anime-girl-1.jpg").read_bytes(), model), theirs)
+    return difference(fetch_mask(client, (folder / "anime-girl-1.jpg").read_bytes(), model), theirs)
 
 
 def quality_of_service(client: httpx.Client, data: Path, model: str, *, every: int = 1) -> Quality:
-    """Judge the service's masks over every so-manieth picture of ECSSD."""
+    """Judge the service's masks over every n-th picture of ECSSD, n being ``every``."""
     return _quality(
-        (saliency_from_mask(client, path.read_bytes(), model), truth) for path, truth in _ecssd(data, every)
+        (fetch_mask(client, path.read_bytes(), model), truth) for path, truth in _ecssd(data, every)
     )
 
 
 def quality_of_reference(weights: Path, data: Path, *, every: int = 1) -> Quality:
-    """Judge the published ONNX file over ECSSD, fed by the authors' own steps."""
+    """Judge the published ONNX file over ECSSD, with the authors' preprocessing."""
     session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
     return _quality((_reference_mask(session, path), truth) for path, truth in _ecssd(data, every))
 
 
 def difference(one: Grey, other: Grey) -> float:
-    """Return the mean absolute difference in parts of full scale."""
+    """Return the mean absolute difference as a fraction of full scale."""
     return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).mean() / 255)
 
 
@@ -125,7 +125,7 @@ def report(client: httpx.Client, data: Path, model: str, weights: Path) -> None:
     print("| Picture | to the authors' map | 12 MP enlargement to its original |\n|---|---|---|")
     for name, value in authors.items():
         print(f"| {name} | {value:.5f} | {enlarged[name]:.5f} |")
-    means = [np.mean(list(found.values())) for found in (authors, enlarged)]
+    means = [np.mean(list(differences.values())) for differences in (authors, enlarged)]
     print(f"| **mean** | **{means[0]:.5f}** | **{means[1]:.5f}** |")
     print(f"\nTo rembg's stored cutout: {difference_to_rembg(client, data, model):.5f}")
     print("\n| ECSSD-100 | MAE | maxF (paper) |\n|---|---|---|")
@@ -144,11 +144,11 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--model", action="append")
     parser.add_argument("--weights-dir", type=Path, default=Path("models/weights"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    with httpx.Client(base_url=asked.url, timeout=120) as client:
-        for model in asked.model or ["u2net", "u2netp"]:
-            report(client, asked.data, model, asked.weights_dir / f"{model}.onnx")
+    with httpx.Client(base_url=args.url, timeout=120) as client:
+        for model in args.model or ["u2net", "u2netp"]:
+            report(client, args.data, model, args.weights_dir / f"{model}.onnx")
 
 
 if __name__ == "__main__":

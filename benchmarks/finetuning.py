@@ -1,11 +1,12 @@
-"""Fine-tuning: does the published u2netp learn from 200 pictures of a kind that it does not know?
+"""Fine-tuning: does the published u2netp improve with 200 pictures of an unfamiliar kind?
 
     .venv-export/bin/python -m benchmarks.finetuning --data DIR [--epochs 4] [--as-they-are]
 
-Takes the first 240 pairs of a folder in a layout of ``model_export/samples.py`` and makes them photographs in
-bad light: a tenth of the light under a warm lamp, the noise of a small sensor, a small JPEG. The recipe
-``[finetune]`` learns from 200, and 40 are held out; loss, MAE and maxF on those are printed before and after,
-and the new network is exported and serves them. ``--as-they-are`` leaves the pictures alone.
+Takes the first 240 pairs of a folder in a layout of ``model_export/samples.py``, and turns the pictures into
+photographs in bad light: a tenth of the light under a warm lamp, the noise of a small sensor, strong JPEG
+compression. The recipe ``[finetune]`` trains on 200 pictures; 40 are held out. Prints loss, MAE and maxF on
+those before and after, and exports the new network to serve them. ``--as-they-are`` leaves the pictures
+unchanged.
 """
 
 import argparse
@@ -39,25 +40,25 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    """Print what fine-tuning brings on pictures that were held out."""
+    """Print the effect of fine-tuning on held-out pictures."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--as-they-are", action="store_true")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    recipe = read_recipe("u2netp", table="finetune").model_copy(update={"epochs": asked.epochs})
+    recipe = read_recipe("u2netp", table="finetune").model_copy(update={"epochs": args.epochs})
     with tempfile.TemporaryDirectory() as name:
-        folder = lay_out(asked.data, Path(name), spoils=not asked.as_they_are)
-        orders = TrainOptions(
+        folder = lay_out_data(args.data, Path(name), darkens=not args.as_they_are)
+        options = TrainOptions(
             folder, folder / "run", learned=folder / "learned", held_out=folder / "held_out"
         )
-        held_out = decode_dataset(folder, recipe.size_px).part(read_split(folder / "held_out"))
+        held_out = decode_dataset(folder, recipe.size_px).subset(read_split(folder / "held_out"))
         sample = torch.zeros(1, 3, recipe.size_px, recipe.size_px)
         before = score(published_network("u2netp", "freeze", sample), held_out, recipe)
         print("published:", before, flush=True)
-        train(recipe, orders, console=Console(stderr=True))
+        train(recipe, options, console=Console(stderr=True))
         after = score(trained_network(folder / "run" / BEST)[0], held_out, recipe)
         print("fine-tuned:", after, flush=True)
         served_mae = serve(folder)
@@ -73,7 +74,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """What a network is worth on held-out pictures."""
+    """The figures of a network on held-out pictures."""
 
     loss: float
     mae: float
@@ -81,28 +82,28 @@ class Score:
 
 
 def score(network: nn.Module, held_out: Dataset, recipe: Recipe) -> Score:
-    """Judge a network at its own size."""
+    """Judge a network at its input size."""
     losses = []
     with torch.inference_mode():
         for number in range(len(held_out)):
-            part = slice(number, number + 1)
-            pictures = torch.from_numpy(held_out.pictures[part]).permute(0, 3, 1, 2).float() / 255
-            truth = torch.from_numpy(held_out.masks[part]).unsqueeze(1).float() / 255
+            batch = slice(number, number + 1)
+            pictures = torch.from_numpy(held_out.pictures[batch]).permute(0, 3, 1, 2).float() / 255
+            truth = torch.from_numpy(held_out.masks[batch]).unsqueeze(1).float() / 255
             losses.append(float(deep_supervised_bce(network.eval()(normalised(pictures)), truth)))
     return Score(float(np.mean(losses)), *judge(network, held_out, recipe, CPU))
 
 
 def serve(folder: Path) -> float:
-    """Export the fine-tuned network, send what was held out through both endpoints; return the MAE."""
+    """Export the fine-tuned network, process held-out pictures for both endpoints, and return the MAE."""
     models = folder / "models"
     checkpoint = folder / "run" / BEST
-    export_trained("mine", checkpoint, models, authors="nobody", license_name="none", show_progress=False)
+    export_trained("mine", checkpoint, models, authors="none", license_name="none", show_progress=False)
     errors = []
     with open_journey("mine", models) as journey:
         for name in read_split(folder / "held_out"):
             upload = (folder / "T-Image" / f"{name}.jpg").read_bytes()
-            mask = journey.response(upload, MaskOptions()).grey / 255.0
-            alpha = journey.response(upload, CutoutOptions()).grey
+            mask = journey.predict(upload, MaskOptions()).grey / 255.0
+            alpha = journey.predict(upload, CutoutOptions()).grey
             truth = read_grey(folder / "T-Mask" / f"{name}.png") / 255.0
             if alpha.shape != truth.shape:
                 raise SystemExit(f"the cutout of {name} is {alpha.shape}, its mask {truth.shape}")
@@ -110,17 +111,17 @@ def serve(folder: Path) -> float:
     return float(np.mean(errors))
 
 
-def lay_out(data: Path, folder: Path, *, spoils: bool) -> Path:
-    """Write the pairs and their splits, the pictures in bad light or as they are."""
+def lay_out_data(data: Path, folder: Path, *, darkens: bool) -> Path:
+    """Write the pairs and their splits, the pictures darkened or unchanged."""
     for name in ("T-Image", "T-Mask"):
         (folder / name).mkdir()
     samples = find_samples(data).samples[: LEARNED + HELD_OUT]
     for number, sample in enumerate(samples):
         (folder / "T-Mask" / f"{sample.picture.stem}.png").symlink_to(sample.truth.resolve())
         target = folder / "T-Image" / f"{sample.picture.stem}.jpg"
-        if spoils:
+        if darkens:
             with Image.open(sample.picture) as picture:
-                rgb = in_bad_light(np.asarray(picture.convert("RGB")), seed=number)
+                rgb = darken(np.asarray(picture.convert("RGB")), seed=number)
             Image.fromarray(rgb).save(target, quality=QUALITY)
         else:
             target.symlink_to(sample.picture.resolve())
@@ -129,11 +130,11 @@ def lay_out(data: Path, folder: Path, *, spoils: bool) -> Path:
     return folder
 
 
-def in_bad_light(rgb: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
-    """Return (H, W, 3) as a phone would take it at night, indoors."""
-    chance = np.random.default_rng(seed)
+def darken(rgb: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
+    """Return (H, W, 3) as a phone would photograph it at night, indoors."""
+    rng = np.random.default_rng(seed)
     light = (rgb / 255.0) ** GAMMA * LIGHT * np.array(WARMTH)
-    grain = chance.normal(0, NOISE, rgb.shape)
+    grain = rng.normal(0, NOISE, rgb.shape)
     lit = np.clip(light + grain, 0, 1) ** (1 / GAMMA)
     return np.rint(255 * lit).astype(np.uint8)
 

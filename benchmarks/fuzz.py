@@ -1,12 +1,12 @@
-"""Fuzz: files that change at random, towards code not yet seen, against what looks at uploads.
+"""Fuzz: coverage-guided fuzzing of the code that decodes uploads.
 
     pip install atheris        (Linux)
     python -m benchmarks.fuzz --seeds FOLDER [--seconds 600] [--finds finds]
 
-Every file below the folder of at most 64 KiB is where the search begins. Whatever ``sniff`` and ``decode``
-raise must be one of our own errors. Anything else, the crash of a decoder, or a file that takes more than
-two seconds is a find: it is written into ``--finds``, and belongs into a test with its mending. The coverage
-that leads the search is that of our own code, since the decoders' libraries are not built for it.
+The seeds are all files in the folder of at most 64 KiB. ``sniff`` and ``decode`` may only raise the app's own
+errors. Any other error, the crash of a decoder, or a file that takes more than two seconds is a find: it is
+written to ``--finds``, and its fix needs a test. Coverage is measured only in the app's own code, because the
+decoder libraries are not built for it.
 """
 
 import argparse
@@ -24,12 +24,12 @@ with atheris.instrument_imports(include=["app.imaging"]):
 
 from app.errors import CutoutError
 
-LARGEST_SEED_BYTES = 64 * 1024
+MAX_SEED_BYTES = 64 * 1024
 LIMIT_PX, LIMIT_SIDE_PX = 1_000_000, 16_384
 
 
-def look_at(upload: bytes) -> None:
-    """Do with an upload what the service does before the network; let nothing but bugs out."""
+def decode_upload(upload: bytes) -> None:
+    """Process an upload like the service before inference; only bugs raise."""
     try:
         header = sniff(upload)
         check_size(header, limit_px=LIMIT_PX, limit_side_px=LIMIT_SIDE_PX)
@@ -39,26 +39,26 @@ def look_at(upload: bytes) -> None:
 
 
 def main() -> None:
-    """Search until the time is up; the exit code is 0 if nothing was found."""
+    """Fuzz until the time is up; the exit code is 0 if nothing was found."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--seeds", type=Path, required=True)
     parser.add_argument("--finds", type=Path, default=Path("finds"))
-    asked = parser.parse_args()
-    warnings.simplefilter("ignore")  # one of a library's per damaged file
-    asked.finds.mkdir(exist_ok=True)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")  # libraries warn about every damaged file
+    args.finds.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as corpus:
-        for number, path in enumerate(sorted(asked.seeds.rglob("*"))):
-            if path.is_file() and path.stat().st_size <= LARGEST_SEED_BYTES:
+        for number, path in enumerate(sorted(args.seeds.rglob("*"))):
+            if path.is_file() and path.stat().st_size <= MAX_SEED_BYTES:
                 shutil.copyfile(path, Path(corpus, str(number)))
         options = (
-            f"-max_total_time={asked.seconds}",
-            f"-max_len={LARGEST_SEED_BYTES}",
-            f"-artifact_prefix={asked.finds}/",
+            f"-max_total_time={args.seconds}",
+            f"-max_len={MAX_SEED_BYTES}",
+            f"-artifact_prefix={args.finds}/",
             *("-timeout=2", "-rss_limit_mb=4096", "-print_final_stats=1"),
         )
-        atheris.Setup([sys.argv[0], corpus, *options], look_at)
+        atheris.Setup([sys.argv[0], corpus, *options], decode_upload)
         atheris.Fuzz()
 
 

@@ -1,12 +1,12 @@
-"""Hostile: a folder of files that break decoders, through every envelope; what becomes of the server?
+"""Hostile: sends a folder of files that break decoders, in every envelope, and checks the server.
 
     python -m benchmarks.hostile FOLDER [--passes 2] [--at-once 8] [--mutations 20000]
 
-The folder has ``expected.tsv``: a line a file, its path first and its class last (``ok``, ``ok_otherfmt``,
-``too_large``, ``corrupt``, ``unidentified``). Each file goes as raw body, as multipart and as base64 in JSON,
-some at once, through all passes; the network (``benchmarks.noop``) does nothing, so it is decoding that is
-tested. Then files of the class ``ok`` are sent with bytes flipped, cut out, doubled and overwritten at
-random, from a fixed seed. Memory is what the process holds after each pass.
+The folder has ``expected.tsv``: one line per file, with its path first and its class last (``ok``,
+``ok_otherfmt``, ``too_large``, ``corrupt``, ``unidentified``). In each pass every file is sent as raw body,
+as multipart and as base64 in JSON, some at once; the network (``benchmarks.noop``) does nothing, so decoding
+is tested. Then files of the class ``ok`` are sent with bytes flipped, removed, repeated and overwritten at
+random, from a fixed seed. Memory is the resident memory of the process after each pass.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.server import Server, add_server_arguments
 
 STATUSES = {
     "ok": {200},
-    "ok_otherfmt": {200, 415},  # as its format is enabled or not
+    "ok_otherfmt": {200, 415},  # depending on whether the format is enabled
     "too_large": {422},
     "corrupt": {422},
     "unidentified": {415},
@@ -39,14 +39,14 @@ BOUNDARY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One file and the class it is said to be of."""
+    """One file and its class."""
 
     path: Path
     kind: str
 
 
 def main() -> None:
-    """Print what came back."""
+    """Print statuses, unexpected responses and figures."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     add_server_arguments(parser)
@@ -54,13 +54,13 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--mutations", type=int, default=20_000)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    samples = list(read_samples(asked.folder))
-    settings = {"CUTOUT_MODELS": asked.model, "CUTOUT_WEB__PORT": "0"}
+    samples = list(read_samples(args.folder))
+    settings = {"CUTOUT_MODELS": args.model, "CUTOUT_WEB__PORT": "0"}
     command = (sys.executable, "-m", "benchmarks.noop")
-    with Server(asked.model, asked.models_dir, settings, command=command) as server:
-        figures = asyncio.run(_all_passes(server, samples, asked))
+    with Server(args.model, args.models_dir, settings, command=command) as server:
+        figures = asyncio.run(_all_passes(server, samples, args))
         figures.append(Figure("the process ended", not server.is_alive(), 0))
         tracebacks = server.log_tail(lines=10**9).count("Traceback")
         figures.append(Figure("tracebacks in the log", tracebacks, 0))
@@ -68,45 +68,51 @@ def main() -> None:
 
 
 def read_samples(folder: Path) -> Iterator[Sample]:
-    """Yield the files of a folder as its ``expected.tsv`` lists them."""
+    """Yield the files that a folder's ``expected.tsv`` lists."""
     with (folder / "expected.tsv").open(encoding="utf-8", newline="") as lines:
         for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
             if row and not row[0].startswith("#"):
                 yield Sample(folder / row[0], row[-1])
 
 
-async def _all_passes(server: Server, samples: Sequence[Sample], asked: argparse.Namespace) -> list[Figure]:
-    held: list[int] = []
+async def _all_passes(server: Server, samples: Sequence[Sample], args: argparse.Namespace) -> list[Figure]:
+    rss_bytes: list[int] = []
     results: list[tuple[Sample, str, Result]] = []
-    for _ in range(asked.passes):
+    for _ in range(args.passes):
         for envelope in ENVELOPES:
             shots = [shot_of(sample.path.read_bytes(), envelope) for sample in samples]
-            responses = await send(server, shots, asked.at_once)
+            responses = await send(server, shots, args.at_once)
             results += [(s, envelope, r) for s, r in zip(samples, responses, strict=True)]
         await asyncio.sleep(1)
-        held.append(server.rss_bytes())
+        rss_bytes.append(server.rss_bytes())
     counts = Counter((sample.kind, result.status) for sample, _, result in results)
-    print(f"## {len(samples)} files, {asked.passes} times, as {', '.join(ENVELOPES)}\n")
+    print(f"## {len(samples)} files, {args.passes} times, as {', '.join(ENVELOPES)}\n")
     rows = [(kind, str(status), str(count)) for (kind, status), count in sorted(counts.items())]
-    print_table(("class", "status", "answers"), rows)
-    odd = {(s.path.name, s.kind, r.status) for s, _, r in results if r.status not in STATUSES[s.kind]}
-    if odd:
+    print_table(("class", "status", "responses"), rows)
+    unexpected = {(s.path.name, s.kind, r.status) for s, _, r in results if r.status not in STATUSES[s.kind]}
+    if unexpected:
         print_table(
-            ("file of another class", "expected", "status"),
-            [(name, kind, str(status)) for name, kind, status in sorted(odd)],
+            ("unexpected file", "class", "status"),
+            [(name, kind, str(status)) for name, kind, status in sorted(unexpected)],
         )
-    fit = sum(r.status in STATUSES[s.kind] for s, _, r in results)
-    mutated = await send(server, list(_mutations(samples, asked.mutations)), asked.at_once)
+    expected_count = sum(r.status in STATUSES[s.kind] for s, _, r in results)
+    mutated = await send(server, list(_mutations(samples, args.mutations)), args.at_once)
     mutated_counts = Counter(result.status for result in mutated)
     print(f"{len(mutated)} mutations: {dict(sorted(mutated_counts.items()))}\n")
     responses = [result for _, _, result in results]
     return [
-        Figure("answers 5xx or none", sum(_failed(r) for r in responses), 0),
-        Figure("answers of the expected class", 100 * fit / len(responses), 99.9, " %", is_floor=True),
-        Figure("slowest answer", percentile([r.latency_s for r in responses], 100), 2, " s"),
-        Figure("memory, last pass above first", (held[-1] - held[0]) / 2**20, 16, " MiB"),
-        Figure("mutations answered 5xx or not at all", sum(_failed(r) for r in mutated), 0),
-        Figure("slowest answer to a mutation", percentile([r.latency_s for r in mutated], 100), 2, " s"),
+        Figure("responses 5xx or none", sum(_failed(r) for r in responses), 0),
+        Figure(
+            "responses of the expected class",
+            100 * expected_count / len(responses),
+            99.9,
+            " %",
+            is_floor=True,
+        ),
+        Figure("slowest response", percentile([r.latency_s for r in responses], 100), 2, " s"),
+        Figure("memory, last pass above first", (rss_bytes[-1] - rss_bytes[0]) / 2**20, 16, " MiB"),
+        Figure("mutations with 5xx or no response", sum(_failed(r) for r in mutated), 0),
+        Figure("slowest response to a mutation", percentile([r.latency_s for r in mutated], 100), 2, " s"),
     ]
 
 
@@ -115,24 +121,24 @@ def _failed(result: Result) -> bool:
 
 
 async def send(server: Server, shots: Sequence[Shot], at_once: int) -> list[Result]:
-    """Send all, some at once; the answers are in the order of the shots."""
+    """Send all, some at once; the results are in the order of the shots."""
     client = Client(server.host, server.port)
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     results: dict[int, Result] = {}
     waiting = iter(enumerate(shots))
 
-    async def one_after_the_other() -> None:
+    async def send_in_turn() -> None:
         for number, shot in waiting:
             results[number] = await fire(client, shot, started_s, intended_s=loop.time() - started_s)
 
-    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+    await asyncio.gather(*(send_in_turn() for _ in range(at_once)))
     await client.close()
     return [results[number] for number in range(len(shots))]
 
 
 def shot_of(upload: bytes, envelope: str) -> Shot:
-    """Wrap an upload into an envelope."""
+    """Wrap an upload in an envelope."""
     if envelope == "raw":
         return Shot("/v1/cutout", upload, (("Content-Type", "application/octet-stream"),))
     if envelope == "base64":
@@ -144,28 +150,28 @@ def shot_of(upload: bytes, envelope: str) -> Shot:
 
 
 def _mutations(samples: Sequence[Sample], count: int) -> Iterator[Shot]:
-    """Yield files of the class ``ok``, each damaged in one to eight places."""
-    chance = random.Random(0)
-    whole = [sample.path.read_bytes() for sample in samples if sample.kind == "ok"]
+    """Yield files of the class ``ok``, each damaged at one to eight positions."""
+    rng = random.Random(0)
+    valid_uploads = [sample.path.read_bytes() for sample in samples if sample.kind == "ok"]
     for _ in range(count):
-        damaged = bytearray(chance.choice(whole))
-        for _ in range(chance.randint(1, 8)):
-            _damage(damaged, chance)
+        damaged = bytearray(rng.choice(valid_uploads))
+        for _ in range(rng.randint(1, 8)):
+            _damage(damaged, rng)
         yield shot_of(bytes(damaged), "raw")
 
 
-def _damage(upload: bytearray, chance: random.Random) -> None:
-    start = chance.randrange(max(1, min(len(upload), 2 ** chance.randint(3, 24))))  # headers more often
-    end = min(len(upload), start + 2 ** chance.randint(0, 6))
-    kind = chance.randrange(4)
+def _damage(upload: bytearray, rng: random.Random) -> None:
+    start = rng.randrange(max(1, min(len(upload), 2 ** rng.randint(3, 24))))  # more often in headers
+    end = min(len(upload), start + 2 ** rng.randint(0, 6))
+    kind = rng.randrange(4)
     if kind == 0 and start < len(upload):
-        upload[start] ^= 1 << chance.randrange(8)
+        upload[start] ^= 1 << rng.randrange(8)
     elif kind == 1:
         del upload[start:end]
     elif kind == 2:
         upload[start:start] = upload[start:end]
     else:
-        upload[start:end] = chance.randbytes(end - start)
+        upload[start:end] = rng.randbytes(end - start)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Load: requests sent at a pace of their own (open loop), or as fast as answers come (closed loop).
+"""Load: sends requests at a given rate (open loop), or as fast as responses arrive (closed loop).
 
     python -m benchmarks.load [--rate 5] [--clients 4] [--seconds 10] [--megapixels 1] [--path /v1/mask]
 
-Starts a server, measures its capacity with ``--clients`` requests always open, then sends at random
-instants (Poisson) ``--rate`` times a second, whether or not the server keeps up. There a latency counts
-from the instant at which the request was meant to leave, so a server that stalls cannot hide the wait
-(coordinated omission). Prints latencies by status. The other benchmarks build on this module.
+Starts a server, measures its capacity with ``--clients`` requests always open, then sends ``--rate`` requests
+per second at random instants (Poisson), whether or not the server keeps up. In the open loop, latency counts
+from the intended instant of sending, so a stalling server cannot hide the wait (coordinated omission). Prints
+latencies by status. The other benchmarks build on this module.
 """
 
 import argparse
@@ -21,16 +21,16 @@ from benchmarks.pictures import jpeg_photo
 from benchmarks.report import milliseconds, print_machine, print_table
 from benchmarks.server import Server, add_server_arguments
 
-TIMER_S = 0.0015
-"""How late a timer of an event loop may come, and a little more."""
+TIMER_DELAY_S = 0.0015
+"""An upper bound of the delay of an event loop's timers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one request.
+    """The outcome of one request.
 
-    ``intended_s`` counts from the start of the loop, ``latency_s`` from that instant to the last byte
-    of the answer. ``status`` is 0 where the connection failed, and ``error`` says how.
+    ``intended_s`` counts from the start of the loop, ``latency_s`` from that instant to the last byte of the
+    response. If the connection failed, ``status`` is 0 and ``error`` has the reason.
     """
 
     intended_s: float
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def ended_s(self) -> float:
-        """When the answer was complete, from the start of the loop."""
+        """The end of the response, from the start of the loop."""
         return self.intended_s + self.latency_s
 
 
@@ -57,32 +57,32 @@ async def open_loop(
     seed: int = 0,
     has_own_core: bool = False,
 ) -> list[Result]:
-    """Send ``rate`` requests a second at random instants for ``seconds``; wait for every answer.
+    """Send ``rate`` requests per second at random instants for ``seconds``, and wait for all responses.
 
-    A client that ``has_own_core`` keeps it busy before each instant, so as not to miss it: timers of an event
-    loop come up to a millisecond late.
+    With ``has_own_core`` the client busy-waits before each instant, because the timers of an event loop are
+    up to a millisecond late.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     loop = asyncio.get_running_loop()
     started_s = loop.time()
-    intended_s = chance.expovariate(rate)
-    under_way: list[asyncio.Task[Result]] = []
+    intended_s = rng.expovariate(rate)
+    in_flight: list[asyncio.Task[Result]] = []
     while intended_s < seconds:
-        left_s = started_s + intended_s - loop.time()
-        await asyncio.sleep(left_s - TIMER_S if has_own_core else left_s)
-        while has_own_core and loop.time() < started_s + intended_s:  # noqa: ASYNC110 - the instant is no event
+        delay_s = started_s + intended_s - loop.time()
+        await asyncio.sleep(delay_s - TIMER_DELAY_S if has_own_core else delay_s)
+        while has_own_core and loop.time() < started_s + intended_s:  # noqa: ASYNC110 - a point in time is not an event
             await asyncio.sleep(0)
-        under_way.append(
-            asyncio.create_task(fire(client, choose(len(under_way)), started_s, intended_s=intended_s))
+        in_flight.append(
+            asyncio.create_task(fire(client, choose(len(in_flight)), started_s, intended_s=intended_s))
         )
-        intended_s += chance.expovariate(rate)
-    return list(await asyncio.gather(*under_way))
+        intended_s += rng.expovariate(rate)
+    return list(await asyncio.gather(*in_flight))
 
 
 async def closed_loop(
     client: Client, choose: Callable[[int], Shot], *, clients: int, seconds: float
 ) -> list[Result]:
-    """Keep ``clients`` requests under way for ``seconds``."""
+    """Keep ``clients`` requests in flight for ``seconds``."""
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     results: list[Result] = []
@@ -102,7 +102,7 @@ async def closed_loop(
 
 
 async def fire(client: Client, shot: Shot, started_s: float, *, intended_s: float) -> Result:
-    """Send one request now; ``intended_s`` is when it should have left, counted from ``started_s``."""
+    """Send one request now; ``intended_s`` is its intended instant, counted from ``started_s``."""
     loop = asyncio.get_running_loop()
     sent_late_s = loop.time() - started_s - intended_s
     try:
@@ -123,24 +123,24 @@ async def fire(client: Client, shot: Shot, started_s: float, *, intended_s: floa
 
 
 def rate_of(results: Iterable[Result], *, begin_s: float, end_s: float) -> float:
-    """Return pictures answered per second between two instants of the loop."""
+    """Return successful responses per second between two instants of the loop."""
     return sum(r.status == 200 and begin_s <= r.ended_s < end_s for r in results) / (end_s - begin_s)
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """Return the smallest value that ``percent`` of all do not exceed; not a number without values."""
+    """Return the smallest value that ``percent`` of all values do not exceed; NaN without values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else math.nan
 
 
 def by_status(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Return a row of counts and latencies for each status and each way a connection failed."""
+    """Return a row of counts and latencies for each status and each connection error."""
     kinds = Counter(r.error or str(r.status) for r in results)
     rows: list[tuple[str, ...]] = []
     for kind, count in sorted(kinds.items()):
         latencies = [r.latency_s for r in results if (r.error or str(r.status)) == kind]
-        shown = (milliseconds(percentile(latencies, percent)) for percent in (50, 99, 100))
-        rows.append((kind, str(count), *shown))
+        columns = (milliseconds(percentile(latencies, percent)) for percent in (50, 99, 100))
+        rows.append((kind, str(count), *columns))
     return rows
 
 
@@ -149,27 +149,27 @@ def main() -> None:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     add_server_arguments(parser)
-    parser.add_argument("--rate", type=float, default=5.0, help="requests a second in the open loop")
+    parser.add_argument("--rate", type=float, default=5.0, help="requests per second in the open loop")
     parser.add_argument("--clients", type=int, default=4, help="requests always open in the closed loop")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--path", default="/v1/mask")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    shot = Shot(asked.path, jpeg_photo(asked.megapixels))
+    shot = Shot(args.path, jpeg_photo(args.megapixels))
 
     async def measure(server: Server) -> None:
         client = Client(server.host, server.port)
-        at_once = await closed_loop(client, lambda _: shot, clients=asked.clients, seconds=asked.seconds)
-        capacity = rate_of(at_once, begin_s=0, end_s=asked.seconds)
-        print(f"\nCapacity with {asked.clients} clients: {capacity:.2f} pictures/s\n")
+        closed = await closed_loop(client, lambda _: shot, clients=args.clients, seconds=args.seconds)
+        capacity = rate_of(closed, begin_s=0, end_s=args.seconds)
+        print(f"\nCapacity with {args.clients} clients: {capacity:.2f} pictures/s\n")
         header = ("closed loop, by status", "count", "p50", "p99", "max")
-        print_table(header, by_status(at_once))
-        paced = await open_loop(client, lambda _: shot, rate=asked.rate, seconds=asked.seconds)
-        print_table((f"open loop, {asked.rate:g} a second, by status", *header[1:]), by_status(paced))
+        print_table(header, by_status(closed))
+        opened = await open_loop(client, lambda _: shot, rate=args.rate, seconds=args.seconds)
+        print_table((f"open loop, {args.rate:g} per second, by status", *header[1:]), by_status(opened))
         await client.close()
 
-    with Server(asked.model, asked.models_dir) as server:
+    with Server(args.model, args.models_dir) as server:
         asyncio.run(measure(server))
 
 

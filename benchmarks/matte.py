@@ -1,4 +1,4 @@
-"""Benchmark: what matting costs, as ratios to resampling the map alone, in processor time of one thread.
+"""Matte: the cost of matting, as a ratio to resampling the map alone, in processor time of one thread.
 
 Run: python -m benchmarks.matte [--megapixels 1 12] [--runs 3]
 """
@@ -26,20 +26,20 @@ def main() -> None:
     """Print a table of times for each size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1.0, 12.0])
-    parser.add_argument("--runs", type=int, default=3, help="the best of so many counts")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs; the best one counts")
     parser.add_argument(
         "--skip-full", action="store_true", help="leave out the full-resolution guided filter"
     )
-    options = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     cv2.setNumThreads(1)
-    tune_allocator()  # as the process that serves does: fresh arrays cost more there
-    for megapixels in options.megapixels:
-        _measure(megapixels, options.runs, skip_full=options.skip_full)
+    tune_allocator()  # as in the server process, where new arrays cost more
+    for megapixels in args.megapixels:
+        _measure(megapixels, args.runs, skip_full=args.skip_full)
 
 
 def _measure(megapixels: float, runs: int, *, skip_full: bool) -> None:
-    """Print times at one size, each divided by that of Lanczos resampling."""
+    """Print times at one size, and their ratios to Lanczos resampling."""
     rgb, saliency = _scene(megapixels)
     hairy = composite(megapixels, seed=0)
     hairy_map = np.clip(ideal_map(hairy.alpha), 0, 1)
@@ -56,17 +56,17 @@ def _measure(megapixels: float, runs: int, *, skip_full: bool) -> None:
     if not skip_full:
         steps["full guided filter"] = lambda: _full_guided_filter(rgb, saliency)
     soft, hairy_soft = _soft_part(saliency), _soft_part(hairy_map)
-    print(f"{megapixels:g} MP, of which {soft:.1%} is soft, or {hairy_soft:.1%} where there is hair")
+    print(f"{megapixels:g} MP, of which {soft:.1%} is soft, or {hairy_soft:.1%} with hair")
     print(f"{'step':<22} {'ratio':>7}   (Lanczos = 1)")
     reference_s = 0.0
     for name, step in steps.items():
-        took_s = _best_s(step, 1 if name == "full guided filter" else runs)
+        took_s = _best_time_s(step, 1 if name == "full guided filter" else runs)
         reference_s = reference_s or took_s
         print(f"{name:<22} {took_s / reference_s:>7.2f}   {took_s * 1e3:.0f} ms")
 
 
 def _scene(megapixels: float) -> tuple[Rgb, SaliencyMap]:
-    """Build a noisy picture with a round subject, and the map that a network would give of it."""
+    """Build a noisy picture with a round subject, and the map that a network would return for it."""
     height, width = round((megapixels * 0.75e6) ** 0.5), round((megapixels / 0.75 * 1e6) ** 0.5)
     rng = np.random.default_rng(0)
     clouds = cv2.resize(rng.uniform(0, 120, (60, 80, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -78,12 +78,12 @@ def _scene(megapixels: float) -> tuple[Rgb, SaliencyMap]:
 
 
 def _soft_part(saliency: SaliencyMap) -> float:
-    """Return the part of a map that is sure of nothing: the time of ``hq`` goes with it."""
+    """Return the share of uncertain pixels in a map; the time of ``hq`` grows with it."""
     return float(np.mean((saliency >= SURE_BACKGROUND) & (saliency <= SURE_FOREGROUND)))
 
 
 def _full_guided_filter(rgb: Rgb, saliency: SaliencyMap) -> AlphaMatte:
-    """Fit and apply the guided filter at full resolution: what the fast path is spared."""
+    """Fit and apply the guided filter at full resolution, which the fast path avoids."""
     height, width = rgb.shape[:2]
     guide = rgb.astype(np.float32) / np.float32(255)
     target = cv2.resize(saliency, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -92,8 +92,8 @@ def _full_guided_filter(rgb: Rgb, saliency: SaliencyMap) -> AlphaMatte:
     return np.asarray(np.sum(model[:, :, :3] * guide, axis=2) + model[:, :, 3], dtype=np.float32)
 
 
-def _best_s(step: Callable[[], object], runs: int) -> float:
-    """Return the least processor time of several runs, in seconds."""
+def _best_time_s(step: Callable[[], object], runs: int) -> float:
+    """Return the shortest processor time of several runs, in seconds."""
     best_s = float("inf")
     for _ in range(runs):
         began_s = time.process_time()

@@ -1,11 +1,11 @@
-"""Memory: the ceiling of a server under overload. What each path takes is for ``benchmarks.footprint``.
+"""Memory: the peak memory of a server under overload; ``benchmarks.footprint`` measures single paths.
 
     python -m benchmarks.memory [--requests 10000] [--factor 3] [--budget BYTES]
 
-A server gets ``--factor`` times its capacity of pictures from 0.3 to 24 megapixels, all paths. Its peak must
-stay below what it held when ready and warm plus the budget. Memory against answered requests in the last two
-thirds must not rise by more than 1 MB per 1,000 (Theil–Sen slope). A few thousand requests are needed before
-that slope says anything.
+Sends ``--factor`` times the capacity of the server, with pictures from 0.3 to 24 megapixels on all paths. The
+peak must stay below the memory of the warm server plus the budget. In the last two thirds, memory must not
+grow by more than 1 MB per 1,000 responses (Theil–Sen slope); the slope is meaningful only after a few
+thousand requests.
 
 Linux only: reads ``/proc``.
 """
@@ -40,7 +40,7 @@ class Case:
 
     @property
     def query(self) -> dict[str, str]:
-        """The options that lead along this path."""
+        """The options of this path."""
         is_jpeg_cutout = self.endpoint == "cutout" and self.format == "jpeg"
         background = {"background": "#ffffff"} if is_jpeg_cutout else {}
         return {"matting": self.matting, "format": self.format, **background}
@@ -59,24 +59,24 @@ def main() -> None:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     add_server_arguments(parser)
-    parser.add_argument("--requests", type=int, default=10_000, help="requests of the overload")
-    parser.add_argument("--factor", type=float, default=3.0, help="of the capacity, in the overload")
+    parser.add_argument("--requests", type=int, default=10_000, help="number of requests in the overload")
+    parser.add_argument("--factor", type=float, default=3.0, help="load as a multiple of the capacity")
     parser.add_argument("--budget", type=int, default=3_150_000_000, help="memory budget, in bytes")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    with Server(asked.model, asked.models_dir, {"CUTOUT_MEMORY_BUDGET": str(asked.budget)}) as server:
-        asyncio.run(_overload(server, asked.requests, asked.factor, _mixture()))
+    with Server(args.model, args.models_dir, {"CUTOUT_MEMORY_BUDGET": str(args.budget)}) as server:
+        asyncio.run(_overload(server, args.requests, args.factor, _mixed_requests()))
 
 
-def _mixture() -> list[Shot]:
-    """Build pictures from 0.3 to 24 megapixels, small ones more often, over all paths."""
-    chance = random.Random(0)
+def _mixed_requests() -> list[Shot]:
+    """Build requests with pictures from 0.3 to 24 megapixels, mostly small ones, for all paths."""
+    rng = random.Random(0)
     uploads = [jpeg_photo(0.3 * 80 ** (step / 11), seed=step) for step in range(12)]
     shots = []
     for case in CASES:
         options = "&".join(f"{name}={text.replace('#', '%23')}" for name, text in case.query.items())
         shots += [Shot(f"/v1/{case.endpoint}?{options}", upload) for upload in uploads]
-    chance.shuffle(shots)
+    rng.shuffle(shots)
     return shots
 
 
@@ -101,18 +101,18 @@ async def _overload(server: Server, requests: int, factor: float, shots: Sequenc
     budget_bytes = metrics["cutout_limit_memory_bytes"] + metrics["cutout_limit_bytes"]
     print(
         f"## {len(results)} requests of 0.3 to 24 megapixels at {factor:g} × the capacity of "
-        f"{capacity:.2f} a second\n"
+        f"{capacity:.2f} per second\n"
     )
-    print_table(("answer", "count", "p50", "p99", "max"), by_status(results))
-    max_bytes = max((held for _, _, held in samples), default=0)
-    print(f"Held {base_bytes / 2**20:.0f} MiB when warm; at most {max_bytes / 2**20:.0f} MiB were counted")
-    print(f"in flight; holds {server.rss_bytes() / 2**20:.0f} MiB now.\n")
+    print_table(("response", "count", "p50", "p99", "max"), by_status(results))
+    max_bytes = max((counted_bytes for _, _, counted_bytes in samples), default=0)
+    print(f"Memory when warm {base_bytes / 2**20:.0f} MiB, now {server.rss_bytes() / 2**20:.0f} MiB;")
+    print(f"at most {max_bytes / 2**20:.0f} MiB counted for requests in flight.\n")
     plateau = samples[len(samples) // 3 :]
     slope = _theil_sen([(x, y) for x, y, _ in plateau]) * 1000 / 1e6
     ceiling = (base_bytes + budget_bytes) / 2**20
     figures = [
         Figure("peak", server.peak_bytes() / 2**20, ceiling, " MiB"),
-        Figure("slope per 1,000 answered requests", slope, 1, " MB"),
+        Figure("slope per 1,000 responses", slope, 1, " MB"),
         Figure("connections that failed", sum(r.status == 0 for r in results), 0),
         *lag_figures(before, metrics),
     ]
@@ -120,18 +120,18 @@ async def _overload(server: Server, requests: int, factor: float, shots: Sequenc
 
 
 async def _sample(server: Server, samples: list[tuple[float, int, int]]) -> None:
-    """Note answered requests, memory held and memory counted, again and again."""
+    """Record the number of responses, resident memory and counted memory at intervals."""
     while True:
         metrics = await asyncio.to_thread(server.metrics)
-        is_count = "cutout_requests_total,"
-        answered = sum(value for name, value in metrics.items() if name.startswith(is_count))
-        samples.append((answered, server.rss_bytes(), int(metrics["cutout_inflight_memory_bytes"])))
+        prefix = "cutout_requests_total,"
+        responses = sum(value for name, value in metrics.items() if name.startswith(prefix))
+        samples.append((responses, server.rss_bytes(), int(metrics["cutout_inflight_memory_bytes"])))
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 
-def _theil_sen(points: Sequence[tuple[float, float]], maximum: int = 400) -> float:
-    """Return the median slope of all pairs of at most ``most`` points, evenly chosen."""
-    chosen = points[:: -(-len(points) // maximum) or 1]
+def _theil_sen(points: Sequence[tuple[float, float]], max_points: int = 400) -> float:
+    """Return the median slope over all pairs of at most ``max_points`` evenly chosen points."""
+    chosen = points[:: -(-len(points) // max_points) or 1]
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(chosen, 2) if x2 > x1]
     return statistics.median(slopes) if slopes else math.nan
 

@@ -1,4 +1,4 @@
-"""Peer: PyMatting's closed form over a folder of pictures, in an interpreter of its own (``make peers``).
+"""Peer matting: runs PyMatting's closed form on a folder of pictures, with its own Python (``make peers``).
 
     python benchmarks/peer_matting.py FOLDER
 

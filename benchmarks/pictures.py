@@ -1,4 +1,4 @@
-"""Pictures: uploads for the benchmarks, photo-like in what they cost to decode and to matte."""
+"""Pictures: uploads for the benchmarks, with decoding and matting costs like those of photos."""
 
 import io
 
@@ -12,7 +12,7 @@ EXIF_ORIENTATION_TAG = 0x0112
 
 
 def photo(megapixels: float, seed: int = 0) -> Rgb:
-    """Build a 4:3 picture with a soft-edged round subject before clouds, and the noise of a camera."""
+    """Build a 4:3 picture of a round subject with a soft edge in front of clouds, with camera noise."""
     height, width = round((megapixels * 0.75e6) ** 0.5), round((megapixels / 0.75 * 1e6) ** 0.5)
     rng = np.random.default_rng(seed)
     clouds = rng.integers(60, 180, (9, 12, 3), np.uint8)
@@ -26,7 +26,7 @@ def photo(megapixels: float, seed: int = 0) -> Rgb:
 
 
 def jpeg_photo(megapixels: float, *, seed: int = 0, quality: int = 85) -> bytes:
-    """Build an upload of ``photo``."""
+    """Build a JPEG upload of ``photo``."""
     encoded = io.BytesIO()
     Image.fromarray(photo(megapixels, seed)).save(encoded, "JPEG", quality=quality)
     return encoded.getvalue()

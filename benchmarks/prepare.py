@@ -1,11 +1,11 @@
-"""Prepare: which way of shrinking a large and noisy picture keeps what the network saw in the small one.
+"""Prepare: compares methods of shrinking a large, noisy picture by the maps that the network returns.
 
     python -m benchmarks.prepare --data DIR [--model u2netp] [--every 1] [--noise 0 5 10]
 
-Each picture of a set with masks is enlarged (bicubic) to 12 megapixels and given a camera's noise; every way
-makes an input of that, and its stretched map is compared with the map of the small picture itself by plain
-bilinear, as the authors make it (*moved*, the mean difference), and with the true mask (*MAE*). The service's
-own rule is ``app.imaging.prepare``.
+Each picture of a set with masks is enlarged (bicubic) to 12 megapixels, and camera noise is added. Each
+method shrinks it to the network's input, and the stretched map is compared with the map of the original small
+picture, resized with plain bilinear as by the authors (*moved*, the mean difference), and with the true mask
+(*MAE*). The service uses ``app.imaging.prepare``.
 """
 
 import argparse
@@ -33,12 +33,12 @@ def _bilinear(rgb: Rgb, side: int) -> NetworkInput:
     return np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _averaged_to(times: int) -> Callable[[Rgb, int], NetworkInput]:
-    """Average by a whole factor to at least so many network sizes, then go on as the authors do."""
-    return lambda rgb, side: _bilinear(shrink(rgb, max(1, min(rgb.shape[:2]) // (times * side))), side)
+def _averaged_to(factor: int) -> Callable[[Rgb, int], NetworkInput]:
+    """Average by a whole factor to at least ``factor`` network sizes, then resize like the authors."""
+    return lambda rgb, side: _bilinear(shrink(rgb, max(1, min(rgb.shape[:2]) // (factor * side))), side)
 
 
-WAYS: Mapping[str, Callable[[Rgb, int], NetworkInput]] = {
+METHODS: Mapping[str, Callable[[Rgb, int], NetworkInput]] = {
     "plain bilinear": _bilinear,
     "the service's": prepare,
     "averaged to 1 to 2 times": _averaged_to(1),
@@ -56,40 +56,40 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="u2netp")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
-    parser.add_argument("--every", type=int, default=1, help="take every so many pictures")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th picture")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 5.0, 10.0], help="levels of 255")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     loader = Loader(
-        asked.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=1, clock=SystemClock()
+        args.models_dir, device="auto", probe=probe("auto"), threads=0, max_batch=1, clock=SystemClock()
     )
-    session = loader.load(asked.model).session
+    session = loader.load(args.model).session
     side = session.manifest.input_size_px
 
-    def segmentation(network_input: NetworkInput) -> SaliencyMap:
+    def saliency_of(network_input: NetworkInput) -> SaliencyMap:
         return stretch(session.infer(network_input[None])[0])
 
-    found: dict[tuple[str, float], list[tuple[float, float]]] = {}
-    samples = find_samples(asked.data).samples[:: asked.every]
+    figures: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    samples = find_samples(args.data).samples[:: args.every]
     for number, sample in enumerate(samples):
         with Image.open(sample.picture) as stored:
             small = np.asarray(stored.convert("RGB"))
         truth = read_grey(sample.truth) >= 128
-        original = segmentation(_bilinear(small, side))
+        original = saliency_of(_bilinear(small, side))
         factor = (LARGE_PX / (small.shape[0] * small.shape[1])) ** 0.5
         large = cv2.resize(small, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        for sigma in asked.noise:
+        for sigma in args.noise:
             noise = np.random.default_rng(number).normal(0, sigma, large.shape).astype(np.float32)
             noisy = np.clip(np.rint(large + noise), 0, 255).astype(np.uint8)
-            for way, shrunk in WAYS.items():
-                saliency = segmentation(shrunk(noisy, side))
+            for method, shrunk in METHODS.items():
+                saliency = saliency_of(shrunk(noisy, side))
                 enlarged = cv2.resize(saliency, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
                 moved, error = np.abs(saliency - original).mean(), np.abs(enlarged - truth).mean()
-                found.setdefault((way, sigma), []).append((float(moved), float(error)))
-    print(f"## {asked.model}, {len(samples)} pictures of {asked.data.name}, enlarged to 12 megapixels\n")
-    header = ("way", *(f"noise {sigma:g}: moved / MAE" for sigma in asked.noise))
-    means = {key: np.mean(values, axis=0) for key, values in found.items()}
-    rows = [(w, *(f"{means[w, s][0]:.4f} / {means[w, s][1]:.4f}" for s in asked.noise)) for w in WAYS]
+                figures.setdefault((method, sigma), []).append((float(moved), float(error)))
+    print(f"## {args.model}, {len(samples)} pictures of {args.data.name}, enlarged to 12 megapixels\n")
+    header = ("method", *(f"noise {sigma:g}: moved / MAE" for sigma in args.noise))
+    means = {key: np.mean(values, axis=0) for key, values in figures.items()}
+    rows = [(m, *(f"{means[m, s][0]:.4f} / {means[m, s][1]:.4f}" for s in args.noise)) for m in METHODS]
     print_table(header, rows)
 
 

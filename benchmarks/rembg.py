@@ -1,12 +1,12 @@
-"""Rembg: the same picture to the rembg server and to ours, on the same weights, one request at a time.
+"""Rembg: compares the latency of the rembg server and ours, with the same picture and weights.
 
     make peers
     python -m benchmarks.rembg --peers .venv-peers/bin/python [--megapixels 1] [--runs 3] [--photo FILE]
 
-Starts the real rembg server with the published u2net weights that ``make export MODEL=u2net`` fetched, and
-ours with u2net. Requests alternate; medians of what the client waits are compared, the first request to
-each does not count. ``a=true`` is rembg's alpha matting (closed form at full resolution), ours is
-``matting=fast``.
+Starts the rembg server with the published u2net weights that ``make export MODEL=u2net`` fetches, and our
+server with u2net. Requests are sent one at a time, alternating; the medians of the client's latency are
+compared, and the first request to each does not count. ``a=true`` is rembg's alpha matting (closed form at
+full resolution), ours is ``matting=fast``.
 """
 
 import argparse
@@ -27,58 +27,60 @@ from benchmarks.report import ROOT, Figure, print_figures, print_machine, print_
 from benchmarks.server import Server
 
 PHOTO = ROOT / "docs" / "images" / "astronaut.jpg"
-AT_LEAST = 50.0
+MIN_SPEEDUP = 50.0
 TIMEOUT_S = 300.0
 
 
 def main() -> None:
-    """Print how long a cutout takes here and there."""
+    """Print the latency of a cutout from both servers."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("--peers", type=Path, required=True, help="a Python that has rembg")
+    parser.add_argument("--peers", type=Path, required=True, help="a Python interpreter with rembg")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--photo", type=Path, default=PHOTO)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    upload = _upload(asked.photo, asked.megapixels)
+    upload = _upload(args.photo, args.megapixels)
     with (
-        rembg_server(asked.peers, asked.models_dir) as theirs,
-        Server("u2net", asked.models_dir) as server,
+        rembg_server(args.peers, args.models_dir) as theirs,
+        Server("u2net", args.models_dir) as server,
         httpx.Client(timeout=TIMEOUT_S) as client,
     ):
         ours = f"http://{server.host}:{server.port}/v1/cutout"
 
-        def ask_rembg(matting: str) -> httpx.Response:
+        def request_rembg(matting: str) -> httpx.Response:
             form = {"model": "u2net", "a": matting}
             return client.post(f"{theirs}/api/remove", data=form, files={"file": ("photo.jpg", upload)})
 
-        ways: dict[str, Callable[[], httpx.Response]] = {
-            "rembg, a=true": lambda: ask_rembg("true"),
-            "rembg, a=false": lambda: ask_rembg("false"),
+        requests: dict[str, Callable[[], httpx.Response]] = {
+            "rembg, a=true": lambda: request_rembg("true"),
+            "rembg, a=false": lambda: request_rembg("false"),
             "ours, matting=fast": lambda: client.post(ours, content=upload),
             "ours, matting=hq": lambda: client.post(f"{ours}?matting=hq", content=upload),
             "ours, matting=none": lambda: client.post(f"{ours}?matting=none", content=upload),
         }
-        took_s = _measured(ways, asked.runs)
-    print(f"{asked.megapixels:g} megapixels, u2net, JPEG to PNG cutout, median of {asked.runs}\n")
+        took_s = _measure(requests, args.runs)
+    print(f"{args.megapixels:g} megapixels, u2net, JPEG to PNG cutout, median of {args.runs}\n")
     fast_s = took_s["ours, matting=fast"]
     rows = [(name, f"{seconds:.2f} s", f"{seconds / fast_s:.2f}") for name, seconds in took_s.items()]
-    print_table(("request", "client waits", "of ours, fast"), rows)
-    whole = took_s["rembg, a=true"] / fast_s
+    print_table(("request", "latency", "of ours, fast"), rows)
+    speedup = took_s["rembg, a=true"] / fast_s
     theirs_s = took_s["rembg, a=true"] - took_s["rembg, a=false"]
     ours_s = max(1e-3, fast_s - took_s["ours, matting=none"])
     print_figures(
         [
-            Figure("rembg with a=true, of ours", whole, AT_LEAST, " ×", is_floor=True),
-            Figure("what matting adds there, of ours", theirs_s / ours_s, AT_LEAST, " ×", is_floor=True),
+            Figure("rembg with a=true, of ours", speedup, MIN_SPEEDUP, " ×", is_floor=True),
+            Figure(
+                "time added by rembg's matting, of ours", theirs_s / ours_s, MIN_SPEEDUP, " ×", is_floor=True
+            ),
         ]
     )
 
 
 def _upload(photo: Path, megapixels: float) -> bytes:
-    """Enlarge a photo and write it as a camera would."""
+    """Enlarge a photo, and encode it like a camera."""
     encoded = io.BytesIO()
     with Image.open(photo) as stored:
         factor = (megapixels * 1e6 / (stored.width * stored.height)) ** 0.5
@@ -87,21 +89,21 @@ def _upload(photo: Path, megapixels: float) -> bytes:
     return encoded.getvalue()
 
 
-def _measured(ways: dict[str, Callable[[], httpx.Response]], runs: int) -> dict[str, float]:
-    """Return the median seconds of each way; rounds over all ways alternate."""
-    took_s: dict[str, list[float]] = {name: [] for name in ways}
-    for run in range(runs + 1):
-        for name, ask in ways.items():
+def _measure(requests: dict[str, Callable[[], httpx.Response]], runs: int) -> dict[str, float]:
+    """Return the median seconds of each request; the requests alternate."""
+    took_s: dict[str, list[float]] = {name: [] for name in requests}
+    for number in range(runs + 1):
+        for name, send in requests.items():
             began_s = time.monotonic()
-            ask().raise_for_status()
-            if run > 0:
+            send().raise_for_status()
+            if number > 0:
                 took_s[name].append(time.monotonic() - began_s)
     return {name: statistics.median(seconds) for name, seconds in took_s.items()}
 
 
 @contextmanager
 def rembg_server(peers: Path, models_dir: Path) -> Iterator[str]:
-    """Serve rembg on a free port; yields its address."""
+    """Serve rembg on a free port, and yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -120,8 +122,8 @@ def rembg_server(peers: Path, models_dir: Path) -> Iterator[str]:
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    give_up_s = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < give_up_s and process.poll() is None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline_s and process.poll() is None:
         try:
             httpx.get(f"{address}/openapi.json").raise_for_status()
         except httpx.HTTPError:

@@ -1,12 +1,12 @@
-"""Rembg's options: does our ``/api/remove`` give pictures like those of rembg, and edges nearer to the truth?
+"""Rembg options: compares our ``/api/remove`` with rembg: kinds of results, and errors along edges.
 
     make peers
     python -m benchmarks.rembg_options --peers .venv-peers/bin/python [--scenes DIR] PICTURE [PICTURE ...]
 
-Starts the real rembg server and ours on the same weights, and sends every picture with every combination of
-``om``, ``ppm``, ``a``, ``dc`` and ``bgc`` to both: size, mode and format have to be the same. With
-``--scenes``, scenes whose opacity and colours are known (``tests/composites.py``) over the photographs of a
-folder go to both, to rembg with its defaults, to us with ``dc``; ``benchmarks/edges.py`` counts the errors.
+Starts the rembg server and ours with the same weights, and sends every picture with every combination of
+``om``, ``ppm``, ``a``, ``dc`` and ``bgc`` to both: size, mode and format must be the same. With ``--scenes``,
+scenes with known opacity and colours (``tests/composites.py``) over the photographs of a folder are sent to
+both, to rembg with its defaults and to ours with ``dc``; ``benchmarks/edges.py`` computes the errors.
 """
 
 import argparse
@@ -32,24 +32,24 @@ ERRORS = ("colour", "over white", "over black")
 
 
 def main() -> None:
-    """Print what differs."""
+    """Print the differences."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("--peers", type=Path, required=True, help="a Python that has rembg")
+    parser.add_argument("--peers", type=Path, required=True, help="a Python interpreter with rembg")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
-    parser.add_argument("--scenes", type=Path, help="photographs to lay scenes over")
+    parser.add_argument("--scenes", type=Path, help="photographs to use as backgrounds of scenes")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("pictures", type=Path, nargs="+")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
     compared = different = 0
     figures: list[Figure] = []
     with (
-        rembg_server(asked.peers, asked.models_dir) as theirs,
-        Server("u2net", asked.models_dir) as server,
+        rembg_server(args.peers, args.models_dir) as theirs,
+        Server("u2net", args.models_dir) as server,
         httpx.Client(timeout=TIMEOUT_S) as client,
     ):
-        for picture, options in itertools.product(asked.pictures, combinations()):
+        for picture, options in itertools.product(args.pictures, combinations()):
             kinds = [
                 _kind(client, f"{url}/api/remove", picture.read_bytes(), options)
                 for url in (theirs, f"http://{server.host}:{server.port}")
@@ -58,15 +58,15 @@ def main() -> None:
             if kinds[0] != kinds[1]:
                 different += 1
                 print(picture.name, options, *kinds)
-        if asked.scenes is not None:
+        if args.scenes is not None:
             urls = theirs, f"http://{server.host}:{server.port}"
-            figures = _edges(client, urls, photographs_in(asked.scenes, 6 * asked.seeds), asked.seeds)
-    print(f"{compared} answers compared\n")
-    print_figures([Figure("answers of another size, mode or format", different, 0), *figures])
+            figures = _edges(client, urls, photographs_in(args.scenes, 6 * args.seeds), args.seeds)
+    print(f"{compared} results compared\n")
+    print_figures([Figure("results with another size, mode or format", different, 0), *figures])
 
 
 def _edges(client: httpx.Client, urls: tuple[str, str], photographs: list[Rgb], seeds: int) -> list[Figure]:
-    """Return our errors along the edges as parts of rembg's, over all scenes in which both see a subject."""
+    """Return our errors along edges relative to rembg's, over the scenes where both find a subject."""
     errors = []
     for seed in range(seeds):
         scene = composite(1.0, seed, photographs)
@@ -92,7 +92,7 @@ def _cutout(client: httpx.Client, url: str, upload: bytes, dc: str) -> NDArray[n
 
 
 def combinations() -> Iterator[dict[str, str]]:
-    """Yield every combination of options that rembg would look at."""
+    """Yield every combination of options that has an effect in rembg."""
     for values in itertools.product(("false", "true"), repeat=4):
         options = dict(zip(("om", "ppm", "a", "dc"), values, strict=True))
         for colour in ({}, {"bgc": "255,0,0,255"}, {"bgc": "0,0,255,100"}):

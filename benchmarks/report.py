@@ -1,4 +1,4 @@
-"""Report: Markdown tables in which each figure stands beside its limit and a clear word."""
+"""Report: Markdown tables that compare figures with their limits."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure; it passes when it is at most, or at least, its limit."""
+    """A measured figure; it passes if it is at most its limit, or at least if ``is_floor``."""
 
     name: str
     value: float
@@ -24,18 +24,18 @@ class Figure:
 
     @property
     def passes(self) -> bool:
-        """Whether the figure keeps its limit; a figure that is not a number does not."""
+        """Whether the figure is within its limit; NaN is not."""
         return self.value >= self.limit if self.is_floor else self.value <= self.limit
 
     def row(self) -> tuple[str, str, str, str]:
-        """Return the cells of a table."""
+        """Return the columns of a table row."""
         sign = "≥" if self.is_floor else "≤"
         shown = f"{self.value:.4g}{self.unit}", f"{sign} {self.limit:g}{self.unit}"
         return (self.name, *shown, "pass" if self.passes else "**FAIL**")
 
 
 def print_machine() -> None:
-    """Print what a figure was measured on: processor, libraries, commit, and how busy the machine was."""
+    """Print the conditions of a measurement: processor, libraries, commit and load average."""
     names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     processor = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
     libraries = ", ".join(f"{name} {module_version}" for name, module_version in _libraries())
@@ -44,7 +44,7 @@ def print_machine() -> None:
 
 
 def _libraries() -> Iterator[tuple[str, str]]:
-    """Yield name and version of what matters; ONNX Runtime goes by several names."""
+    """Yield name and version of the relevant libraries; ONNX Runtime has several distributions."""
     for name in ("onnxruntime-gpu", "onnxruntime", "onnxruntime-openvino", "pillow", "numpy"):
         try:
             yield name, version(name)

@@ -1,4 +1,4 @@
-"""Runs: what the queue and the batcher cost beside a network; parts of ``benchmarks.engine``."""
+"""Runs: the overhead of queue and batcher over a bare network; parts of ``benchmarks.engine``."""
 
 import os
 import statistics
@@ -20,26 +20,26 @@ from app.telemetry import Telemetry
 from benchmarks.report import Figure, print_figures
 from tests.fakes import RecordingObserver, SimulatedBackend, SimulatedRun
 
-ALPHA_S, BETA_S, LARGEST = 0.005, 0.001, 32
+ALPHA_S, BETA_S, MAX_BATCH = 0.005, 0.001, 32
 ROUNDS = 5
 
 
 def measure_batcher(_: str, __: Path, seconds: float) -> None:
-    """Print how close the batcher comes to what its backend can do."""
+    """Print the rate of the batcher, as a share of its backend's capacity."""
     backend = ExactDevice(SimulatedBackend())
-    batch = np.zeros((LARGEST, 8, 8, 3), np.uint8)
-    sizes = (1, 2, 4, 8, 16, LARGEST)
+    batch = np.zeros((MAX_BATCH, 8, 8, 3), np.uint8)
+    sizes = (1, 2, 4, 8, 16, MAX_BATCH)
     costs = CostTable({"simulated": {size: ALPHA_S + BETA_S * size for size in sizes}})
-    limits = BatchLimits(LARGEST, 0.0, 8 * LARGEST)
+    limits = BatchLimits(MAX_BATCH, 0.0, 8 * MAX_BATCH)
     batcher = Batcher(backend, limits, SystemClock(), RecordingObserver(), costs)
     batcher.start()
     bare, batched = _alternate(
-        lambda s: _rate(lambda: backend.prepare_run("simulated", batch).result(), LARGEST, s),
-        lambda s: _through(batcher, "simulated", batch[0], s, waiting=4 * LARGEST),
+        lambda s: _rate(lambda: backend.prepare_run("simulated", batch).result(), MAX_BATCH, s),
+        lambda s: _batched_rate(batcher, "simulated", batch[0], s, waiting=4 * MAX_BATCH),
         seconds,
     )
     batcher.stop()
-    theory = LARGEST / (ALPHA_S + LARGEST * BETA_S)
+    theory = MAX_BATCH / (ALPHA_S + MAX_BATCH * BETA_S)
     print("## Batcher on a simulated network\n")
     ratio = _ratio(batched, bare)
     to_theory = 100 * statistics.median(batched) / theory
@@ -53,23 +53,25 @@ def measure_batcher(_: str, __: Path, seconds: float) -> None:
 
 
 def measure_network(model: str, models_dir: Path, seconds: float) -> None:
-    """Print how close the engine comes to the session alone."""
+    """Print the rate of the engine, as a share of the session's rate alone."""
     pipeline = open_pipeline(
         Settings(models=(model,), models_dir=models_dir, device=os.environ.get("CUTOUT_DEVICE", "cpu")),
         Telemetry(),
     )
     session = pipeline.models.sessions[model]
     side = session.manifest.input_size_px
-    pictures = np.random.default_rng(0).integers(0, 256, (LARGEST, side, side, 3), np.uint8)
-    best = LARGEST if session.provider.startswith("CUDA") else 1
+    pictures = np.random.default_rng(0).integers(0, 256, (MAX_BATCH, side, side, 3), np.uint8)
+    max_size = MAX_BATCH if session.provider.startswith("CUDA") else 1
     figures = []
-    for size in sorted({1, best}):
-        limits = BatchLimits(size, 0.0, 8 * LARGEST)
+    for size in sorted({1, max_size}):
+        limits = BatchLimits(size, 0.0, 8 * MAX_BATCH)
         batcher = Batcher(pipeline.models, limits, SystemClock(), RecordingObserver())
         batcher.start()
         bare, batched = _alternate(
             lambda s, size=size: _rate(lambda: session.prepare_run(pictures[:size]).result(), size, s),
-            lambda s, size=size, to=batcher: _through(to, model, pictures[0], s, waiting=2 * size),
+            lambda s, size=size, batcher=batcher: _batched_rate(
+                batcher, model, pictures[0], s, waiting=2 * size
+            ),
             seconds,
         )
         batcher.stop()
@@ -82,7 +84,7 @@ def measure_network(model: str, models_dir: Path, seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ExactDevice:
-    """A simulated network whose runs last just as long as they should, its own arithmetic included."""
+    """A simulated network whose runs have exact durations, including the simulation's own computations."""
 
     backend: SimulatedBackend
 
@@ -93,29 +95,29 @@ class ExactDevice:
 
 @dataclass(frozen=True, slots=True)
 class ExactRun:
-    """A run that lasts ``seconds``; ``time.sleep`` alone sleeps up to a millisecond too long."""
+    """A run that lasts exactly ``seconds``; ``time.sleep`` alone is up to a millisecond too long."""
 
     run: SimulatedRun
     seconds: float
 
     def result(self) -> SaliencyMap:
-        """Run."""
+        """Run, and wait until the duration has passed."""
         until_s = time.perf_counter() + self.seconds
         saliency = self.run.result()
         time.sleep(max(0.0, until_s - time.perf_counter() - 0.002))
         while time.perf_counter() < until_s:
-            time.sleep(0)  # lets go of the interpreter
+            time.sleep(0)  # releases the interpreter lock
         return saliency
 
     def abort(self) -> None:
-        """End it soon."""
+        """Abort the run."""
         self.run.abort()
 
 
 def _alternate(
     bare: Callable[[float], float], batched: Callable[[float], float], seconds: float
 ) -> tuple[list[float], list[float]]:
-    """Measure both in turn, so that a change of the machine meets both."""
+    """Measure both in turn, so that changes of the machine affect both."""
     rates: tuple[list[float], list[float]] = [], []
     for _ in range(ROUNDS):
         rates[0].append(bare(seconds / ROUNDS))
@@ -135,14 +137,14 @@ def _rate(run: Callable[[], object], pictures: int, seconds: float) -> float:
     return count / (time.monotonic() - started_s)
 
 
-def _through(batcher: Batcher, model: str, picture: object, seconds: float, *, waiting: int) -> float:
-    """Return pictures per second with ``waiting`` of them always in the batcher."""
-    under_way: deque[Ticket] = deque()
+def _batched_rate(batcher: Batcher, model: str, picture: object, seconds: float, *, waiting: int) -> float:
+    """Return pictures per second with ``waiting`` pictures always in the batcher."""
+    in_flight: deque[Ticket] = deque()
     clock = SystemClock()
     finished, started_s, ended_s = 0, clock.now_s(), clock.now_s()
-    while under_way or ended_s - started_s < seconds:
-        while len(under_way) < waiting and ended_s - started_s < seconds:
-            under_way.append(batcher.submit(model, picture, deadline_s=started_s + 600))
-        under_way.popleft().future.result()
+    while in_flight or ended_s - started_s < seconds:
+        while len(in_flight) < waiting and ended_s - started_s < seconds:
+            in_flight.append(batcher.submit(model, picture, deadline_s=started_s + 600))
+        in_flight.popleft().future.result()
         finished, ended_s = finished + 1, clock.now_s()
     return finished / (ended_s - started_s)

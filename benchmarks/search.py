@@ -1,18 +1,18 @@
-"""Search: requests drawn at random over all options, sizes and pictures, against bounds that always hold.
+"""Search: random requests over all options, sizes and pictures, checked against bounds that always hold.
 
     python -m benchmarks.search [--requests 2000] [--together 8] [--budget 700000000] [--seed 1]
 
-A server with a small memory budget gets requests whose endpoint, envelope, picture (0.1 to 48 megapixels,
-every format), options, pictures beside it and deadline are drawn from a seed, so many at a time. Nothing is
-drawn so that it fits: much is refused, and a client that is told to come back does so, a few times.
-What must hold whatever is drawn:
+A server with a small memory budget receives requests with random endpoint, envelope, picture (0.1 to 48
+megapixels, every format), options, additional pictures and deadline, ``--together`` at a time. The choices
+depend only on the seed, and not on the limits of the server: many requests are refused, and after a 503 the
+client retries a few times. These bounds must hold for all requests:
 
-- the peak of the server's memory is at most what it held when warm, the budget, and 64 MiB;
-- no answer begins later than its deadline and 0.3 s;
-- ``/livez``, asked all the while by a process of its own, answers within 250 ms;
-- there is no status from 500 on but 503 and 504.
+- the peak of the server's memory is at most its memory when warm, plus the budget and 64 MiB;
+- no response starts more than 0.3 s after its deadline;
+- ``/livez``, polled by a separate process, responds within 250 ms;
+- the only statuses of 500 and above are 503 and 504.
 
-A failing request is printed with what was drawn, and can be drawn again by the seed. Linux only.
+A failing request is printed with its parameters, and can be repeated with the same seed. Linux only.
 """
 
 import argparse
@@ -42,10 +42,10 @@ MEGAPIXELS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 12.0, 24.0, 48.0)
 SHAPES = (0.75, 1.5, 1.0, 0.05, 30.0)
 FORMATS = ("jpeg", "jpeg", "progressive", "png", "alpha", "webp", "gif", "bmp", "avif")
 MAX_UPLOAD_BYTES = 19 * 2**20
-SPARE_BYTES = 64 * 2**20
-LATE_S, LIVEZ_S = 0.3, 0.25
-TRIES, PAUSE_S = 12, 0.7
-"""How often a client asks again that gets 503, and after how long."""
+MARGIN_BYTES = 64 * 2**20
+MAX_LATE_S, MAX_LIVEZ_S = 0.3, 0.25
+TRIES, RETRY_DELAY_S = 12, 0.7
+"""The number of tries of a client that gets 503, and the delay between them."""
 PROBE_EVERY_S = 0.02
 SHARED: dict[str, tuple[object, ...]] = {
     "format": ("png", "webp", "jpeg", "avif"),
@@ -78,54 +78,53 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
 
 
 @dataclass(slots=True)
-class Seen:
-    """What the clients saw."""
+class Observations:
+    """The observations of all clients."""
 
     statuses: collections.Counter[str] = field(default_factory=collections.Counter)
     latest_s: float = -1e9
-    odd: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """One request."""
+class RandomRequest:
+    """The parameters of one request."""
 
     endpoint: str
     picture: tuple[str, float, float]
     options: dict[str, object]
-    beside: dict[str, tuple[str, float, float]]
+    extra_pictures: dict[str, tuple[str, float, float]]
     envelope: str
     timeout_ms: int
 
 
-def draw(chance: random.Random) -> Drawn:
-    """Draw a request."""
-    endpoint = chance.choice(("mask", "cutout", "cutout", "cutout"))
-    shape = chance.choice(SHAPES)
-    picture = (chance.choice(FORMATS), chance.choice(MEGAPIXELS), shape)
-    share = chance.choice((0.1, 0.3, 0.6))
-    options = {
-        name: chance.choice(values) for name, values in OPTIONS[endpoint].items() if chance.random() < share
-    }
-    beside: dict[str, tuple[str, float, float]] = {}
-    if endpoint == "cutout" and chance.random() < 0.3:
-        other = chance.choice((shape, 0.01, 100.0))
-        beside["background"] = (chance.choice(FORMATS), chance.choice(MEGAPIXELS), other)
-    if endpoint == "cutout" and chance.random() < 0.3:
-        beside["mask"] = (chance.choice(("png", "jpeg", "webp")), chance.choice(MEGAPIXELS), shape)
-    envelope = "form" if beside else chance.choice(("raw", "form", "json"))
-    sizes = [len(upload_of(*one)) for one in (picture, *beside.values())]
+def random_request(rng: random.Random) -> RandomRequest:
+    """Choose the parameters of a request at random."""
+    endpoint = rng.choice(("mask", "cutout", "cutout", "cutout"))
+    shape = rng.choice(SHAPES)
+    picture = (rng.choice(FORMATS), rng.choice(MEGAPIXELS), shape)
+    share = rng.choice((0.1, 0.3, 0.6))
+    options = {name: rng.choice(values) for name, values in OPTIONS[endpoint].items() if rng.random() < share}
+    extra_pictures: dict[str, tuple[str, float, float]] = {}
+    if endpoint == "cutout" and rng.random() < 0.3:
+        other = rng.choice((shape, 0.01, 100.0))
+        extra_pictures["background"] = (rng.choice(FORMATS), rng.choice(MEGAPIXELS), other)
+    if endpoint == "cutout" and rng.random() < 0.3:
+        extra_pictures["mask"] = (rng.choice(("png", "jpeg", "webp")), rng.choice(MEGAPIXELS), shape)
+    envelope = "form" if extra_pictures else rng.choice(("raw", "form", "json"))
+    sizes = [len(upload_of(*one)) for one in (picture, *extra_pictures.values())]
     if sum(sizes) * (4 / 3 if envelope == "json" else 1) > MAX_UPLOAD_BYTES:
-        beside, envelope = {}, "raw"  # too long a body is refused while it comes, which is another matter
-    return Drawn(
-        endpoint, picture, options, beside, envelope, chance.choice((400, 2000, 8000, 30_000, 30_000))
+        # A body that is too long is refused while it arrives, which other benchmarks test.
+        extra_pictures, envelope = {}, "raw"
+    return RandomRequest(
+        endpoint, picture, options, extra_pictures, envelope, rng.choice((400, 2000, 8000, 30_000, 30_000))
     )
 
 
 @cache
 def upload_of(kind: str, megapixels: float, shape: float) -> bytes:
-    """Build an upload of (height / width) ``shape``; smaller where it would be too many bytes or too long."""
+    """Build an upload with aspect ratio ``shape`` (height / width); smaller if it would exceed a limit."""
     height, width = (min(16_000, max(1, round(side))) for side in _sides(megapixels, shape))
     y, x = np.mgrid[0 : min(height, 600), 0 : min(width, 800)]
     waves = [127 + 90 * np.sin(x / (9 + c) + c) * np.cos(y / (13 - c)) for c in range(3)]
@@ -137,14 +136,14 @@ def upload_of(kind: str, megapixels: float, shape: float) -> bytes:
     if kind == "alpha":
         picture.putalpha(Image.linear_gradient("L").resize(picture.size))
     name = {"progressive": "jpeg", "alpha": "png"}.get(kind, kind)
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "jpeg": {"quality": 70, "progressive": kind == "progressive"},
         "png": {"compress_level": 1},
         "webp": {"quality": 60, "method": 0},
         "avif": {"quality": 40, "speed": 10},
     }.get(name, {})
     encoded = io.BytesIO()
-    picture.save(encoded, name, **how)
+    picture.save(encoded, name, **options)
     if encoded.tell() > MAX_UPLOAD_BYTES or (kind == "avif" and megapixels > 12):
         return upload_of(kind, megapixels / 2, shape)
     return encoded.getvalue()
@@ -154,21 +153,21 @@ def _sides(megapixels: float, shape: float) -> tuple[float, float]:
     return (megapixels * 1e6 * shape) ** 0.5, (megapixels * 1e6 / shape) ** 0.5
 
 
-def body_of(drawn: Drawn) -> tuple[str, bytes, str]:
+def body_of(request: RandomRequest) -> tuple[str, bytes, str]:
     """Return query, body and content type."""
-    picture = upload_of(*drawn.picture)
-    if drawn.envelope == "raw":
-        return "?" + urlencode(drawn.options), picture, "application/octet-stream"
-    if drawn.envelope == "json":
+    picture = upload_of(*request.picture)
+    if request.envelope == "raw":
+        return "?" + urlencode(request.options), picture, "application/octet-stream"
+    if request.envelope == "json":
         numbers = {"quality", "clean", "threshold", "shadow_opacity", "megapixels"}
-        members = {
+        fields = {
             name: value if name in numbers else {"true": True}.get(str(value), value)
-            for name, value in drawn.options.items()
+            for name, value in request.options.items()
         }
         text = base64.b64encode(picture).decode()
-        return "", json.dumps({**members, "image": text}).encode(), "application/json"
-    files = {"image": picture, **{role: upload_of(*other) for role, other in drawn.beside.items()}}
-    parts = [(f'name="{name}"', str(value).encode()) for name, value in drawn.options.items()]
+        return "", json.dumps({**fields, "image": text}).encode(), "application/json"
+    files = {"image": picture, **{role: upload_of(*other) for role, other in request.extra_pictures.items()}}
+    parts = [(f'name="{name}"', str(value).encode()) for name, value in request.options.items()]
     parts += [(f'name="{name}"; filename="{name}"', content) for name, content in files.items()]
     body = b"".join(
         b"--cut\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
@@ -177,35 +176,35 @@ def body_of(drawn: Drawn) -> tuple[str, bytes, str]:
     return "", body + b"--cut--\r\n", "multipart/form-data; boundary=cut"
 
 
-def ask(server: Server, drawn: Drawn, observed: Seen) -> None:
-    """Send one request, again where it is put off, and note what came."""
+def send(server: Server, request: RandomRequest, observations: Observations) -> None:
+    """Send one request, retry after 503, and record the outcome."""
     for _ in range(TRIES):
-        status, slug, took_s = ask_once(server, drawn)
-        late_s = took_s - drawn.timeout_ms / 1e3
-        with observed.lock:
-            observed.statuses[f"{status} {slug}".strip()] += 1
-            observed.latest_s = max(observed.latest_s, late_s)
-            is_odd = not status.isdigit() or (status >= "500" and status not in ("503", "504"))
-            if is_odd or late_s > LATE_S:
-                observed.odd.append(f"{status} {slug} after {took_s:.2f} s: {drawn}")
+        status, slug, took_s = send_once(server, request)
+        late_s = took_s - request.timeout_ms / 1e3
+        with observations.lock:
+            observations.statuses[f"{status} {slug}".strip()] += 1
+            observations.latest_s = max(observations.latest_s, late_s)
+            is_failure = not status.isdigit() or (status >= "500" and status not in ("503", "504"))
+            if is_failure or late_s > MAX_LATE_S:
+                observations.failures.append(f"{status} {slug} after {took_s:.2f} s: {request}")
         if status != "503":
             return
-        time.sleep(PAUSE_S)
+        time.sleep(RETRY_DELAY_S)
 
 
-def ask_once(server: Server, drawn: Drawn) -> tuple[str, str, float]:
-    """Send one request; return its status, the slug of its problem, and the seconds until it was answered."""
-    query, body, content_type = body_of(drawn)
-    headers = {"Content-Type": content_type, "X-Request-Timeout-Ms": str(drawn.timeout_ms)}
+def send_once(server: Server, request: RandomRequest) -> tuple[str, str, float]:
+    """Send one request; return its status, the slug of its problem, and the seconds until the response."""
+    query, body, content_type = body_of(request)
+    headers = {"Content-Type": content_type, "X-Request-Timeout-Ms": str(request.timeout_ms)}
     connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     try:
-        connection.request("POST", f"/v1/{drawn.endpoint}{query}", body, headers)
+        connection.request("POST", f"/v1/{request.endpoint}{query}", body, headers)
         response = connection.getresponse()
-        took_s = time.monotonic() - begun_s
+        took_s = time.monotonic() - started_s
         content = response.read()
     except (OSError, http.client.HTTPException) as error:
-        return type(error).__name__, "", time.monotonic() - begun_s
+        return type(error).__name__, "", time.monotonic() - started_s
     finally:
         connection.close()
     slug = json.loads(content)["type"].rpartition("/")[2] if response.status >= 400 else ""
@@ -213,44 +212,44 @@ def ask_once(server: Server, drawn: Drawn) -> tuple[str, str, float]:
 
 
 def probe(host: str, port: int, latest: Any, is_over: Any) -> None:
-    """Ask ``/livez`` again and again, in a process of its own, and keep the longest answer."""
+    """Poll ``/livez`` until ``is_over``, and store the longest latency."""
     while not is_over.is_set():
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         connection = http.client.HTTPConnection(host, port, timeout=60)
         connection.request("GET", "/livez")
         connection.getresponse().read()
         connection.close()
-        latest.value = max(latest.value, time.monotonic() - begun_s)
+        latest.value = max(latest.value, time.monotonic() - started_s)
         time.sleep(PROBE_EVERY_S)
 
 
-def run(server: Server, requests: list[Drawn], together: int) -> tuple[Seen, float]:
-    """Send the requests, so many at a time; return what was seen, and the longest ``/livez`` in seconds."""
-    observed, lock, waiting = Seen(), threading.Lock(), iter(requests)
+def run(server: Server, requests: list[RandomRequest], together: int) -> tuple[Observations, float]:
+    """Send the requests, ``together`` at a time; return observations and the longest ``/livez``."""
+    observations, lock, waiting = Observations(), threading.Lock(), iter(requests)
     latest, is_over = multiprocessing.Value("d", 0.0), multiprocessing.Event()
     prober = multiprocessing.Process(target=probe, args=(server.host, server.port, latest, is_over))
     prober.start()
 
-    def work() -> None:
+    def send_next() -> None:
         while True:
             with lock:
-                drawn = next(waiting, None)
-            if drawn is None:
+                request = next(waiting, None)
+            if request is None:
                 return
-            ask(server, drawn, observed)
+            send(server, request, observations)
 
-    clients = [threading.Thread(target=work) for _ in range(together)]
+    clients = [threading.Thread(target=send_next) for _ in range(together)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
     is_over.set()
     prober.join()
-    return observed, latest.value
+    return observations, latest.value
 
 
 def main() -> int:
-    """Print what was seen."""
+    """Print statuses, figures and failing requests."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     add_server_arguments(parser)
@@ -258,31 +257,31 @@ def main() -> int:
     parser.add_argument("--together", type=int, default=8, help="requests at a time")
     parser.add_argument("--budget", type=int, default=700_000_000, help="memory budget, in bytes")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print_machine()
-    chance = random.Random(asked.seed)
-    requests = [draw(chance) for _ in range(asked.requests)]
-    settings = {"CUTOUT_MEMORY_BUDGET": str(asked.budget)}
-    with Server(asked.model, asked.models_dir, settings) as server:
+    rng = random.Random(args.seed)
+    requests = [random_request(rng) for _ in range(args.requests)]
+    settings = {"CUTOUT_MEMORY_BUDGET": str(args.budget)}
+    with Server(args.model, args.models_dir, settings) as server:
         for endpoint in ("mask", "cutout"):
-            ask(server, Drawn(endpoint, ("jpeg", 0.3, 0.75), {}, {}, "raw", 30_000), Seen())
+            send(server, RandomRequest(endpoint, ("jpeg", 0.3, 0.75), {}, {}, "raw", 30_000), Observations())
         warm_bytes = server.rss_bytes()
         server.forget_peak()
-        begun_s = time.monotonic()
-        observed, livez_s = run(server, requests, asked.together)
-        took_s, peak_bytes = time.monotonic() - begun_s, server.peak_bytes()
-    print_table(("answer", "times"), [(name, str(n)) for name, n in sorted(observed.statuses.items())])
-    print(f"{asked.requests} requests in {took_s:.0f} s; warm {warm_bytes / 2**20:.0f} MiB\n")
-    fine = ("2", "3", "4", "503", "504")
-    odd = sum(n for name, n in observed.statuses.items() if not name.startswith(fine))
+        started_s = time.monotonic()
+        observations, livez_s = run(server, requests, args.together)
+        took_s, peak_bytes = time.monotonic() - started_s, server.peak_bytes()
+    print_table(("response", "count"), [(name, str(n)) for name, n in sorted(observations.statuses.items())])
+    print(f"{args.requests} requests in {took_s:.0f} s; warm {warm_bytes / 2**20:.0f} MiB\n")
+    expected = ("2", "3", "4", "503", "504")
+    failures = sum(n for name, n in observations.statuses.items() if not name.startswith(expected))
     figures = [
-        Figure("peak above warm", (peak_bytes - warm_bytes) / 1e6, (asked.budget + SPARE_BYTES) / 1e6, " MB"),
-        Figure("latest answer after its deadline", observed.latest_s, LATE_S, " s"),
-        Figure("longest /livez", livez_s * 1e3, LIVEZ_S * 1e3, " ms"),
-        Figure("answers from 500 on but 503 and 504, and lost connections", odd, 0),
+        Figure("peak above warm", (peak_bytes - warm_bytes) / 1e6, (args.budget + MARGIN_BYTES) / 1e6, " MB"),
+        Figure("latest response after its deadline", observations.latest_s, MAX_LATE_S, " s"),
+        Figure("longest /livez", livez_s * 1e3, MAX_LIVEZ_S * 1e3, " ms"),
+        Figure("other statuses from 500 on, and lost connections", failures, 0),
     ]
     print_figures(figures)
-    for line in observed.odd[:20]:
+    for line in observations.failures[:20]:
         print(line)
     return int(not all(figure.passes for figure in figures))
 

@@ -1,7 +1,7 @@
-"""Server: the real ``cutout serve`` as a process of its own, and what can be read of it from outside.
+"""Server: runs ``cutout serve`` as a separate process, and measures it from outside.
 
-The model is u2netp and the device the CPU unless said otherwise; any ``CUTOUT_*`` variable that is set
-when a benchmark starts reaches the server. Memory and processor time are read below ``/proc`` (Linux).
+By default the model is u2netp and the device the CPU; ``CUTOUT_*`` variables of the benchmark's environment
+are passed to the server. Memory and processor time are read from ``/proc`` (Linux).
 """
 
 import argparse
@@ -25,13 +25,13 @@ START_TIMEOUT_S = 120.0
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the caller of a benchmark choose what is served."""
+    """Add the arguments for the model to serve."""
     parser.add_argument("--model", default="u2netp")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
 
 
 class Server:
-    """A server on a free port for as long as the block lasts; ready when the block begins."""
+    """A context manager that runs a server on a free port; on entry the server is ready."""
 
     def __init__(
         self,
@@ -41,28 +41,28 @@ class Server:
         *,
         command: tuple[str, ...] | None = None,
     ) -> None:
-        chosen = {
+        environment = {
             "CUTOUT_DEVICE": "cpu",
             "CUTOUT_LIFECYCLE__DRAIN_DELAY_S": "0",
             **{name: text for name, text in os.environ.items() if name.startswith("CUTOUT_")},
             **(settings or {}),
             "CUTOUT_MODELS_DIR": str(models_dir),
             "CUTOUT_WEB__METRICS_PORT": "0",
-            "CUTOUT_WEB__CONNECTIONS_PER_ADDRESS": "none",  # all clients come from here
+            "CUTOUT_WEB__CONNECTIONS_PER_ADDRESS": "none",  # all clients have the same address
         }
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         cutout = str(Path(sys.executable).with_name("cutout"))
         arguments = ("--host", "127.0.0.1", "--port", "0", "--model", model)
         self.process = subprocess.Popen(
             command or (cutout, "serve", *arguments),
-            env={**os.environ, **chosen},
+            env={**os.environ, **environment},
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
         )
-        self._said: Queue[str] = Queue()
-        threading.Thread(target=self._gather, daemon=True).start()
+        self._stdout_lines: Queue[str] = Queue()
+        threading.Thread(target=self._read_stdout, daemon=True).start()
 
     def __enter__(self) -> Self:
         try:
@@ -82,15 +82,15 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process that serves."""
+        """The process id of the server."""
         return self.process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether the process runs."""
+        """Return whether the process is running."""
         return self.process.poll() is None
 
     def metrics(self) -> dict[str, float]:
-        """Return every sample of the metrics page, labels in the key as on the page."""
+        """Return every sample of the metrics page; the keys include the labels."""
         with urllib.request.urlopen(self.metrics_url, timeout=10) as page:
             families = text_string_to_metric_families(page.read().decode())
         return {
@@ -102,36 +102,36 @@ class Server:
         }
 
     def cpu_s(self) -> float:
-        """Return the processor time the server has used so far."""
+        """Return the processor time that the server has used so far, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self) -> int:
-        """Return the memory the server holds now."""
+        """Return the current resident memory of the server."""
         return status_bytes(self.pid, "VmRSS")
 
     def peak_bytes(self) -> int:
-        """Return the most memory the server held since the start, or since ``forget_peak``."""
+        """Return the peak memory of the server since its start, or since ``forget_peak``."""
         return status_bytes(self.pid, "VmHWM")
 
     def forget_peak(self) -> None:
-        """Let the peak count from now."""
+        """Reset the peak memory."""
         forget_peak(self.pid)
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the end of what the server logged."""
+        """Return the last lines of the server's log."""
         self.log.seek(0)
         return "\n".join(self.log.read().decode(errors="replace").splitlines()[-lines:])
 
-    def _gather(self) -> None:
+    def _read_stdout(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._said.put(line)
-        self._said.put("")
+            self._stdout_lines.put(line)
+        self._stdout_lines.put("")
 
     def _wait_for(self, pattern: str) -> str:
         try:
-            while line := self._said.get(timeout=START_TIMEOUT_S):
+            while line := self._stdout_lines.get(timeout=START_TIMEOUT_S):
                 if match := re.search(pattern, line):
                     return match.group(1)
         except Empty:
@@ -148,19 +148,19 @@ class Server:
 
 
 def machine_busy_s() -> float:
-    """Return the processor time that all programs of this machine together have used so far."""
+    """Return the processor time that all programs of this machine have used so far, in seconds."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def forget_peak(pid: int | str) -> None:
-    """Let the peak of a process's memory count from now."""
+    """Reset the peak memory of a process."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def status_bytes(pid: int | str, name: str) -> int:
-    """Return a size of a process from ``/proc``: ``VmRSS`` is memory held now, ``VmHWM`` its peak."""
+    """Return a size of a process from ``/proc``: ``VmRSS`` is its current memory, ``VmHWM`` the peak."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

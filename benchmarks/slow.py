@@ -1,13 +1,14 @@
-"""Slow: connections that send and read as slowly as they can; does a healthy client notice?
+"""Slow: the effect of very slow connections on a healthy client.
 
     python -m benchmarks.slow [--connections 1000] [--seconds 60]
 
-The slow ones come from 127.0.0.2, the healthy client from 127.0.0.1. Half of them drip the headers of a
-request a byte a second, half the body; one of twenty asks for more than the system buffers and reads nothing
-of it (no more, since what they ask for again and again would be a flood, and not slow at all). Each that is
-closed is opened again, so that there are always as many. What counts: the healthy client's errors and
-latencies against those without company, and how long each slow connection was left open beyond its deadline.
-The deadlines are a few seconds here, so that each kind meets its own many times.
+Slow connections come from 127.0.0.2, the healthy client from 127.0.0.1. Half of the slow connections send the
+headers of a request at one byte per second, half the body; one in twenty requests more than the system
+buffers and reads nothing (not more of them, because their repeated requests would be a flood instead). Each
+connection that the server closes is opened again, so their number stays constant. Measured are the errors and
+latencies of the healthy client, compared with those without slow connections, and how long each slow
+connection stayed open after its deadline. The deadlines are a few seconds here, so that each kind reaches its
+own many times.
 """
 
 import argparse
@@ -31,12 +32,12 @@ from benchmarks.server import Server, add_server_arguments
 
 HEAD_S, BODY_S, WRITE_S = 5.0, 8.0, 20.0
 SLOW_ADDRESS = "127.0.0.2"
-ALLOWED_S = 1.0
+MAX_OVERRUN_S = 1.0
 RAMP_S = 15.0
 GET_CONTRACT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-CONTRACTS = 120
-"""Of 30 kB each: on the loopback interface the system buffers three megabytes, however small the window."""
-ONE_READS_NOTHING_OF = 20
+CONTRACT_REQUESTS = 120
+"""Each response has 30 kB; the loopback interface buffers three megabytes, even with a small window."""
+NON_READER_EVERY = 20
 Kind = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
@@ -47,49 +48,51 @@ def main() -> None:
     add_server_arguments(parser)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=2, help="requests a second of the healthy client")
-    asked = parser.parse_args()
+    parser.add_argument("--rate", type=float, default=2, help="requests per second of the healthy client")
+    args = parser.parse_args()
     print_machine()
     settings = {
         "CUTOUT_LIMITS__HEAD_TIMEOUT_S": str(HEAD_S),
         "CUTOUT_LIMITS__UPLOAD_TIMEOUT_S": str(BODY_S),
         "CUTOUT_LIMITS__WRITE_TIMEOUT_S": str(WRITE_S),
-        "CUTOUT_LIMITS__IN_FLIGHT_REQUESTS": str(2 * asked.connections),
+        "CUTOUT_LIMITS__IN_FLIGHT_REQUESTS": str(2 * args.connections),
     }
-    with Server(asked.model, asked.models_dir, settings) as server:
-        alone = asyncio.run(_healthy(server, asked.rate, asked.seconds / 2))
+    with Server(args.model, args.models_dir, settings) as server:
+        alone = asyncio.run(_healthy(server, args.rate, args.seconds / 2))
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as apart:
-            length_s = RAMP_S + asked.seconds + 2
-            attack = apart.submit(run_slow_ones, server.host, server.port, asked.connections, length_s)
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            length_s = RAMP_S + args.seconds + 2
+            attack = executor.submit(
+                run_slow_connections, server.host, server.port, args.connections, length_s
+            )
             time.sleep(RAMP_S + 2)
-            beside = asyncio.run(_healthy(server, asked.rate, asked.seconds))
-            stayed_s = attack.result()
+            under_attack = asyncio.run(_healthy(server, args.rate, args.seconds))
+            open_s = attack.result()
         memory = server.peak_bytes() / 2**20
-    rows = [_row("alone", alone), _row("beside slow ones", beside)]
+    rows = [_row("alone", alone), _row("with slow connections", under_attack)]
     print_table(("healthy client", "requests", "p50", "p99"), rows)
     limits = {"head": HEAD_S, "body": BODY_S, "read": WRITE_S}
     print_table(
         ("slow connections", "closed", "deadline", "longest open"),
         [
-            (kind, str(len(stayed)), f"{limits[kind]:g} s", f"{max(stayed):.1f} s")
-            for kind, stayed in sorted(stayed_s.items())
+            (kind, str(len(durations_s)), f"{limits[kind]:g} s", f"{max(durations_s):.1f} s")
+            for kind, durations_s in sorted(open_s.items())
         ],
     )
-    beyond = max(max(stayed) - limits[kind] for kind, stayed in stayed_s.items())
-    ratio = percentile([r.latency_s for r in beside], 99) / percentile([r.latency_s for r in alone], 99)
+    overrun_s = max(max(durations_s) - limits[kind] for kind, durations_s in open_s.items())
+    ratio = percentile([r.latency_s for r in under_attack], 99) / percentile([r.latency_s for r in alone], 99)
     print_figures(
         [
-            Figure("errors of the healthy client", sum(r.status != 200 for r in beside), 0),
-            Figure("its p99, of that without company", ratio, 2, " ×"),
-            Figure("slow connection open beyond its deadline", beyond, ALLOWED_S, " s"),
+            Figure("errors of the healthy client", sum(r.status != 200 for r in under_attack), 0),
+            Figure("its p99, relative to the p99 alone", ratio, 2, " ×"),
+            Figure("slow connection open after its deadline", overrun_s, MAX_OVERRUN_S, " s"),
             Figure("peak memory", memory, 2048, " MiB"),
         ]
     )
 
 
 def _kind(number: int) -> tuple[str, Kind]:
-    if number % ONE_READS_NOTHING_OF == 0:
+    if number % NON_READER_EVERY == 0:
         return "read", _read_nothing
     return ("head", _drip_head) if number % 2 else ("body", _drip_body)
 
@@ -108,15 +111,15 @@ async def _healthy(server: Server, rate: float, seconds: float) -> list[Result]:
     return results
 
 
-def run_slow_ones(host: str, port: int, count: int, seconds: float) -> dict[str, list[float]]:
-    """Keep ``count`` slow connections open, and return how long each that was closed had stayed, by kind."""
-    os.nice(10)  # a thousand laptops would not share these cores with the server
-    stayed_s: dict[str, list[float]] = {"head": [], "body": [], "read": []}
+def run_slow_connections(host: str, port: int, count: int, seconds: float) -> dict[str, list[float]]:
+    """Keep ``count`` slow connections open, and return how long each closed one was open, by kind."""
+    os.nice(10)  # a thousand real clients would not share these cores with the server
+    open_s: dict[str, list[float]] = {"head": [], "body": [], "read": []}
 
-    async def all_of_them() -> None:
+    async def run_all() -> None:
         slow = [
             asyncio.create_task(
-                _again_and_again(*_kind(n), (host, port), stayed_s, delay_s=RAMP_S * n / count)
+                _reconnect_forever(*_kind(n), (host, port), open_s, delay_s=RAMP_S * n / count)
             )
             for n in range(count)
         ]
@@ -126,12 +129,12 @@ def run_slow_ones(host: str, port: int, count: int, seconds: float) -> dict[str,
         await asyncio.gather(*slow, return_exceptions=True)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(all_of_them())
-    return stayed_s
+        runner.run(run_all())
+    return open_s
 
 
-async def _again_and_again(
-    name: str, kind: Kind, address: tuple[str, int], stayed_s: dict[str, list[float]], delay_s: float
+async def _reconnect_forever(
+    name: str, kind: Kind, address: tuple[str, int], open_s: dict[str, list[float]], delay_s: float
 ) -> None:
     await asyncio.sleep(delay_s)
     while True:
@@ -143,21 +146,21 @@ async def _again_and_again(
         began_s = asyncio.get_running_loop().time()
         with contextlib.suppress(OSError):
             await kind(reader, writer)
-        stayed_s[name].append(asyncio.get_running_loop().time() - began_s)
+        open_s[name].append(asyncio.get_running_loop().time() - began_s)
         writer.transport.abort()
 
 
 async def _connect(address: tuple[str, int]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect with the smallest window there is, so that little of an answer is buffered on the way."""
-    here = socket.socket()
-    here.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    """Connect with the smallest window, so that little of a response is buffered."""
+    client_socket = socket.socket()
+    client_socket.setblocking(False)  # noqa: FBT003 - signature of the standard library
     try:
-        here.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        here.bind((SLOW_ADDRESS, 0))
-        await asyncio.get_running_loop().sock_connect(here, address)
-        return await asyncio.open_connection(sock=here, limit=4096)
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client_socket.bind((SLOW_ADDRESS, 0))
+        await asyncio.get_running_loop().sock_connect(client_socket, address)
+        return await asyncio.open_connection(sock=client_socket, limit=4096)
     except BaseException:
-        here.close()
+        client_socket.close()
         raise
 
 
@@ -181,12 +184,12 @@ async def _drip_until_closed(reader: asyncio.StreamReader, writer: asyncio.Strea
 
 
 async def _read_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Ask for the contract some times, more than the system buffers, and read nothing of it."""
+    """Request the API contract often enough to fill all buffers, and read nothing."""
     writer.transport.pause_reading()  # type: ignore[attr-defined] # a read transport as well
-    writer.write(GET_CONTRACT * CONTRACTS)
+    writer.write(GET_CONTRACT * CONTRACT_REQUESTS)
     while not writer.transport.is_closing():
         await asyncio.sleep(0.5)
-        writer.write(GET_CONTRACT)  # finds out that the other end has gone
+        writer.write(GET_CONTRACT)  # detects that the server has closed the connection
 
 
 if __name__ == "__main__":

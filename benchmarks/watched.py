@@ -1,8 +1,8 @@
-"""Watched: ``cutout`` that writes down when each permit is given back, on the clock all processes share.
+"""Watched: ``cutout`` with a log of when each permit is released, on the clock that all processes share.
 
     python -m benchmarks.watched serve …
 
-``benchmarks.departures`` starts it. One line a permit goes to the standard error.
+``benchmarks.departures`` runs it. It writes one line per permit to standard error.
 """
 
 import sys
@@ -14,19 +14,19 @@ from app.engine.capacity.admission import Permit
 RELEASED = "released at "
 
 
-def watch() -> None:
-    """Let every permit say when it is given back."""
+def log_releases() -> None:
+    """Patch permits to log the time of their release."""
     release = Permit.release
 
-    def say_and_release(permit: Permit) -> None:
-        is_held = not permit._is_released  # noqa: SLF001 - there is no other way to tell the first call
+    def release_and_log(permit: Permit) -> None:
+        was_released = permit._is_released  # noqa: SLF001 - only the first call releases
         release(permit)
-        if is_held:
+        if not was_released:
             print(f"{RELEASED}{time.monotonic():.6f}", file=sys.stderr, flush=True)
 
-    Permit.release = say_and_release  # type: ignore[method-assign] # that is the point
+    Permit.release = release_and_log  # type: ignore[method-assign] # patched on purpose
 
 
 if __name__ == "__main__":
-    watch()
+    log_releases()
     main()

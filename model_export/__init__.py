@@ -1,44 +1,44 @@
 """Model export: published or trained weights become the served ONNX model and its manifest.
 
-The journey of one model, in the order of the files:
+Exporting a model, in the order of the steps:
 
 ======================  ==============================================================
-``weights``             the verified published file becomes 119 ordered kernel–bias pairs
+``weights``             reads the verified published file as 119 ordered kernel–bias pairs
 ``architectures``       the networks, written from their papers
-``port``                the pairs move into the network, in the order its layers execute
-``served``              the network is wrapped into the contract: uint8 pictures in, saliency out
-``export``              the wrapped network becomes ``model.onnx`` and ``manifest.json``,
-                        made small by ``simplify`` and described by ``card``
-``parity``              published, ported and served are compared, on ``pictures``, in float64
-                        by ``exact``
+``port``                copies the pairs into a network, in the order its layers execute
+``serving_graph``       wraps the network in the serving contract: uint8 pictures in, saliency out
+``export``              writes ``model.onnx``, reduced by ``simplify``, ``manifest.json`` and the
+                        model card of ``card``
+``parity``              compares published, ported and served networks on ``pictures``, in float64
+                        with ``float64_reference``
 ======================  ==============================================================
 
-Of training one:
+Training a model:
 
 ======================  ==============================================================
-``recipe``              a TOML file says how
-``datasets``            a folder becomes arrays, decoded once, and splits
-``transforms``          batches are flipped, moved, bent and recoloured
-``losses``              logits and masks become one number, a function a paper
-``finetune``            the published network becomes one that can go on learning
-``train``               all of these become weights; ``curves`` draws how
-``checkpoint``          a run is kept, and goes on
-``trained``             a checkpoint becomes a model to serve
-``series``              many recipes become many runs, on a borrowed GPU
-``cost``                a network becomes its parameters and multiplications
+``recipe``              reads the TOML file that describes a training run
+``datasets``            decodes a folder once into arrays, and splits them
+``transforms``          flips, moves, deforms and recolours batches
+``losses``              one loss function per paper
+``finetune``            prepares the published network for further training
+``train``               the training loop; ``curves`` plots its progress
+``checkpoint``          saves and restores a training run
+``export_checkpoint``   exports a checkpoint as a model to serve
+``sweep``               trains several recipes in parallel, on a rented GPU
+``cost``                counts the parameters and multiplications of a network
 ======================  ==============================================================
 
-And of judging one:
+Evaluating a model:
 
 ======================  ==============================================================
-``samples``             a folder becomes pictures with their true masks or mattes
-``answers``             the service answers them, as it would a client
-``judge_saliency``,     answers and truths become the figures of the papers, by
-``judge_matting``       ``metrics`` and ``matting_metrics``
-``evaluate``            the figures become a table, and by ``report`` a page
+``samples``             finds pictures with their true masks or mattes in a folder
+``predictions``         runs the service's pipeline on them, as for a client
+``judge_saliency``,     compute the figures of the papers, with ``metrics`` and
+``judge_matting``       ``matting_metrics``
+``evaluate``            prints a table of the figures; ``report`` writes a page
 ======================  ==============================================================
 
-This room is the only home of torch. Of the service it knows ``app.weights``,
-``app.engine.models.manifest`` and ``app.errors``, and ``answers`` alone runs it (``docs/adr/0009``); the
-service knows nothing of it.
+This is the only package that imports torch. From the service it imports ``app.weights``, ``app.options``,
+``app.engine.models`` and ``app.errors``; only ``predictions`` runs the service (``docs/adr/0009``). The
+service does not import this package.
 """

@@ -1,7 +1,7 @@
 """Command line: ``python -m model_export`` fetches, trains, exports, compares and evaluates models.
 
-Each command imports what it needs: ``evaluate`` runs where there is no torch, and the others where the
-service's own libraries are missing.
+Each command imports only what it needs: ``evaluate`` runs without torch, and the other commands run without
+the service's own libraries.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
-from model_export.sweep import declare_series, run_series
-from model_export.train_cli import declare_training, run_training, table_of_architectures
+from model_export.sweep import declare_sweep, run_sweep
+from model_export.train_cli import architecture_table, declare_training, run_training
 
 FAILED = 1
 INTERRUPTED = 130
@@ -24,15 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: Without the program's name; those of the process if None.
+        arguments: Without the program's name; the process's arguments if None.
 
     Returns:
-        The exit status: 0, 1 if the command failed for a reason we know (said in a line on
-        stderr), 130 if the user interrupted it. Bad usage exits with 2.
+        The exit status: 0, 1 if the command failed for a known reason (one line on stderr), 130 if the
+        user interrupted it. Wrong usage exits with 2.
     """
-    asked = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     try:
-        _COMMANDS[asked.command](asked)
+        _COMMANDS[args.command](args)
     except ModelUnavailable as error:
         print(f"error: {error.reason}", file=sys.stderr)
         return FAILED
@@ -47,48 +47,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted; what was downloaded is kept", file=sys.stderr)
+        print("interrupted; downloaded files are kept", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
-def _export(asked: argparse.Namespace) -> None:
-    if asked.checkpoint is None:
+def _export(args: argparse.Namespace) -> None:
+    if args.checkpoint is None:
         from model_export.export import export
 
-        published(asked.name)
-        export(asked.name, asked.models_dir, local_weights=asked.weights)
+        published(args.name)
+        export(args.name, args.models_dir, local_weights=args.weights)
     else:
         from model_export.export_checkpoint import export_trained
 
         export_trained(
-            asked.name,
-            asked.checkpoint,
-            asked.models_dir,
-            authors=asked.authors,
-            license_name=asked.license,
-            depth=asked.depth,
+            args.name,
+            args.checkpoint,
+            args.models_dir,
+            authors=args.authors,
+            license_name=args.license,
+            depth=args.depth,
         )
-    print(asked.models_dir / asked.name)
+    print(args.models_dir / args.name)
 
 
-def _train(asked: argparse.Namespace) -> None:
-    print(run_training(asked))
+def _train(args: argparse.Namespace) -> None:
+    print(run_training(args))
 
 
-def _series(asked: argparse.Namespace) -> None:
-    print("\n".join(run_series(asked)))
+def _sweep(args: argparse.Namespace) -> None:
+    print("\n".join(run_sweep(args)))
 
 
-def _architectures(asked: argparse.Namespace) -> None:
-    print("\n".join(table_of_architectures(asked.size)))
+def _architectures(args: argparse.Namespace) -> None:
+    print("\n".join(architecture_table(args.size)))
 
 
-def _weights(asked: argparse.Namespace) -> None:
-    print(fetch_weights(asked.name, asked.models_dir / WEIGHTS_FOLDER, local=asked.weights))
+def _weights(args: argparse.Namespace) -> None:
+    print(fetch_weights(args.name, args.models_dir / WEIGHTS_FOLDER, local=args.weights))
 
 
-def _parity(asked: argparse.Namespace) -> None:
+def _parity(args: argparse.Namespace) -> None:
     """Measure an earlier export again."""
     from model_export.architectures import ARCHITECTURES
     from model_export.parity import measure_parity
@@ -96,12 +96,12 @@ def _parity(asked: argparse.Namespace) -> None:
     from model_export.port import port
     from model_export.weights import read_convolutions
 
-    folder = asked.models_dir / asked.name
+    folder = args.models_dir / args.name
     manifest = read_manifest(folder)
     model_bytes = read_model(folder, manifest)
-    weights_path = fetch_weights(asked.name, asked.models_dir / WEIGHTS_FOLDER, local=asked.weights)
+    weights_path = fetch_weights(args.name, args.models_dir / WEIGHTS_FOLDER, local=args.weights)
     parity = measure_parity(
-        port(ARCHITECTURES[asked.name](), read_convolutions(weights_path)),
+        port(ARCHITECTURES[args.name](), read_convolutions(weights_path)),
         served=model_bytes,
         published=weights_path,
         pictures=synthetic_pictures(manifest.input_size_px)[:3],
@@ -111,11 +111,11 @@ def _parity(asked: argparse.Namespace) -> None:
     parity.require()
 
 
-def _evaluate(asked: argparse.Namespace) -> None:
-    """Judge the answers of a model, and print the table."""
+def _evaluate(args: argparse.Namespace) -> None:
+    """Judge the results of a model, and print the table."""
     from model_export.evaluate import run, table
 
-    print("\n".join(table(run(asked))))
+    print("\n".join(table(run(args))))
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
@@ -125,7 +125,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "train": _train,
     "architectures": _architectures,
-    "series": _series,
+    "sweep": _sweep,
+    "series": _sweep,  # the old name
 }
 
 
@@ -143,24 +144,26 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
         sub.add_argument("--weights", type=Path, help="a local file to try before the network")
         if command == "export":
-            _declare_trained(sub)
+            _declare_checkpoint(sub)
     purpose = "train a network on pictures and masks, or fine-tune the published one"
     declare_training(commands.add_parser("train", help=purpose, description=purpose))
-    purpose = "train several recipes side by side, judge them and keep what travels"
-    declare_series(commands.add_parser("series", help=purpose, description=purpose))
+    purpose = "train several recipes in parallel, judge them and keep their weights in half precision"
+    declare_sweep(commands.add_parser("sweep", aliases=["series"], help=purpose, description=purpose))
     purpose = "list the networks with their sizes and costs"
     sub = commands.add_parser("architectures", help=purpose, description=purpose)
     sub.add_argument("--size", type=int, default=320, help="side of the picture in pixels (320)")
-    purpose = "judge what the service answers with a model by pictures with their truths"
+    purpose = "judge the results of the service with a model on pictures with known truth"
     _declare_evaluation(commands.add_parser("evaluate", help=purpose, description=purpose))
     return parser
 
 
-def _declare_trained(sub: argparse.ArgumentParser) -> None:
+def _declare_checkpoint(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="export a training run, as NAME")
-    sub.add_argument("--authors", default="not said", help="who trained it")
-    sub.add_argument("--license", default="not said; see the terms of the data", help="of its weights")
-    sub.add_argument("--depth", type=int, help="of a U-Net++, the head to prune it to")
+    sub.add_argument("--authors", default="not said", help="the authors of the weights")
+    sub.add_argument(
+        "--license", default="not said; see the terms of the data", help="the licence of the weights"
+    )
+    sub.add_argument("--depth", type=int, help="for a U-Net++, the head to prune it to")
 
 
 def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
@@ -174,7 +177,10 @@ def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--matting", nargs="+", default=["none"], metavar="PATH", help="matting paths (none)")
     sub.add_argument(
-        "--answer", choices=("mask", "cutout"), help="what to judge; if absent, the kind of truth decides"
+        "--result",
+        "--answer",  # the old name
+        choices=("mask", "cutout"),
+        help="which result to judge; by default the one that matches the kind of truth",
     )
     sub.add_argument(
         "--option",
@@ -185,7 +191,7 @@ def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
         help="another option of the request; may be repeated",
     )
     sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     sub.add_argument(
         "--report", type=Path, metavar="DIR", help="write a page with curves and the worst pictures"
     )

@@ -1,22 +1,22 @@
-"""Card: a manifest becomes a page that says to people what the model is."""
+"""Card: a manifest becomes a model card, a Markdown page for people."""
 
 from pathlib import Path
 
 from app.engine.models.manifest import Manifest
 
 CARD_FILE = "README.md"
-_LARGEST = "the largest absolute difference over test pictures and pixels, of saliency in [0, 1]"
+_LARGEST = "largest absolute difference over test pictures and pixels, of saliency in [0, 1]"
 EXPLAINED = {
-    "parity_published_max_abs": "`published`: of the ported network from the published file, all its outputs "
-    f"in float64, where only a real difference shows; {_LARGEST}.",
-    "parity_served_max_abs": "`served`: of this file from the ported network, likewise.",
-    "parity_batch_max_abs": f"`batch`: of a batch from its pictures run one by one; {_LARGEST}.",
-    "parity_published_float32_max_abs": "`published_float32`: what the two runtimes round differently.",
-    "parity_served_float32_max_abs": "`served_float32`: of this file in ONNX Runtime from PyTorch.",
-    "held_out_mae": "`held_out_mae`, `held_out_max_f`: on pictures of the set that were not learned from, "
-    "at the network's own size; maxF by the papers' protocol.",
+    "parity_published_max_abs": "`published`: the ported network against the published file, all outputs, in "
+    f"float64, where rounding hides no real difference; {_LARGEST}.",
+    "parity_served_max_abs": "`served`: this file against the ported network, in the same way.",
+    "parity_batch_max_abs": f"`batch`: a batch against its pictures run one by one; {_LARGEST}.",
+    "parity_published_float32_max_abs": "`published_float32`: rounding differences between the two runtimes.",
+    "parity_served_float32_max_abs": "`served_float32`: this file in ONNX Runtime against PyTorch.",
+    "held_out_mae": "`held_out_mae`, `held_out_max_f`: on pictures held out from training, at the "
+    "network's own size; maxF by the papers' protocol.",
 }
-"""What a figure is, by its name in the manifest."""
+"""Explanations of the figures, by their names in the manifest."""
 
 
 def write_card(manifest: Manifest, folder: Path) -> Path:
@@ -27,7 +27,7 @@ def write_card(manifest: Manifest, folder: Path) -> Path:
 
 
 def model_card(manifest: Manifest) -> str:
-    """Return the card as Markdown. It says nothing that the manifest does not."""
+    """Return the card as Markdown. All its facts come from the manifest."""
     size = manifest.input_size_px
     explained = "\n".join(f"- {text}" for figure, text in EXPLAINED.items() if figure in manifest.quality)
     figures = "\n".join(f"| `{name}` | {figure:.3g} |" for name, figure in manifest.quality.items())

@@ -1,13 +1,14 @@
-"""Checkpoint: a run at the end of an epoch, in one safetensors file that holds all it takes to go on.
+"""Checkpoint: a training run after an epoch, in one safetensors file with everything needed to resume it.
 
-Tensors are the network's, its moving average's and the optimizer's, under names that say which; the rest
-(recipe, splits, steps, curves, versions) is JSON in the file's metadata. Nothing is pickled.
+The file holds the tensors of the network, its moving average and the optimizer, with a prefix each. Recipe,
+splits, progress, curves and versions are JSON in the file's metadata. Nothing is pickled.
 """
 
 import copy
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,15 +23,15 @@ NETWORK, AVERAGE, OPTIMIZER = "network/", "average/", "optimizer/"
 
 
 class CheckpointInvalid(CommandFailed):
-    """A file is not a checkpoint of ours, or not one of this network."""
+    """A file is not a checkpoint of this package, or belongs to another network."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run has come; ``curves`` is a row an epoch."""
+    """How far a training run has come; ``curves`` has one row per epoch."""
 
     epoch: int = 0
-    step: int = 0
+    iteration: int = 0
     best_mae: float = float("inf")
     best_epoch: int = 0
     seconds: float = 0.0
@@ -38,8 +39,8 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Run:
-    """What a checkpoint says beside its tensors."""
+class TrainingRun:
+    """A training run as the metadata of a checkpoint describes it; its tensors are stored separately."""
 
     recipe: Recipe
     data: str
@@ -51,53 +52,53 @@ class Run:
 
 def write_checkpoint(
     path: Path,
-    run: Run,
+    run: TrainingRun,
     network: nn.Module,
     average: nn.Module | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Write a checkpoint; a run that is killed meanwhile leaves the earlier one whole."""
-    tensors = _named(NETWORK, network.state_dict())
+    """Write a checkpoint; if the process is killed meanwhile, the earlier checkpoint stays intact."""
+    tensors = _with_prefix(NETWORK, network.state_dict())
     if average is not None:
-        tensors |= _named(AVERAGE, average.state_dict())
+        tensors |= _with_prefix(AVERAGE, average.state_dict())
     if optimizer is not None:
         for number, state in optimizer.state_dict()["state"].items():
-            tensors |= _named(f"{OPTIMIZER}{number}/", state)
+            tensors |= _with_prefix(f"{OPTIMIZER}{number}/", state)
     metadata = {
         "recipe": run.recipe.model_dump_json(),
         "data": run.data,
         "learned": json.dumps(run.learned),
         "held_out": json.dumps(run.held_out),
-        "progress": json.dumps(asdict(run.progress)),
+        "progress": json.dumps(_progress_fields(run.progress)),
         "versions": json.dumps(run.versions),
     }
-    staged = path.with_name(f".{path.name}.part")
-    save_file(tensors, staged, metadata=metadata)
-    staged.replace(path)
+    part = path.with_name(f".{path.name}.part")
+    save_file(tensors, part, metadata=metadata)
+    part.replace(path)
 
 
-def write_half(path: Path, run: Run, network: nn.Module) -> None:
-    """Write a network alone, in half precision: half the bytes, and a rounding of 0.0005 of each weight."""
+def write_half(path: Path, run: TrainingRun, network: nn.Module) -> None:
+    """Write only the network, in half precision: half the bytes, weights rounded by a relative 0.0005."""
     network = copy.deepcopy(network).half()
     write_checkpoint(path, run, network)
 
 
-def read_run(path: Path) -> Run:
-    """Read what a checkpoint says beside its tensors.
+def read_training_run(path: Path) -> TrainingRun:
+    """Read the metadata of a checkpoint.
 
     Raises:
-        CheckpointInvalid: It is not one of ours.
+        CheckpointInvalid: The file is not a checkpoint.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-        return Run(
-            recipe=parse_recipe(json.loads(said["recipe"]), said_by=str(path)),
-            data=said["data"],
-            learned=tuple(json.loads(said["learned"])),
-            held_out=tuple(json.loads(said["held_out"])),
-            progress=Progress(**json.loads(said["progress"])),
-            versions=json.loads(said["versions"]),
+            metadata = file.metadata() or {}
+        return TrainingRun(
+            recipe=parse_recipe(json.loads(metadata["recipe"]), source=str(path)),
+            data=metadata["data"],
+            learned=tuple(json.loads(metadata["learned"])),
+            held_out=tuple(json.loads(metadata["held_out"])),
+            progress=_progress(json.loads(metadata["progress"])),
+            versions=json.loads(metadata["versions"]),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointInvalid(f"{path} is not a checkpoint of a training run: {error}") from error
@@ -109,52 +110,64 @@ def restore(
     average: nn.Module | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Put the tensors of a checkpoint where they were.
+    """Load the tensors of a checkpoint into network, moving average and optimizer.
 
     Raises:
-        CheckpointInvalid: They are not this network's.
+        CheckpointInvalid: The tensors belong to another network.
     """
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     try:
-        network.load_state_dict(_under(NETWORK, tensors))
+        network.load_state_dict(_without_prefix(NETWORK, tensors))
         if average is not None:
-            average.load_state_dict(_under(AVERAGE, tensors))
+            average.load_state_dict(_without_prefix(AVERAGE, tensors))
     except RuntimeError as error:
         raise CheckpointInvalid(f"{path} holds another network: {error}") from error
     if optimizer is not None:
-        whole = optimizer.state_dict()
-        whole["state"] = {}
-        for name, tensor in _under(OPTIMIZER, tensors).items():
+        optimizer_state = optimizer.state_dict()
+        optimizer_state["state"] = {}
+        for name, tensor in _without_prefix(OPTIMIZER, tensors).items():
             number, _, key = name.partition("/")
-            whole["state"].setdefault(int(number), {})[key] = tensor
-        optimizer.load_state_dict(whole)
+            optimizer_state["state"].setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict(optimizer_state)
 
 
-def trained_network(path: Path) -> tuple[nn.Module, Run]:
-    """Return the network to serve from a checkpoint: the average where there is one, in evaluation mode.
+def trained_network(path: Path) -> tuple[nn.Module, TrainingRun]:
+    """Return the network to serve from a checkpoint, in evaluation mode: the moving average if there is one.
 
     Raises:
-        CheckpointInvalid: The file is no checkpoint, or of an unknown architecture.
+        CheckpointInvalid: The file is not a checkpoint, or its architecture is unknown.
     """
-    run = read_run(path)
+    run = read_training_run(path)
     if run.recipe.architecture not in ARCHITECTURES:
         raise CheckpointInvalid(f"{path} is of an unknown architecture, {run.recipe.architecture}.")
     network = ARCHITECTURES[run.recipe.architecture]()
     with safe_open(path, framework="pt") as file:
         has_average = any(name.startswith(AVERAGE) for name in file.keys())  # noqa: SIM118
-        kept = AVERAGE if has_average else NETWORK
-        tensors = {name: file.get_tensor(name).float() for name in file.keys() if name.startswith(kept)}  # noqa: SIM118
+        prefix = AVERAGE if has_average else NETWORK
+        tensors = {name: file.get_tensor(name).float() for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
     try:
-        network.load_state_dict(_under(kept, tensors))
+        network.load_state_dict(_without_prefix(prefix, tensors))
     except RuntimeError as error:
         raise CheckpointInvalid(f"{path} holds another network: {error}") from error
     return network.eval(), run
 
 
-def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _progress_fields(progress: Progress) -> dict[str, object]:
+    """Return progress as stored; the file format calls iterations ``step``."""
+    fields = asdict(progress)
+    fields["step"] = fields.pop("iteration")
+    return fields
+
+
+def _progress(stored: Any) -> Progress:  # Any: parsed JSON
+    fields = dict(stored)
+    return Progress(iteration=fields.pop("step", 0), **fields)
+
+
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}{name}": tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Cost: how many numbers a network has learned, and how many multiplications one picture takes."""
+"""Cost: the parameters of a network, and the multiplications that one picture takes."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ TRAINING_ONLY = "training_heads."
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return how many numbers of a network are learned and served; heads of the training are left out."""
+    """Return the number of parameters that are served; heads used only in training are left out."""
     return sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
@@ -17,9 +17,9 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_macs(network: nn.Module, size_px: int) -> int:
-    """Return the multiply-accumulates of convolutions for one picture, in evaluation mode.
+    """Return the multiply-accumulates of the convolutions for one picture, in evaluation mode.
 
-    Papers often print these and call them FLOPs; a FLOP is half of one.
+    Papers often print this number as FLOPs; a FLOP is half a multiply-accumulate.
 
     Args:
         network: On the meta device, so that nothing is computed.

@@ -1,4 +1,4 @@
-"""Curves: rows of figures become pictures of lines."""
+"""Curves: rows of figures become line plots."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw loss, MAE and maxF over epochs into a PNG.
+    """Plot loss, MAE and maxF over epochs as a PNG.
 
     Args:
-        rows: One an epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``.
-        path: Where to.
+        rows: One per epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``.
+        path: The PNG to write.
     """
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for axes, (name, title) in zip(
         figure.subplots(1, 3),
-        (("loss", "loss on what is learned"), ("mae", "MAE, held out"), ("max_f", "maxF, held out")),
+        (("loss", "training loss"), ("mae", "MAE, held out"), ("max_f", "maxF, held out")),
         strict=True,
     ):
         axes.plot(epochs, [row[name] for row in rows], marker="." if len(rows) < 60 else "")
@@ -32,11 +32,11 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 def plot_precision_recall(
     curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], path: Path
 ) -> None:
-    """Draw precision over recall into a PNG, a line a name.
+    """Plot precision over recall as a PNG, one line per name.
 
     Args:
-        curves: Precision and recall at the thresholds 0 to 255, averaged over a set, (256,) each.
-        path: Where to.
+        curves: Precision and recall at the thresholds 0 to 255, averaged over a set, each (256,).
+        path: The PNG to write.
     """
     figure = Figure(figsize=(5, 4.4), layout="constrained")
     axes = figure.subplots()

@@ -1,5 +1,5 @@
-"""Errors: the root of everything that ends a command for a reason we know."""
+"""Errors: the base class of errors that end a command for a known reason."""
 
 
 class CommandFailed(Exception):
-    """A command cannot be carried out; the message is for whoever gave it."""
+    """A command failed; the message is for the user."""

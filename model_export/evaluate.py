@@ -1,11 +1,11 @@
-"""Evaluate: a model and a folder of pictures with their truths become a table of figures.
+"""Evaluate: a model and a folder of pictures with known truth become a table of figures.
 
     python -m model_export evaluate --model u2netp --data DIR [--matting none fast …] [--json FILE] [--report
     DIR]
 
-Every picture is carried through the service's own journey, once for each matting path, and its answer is
-compared with its truth. Where the truths are masks, the answers are those of ``/v1/mask``; where they are
-mattes, the alpha of ``/v1/cutout``.
+The service's own pipeline processes every picture, once for each matting path, and the result is compared
+with the truth. If the truths are masks, the results are those of ``/v1/mask``; if they are mattes, the alpha
+of ``/v1/cutout``.
 """
 
 import argparse
@@ -28,24 +28,24 @@ from model_export.predictions import Journey, Judged, open_journey
 from model_export.report import CURVES, Gallery, write_report
 from model_export.samples import Sample, SampleSet, SamplesInvalid, find_samples, read_grey
 
-ANSWERS: Mapping[str, type[MaskOptions] | type[CutoutOptions]] = {
+OPTIONS_OF_RESULT: Mapping[str, type[MaskOptions] | type[CutoutOptions]] = {
     "mask": MaskOptions,
     "cutout": CutoutOptions,
 }
-ANSWER_OF = {"saliency": "mask", "matting": "cutout"}
+RESULT_OF_KIND = {"saliency": "mask", "matting": "cutout"}
 
 
 class PictureFailed(CommandFailed):
-    """The service refused a picture of the set, or could not do it."""
+    """The service refused a picture of the set, or failed to process it."""
 
 
 class Judge(Protocol):
-    """Someone who sees every answer of a set and then has figures."""
+    """Collects the results of a set, and computes its figures."""
 
-    def see(
+    def add(
         self, grey: NDArray[np.uint8], truth: NDArray[np.uint8], trimap: NDArray[np.uint8] | None
     ) -> None:
-        """Take note of one answer and its truth."""
+        """Add one result and its truth."""
         ...
 
     def figures(self) -> dict[str, dict[str, float]]:
@@ -53,13 +53,13 @@ class Judge(Protocol):
         ...
 
     def curve(self) -> Curves | None:
-        """Return precision and recall of the set, if they are among what is judged."""
+        """Return precision and recall of the set, or None if the judge does not measure them."""
         ...
 
 
 @dataclass(slots=True)
-class Witness:
-    """What a report shows of one path beside its figures."""
+class PathReport:
+    """What a report shows for one matting path in addition to its figures."""
 
     gallery: Gallery | None
     curve: Curves | None = None
@@ -67,7 +67,7 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The figures of one matting path over one region, and how often no subject was seen."""
+    """The figures of one matting path over one region, and the number of pictures without a subject."""
 
     matting: str
     region: str
@@ -77,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was judged, and the figures."""
+    """The figures of an evaluation, and the model, data and options they belong to."""
 
     model: str
     sha256: str
@@ -90,39 +90,39 @@ class Evaluation:
     rows: Sequence[Row]
 
 
-def run(asked: argparse.Namespace) -> Evaluation:
-    """Evaluate, and write the figures to a file if one is asked for.
+def run(args: argparse.Namespace) -> Evaluation:
+    """Evaluate, and write the figures to a file if requested.
 
     Raises:
-        SamplesInvalid: The folder is not a set of pictures with their truths.
-        PictureFailed: The service does not answer one of the pictures.
-        CutoutError: An option is wrong, or the model is missing.
+        SamplesInvalid: The folder is not a set of pictures with known truth.
+        PictureFailed: The service failed on one of the pictures.
+        CutoutError: An option is invalid, or the model is missing.
     """
-    found = find_samples(asked.data)
-    result = asked.result or ANSWER_OF[found.kind]
-    paths = {matting: parse_path(result, matting, dict(asked.option)) for matting in asked.matting}
-    witnesses = {matting: Witness(Gallery() if asked.report else None) for matting in asked.matting}
-    with open_journey(asked.model, asked.models_dir) as journey:
+    sample_set = find_samples(args.data)
+    result = args.result or RESULT_OF_KIND[sample_set.kind]
+    paths = {matting: parse_path(result, matting, dict(args.option)) for matting in args.matting}
+    path_reports = {matting: PathReport(Gallery() if args.report else None) for matting in args.matting}
+    with open_journey(args.model, args.models_dir) as journey:
         evaluation = Evaluation(
             model=journey.manifest.name,
             sha256=journey.manifest.sha256,
             provider=journey.provider,
-            data=asked.data.resolve().name,
-            kind=found.kind,
-            pictures=len(found.samples),
+            data=args.data.resolve().name,
+            kind=sample_set.kind,
+            pictures=len(sample_set.samples),
             result=result,
-            options=dict(asked.option),
+            options=dict(args.option),
             rows=[
                 row
                 for matting, path in paths.items()
-                for row in judge(journey, found, matting, path, witnesses[matting])
+                for row in judge(journey, sample_set, matting, path, path_reports[matting])
             ],
         )
-    if asked.json is not None:
+    if args.json is not None:
         text = json.dumps(asdict(evaluation), indent=2, ensure_ascii=False)
-        asked.json.write_text(text + "\n", encoding="utf-8")
-    if asked.report is not None:
-        _report(asked.report, evaluation, witnesses)
+        args.json.write_text(text + "\n", encoding="utf-8")
+    if args.report is not None:
+        _report(args.report, evaluation, path_reports)
     return evaluation
 
 
@@ -131,38 +131,38 @@ def parse_path(result: str, matting: str, options: Mapping[str, str]) -> MaskOpt
 
     Raises:
         UnknownOption: There is no such option.
-        InvalidOption: There is, but not this value of it.
+        InvalidOption: The option does not have this value.
     """
     if "format" in options:
-        raise InvalidOption("format", "nothing here, since PNG is judged, which is exact")
-    return parse_options(ANSWERS[result], {**options, "matting": matting})
+        raise InvalidOption("format", "nothing here: the evaluation always judges PNG, which is lossless")
+    return parse_options(OPTIONS_OF_RESULT[result], {**options, "matting": matting})
 
 
 def judge(
     journey: Journey,
-    found: SampleSet,
+    sample_set: SampleSet,
     matting: str,
     options: MaskOptions | CutoutOptions,
-    witness: "Witness | None" = None,
+    path_report: PathReport | None = None,
 ) -> list[Row]:
-    """Carry every picture along one path and return a row for each region."""
-    judge_ = _judge_of(found.kind)
-    witness = witness or Witness(None)
+    """Process every picture along one matting path, and return a row for each region."""
+    path_judge = _judge_for(sample_set.kind)
+    path_report = path_report or PathReport(None)
     empty = 0
-    progress = track(found.samples, f"{journey.manifest.name}, {matting}", console=Console(stderr=True))
+    progress = track(sample_set.samples, f"{journey.manifest.name}, {matting}", console=Console(stderr=True))
     for sample in progress:
-        judged = _judged(journey, sample, options)
-        empty += judged.is_empty
-        truth, trimap = _truth_of(sample, judged.grey.shape)
-        judge_.see(judged.grey, truth, trimap)
-        if witness.gallery is not None:
-            witness.gallery.see(sample.picture, judged.grey, truth)
-    witness.curve = judge_.curve()
-    return [Row(matting, region, empty, figures) for region, figures in judge_.figures().items()]
+        prediction = _predict(journey, sample, options)
+        empty += prediction.is_empty
+        truth, trimap = _read_truth(sample, prediction.grey.shape)
+        path_judge.add(prediction.grey, truth, trimap)
+        if path_report.gallery is not None:
+            path_report.gallery.add(sample.picture, prediction.grey, truth)
+    path_report.curve = path_judge.curve()
+    return [Row(matting, region, empty, figures) for region, figures in path_judge.figures().items()]
 
 
 def table(evaluation: Evaluation) -> list[str]:
-    """Return the lines of a Markdown table, under a line that says what was judged."""
+    """Return the lines of a Markdown table, headed by a line with model, data and options."""
     names = list(evaluation.rows[0].figures)
     extra = "".join(f", {name}={value}" for name, value in evaluation.options.items())
     lines = [
@@ -173,21 +173,21 @@ def table(evaluation: Evaluation) -> list[str]:
         "|---" * (len(names) + 3) + "|",
     ]
     for row in evaluation.rows:
-        figures = " | ".join(shown(row.figures[name]) for name in names)
+        figures = " | ".join(format_figure(row.figures[name]) for name in names)
         lines.append(f"| {row.matting} | {row.region} | {figures} | {row.empty} |")
     return lines
 
 
-def shown(figure: float) -> str:
-    """Return a figure as text: four decimals of a part of 1, two of what is larger."""
+def format_figure(figure: float) -> str:
+    """Format a figure: with four decimals up to 1, with two above."""
     return f"{figure:.4f}" if figure <= 1 else f"{figure:.2f}"
 
 
-def _report(folder: Path, evaluation: Evaluation, witnesses: Mapping[str, Witness]) -> None:
+def _report(folder: Path, evaluation: Evaluation, path_reports: Mapping[str, PathReport]) -> None:
     names = list(evaluation.rows[0].figures)
     curves = {
         f"{evaluation.model}, {matting}": each.curve
-        for matting, each in witnesses.items()
+        for matting, each in path_reports.items()
         if each.curve is not None
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,16 +200,18 @@ def _report(folder: Path, evaluation: Evaluation, witnesses: Mapping[str, Witnes
         title=table(evaluation)[0],
         header=("matting", "region", *names, "empty"),
         rows=[
-            (row.matting, row.region, *(shown(row.figures[name]) for name in names), str(row.empty))
+            (row.matting, row.region, *(format_figure(row.figures[name]) for name in names), str(row.empty))
             for row in evaluation.rows
         ],
-        galleries={matting: each.gallery for matting, each in witnesses.items() if each.gallery is not None},
+        galleries={
+            matting: each.gallery for matting, each in path_reports.items() if each.gallery is not None
+        },
         has_curves=bool(curves),
     )
 
 
-def _judge_of(kind: str) -> Judge:
-    # Here, so that mattes can be judged where pysodmetrics is not installed.
+def _judge_for(kind: str) -> Judge:
+    # Imported here, so that mattes can be judged without pysodmetrics.
     if kind == "matting":
         from model_export.judge_matting import MattingJudge
 
@@ -219,19 +221,19 @@ def _judge_of(kind: str) -> Judge:
     return SaliencyJudge()
 
 
-def _judged(journey: Journey, sample: Sample, options: MaskOptions | CutoutOptions) -> Judged:
+def _predict(journey: Journey, sample: Sample, options: MaskOptions | CutoutOptions) -> Judged:
     try:
         return journey.predict(sample.picture.read_bytes(), options)
     except CutoutError as error:
         raise PictureFailed(f"{sample.picture}: {error}") from error
 
 
-def _truth_of(sample: Sample, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Read a sample's truth and trimap, which must be as large as the answer."""
+def _read_truth(sample: Sample, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Read a sample's truth and trimap, and check that they are as large as the result."""
     truth = read_grey(sample.truth)
     trimap = None if sample.trimap is None else read_grey(sample.trimap)
     for path, grey in ((sample.truth, truth), (sample.trimap, trimap)):
         if grey is not None and grey.shape != shape:
             sizes = " and ".join(f"{width} × {height} px" for height, width in (grey.shape, shape))
-            raise SamplesInvalid(f"{path} and the answer to {sample.picture.name} differ in size: {sizes}.")
+            raise SamplesInvalid(f"{path} and the result for {sample.picture.name} differ in size: {sizes}.")
     return truth, trimap

@@ -1,8 +1,8 @@
 """Export: published weights become ``model.onnx``, its manifest and its card.
 
-The order is the safety: everything is written into a folder beside the final one, parity is
-measured on exactly those bytes, and only then the files move, the manifest last. An export that
-fails leaves what was there before.
+The order makes an export safe: parity is measured on exactly the bytes to be served, then all files are
+written to a staging folder next to the final one and moved into place, the manifest last. A failed export
+leaves the earlier model unchanged.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from model_export.serving_graph import ServedGraph
 from model_export.simplify import simplify
 from model_export.weights import read_convolutions
 
-INPUT_SIZE_PX = 320  # at which the authors trained and test
+INPUT_SIZE_PX = 320  # the size of the authors' training and tests
 OPSET = 18
 OUTPUT_MEANING = "raw sigmoid saliency in [0, 1], no min-max stretch"
 INPUT_NAME = "network_input"
@@ -46,23 +46,23 @@ def export(
     """Export a published model into ``models_dir/<name>``.
 
     Args:
-        name: A name that is both an architecture's and a published file's.
-        models_dir: The folder of models; weights are kept in its ``weights``.
-        local_weights: A file to take the weights from before the network is asked.
+        name: The name of an architecture with published weights.
+        models_dir: The folder of models; its subfolder ``weights`` keeps the published weights.
+        local_weights: A file to read the weights from before trying the network.
         show_progress: Report each step on stderr.
 
     Returns:
-        The manifest as written; its quality holds the parity figures.
+        The manifest as written; its ``quality`` holds the parity figures.
 
     Raises:
-        WeightsUnavailable: The name is unknown, or no source gave its weights.
+        WeightsUnavailable: The name is unknown, or no source has its weights.
         PublishedWeightsInvalid: The weights do not fit the architecture.
         ParityFailed: The exported graph is not the published network. Nothing was written.
         OSError: The folder cannot be written.
     """
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
     weights = published(name)
-    weights_path = fetch_weights(  # draws its own bar
+    weights_path = fetch_weights(  # shows its own progress bar
         name, models_dir / WEIGHTS_FOLDER, local=local_weights, show_progress=show_progress
     )
     console.print(f"✓ weights: {weights_path}")
@@ -71,7 +71,7 @@ def export(
     with step(console, "export to ONNX"):
         model_bytes = export_served(network, graph_name=name)
     with step(console, "parity with the published file"):
-        pictures = synthetic_pictures(INPUT_SIZE_PX)[:3]  # black rounds nothing
+        pictures = synthetic_pictures(INPUT_SIZE_PX)[:3]  # without the black one: no rounding occurs on it
         parity = measure_parity(network, served=model_bytes, published=weights_path, pictures=pictures)
         parity.require()
     manifest = describe(
@@ -91,19 +91,19 @@ def export(
 
 
 def export_served(network: nn.Module, *, graph_name: str, size_px: int = INPUT_SIZE_PX) -> bytes:
-    """Return a network behind the served contract as the bytes of one ONNX file.
+    """Export a network with the serving contract as the bytes of one ONNX file.
 
-    Batch normalisations are folded into the convolutions before them and constants are computed.
+    Batch normalisations are folded into the convolutions before them, and constants are precomputed.
     Two exports of one network on one machine are equal byte for byte.
 
     Args:
-        network: In evaluation mode; takes (N, 3, S, S), returns logits, the one to serve first.
-        graph_name: The name the graph gets.
-        size_px: S, fixed in the file; the batch is free.
+        network: In evaluation mode; takes (N, 3, S, S), returns logits, the map to serve first.
+        graph_name: The name of the graph.
+        size_px: S, fixed in the file; the batch axis is dynamic.
     """
-    # Two pictures: an example batch of one would be taken for a constant.
+    # Two pictures: the exporter would treat a batch of one as a constant.
     example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
-    with _without_chatter():
+    with _without_exporter_output():
         program = torch.onnx.export(
             ServedGraph(network).eval(),
             (example,),
@@ -161,7 +161,7 @@ def put_in_place(manifest: Manifest, model_bytes: bytes, models_dir: Path) -> No
 
 @contextmanager
 def step(console: Console, title: str) -> Iterator[None]:
-    """Show what is being done, and how long it took."""
+    """Show the current step, and how long it took."""
     started_s = time.monotonic()
     with console.status(f"{title} …"):
         yield
@@ -169,8 +169,8 @@ def step(console: Console, title: str) -> Iterator[None]:
 
 
 @contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Silence what the exporter says of itself: absent optional packages, its own deprecations."""
+def _without_exporter_output() -> Iterator[None]:
+    """Silence the exporter's messages about absent optional packages and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

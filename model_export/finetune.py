@@ -1,12 +1,13 @@
-"""Fine-tune: the published network becomes one that can go on learning.
+"""Fine-tune: prepares the published network for further training.
 
-Its file has every batch normalisation folded into the convolution before it, so what comes back has
-normalisations that do nothing. Two ways lead on:
+In the published file every batch normalisation is folded into the convolution before it, so the ported
+network has normalisations that do nothing. There are two ways to continue training:
 
-freeze        They stay the identity, and are no part of what learns. Right for few pictures and small
-batches. re-estimate   Mean and variance of each are measured on some pictures, and scale and shift set so
-              that it still does nothing; from then on it normalises by the batch, as in training from
-              scratch. The network answers as before at first, up to what those pictures say of the rest.
+freeze        The normalisations stay the identity and are not trained. Suits few pictures and small batches.
+re-estimate   Mean and variance of each normalisation are measured on sample pictures, and scale and shift are
+              set so that it still does nothing; afterwards it normalises by the batch, as in training from
+              scratch. At first the network's output is unchanged, as far as the sample represents other
+              pictures.
 """
 
 from pathlib import Path
@@ -31,16 +32,16 @@ class NothingPublished(CommandFailed):
 def published_network(
     name: str, norms: Literal["train", "freeze", "re-estimate"], sample: Tensor
 ) -> nn.Module:
-    """Return a network with the published weights, ready to be trained.
+    """Return a network with the published weights, ready for training.
 
     Args:
         name: ``u2net`` or ``u2netp``.
-        norms: What becomes of the normalisations; ``train`` is ``re-estimate`` here.
-        sample: Normalised pictures (N, 3, S, S) to measure by.
+        norms: How to treat the normalisations; ``train`` means ``re-estimate`` here.
+        sample: Normalised pictures (N, 3, S, S) to measure the statistics on.
 
     Raises:
-        NothingPublished: There are no weights of that name.
-        WeightsUnavailable: No source gave them.
+        NothingPublished: There are no published weights with that name.
+        WeightsUnavailable: No source has the weights.
     """
     if name not in PUBLISHED:
         raise NothingPublished(
@@ -49,31 +50,31 @@ def published_network(
     weights = fetch_weights(name, MODELS_DIR / WEIGHTS_FOLDER)
     network = port(ARCHITECTURES[name](), read_convolutions(weights))
     if norms == "freeze":
-        hold_norms(network)
+        freeze_norms(network)
     else:
         re_estimate(network, sample)
     return network
 
 
-def hold_norms(network: nn.Module) -> None:
-    """Take every normalisation out of training: it uses what it has, and neither scale nor shift learns."""
+def freeze_norms(network: nn.Module) -> None:
+    """Freeze every normalisation: its statistics, scale and shift stay as they are."""
     for norm in _norms(network):
         norm.eval()
         norm.requires_grad_(requires_grad=False)
 
 
 def re_estimate(network: nn.Module, sample: Tensor) -> None:
-    """Measure mean and variance at each normalisation, and let scale and shift undo them.
+    """Measure mean and variance at each normalisation, and set scale and shift to undo them.
 
-    Each is measured in turn on what its predecessors, unchanged in what they do, pass on.
+    The statistics are those of the unchanged network: every normalisation is still the identity meanwhile.
 
     Args:
-        network: In evaluation mode, of which each normalisation is the identity.
+        network: In evaluation mode; each normalisation is the identity.
         sample: Normalised pictures (N, 3, S, S).
     """
     sums: dict[nn.BatchNorm2d, tuple[Tensor, Tensor, int]] = {}
 
-    def note(norm: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+    def add_to_sums(norm: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         features = inputs[0].double()
         total, squares, count = sums.get(norm, (0.0, 0.0, 0))
         sums[norm] = (
@@ -82,7 +83,7 @@ def re_estimate(network: nn.Module, sample: Tensor) -> None:
             count + features.numel() // features.shape[1],
         )
 
-    hooks = [norm.register_forward_hook(note) for norm in _norms(network)]
+    hooks = [norm.register_forward_hook(add_to_sums) for norm in _norms(network)]
     with torch.inference_mode():
         for picture in sample:
             network(picture[None])

@@ -1,10 +1,10 @@
-"""Exact: an ONNX file is evaluated in float64, by an implementation that is not ours.
+"""Float64 reference: evaluates an ONNX file in float64, with an independent implementation.
 
-In float32 two correct runtimes differ by the order in which they add: by up to 7e-5 of full scale
-on photographs, and the published files themselves are as far from what their weights mean.
-A tolerance wide enough for that is too wide for a proof. In float64 the same rounding is 1e-13,
-so that any real difference stands out. The evaluator is onnx's reference implementation, in
-numpy: no torch, no ONNX Runtime, and no dependence on the processor.
+In float32 two correct runtimes differ because they add in different orders: by up to 7e-5 of full scale on
+photographs, and the published files themselves are as far from the exact result of their weights. A tolerance
+wide enough for that is too wide to prove equality. In float64 the same rounding is 1e-13, so any real
+difference stands out. The evaluator is onnx's reference implementation in numpy: no torch, no ONNX Runtime,
+and no dependence on the processor.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 EXACT_SIZE_PX = 64
-"""Height and width for exact runs: the reference is slow, and nothing of it depends on the size."""
+"""Height and width for runs in float64: the reference is slow, and the proof does not depend on the size."""
 
 
 class ExactModel:
     """An ONNX model in float64.
 
     Args:
-        model: Any float32 model; left as it was. The size it declares for its input is not enforced.
+        model: Any float32 model; it is not changed. The declared input size is not enforced.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:

@@ -1,6 +1,6 @@
-"""Judge of mattes: alpha mattes and true ones, one at a time, become the figures of the matting papers.
+"""Judge matting: computes the figures of the matting papers from alpha mattes and true mattes.
 
-Each figure is given for the unknown band of the trimap, if there is one, and for the whole picture.
+Each figure is computed over the unknown band of the trimap, if there is one, and over the whole picture.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,32 +26,32 @@ METRICS: Mapping[str, Callable[[Grey, Grey, Region], float]] = {
 
 
 class MattingJudge:
-    """Sees every picture of a set once."""
+    """Collects the figures of every picture of a set."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[list[float]]] = {}
+        self._figures: dict[str, list[list[float]]] = {}
 
-    def see(
+    def add(
         self, alpha: NDArray[np.uint8], truth: NDArray[np.uint8], trimap: NDArray[np.uint8] | None
     ) -> None:
-        """Take note of one matte and the true one, (H, W) of the same size, and its trimap.
+        """Add one matte and its truth, (H, W) of the same size, and its trimap.
 
         Raises:
-            ValueError: The trimap knows everything.
+            ValueError: The trimap has no unknown pixels.
         """
         regions = {"whole": np.ones(alpha.shape, dtype=np.bool_)}
         if trimap is not None:
             regions = {"unknown": (trimap > 0) & (trimap < 255), **regions}
         for name, region in regions.items():
             figures = [metric(alpha, truth, region) for metric in METRICS.values()]
-            self._seen.setdefault(name, []).append(figures)
+            self._figures.setdefault(name, []).append(figures)
 
     def curve(self) -> None:
-        """Return nothing: mattes are no yes or no."""
+        """Return None: precision and recall need yes/no masks."""
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Return the means over the pictures, by region and name; all are best at 0."""
+        """Return the means over the pictures, by region and name; 0 is best for all."""
         return {
             region: dict(zip(METRICS, np.mean(figures, axis=0).tolist(), strict=True))
-            for region, figures in self._seen.items()
+            for region, figures in self._figures.items()
         }

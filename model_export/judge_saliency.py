@@ -1,9 +1,9 @@
-"""Judge of saliency: masks and true masks, one at a time, become the figures of the saliency papers.
+"""Judge saliency: computes the figures of the saliency papers from masks and true masks.
 
-Most come from pysodmetrics, which the field has agreed on. Two are ours. The papers' own maxF averages
-precision and recall over the set before it takes F; pysodmetrics averages each picture's F, which gives
-less (0.80 against 0.85 on a hard set), so the two must not be compared. The relaxed boundary measure is
-not in pysodmetrics. Masks are judged as they are served: they are not stretched again.
+Most figures come from pysodmetrics, the field's common implementation. Two are implemented here. The papers'
+own maxF averages precision and recall over the set before computing F; pysodmetrics averages the F of each
+picture, which gives less (0.80 against 0.85 on a hard set), so the two must not be compared. The relaxed
+boundary measure is not in pysodmetrics. Masks are judged as served: they are not stretched again.
 """
 
 import numpy as np
@@ -18,11 +18,11 @@ from model_export.metrics import (
     relaxed_boundary_f,
 )
 
-SUBJECT_FROM = 128  # of 255; published masks hold 0 and 255, and a few greys along the edge
+FOREGROUND_THRESHOLD = 128  # of 255; published masks hold 0 and 255, and some greys along the edges
 
 
 class SaliencyJudge:
-    """Sees every picture of a set once."""
+    """Collects the figures of every picture of a set."""
 
     def __init__(self) -> None:
         self._mae, self._structure, self._alignment = MAE(), Smeasure(), Emeasure()
@@ -31,15 +31,15 @@ class SaliencyJudge:
         self._curves: list[Curves] = []
         self._boundary: list[float] = []
 
-    def see(self, mask: NDArray[np.uint8], truth: NDArray[np.uint8], _: NDArray[np.uint8] | None) -> None:
-        """Take note of one mask and the true one, (H, W) of the same size; there is no trimap."""
-        is_subject = truth >= SUBJECT_FROM
-        exact = mask / np.float64(255)
+    def add(self, mask: NDArray[np.uint8], truth: NDArray[np.uint8], _: NDArray[np.uint8] | None) -> None:
+        """Add one mask and its truth, (H, W) of the same size; there is no trimap."""
+        is_foreground = truth >= FOREGROUND_THRESHOLD
+        scaled = mask / np.float64(255)
         for metric in (self._mae, self._structure, self._alignment, self._weighted_f, self._f):
-            metric.step(exact, is_subject, normalize=False)
-        saliency = exact.astype(np.float32)
-        self._curves.append(precision_and_recall(saliency, is_subject))
-        self._boundary.append(relaxed_boundary_f(saliency, is_subject))
+            metric.step(scaled, is_foreground, normalize=False)
+        saliency = scaled.astype(np.float32)
+        self._curves.append(precision_and_recall(saliency, is_foreground))
+        self._boundary.append(relaxed_boundary_f(saliency, is_foreground))
 
     def curve(self) -> Curves:
         """Return precision and recall at the thresholds 0 to 255, averaged over the set."""
@@ -47,7 +47,7 @@ class SaliencyJudge:
         return precision, recall
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Return the figures of the whole set, by region and name; all but MAE are best at 1."""
+        """Return the figures of the whole set, by region and name; 1 is best for all but MAE."""
         f = self._f.get_results()["f"]
         alignment = self._alignment.get_results()["em"]
         figures = {

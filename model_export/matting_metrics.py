@@ -1,8 +1,8 @@
-"""Matting metrics: an alpha matte and the true one become the figures that the matting papers print.
+"""Matting metrics: computes the figures of the matting papers from an alpha matte and the true matte.
 
-Each is computed over a *region* of the picture, which has to be named beside the figure: the unknown band
-of a trimap, as alphamatting.com does, or the whole picture. Mattes are 8-bit, as they are served and as
-true ones are published; they are compared as parts of 255 without any stretching.
+Each figure is computed over a *region* of the picture and must be reported with its name: the unknown band of
+a trimap, as on alphamatting.com, or the whole picture. Mattes are 8-bit, as served and as true mattes are
+published; they are compared as fractions of 255, without stretching.
 
 References:
     Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting", CVPR 2009.
@@ -17,47 +17,47 @@ Region = NDArray[np.bool_]
 _Float = NDArray[np.float64]
 
 GRADIENT_SIGMA_PX = 1.4
-GRADIENT_CUT = 1e-2  # the kernel ends where the Gaussian falls below this
+GRADIENT_CUTOFF = 1e-2  # the kernel ends where the Gaussian falls below this
 CONNECTIVITY_STEPS = 10  # thresholds 0.1, 0.2 … 1
-CONNECTIVITY_FROM = 0.15  # θ: being less far from connected does not count
-PER_THOUSAND = 1000  # sums are printed in thousands
+MIN_DISCONNECTED = 0.15  # θ: smaller differences do not count as disconnected
+PER_THOUSAND = 1000  # sums are reported in thousands
 
 
 def absolute_error(alpha: Grey, truth: Grey, region: Region) -> float:
     """Return SAD, the sum of |α - α*| over the region, in thousands."""
-    return float(np.abs(_parts(alpha, truth, region))[region].sum()) / PER_THOUSAND
+    return float(np.abs(_difference(alpha, truth, region))[region].sum()) / PER_THOUSAND
 
 
 def squared_error(alpha: Grey, truth: Grey, region: Region) -> float:
     """Return MSE, the mean of (α - α*)² over the region."""
-    return float(np.square(_parts(alpha, truth, region))[region].mean())
+    return float(np.square(_difference(alpha, truth, region))[region].mean())
 
 
 def gradient_error(alpha: Grey, truth: Grey, region: Region) -> float:
     """Return Grad: the summed squared difference of the gradients' lengths over the region, in thousands.
 
-    Gradients are convolutions with first derivatives of a Gaussian of σ = 1.4, each of length 1; the
-    picture is continued by its last row and column.
+    Gradients are convolutions with first derivatives of a Gaussian of σ = 1.4, each normalised to length 1;
+    the borders of the picture are replicated.
     """
-    _parts(alpha, truth, region)
-    difference = _slope(alpha) - _slope(truth)
+    _difference(alpha, truth, region)
+    difference = _gradient_length(alpha) - _gradient_length(truth)
     return float(np.square(difference)[region].sum()) / PER_THOUSAND
 
 
 def connectivity_error(alpha: Grey, truth: Grey, region: Region) -> float:
-    """Return Conn: how differently the two mattes hang together, summed over the region, in thousands.
+    """Return Conn: the difference in connectivity of the two mattes, summed over the region, in thousands.
 
     The source is the largest 4-connected region where both mattes reach a threshold. A pixel is connected
-    up to the highest threshold at which it belongs to the source; what its alpha has above that, if it is
-    0.15 or more, counts as unconnected.
+    up to the highest threshold at which it belongs to the source; the part of its alpha above that counts as
+    disconnected if it is 0.15 or more.
     """
-    _parts(alpha, truth, region)
+    _difference(alpha, truth, region)
     connected = _connected_up_to(alpha, truth)
     degrees = [_degree(matte / 255 - connected) for matte in (alpha, truth)]
     return float(np.abs(degrees[0] - degrees[1])[region].sum()) / PER_THOUSAND
 
 
-def _parts(alpha: Grey, truth: Grey, region: Region) -> _Float:
+def _difference(alpha: Grey, truth: Grey, region: Region) -> _Float:
     """Return α - α* in [-1, 1].
 
     Raises:
@@ -70,34 +70,34 @@ def _parts(alpha: Grey, truth: Grey, region: Region) -> _Float:
     return (alpha.astype(np.float64) - truth) / 255
 
 
-def _slope(matte: Grey) -> _Float:
+def _gradient_length(matte: Grey) -> _Float:
     """Return the length of the gradient at each pixel."""
-    reach = np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * GRADIENT_SIGMA_PX * GRADIENT_CUT))
-    half_px = int(np.ceil(GRADIENT_SIGMA_PX * reach))
+    cutoff = np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * GRADIENT_SIGMA_PX * GRADIENT_CUTOFF))
+    half_px = int(np.ceil(GRADIENT_SIGMA_PX * cutoff))
     x = np.arange(-half_px, half_px + 1, dtype=np.float64)
     bell = np.exp(-np.square(x / GRADIENT_SIGMA_PX) / 2)
     bell, derivative = bell / np.linalg.norm(bell), x * bell / np.linalg.norm(x * bell)
-    parts = matte / np.float64(255)
+    scaled = matte / np.float64(255)
     right, down = (
-        cv2.sepFilter2D(parts, cv2.CV_64F, across, along, borderType=cv2.BORDER_REPLICATE)
+        cv2.sepFilter2D(scaled, cv2.CV_64F, across, along, borderType=cv2.BORDER_REPLICATE)
         for across, along in ((derivative, bell), (bell, derivative))
     )
     return np.hypot(right, down).astype(np.float64, copy=False)
 
 
 def _connected_up_to(alpha: Grey, truth: Grey) -> _Float:
-    """Return for each pixel the threshold up to which it belongs to the source, 0 to 1."""
+    """Return for each pixel the highest threshold at which it still belongs to the source, 0 to 1."""
     connected = np.ones(alpha.shape)
-    is_open = np.ones(alpha.shape, dtype=np.bool_)
-    for step in range(1, CONNECTIVITY_STEPS + 1):
-        is_source = _largest_region(np.minimum(alpha, truth) / 255 >= step / CONNECTIVITY_STEPS)
-        connected[is_open & ~is_source] = (step - 1) / CONNECTIVITY_STEPS
-        is_open &= is_source
+    is_undecided = np.ones(alpha.shape, dtype=np.bool_)
+    for level in range(1, CONNECTIVITY_STEPS + 1):
+        is_source = _largest_region(np.minimum(alpha, truth) / 255 >= level / CONNECTIVITY_STEPS)
+        connected[is_undecided & ~is_source] = (level - 1) / CONNECTIVITY_STEPS
+        is_undecided &= is_source
     return connected
 
 
 def _largest_region(mask: Region) -> Region:
-    """Return the 4-connected region with the most pixels; nothing of an empty mask."""
+    """Return the largest 4-connected region; an empty mask for an empty mask."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     sizes = stats[1:, cv2.CC_STAT_AREA]
     if not len(sizes):
@@ -106,5 +106,5 @@ def _largest_region(mask: Region) -> Region:
 
 
 def _degree(above: _Float) -> _Float:
-    """Return φ, the degree of connectedness, of what a matte has above the connected threshold."""
-    return 1 - above * (above >= CONNECTIVITY_FROM)
+    """Return φ, the degree of connectedness, from the part of a matte above its connected threshold."""
+    return 1 - above * (above >= MIN_DISCONNECTED)

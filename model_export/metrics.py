@@ -1,4 +1,4 @@
-"""Metrics: saliency maps and true masks become the figures that the saliency papers print.
+"""Metrics: computes the figures of the saliency papers from saliency maps and true masks.
 
 References:
     Achanta et al., "Frequency-tuned Salient Region Detection", CVPR 2009 (F-measure, β² = 0.3).
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-BETA_SQUARED = 0.3  # Achanta et al. 2009: precision weighs more than recall
+BETA_SQUARED = 0.3  # Achanta et al. 2009: weighs precision more than recall
 LEVELS = 256  # thresholds 0 … 255 of an 8-bit map
 SLACK_PX = 3  # ρ of the relaxed boundary measure, Qin et al. 2020
 
@@ -23,7 +23,7 @@ Curves = tuple[NDArray[np.float64], NDArray[np.float64]]
 def mean_absolute_error(saliency: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
     """Return the mean of |S - G| over the pixels of one picture.
 
-    A dataset's figure is the mean over its pictures, whatever their sizes.
+    The figure of a dataset is the mean over its pictures, regardless of their sizes.
 
     Args:
         saliency: (H, W) float32 in [0, 1].
@@ -35,7 +35,7 @@ def mean_absolute_error(saliency: NDArray[np.float32], truth: NDArray[np.bool_])
     Raises:
         ValueError: The shapes differ.
     """
-    _require_one_shape(saliency, truth)
+    _check_shapes(saliency, truth)
     return float(np.mean(np.abs(saliency.astype(np.float64) - truth)))
 
 
@@ -44,17 +44,17 @@ def max_f_beta(
 ) -> float:
     """Return the largest F-measure over all thresholds, after averaging over the dataset.
 
-    The order matters and differs from tool to tool. Here it is the papers': for each threshold,
-    precision and recall of every picture, their means over the *dataset*, F of the two means;
-    then the largest F. (Taking each picture's own best F first gives a higher figure.)
+    The order matters and differs between tools. This is the order of the papers: for each threshold, compute
+    precision and recall of every picture, their means over the *dataset* and the F of the two means; then
+    take the largest F. (Taking the best F of each picture first gives a higher figure.)
 
-    A pixel is foreground at threshold t if its 8-bit value is at least t. Where nothing is
-    foreground, the precision is 0; where nothing should be, the recall is 0.
+    A pixel is foreground at threshold t if its 8-bit value is at least t. If no pixel is foreground, the
+    precision is 0; if no pixel of the truth is foreground, the recall is 0.
 
     Args:
-        pairs: Of each picture the saliency, (H, W) float32 in [0, 1], rounded here to 8 bits
-            (half to even), and the true foreground, (H, W) bool. Sizes may differ from picture to
-            picture. Read once, so that a dataset need not be held.
+        pairs: For each picture the saliency, (H, W) float32 in [0, 1], rounded here to 8 bits (half to even),
+            and the true foreground, (H, W) bool. Sizes may differ between pictures. Iterated once, so the
+            dataset does not have to fit into memory.
         beta_squared: Weight of recall against precision.
 
     Returns:
@@ -67,10 +67,10 @@ def max_f_beta(
 
 
 def max_f_of_means(curves: Sequence[Curves], *, beta_squared: float = BETA_SQUARED) -> float:
-    """Return the largest F-measure of a dataset whose pictures were measured one by one.
+    """Return the largest F-measure of a dataset from the curves of its pictures.
 
     Args:
-        curves: What ``precision_and_recall`` gave of each picture.
+        curves: The result of ``precision_and_recall`` for each picture.
         beta_squared: Weight of recall against precision.
 
     Raises:
@@ -96,13 +96,15 @@ def precision_and_recall(saliency: NDArray[np.float32], truth: NDArray[np.bool_]
     Raises:
         ValueError: The shapes differ.
     """
-    _require_one_shape(saliency, truth)
+    _check_shapes(saliency, truth)
     levels = np.clip(np.rint(saliency * (LEVELS - 1)), 0, LEVELS - 1).astype(np.uint8)
     hits = np.bincount(levels[truth], minlength=LEVELS)
     marked = np.bincount(levels.ravel(), minlength=LEVELS)
-    # How many pixels reach a level: the sum over it and all above.
-    hits_at, marked_at = (np.cumsum(counts[::-1])[::-1].astype(np.float64) for counts in (hits, marked))
-    return _ratio(hits_at, marked_at), _ratio(hits_at, np.full(LEVELS, np.count_nonzero(truth), np.float64))
+    # The number of pixels that reach a level: the sum over this level and all above.
+    hits_from, marked_from = (np.cumsum(counts[::-1])[::-1].astype(np.float64) for counts in (hits, marked))
+    return _ratio(hits_from, marked_from), _ratio(
+        hits_from, np.full(LEVELS, np.count_nonzero(truth), np.float64)
+    )
 
 
 def relaxed_boundary_f(
@@ -112,17 +114,17 @@ def relaxed_boundary_f(
     slack_px: int = SLACK_PX,
     beta_squared: float = BETA_SQUARED,
 ) -> float:
-    """Return the F-measure of one picture's boundary, where a near miss is a hit.
+    """Return the F-measure of one picture's boundary, counting near misses as hits.
 
-    The map is cut at a half. A boundary is what a mask loses when it is eroded by a 3 × 3 square; the
-    picture's own border is none. Precision is the part of the map's boundary that has the true one
-    nearby, recall the part of the true one that has the map's nearby. A dataset's figure is the mean over
-    its pictures. Where either mask has no boundary the figure is 0.
+    The map is thresholded at 0.5. The boundary of a mask consists of the pixels that an erosion by a 3 × 3
+    square removes; the border of the picture is not a boundary. Precision is the share of the map's boundary
+    that is near the true one, recall the share of the true boundary that is near the map's. The figure of a
+    dataset is the mean over its pictures. If either mask has no boundary, the figure is 0.
 
     Args:
         saliency: (H, W) float32 in [0, 1].
         truth: (H, W) bool, the foreground.
-        slack_px: How far is nearby, in pixels, down and right alike (a square window).
+        slack_px: The largest distance that counts as near, in pixels, in each direction (a square window).
         beta_squared: Weight of recall against precision.
 
     Returns:
@@ -131,36 +133,40 @@ def relaxed_boundary_f(
     Raises:
         ValueError: The shapes differ.
     """
-    _require_one_shape(saliency, truth)
-    found, wanted = _boundary(saliency >= 0.5), _boundary(truth)
-    hits = np.array([np.sum(found & _widened(wanted, slack_px)), np.sum(wanted & _widened(found, slack_px))])
-    precision, recall = _ratio(hits.astype(np.float64), np.array([found.sum(), wanted.sum()], np.float64))
+    _check_shapes(saliency, truth)
+    predicted, expected = _boundary(saliency >= 0.5), _boundary(truth)
+    hits = np.array(
+        [np.sum(predicted & _dilated(expected, slack_px)), np.sum(expected & _dilated(predicted, slack_px))]
+    )
+    precision, recall = _ratio(
+        hits.astype(np.float64), np.array([predicted.sum(), expected.sum()], np.float64)
+    )
     if precision + recall == 0:
         return 0.0
     return float((1 + beta_squared) * precision * recall / (beta_squared * precision + recall))
 
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return what a 3 × 3 erosion takes away; beyond the picture counts as inside."""
-    kept = np.pad(mask, 1, constant_values=True)
+    """Return the pixels that a 3 × 3 erosion removes; pixels outside the picture count as foreground."""
+    eroded = np.pad(mask, 1, constant_values=True)
     for axis in (0, 1):
-        kept = np.asarray(sliding_window_view(kept, 3, axis).all(axis=-1))
-    return mask & ~kept
+        eroded = np.asarray(sliding_window_view(eroded, 3, axis).all(axis=-1))
+    return mask & ~eroded
 
 
-def _widened(mask: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
+def _dilated(mask: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
     """Dilate by a square of ``2 · by_px + 1`` pixels."""
-    wide = np.pad(mask, by_px)
+    dilated = np.pad(mask, by_px)
     for axis in (0, 1):
-        wide = np.asarray(sliding_window_view(wide, 2 * by_px + 1, axis).any(axis=-1))
-    return wide
+        dilated = np.asarray(sliding_window_view(dilated, 2 * by_px + 1, axis).any(axis=-1))
+    return dilated
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide, with 0 where the whole is 0."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide; 0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-def _require_one_shape(saliency: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+def _check_shapes(saliency: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
     if saliency.shape != truth.shape:
         raise ValueError(f"The saliency is {saliency.shape}, the truth {truth.shape}.")

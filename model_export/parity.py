@@ -1,14 +1,14 @@
-"""Parity: networks that should be one are run on the same pictures and compared.
+"""Parity: runs networks that should be equal on the same pictures, and compares their outputs.
 
-*Published* is the authors' ONNX file, *ported* the PyTorch network that carries its weights,
-*served* the exported graph. Three questions, each asked where its answer is sharp:
+*Published* is the authors' ONNX file, *ported* the PyTorch network with its weights, *served* the exported
+graph. Three comparisons, each made where it is most precise:
 
-1. Is ported the published network? All seven outputs, in float64, where rounding is 1e-13.
-2. Is served the ported network? Likewise.
-3. Does a batch give what its pictures give alone? In ONNX Runtime, where it will be served.
+1. Does the ported network equal the published one? All seven outputs, in float64, where rounding is 1e-13.
+2. Does the served graph equal the ported network? In float64 as well.
+3. Does a batch equal its pictures run one by one? In ONNX Runtime, as served.
 
-Two more figures compare the runtimes in float32 at full size. They hold rounding, which differs
-from processor to processor, so their limit is only a small part of one 8-bit step.
+Two more figures compare the runtimes in float32 at full size. They include rounding, which differs between
+processors, so their limit is a small fraction of one 8-bit step.
 """
 
 import copy
@@ -35,7 +35,7 @@ FLOAT32_LIMIT = 5e-4  # an eighth of an 8-bit step
 
 
 class ParityFailed(CommandFailed):
-    """Networks that should be one differ by more than the limit."""
+    """Networks that should be equal differ by more than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class Parity:
     served_float32: float
 
     def quality(self) -> dict[str, float]:
-        """Return the figures under the names they have in a manifest."""
+        """Return the figures under their names in a manifest."""
         return {f"parity_{name}_max_abs": figure for name, figure in asdict(self).items()}
 
     def require(self) -> None:
-        """Do nothing if all figures are within their limits.
+        """Check that all figures are within their limits.
 
         Raises:
-            ParityFailed: One is not, or is not a number; the message names each with its limit.
+            ParityFailed: A figure is above its limit or not a number; the message names each with its limit.
         """
         limits = {name: FLOAT32_LIMIT if name.endswith("float32") else LIMIT for name in asdict(self)}
         failed = [
@@ -81,52 +81,52 @@ def measure_parity(
     """Compare the published, the ported and the served network.
 
     Args:
-        network: The ported network, in evaluation mode; left as it is.
-        served: The served model, as it is or will be on disk.
+        network: The ported network, in evaluation mode; not changed.
+        served: The bytes of the served model.
         published: The authors' ONNX file, whose seven outputs are the fused map and the six side
             outputs after the sigmoid.
-        pictures: (N, S, S, 3) uint8 RGB for the float32 figures, at the size both were made for.
+        pictures: (N, S, S, 3) uint8 RGB for the float32 figures, at the size of both networks.
 
     Returns:
-        The five figures; ``require`` judges them.
+        The five figures; ``require`` checks them.
     """
     small = synthetic_pictures(EXACT_SIZE_PX)
-    exact = with_identity_norms(copy.deepcopy(network).double())
-    authors = _session(published.read_bytes())
-    ours = _session(served)
-    singly = np.concatenate([_run(ours, picture[None])[0] for picture in pictures])
+    reference = with_identity_norms(copy.deepcopy(network).double())
+    published_session = _session(published.read_bytes())
+    served_session = _session(served)
+    one_by_one = np.concatenate([_run(served_session, picture[None])[0] for picture in pictures])
     return Parity(
-        published=compare_published(exact, ExactModel(onnx.load(published)), small),
-        served=compare_served(exact, ExactModel(onnx.load_from_string(served)), small),
-        batch=max_abs(_run(ours, pictures[::-1]), [singly[::-1]]),
-        published_float32=_compare_published_float32(network, authors, pictures),
-        served_float32=max_abs([_saliency(network, pictures)], [singly]),
+        published=compare_published(reference, ExactModel(onnx.load(published)), small),
+        served=compare_served(reference, ExactModel(onnx.load_from_string(served)), small),
+        batch=max_abs(_run(served_session, pictures[::-1]), [one_by_one[::-1]]),
+        published_float32=_compare_published_float32(network, published_session, pictures),
+        served_float32=max_abs([_saliency(network, pictures)], [one_by_one]),
     )
 
 
 def measure_trained_parity(
     network: nn.Module, *, served: bytes, pictures: NDArray[np.uint8]
 ) -> dict[str, float]:
-    """Compare a trained network with its served graph, which has folded the normalisations in.
+    """Compare a trained network with its served graph, into which the normalisations are folded.
 
-    Folding rounds every weight anew, so that there is nothing more to be seen in float64 than in float32.
+    Folding rounds every weight again, so a comparison in float64 would show no more than one in float32.
 
     Args:
         network: In evaluation mode.
-        served: The served model, as it will be on disk.
-        pictures: (N, S, S, 3) uint8 RGB at its size.
+        served: The bytes of the served model.
+        pictures: (N, S, S, 3) uint8 RGB at the size of the network.
 
     Returns:
-        The figures under the names they have in a manifest.
+        The figures under their names in a manifest.
 
     Raises:
-        ParityFailed: One is above its limit, or is not a number.
+        ParityFailed: A figure is above its limit, or is not a number.
     """
     session = _session(served)
-    singly = np.concatenate([_run(session, picture[None])[0] for picture in pictures])
+    one_by_one = np.concatenate([_run(session, picture[None])[0] for picture in pictures])
     figures = {
-        "parity_batch_max_abs": max_abs(_run(session, pictures[::-1]), [singly[::-1]]),
-        "parity_served_float32_max_abs": max_abs([_saliency(network, pictures)], [singly]),
+        "parity_batch_max_abs": max_abs(_run(session, pictures[::-1]), [one_by_one[::-1]]),
+        "parity_served_float32_max_abs": max_abs([_saliency(network, pictures)], [one_by_one]),
     }
     limits = {"parity_batch_max_abs": LIMIT, "parity_served_float32_max_abs": TRAINED_LIMIT}
     failed = [f"{name} is {figure:.3g}" for name, figure in figures.items() if not figure <= limits[name]]
@@ -135,56 +135,56 @@ def measure_trained_parity(
     return figures
 
 
-def compare_published(exact: nn.Module, published: ExactModel, pictures: NDArray[np.uint8]) -> float:
+def compare_published(reference: nn.Module, published: ExactModel, pictures: NDArray[np.uint8]) -> float:
     """Return the largest difference of the seven outputs, in float64.
 
     Args:
-        exact: The ported network in float64.
+        reference: The ported network in float64.
         published: The authors' file in float64.
         pictures: (N, S, S, 3) uint8 RGB of any size S.
     """
     normalised = normalise(pictures)
-    return max_abs(_maps(exact, normalised), published.run(normalised))
+    return max_abs(_maps(reference, normalised), published.run(normalised))
 
 
-def compare_served(exact: nn.Module, served: ExactModel, pictures: NDArray[np.uint8]) -> float:
+def compare_served(reference: nn.Module, served: ExactModel, pictures: NDArray[np.uint8]) -> float:
     """Return the largest difference of the saliency, in float64.
 
-    The preprocessing is in both, so it is compared as well; that it is the authors' is seen
-    against ``normalise``, which shares no code with the served graph.
+    Both contain the preprocessing, so it is compared as well; ``normalise``, which shares no code with the
+    served graph, checks that it is the authors'.
 
     Args:
-        exact: The ported network in float64.
+        reference: The ported network in float64.
         served: The served graph in float64.
         pictures: (N, S, S, 3) uint8 RGB; S a multiple of 32.
     """
     saliency = served.run(pictures)[0]
-    by_numpy = _maps(exact, normalise(pictures))[0][:, 0]
-    return max_abs([saliency, saliency], [_saliency(exact, pictures), by_numpy])
+    by_numpy = _maps(reference, normalise(pictures))[0][:, 0]
+    return max_abs([saliency, saliency], [_saliency(reference, pictures), by_numpy])
 
 
 def normalise(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return pictures as the authors' test code gives them to the network.
+    """Normalise pictures as the authors' test code does.
 
     Args:
         pictures: (N, S, S, 3) uint8 RGB.
 
     Returns:
-        (N, 3, S, S) float64: over the picture's own maximum, then over ImageNet's mean and
+        (N, 3, S, S) float64: divided by the picture's own maximum, then normalised by ImageNet's mean and
         standard deviation.
     """
     brightest = np.maximum(pictures.max(axis=(1, 2, 3), keepdims=True), 1)
-    # Mean and standard deviation are float32 in the graph, whatever runs it.
+    # Mean and standard deviation are float32 in the graph, in every precision.
     mean, std = (np.asarray(triple, dtype=np.float32) for triple in (IMAGENET_MEAN, IMAGENET_STD))
     normalised: NDArray[np.float64] = (pictures / brightest - mean) / std
     return normalised.transpose(0, 3, 1, 2)
 
 
 def max_abs(ours: Sequence[NDArray[np.floating]], theirs: Sequence[NDArray[np.floating]]) -> float:
-    """Return the largest absolute difference between two lists of maps; NaN if one holds a NaN.
+    """Return the largest absolute difference between two lists of maps; NaN if one contains a NaN.
 
     Raises:
-        ParityFailed: They differ in number or in shape.
+        ParityFailed: The lists differ in length, or the maps in shape.
     """
     shapes = [[each.shape for each in maps] for maps in (ours, theirs)]
     if shapes[0] != shapes[1]:

@@ -1,7 +1,7 @@
-"""Pictures: a seed becomes the synthetic pictures on which two networks are compared.
+"""Pictures: a seed becomes synthetic pictures for comparing two networks.
 
-Noise alone would leave a saliency network near zero everywhere, where every two networks agree.
-These have objects, edges, textures, gradients and darkness, so that the maps use their range.
+On noise, a saliency network returns values near zero everywhere, so any two networks would agree. These
+pictures have objects, edges, textures, gradients and darkness, so that the maps use their whole range.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ SEED = 2020  # the year of the paper; any number would do
 
 
 def synthetic_pictures(size_px: int, *, seed: int = SEED) -> NDArray[np.uint8]:
-    """Draw four pictures: an object on a gradient, two on stripes, one in the dark, and all black.
+    """Generate four pictures: an object on a gradient, two on stripes, one in the dark, and all black.
 
     Args:
         size_px: Height and width.

@@ -1,9 +1,9 @@
-"""Port: the published convolutions move into the network, in the order its layers execute.
+"""Port: copies the published convolutions into a network, in the order its layers execute.
 
-The published file has every batch normalisation folded into the convolution before it and knows
-no layer names. What it does have is the order of execution, so the k-th published convolution
-belongs to the k-th convolution that runs here. That order is observed, not read off the
-constructor: a forward hook notes each layer as it runs.
+In the published file every batch normalisation is folded into the convolution before it, and the layers have
+no names. The file keeps the order of execution, so the k-th published convolution belongs to the k-th
+convolution that runs here. A forward hook records each layer as it runs, because the order of construction
+may differ.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from torch import nn
 
 from model_export.weights import Convolution, PublishedWeightsInvalid
 
-# Large enough that no pooling reaches a single pixel, small enough to cost nothing.
+# Large enough that no pooling ends at a single pixel, small enough to be fast.
 PROBE_SIZE_PX = 64
 
 
 def port(network: nn.Module, convolutions: Sequence[Convolution]) -> nn.Module:
-    """Put published convolutions into a network and make its normalisations the identity.
+    """Copy published convolutions into a network, and make its normalisations the identity.
 
     Args:
         network: Any network over (N, 3, S, S); changed in place.
-        convolutions: One for each Conv2d that runs, in the order of execution.
+        convolutions: One per Conv2d that runs, in the order of execution.
 
     Returns:
         The same network, in evaluation mode.
 
     Raises:
-        PublishedWeightsInvalid: The count differs, or the k-th shapes do.
+        PublishedWeightsInvalid: The number of convolutions differs, or the shapes of a pair do.
     """
     network.eval()
     layers = convolutions_in_execution_order(network)
@@ -37,10 +37,10 @@ def port(network: nn.Module, convolutions: Sequence[Convolution]) -> nn.Module:
             f"The network runs {len(layers)} convolutions; the weights hold {len(convolutions)}."
         )
     with torch.no_grad():
-        for place, (layer, published) in enumerate(zip(layers, convolutions, strict=True)):
+        for index, (layer, published) in enumerate(zip(layers, convolutions, strict=True)):
             if tuple(layer.weight.shape) != published.kernel.shape:
                 raise PublishedWeightsInvalid(
-                    f"Convolution {place} of the network is {tuple(layer.weight.shape)}; "
+                    f"Convolution {index} of the network is {tuple(layer.weight.shape)}; "
                     f"the weights hold {published.kernel.shape}."
                 )
             layer.weight.copy_(torch.from_numpy(published.kernel.copy()))
@@ -49,13 +49,15 @@ def port(network: nn.Module, convolutions: Sequence[Convolution]) -> nn.Module:
 
 
 def convolutions_in_execution_order(network: nn.Module) -> list[nn.Conv2d]:
-    """Return the network's Conv2d layers in the order in which one forward pass runs them."""
+    """Return the network's Conv2d layers in the order in which a forward pass runs them."""
     order: list[nn.Conv2d] = []
 
-    def note(layer: nn.Module, _inputs: object, _output: object) -> None:
+    def record(layer: nn.Module, _inputs: object, _output: object) -> None:
         order.append(layer)
 
-    hooks = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [
+        layer.register_forward_hook(record) for layer in network.modules() if isinstance(layer, nn.Conv2d)
+    ]
     with torch.inference_mode():
         network(torch.zeros(1, 3, PROBE_SIZE_PX, PROBE_SIZE_PX))
     for hook in hooks:
@@ -66,8 +68,8 @@ def convolutions_in_execution_order(network: nn.Module) -> list[nn.Conv2d]:
 def with_identity_norms(network: nn.Module) -> nn.Module:
     """Make every batch normalisation of a network return its input bit for bit.
 
-    It divides by sqrt(variance + eps): with a variance of 1 the result would be off by eps / 2,
-    so the variance is 1 - eps. Holds in evaluation mode, at the network's present precision.
+    A normalisation divides by sqrt(variance + eps): with a variance of 1 the result would be off by eps / 2,
+    so the variance is set to 1 - eps. This holds in evaluation mode, at the network's current precision.
 
     Args:
         network: Changed in place.

@@ -1,8 +1,8 @@
-"""Precision: whether a run multiplies in float32 or in bfloat16, where its recipe leaves that to the machine.
+"""Precision: chooses float32 or bfloat16 for a training run whose recipe leaves that to the machine.
 
-That a processor has bfloat16 does not say that it is faster with it, so on a CPU both are tried
-(``benchmarks/training_precision.py``). The run's recipe then says which, so that a resumed run does not
-choose again.
+A processor with bfloat16 is not always faster with it, so on a CPU both are timed
+(``benchmarks/training_precision.py``). The choice is written to the run's recipe, so that a resumed run does
+not choose again.
 """
 
 import copy
@@ -14,37 +14,37 @@ from torch import Tensor, nn
 
 Precision = Literal["float32", "bfloat16"]
 PICTURES = 2
-"""How many are tried; one is too few for a normalisation over 1 × 1."""
-STEPS = 4
-"""The first ones are slower: the kernel brings the memory, and oneDNN compiles."""
+"""The batch that is timed; one picture is too few for a normalisation over 1 × 1."""
+ITERATIONS = 4
+"""The first iterations are slower: the kernel provides the memory, and oneDNN compiles."""
 
 
 def fastest_precision(network: nn.Module, size_px: int, device: torch.device) -> Precision:
-    """Return the precision in which a network learns faster on a device.
+    """Return the precision in which a network trains faster on a device.
 
     Args:
-        network: Stays as it is; a copy of it goes forward and back.
+        network: Not changed; a copy of it is timed.
         size_px: Side of the pictures.
-        device: On a GPU, bfloat16 is the faster one wherever the hardware has it.
+        device: On a GPU, bfloat16 is always faster if the hardware has it.
     """
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     pictures = torch.zeros(PICTURES, 3, size_px, size_px).to(memory_format=torch.channels_last)
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    return min(precisions, key=lambda each: seconds_of_a_step(copy.deepcopy(network), pictures, each))
+    return min(precisions, key=lambda each: seconds_per_iteration(copy.deepcopy(network), pictures, each))
 
 
-def seconds_of_a_step(network: nn.Module, pictures: Tensor, precision: Precision) -> float:
-    """Return how long a network takes forward and back, on a CPU, in the fastest of a few steps.
+def seconds_per_iteration(network: nn.Module, pictures: Tensor, precision: Precision) -> float:
+    """Return the seconds of a forward and backward pass on a CPU: the fastest of a few iterations.
 
     Args:
-        network: Its gradients and the statistics of its normalisations are changed.
+        network: Its gradients and the statistics of its normalisations change.
         pictures: (N, 3, S, S) float32.
-        precision: What to multiply in.
+        precision: The precision of the multiplications.
     """
     network.train()
     seconds = []
-    for _ in range(STEPS):
+    for _ in range(ITERATIONS):
         began_s = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             outputs = network(pictures)

@@ -1,7 +1,7 @@
-"""Recipe: a TOML file says how a network is trained, its paper's way and ours.
+"""Recipe: the settings of a training run, read from a TOML file.
 
-A file in ``model_export/recipes/`` is named after its architecture and has two tables, ``[paper]`` and
-``[ours]``. Whatever a table leaves out has the value given here.
+A file in ``model_export/recipes/`` is named after its architecture and has two tables: ``[paper]``, the
+settings of the paper, and ``[ours]``. Missing values have the defaults given here.
 """
 
 import tomllib
@@ -16,7 +16,7 @@ from model_export.transforms import Augmentation
 
 
 class RecipeInvalid(CommandFailed):
-    """A recipe cannot be read, or says something that cannot be."""
+    """A recipe cannot be read, or has an invalid value."""
 
 
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -27,7 +27,7 @@ class _Table(BaseModel):
 
 
 class Moves(_Table):
-    """How far pictures are changed; see ``transforms.Augmentation``."""
+    """Limits of the augmentation; see ``transforms.Augmentation``."""
 
     flip_horizontally: bool = False
     flip_vertically: bool = False
@@ -38,45 +38,55 @@ class Moves(_Table):
     colour: float = Field(0.0, ge=0, le=1)
 
     def augmentation(self) -> Augmentation:
-        """Return the same for ``augment``."""
+        """Return these limits in the form that ``augment`` takes."""
         return Augmentation(**self.model_dump())
 
 
 class Recipe(_Table):
-    """Everything that a run depends on beside its data."""
+    """Everything that a training run depends on except its data."""
 
     architecture: str
     loss: Literal[
         "deep_supervised_bce", "border_weighted_bce", "bce_dice", "stdc", "stdc_dice", "summed_cross_entropy"
-    ] = Field(description="One of those in losses.py.")
+    ] = Field(description="A function in losses.py.")
     teacher_trust: float = Field(0.0, ge=0, le=1, description="The teacher's share of the loss.")
-    weights: Literal["fresh", "published"] = Field("fresh", description="What the network begins with.")
+    weights: Literal["fresh", "published"] = Field("fresh", description="The initial weights of the network.")
     norms: Literal["train", "freeze", "re-estimate"] = Field(
-        "train", description="What becomes of normalisations that published weights have folded away."
+        "train", description="How to treat normalisations, which are folded into published weights."
     )
-    initialise: Literal["default", "xavier", "he"] = Field("default", description="Of fresh convolutions.")
+    initialise: Literal["default", "xavier", "he"] = Field(
+        "default", description="Initialisation of fresh convolutions."
+    )
     size_px: int = Field(320, ge=32, le=2048)
     sizes_px: tuple[int, ...] = Field(
         (),
-        description="Smaller sizes to begin with, each for an equal part of the epochs; size_px is the last.",
+        description="Smaller sizes to begin with, each for an equal share of the epochs, before size_px.",
     )
     batch: int = Field(12, ge=1)
     epochs: int = Field(100, ge=1)
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
-    weight_decay: float = Field(0.0, ge=0, description="Of kernels; never of biases and normalisations.")
-    head_rate: float = Field(1.0, gt=0, description="How much faster the heads learn than the backbone.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(0.0, ge=0, description="For kernels only, not for biases and normalisations.")
+    head_rate: float = Field(1.0, gt=0, description="Learning rate of the heads, relative to the backbone.")
     schedule: Literal["constant", "poly", "cosine"] = "constant"
-    warm_up_steps: int = Field(0, ge=0, description="Exponential, from a thousandth of the rate.")
-    largest_gradient: float = Field(0.0, ge=0, description="Norm that gradients are cut to; 0 leaves them.")
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the moving average of weights; 0 keeps none.")
-    patience: int = Field(0, ge=0, description="Epochs without a better MAE before the end; 0 waits for all.")
-    held_out: int = Field(100, ge=1, description="Pictures to judge by, if no split says which.")
-    precision: Literal["float32", "bfloat16", "fastest"] = Field(
-        "float32", description="What to multiply in; fastest is whichever of both is faster on the machine."
+    warm_up_steps: int = Field(
+        0, ge=0, description="Iterations of warm-up, exponential from 1/1000 of the rate."
     )
-    compile: bool = Field(default=False, description="Let torch compile the network; on a GPU alone.")
+    largest_gradient: float = Field(
+        0.0, ge=0, description="Norm that gradients are clipped to; 0 for no clipping."
+    )
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="Decay of the moving average of weights; 0 for no average."
+    )
+    patience: int = Field(
+        0, ge=0, description="Stop after this many epochs without a better MAE; 0 to disable."
+    )
+    held_out: int = Field(100, ge=1, description="Number of held-out pictures, if no split is given.")
+    precision: Literal["float32", "bfloat16", "fastest"] = Field(
+        "float32", description="Precision of multiplications; fastest is the faster one on this machine."
+    )
+    compile: bool = Field(default=False, description="Let torch compile the network; only on a GPU.")
     seed: int = 2020
     augmentation: Moves = Moves()
 
@@ -89,31 +99,31 @@ def read_recipe(name_or_path: str, *, table: str = "ours") -> Recipe:
         table: ``ours`` or ``paper``.
 
     Raises:
-        RecipeInvalid: There is no such recipe, or a value of it is wrong; the message names it.
+        RecipeInvalid: There is no such recipe, or a value is invalid; the message names it.
     """
     path = RECIPES / f"{name_or_path}.toml"
     path = path if path.is_file() else Path(name_or_path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise RecipeInvalid(f"There is no recipe {name_or_path}. There are: {known}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeInvalid(f"{path} is not TOML: {error}.") from error
-    if not isinstance(document.get(table), dict):
+    if not isinstance(tables.get(table), dict):
         raise RecipeInvalid(f"{path} has no table [{table}].")
-    return parse_recipe({"architecture": path.stem, **document[table]}, said_by=f"{path} [{table}]")
+    return parse_recipe({"architecture": path.stem, **tables[table]}, source=f"{path} [{table}]")
 
 
-def parse_recipe(members: dict[str, object], *, said_by: str) -> Recipe:
-    """Check the members of a recipe.
+def parse_recipe(fields: dict[str, object], *, source: str) -> Recipe:
+    """Validate the fields of a recipe.
 
     Raises:
-        RecipeInvalid: One is unknown or wrong; the message says who said so, and which.
+        RecipeInvalid: A field is unknown or invalid; the message names ``source`` and the field.
     """
     try:
-        return Recipe.model_validate(members)
+        return Recipe.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RecipeInvalid(f"{said_by}: {place}: {first['msg']}.") from error
+        field = ".".join(map(str, first["loc"]))
+        raise RecipeInvalid(f"{source}: {field}: {first['msg']}.") from error

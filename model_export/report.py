@@ -1,4 +1,4 @@
-"""Report: an evaluation becomes a page for people, with curves and the worst pictures side by side."""
+"""Report: an evaluation becomes an HTML page with curves and the worst pictures side by side."""
 
 import base64
 import heapq
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-WORST = 12
-THUMB_PX = 260
+MAX_CASES = 12
+THUMBNAIL_PX = 260
 PAGE, CURVES = "index.html", "precision-recall.png"
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -26,30 +26,32 @@ STYLE = (
 
 @dataclass(order=True, slots=True)
 class Case:
-    """One picture that went badly: |answer - truth|, 0 to 1, and thumbnails of picture, truth and answer."""
+    """One bad result: its error |result - truth|, 0 to 1, and thumbnails of picture, truth and result."""
 
     error: float
     name: str
-    thumbs: tuple[str, ...] = field(compare=False)
+    thumbnails: tuple[str, ...] = field(compare=False)
 
 
 class Gallery:
-    """Sees every answer of a set, and keeps the worst."""
+    """Collects the worst results of a set."""
 
-    def __init__(self, maximum: int = WORST) -> None:
-        self._maximum = maximum
+    def __init__(self, max_cases: int = MAX_CASES) -> None:
+        self._max_cases = max_cases
         self._worst: list[Case] = []
 
-    def see(self, picture: Path, grey: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """Take note of one answer, (H, W), to a picture, and of the truth."""
+    def add(self, picture: Path, grey: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        """Add the result of one picture, (H, W), and its truth; it is kept if it is among the worst."""
         error = float(np.abs(grey.astype(np.float32) - truth).mean() / 255)
-        if len(self._worst) == self._maximum and error <= self._worst[0].error:
+        if len(self._worst) == self._max_cases and error <= self._worst[0].error:
             return
         with Image.open(picture) as stored:
             upright = ImageOps.exif_transpose(stored).convert("RGB")
-        thumbs = tuple(_thumb(each) for each in (upright, Image.fromarray(truth), Image.fromarray(grey)))
-        keep = heapq.heappush if len(self._worst) < self._maximum else heapq.heapreplace
-        keep(self._worst, Case(error, picture.name, thumbs))
+        thumbnails = tuple(
+            _thumbnail(each) for each in (upright, Image.fromarray(truth), Image.fromarray(grey))
+        )
+        add_case = heapq.heappush if len(self._worst) < self._max_cases else heapq.heapreplace
+        add_case(self._worst, Case(error, picture.name, thumbnails))
 
     def worst(self) -> list[Case]:
         """Return the cases, the worst first."""
@@ -65,17 +67,17 @@ def write_report(
     galleries: Mapping[str, Gallery],
     has_curves: bool,
 ) -> Path:
-    """Write the page into a folder and return its path; the pictures are in it.
+    """Write the page into a folder and return its path; the pictures are embedded.
 
     Args:
-        folder: Made if it is not there; ``precision-recall.png`` lies in it already, if there is one.
-        title: What was judged.
+        folder: Created if missing; it already holds ``precision-recall.png`` if there are curves.
+        title: The title of the page.
         header: Names of the table's columns.
-        rows: The table.
-        galleries: By matting path.
+        rows: Rows of the table.
+        galleries: Galleries by matting path.
         has_curves: Whether there are curves to show.
     """
-    parts = [
+    lines = [
         "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>",
         "<table>",
@@ -84,24 +86,24 @@ def write_report(
         "</table>",
     ]
     if has_curves:
-        parts.append(f"<h2>Precision and recall</h2><img src={CURVES} alt='Precision over recall'>")
+        lines.append(f"<h2>Precision and recall</h2><img src={CURVES} alt='Precision over recall'>")
     for matting, gallery in galleries.items():
-        parts.append(f"<h2>The worst, matting {html.escape(matting)}: picture, truth, answer</h2>")
+        lines.append(f"<h2>The worst, matting {html.escape(matting)}: picture, truth, result</h2>")
         for case in gallery.worst():
-            pictures = "".join(f"<img src='{thumb}' alt=''>" for thumb in case.thumbs)
-            parts.append(f"<h3>{html.escape(case.name)}, mean error {case.error:.3f}</h3>")
-            parts.append(f"<div class=row>{pictures}</div>")
+            pictures = "".join(f"<img src='{thumbnail}' alt=''>" for thumbnail in case.thumbnails)
+            lines.append(f"<h3>{html.escape(case.name)}, mean error {case.error:.3f}</h3>")
+            lines.append(f"<div class=row>{pictures}</div>")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PAGE
-    path.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def _row(kind: str, cells: Iterable[str]) -> str:
-    return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+def _row(tag: str, texts: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
 
 
-def _thumb(picture: Image.Image) -> str:
+def _thumbnail(picture: Image.Image) -> str:
     file = io.BytesIO()
-    ImageOps.contain(picture, (2 * THUMB_PX, THUMB_PX)).save(file, "WEBP", quality=80)
+    ImageOps.contain(picture, (2 * THUMBNAIL_PX, THUMBNAIL_PX)).save(file, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

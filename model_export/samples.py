@@ -1,6 +1,6 @@
-"""Samples: a folder of pictures with their truths becomes pairs that belong together.
+"""Samples: finds pairs of pictures and their truth in a folder.
 
-Three layouts are known, by the names of the folders:
+Three layouts are supported, distinguished by the names of the folders:
 
 ========================  ==================================================================
 saliency, as ECSSD        ``images/`` with ``masks/`` or ``ground_truth_mask/``
@@ -8,7 +8,7 @@ saliency, as DUTS         ``NAME-Image/`` with ``NAME-Mask/``
 matting                   ``images/`` with ``alphas/``, and ``trimaps/`` if there are any
 ========================  ==================================================================
 
-A picture and its truth have the same file name but for the suffix.
+A picture and its truth have the same file name, except for the suffix.
 """
 
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from PIL import Image
 
 from model_export.errors import CommandFailed
 
-NAMED_AT_MOST = 5
+MAX_LISTED = 5
 
 
 class SamplesInvalid(CommandFailed):
-    """A folder is not a set of pictures with their truths; the message says what is wrong."""
+    """A folder is not a set of pictures with known truth; the message describes the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture, its true mask or matte, and the trimap that says where the matte is unknown."""
+    """One picture, its true mask or matte, and the trimap that marks where the matte is unknown."""
 
     picture: Path
     truth: Path
@@ -67,7 +67,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     """Read a mask, matte or trimap as 8-bit grey, (H, W).
 
     Raises:
-        SamplesInvalid: It is no picture, or has more than 8 bits a pixel.
+        SamplesInvalid: The file is not a picture, or has more than 8 bits per channel.
     """
     try:
         with Image.open(path) as stored:
@@ -86,13 +86,13 @@ def _saliency_folders(folder: Path) -> list[tuple[Path, Path]]:
 def _pairs(pictures: Path, truths: Path, trimaps: Path | None) -> tuple[Sample, ...]:
     picture_of, truth_of = _by_name(pictures), _by_name(truths)
     trimap_of = truth_of if trimaps is None else _by_name(trimaps)
-    for missing, where in (
+    for missing, folder in (
         (picture_of.keys() - truth_of.keys(), truths),
         (truth_of.keys() - picture_of.keys(), pictures),
         (picture_of.keys() - trimap_of.keys(), trimaps),
     ):
         if missing:
-            raise SamplesInvalid(f"{where} lacks {len(missing)}: {_some(missing)}.")
+            raise SamplesInvalid(f"{folder} lacks {len(missing)}: {_listed(missing)}.")
     if not picture_of:
         raise SamplesInvalid(f"{pictures} holds no pictures.")
     return tuple(
@@ -102,17 +102,17 @@ def _pairs(pictures: Path, truths: Path, trimaps: Path | None) -> tuple[Sample, 
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Return the files of a folder by name without suffix; hidden ones are left out."""
-    found: dict[str, Path] = {}
+    """Return the files of a folder by name without suffix; hidden files are left out."""
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
             continue
-        if path.stem in found:
-            raise SamplesInvalid(f"{found[path.stem]} and {path.name} have the same name.")
-        found[path.stem] = path
-    return found
+        if path.stem in files:
+            raise SamplesInvalid(f"{files[path.stem]} and {path.name} have the same name.")
+        files[path.stem] = path
+    return files
 
 
-def _some(names: set[str]) -> str:
-    few = sorted(names)[:NAMED_AT_MOST]
-    return ", ".join(few) + (", …" if len(names) > len(few) else "")
+def _listed(names: set[str]) -> str:
+    listed = sorted(names)[:MAX_LISTED]
+    return ", ".join(listed) + (", …" if len(names) > len(listed) else "")

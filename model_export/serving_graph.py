@@ -1,8 +1,7 @@
-"""Served: the network is wrapped into the contract, uint8 pictures in, raw saliency out.
+"""Serving graph: wraps a network in the serving contract, uint8 pictures in, raw saliency out.
 
-All of the preprocessing that depends on the weights lives in the graph, so that the service
-knows one contract for every model. Rule: every number is computed per picture; a batch never
-mixes its members.
+The graph contains all preprocessing that depends on the weights, so the service needs only one contract for
+all models. Rule: every number is computed per picture; the pictures of a batch do not affect each other.
 """
 
 import torch
@@ -13,13 +12,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ServedGraph(nn.Module):
-    """A network behind the served contract.
+    """A network with the serving contract.
 
     The authors divide a picture by its own maximum, not by 255; the two differ on dark pictures.
 
     Args:
-        network: Takes float32 (N, 3, S, S), returns a sequence of logits (N, 1, S, S), the one
-            to serve first.
+        network: Takes float32 (N, 3, S, S), returns a sequence of logits (N, 1, S, S), the map to serve
+            first.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -29,8 +28,8 @@ class ServedGraph(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD))
 
     def forward(self, network_input: Tensor) -> Tensor:
-        """Return the raw saliency, float32 (N, S, S) in [0, 1], of uint8 (N, S, S, 3) RGB."""
-        rgb = network_input.to(self.mean.dtype)  # float32; float64 once the module has been made so
+        """Return the raw saliency, float32 (N, S, S) in [0, 1], for uint8 (N, S, S, 3) RGB."""
+        rgb = network_input.to(self.mean.dtype)  # float32; float64 after the module is converted
         normalised = normalise(rgb, self.mean, self.std)
         channels_first = normalised.permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
         fused = self.network(channels_first)[0]  # (N, 3, S, S) -> (N, 1, S, S)
@@ -38,10 +37,10 @@ class ServedGraph(nn.Module):
 
 
 def normalise(rgb: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Divide each picture by its own maximum and take out mean and standard deviation.
+    """Divide each picture by its own maximum, then normalise by mean and standard deviation.
 
     Args:
-        rgb: (N, S, S, 3) float of 0 to 255.
+        rgb: (N, S, S, 3) float from 0 to 255.
         mean: (3,), of pictures in [0, 1].
         std: (3,).
     """

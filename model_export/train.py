@@ -1,12 +1,12 @@
-"""Train: a recipe and a folder become weights, in the order config, data, model, loop.
+"""Train: a recipe and a folder of pictures become trained weights: config, data, model, loop.
 
     python -m model_export train stdc1 --data DIR --out runs/stdc1 [--recipe paper] [--resume]
 
-Every random choice is drawn from the recipe's seed and the number of the step or of the epoch, and from
-nothing else. So a run that is killed and resumed ends, on a CPU with as many threads, with the very weights
-of the unbroken one: it goes on from the last whole epoch.
+Every random choice depends only on the recipe's seed and the number of the iteration or epoch. A training
+run that is killed and resumed continues after the last complete epoch and ends, on a CPU with as many
+threads, with exactly the weights of an uninterrupted run.
 
-Longer than other modules, because the whole course of a training is to be read in one place.
+This module is longer than the others so that the whole course of a training run can be read in one place.
 """
 
 import copy
@@ -27,11 +27,11 @@ from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
 from model_export.architectures import ARCHITECTURES
-from model_export.checkpoint import Progress, Run, read_run, restore, write_checkpoint
+from model_export.checkpoint import Progress, TrainingRun, read_training_run, restore, write_checkpoint
 from model_export.curves import plot_curves
 from model_export.datasets import Dataset, decode_dataset, read_split, split, write_split
 from model_export.errors import CommandFailed
-from model_export.finetune import hold_norms, published_network
+from model_export.finetune import freeze_norms, published_network
 from model_export.losses import LOSSES, distilled
 from model_export.malloc import keep_freed_memory
 from model_export.metrics import max_f_of_means, mean_absolute_error, precision_and_recall
@@ -47,18 +47,18 @@ WARM_UP_FROM = 1e-3
 POLY_POWER = 0.9
 INITIALISE = {
     "xavier": nn.init.xavier_uniform_,
-    # He et al. 2015, arXiv:1502.01852: what lets VGG begin to learn without normalisation.
+    # He et al. 2015, arXiv:1502.01852: VGG without normalisation learns only if initialised like this.
     "he": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
 }
 
 
 class TrainingFailed(CommandFailed):
-    """A run cannot begin, or has gone wrong."""
+    """A training run cannot start, or its loss is no longer finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What a run is asked to do beside its recipe."""
+    """Options of a training run that are not part of its recipe."""
 
     data: Path
     out: Path
@@ -68,43 +68,106 @@ class TrainOptions:
     learned: Path | None = None
     held_out: Path | None = None
     minutes: float = math.inf
-    """When to end early, after the epoch in which they have passed."""
+    """The run stops after the first epoch that ends later than this."""
 
 
-def train(recipe: Recipe, orders: TrainOptions, *, console: Console | None = None) -> Progress:
-    """Train a network, and leave checkpoints, curves and splits in ``orders.out``.
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A network in training, and the state that its iterations update."""
+
+    network: nn.Module
+    compiled: nn.Module
+    """The network as torch compiled it, or the network itself. It shares the network's weights."""
+    average: nn.Module | None
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network to judge and to serve: the moving average if the recipe keeps one."""
+        return self.network if self.average is None else self.average
+
+
+def train(recipe: Recipe, options: TrainOptions, *, console: Console | None = None) -> Progress:
+    """Train a network and write checkpoints, curves and splits to ``options.out``.
 
     Returns:
-        How far the run came.
+        The progress of the run at its end.
 
     Raises:
         SamplesInvalid: The data are not pictures with their masks.
-        TrainingFailed: The folder holds another run already, or the loss is not a number any more.
-        CheckpointInvalid: What is to be resumed is no run of this recipe's network.
+        TrainingFailed: The folder already holds another run, or the loss is no longer finite.
+        CheckpointInvalid: The checkpoint to resume does not belong to this recipe's network.
     """
     console = console or Console(stderr=True)
     # Config.
-    device = _settled(orders)
-    last = orders.out / LAST
-    if last.exists() and not orders.resume:
-        raise TrainingFailed(f"{orders.out} holds a run already; resume it, or name another folder.")
-    orders.out.mkdir(parents=True, exist_ok=True)
+    device = set_up_device(options)
+    last = options.out / LAST
+    if last.exists() and not options.resume:
+        raise TrainingFailed(f"{options.out} holds a run already; resume it, or name another folder.")
+    options.out.mkdir(parents=True, exist_ok=True)
 
     # Data.
-    whole = decode_dataset(
-        orders.data,
-        recipe.size_px,
-        track=lambda entries: track(entries, "decoding", console=console),
+    dataset = decode_dataset(
+        options.data, recipe.size_px, track=lambda entries: track(entries, "decoding", console=console)
     )
-    run = read_run(last) if last.exists() else _begun(recipe, orders, whole)
-    if recipe.precision == "fastest":
+    run = _load_or_start_run(recipe, options, dataset)
+    learned, held_out = dataset.subset(run.learned), dataset.subset(run.held_out)
+    del dataset
+
+    # Model.
+    model = _set_up_model(run, learned, device, last, console)
+    recipe = run.recipe
+
+    # Loop.
+    batches, began_s, spent_s = Batches(recipe, learned, device), time.monotonic(), run.progress.seconds
+    while not _is_over(run.progress, recipe, options, console, spent_s=spent_s):
+        loss, rate = _train_epoch(model, batches, recipe, run.progress, console)
+        mae, max_f = judge(model.judged, held_out, recipe, device)
+        seconds = spent_s + time.monotonic() - began_s
+        is_best = record_epoch(run.progress, seconds=seconds, rate=rate, loss=loss, mae=mae, max_f=max_f)
+        if is_best:
+            write_checkpoint(options.out / BEST, run, model.judged)
+        write_checkpoint(last, run, model.network, model.average, model.optimizer)
+        _write_curves(options.out, run.progress.curves)
+        line = f"epoch {run.progress.epoch}/{recipe.epochs}: loss {loss:.4f}, MAE {mae:.4f}, maxF {max_f:.4f}"
+        console.print(f"{line} (best)" if is_best else line)
+    return run.progress
+
+
+def set_up_device(options: TrainOptions) -> torch.device:
+    """Choose the device, and set threads, determinism and memory allocation for the whole process."""
+    device = device_of(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def _load_or_start_run(recipe: Recipe, options: TrainOptions, dataset: Dataset) -> TrainingRun:
+    """Read the run to resume, or start a new one.
+
+    Raises:
+        TrainingFailed: The run to resume has another recipe.
+    """
+    last = options.out / LAST
+    run = read_training_run(last) if last.exists() else start_run(recipe, options, dataset)
+    if recipe.precision == "fastest":  # a resumed run keeps the precision it chose
         recipe = recipe.model_copy(update={"precision": run.recipe.precision})
     if run.recipe != recipe:
         raise TrainingFailed(f"{last} was trained by another recipe.")
-    learned, held_out = whole.part(run.learned), whole.part(run.held_out)
-    del whole
+    return run
 
-    # Model.
+
+def _set_up_model(
+    run: TrainingRun, learned: Dataset, device: torch.device, last: Path, console: Console
+) -> TrainedModel:
+    """Build network, moving average and optimizer, and restore them from ``last`` if it exists.
+
+    If the recipe leaves the precision to the machine, the chosen one is written to ``run.recipe``.
+    """
+    recipe = run.recipe
     torch.manual_seed(recipe.seed)
     network = _network(recipe, learned).to(device, memory_format=torch.channels_last)
     if recipe.precision == "fastest":
@@ -116,75 +179,44 @@ def train(recipe: Recipe, orders: TrainOptions, *, console: Console | None = Non
     if last.exists():
         restore(last, network, average, optimizer)
         console.print(f"resumed after epoch {run.progress.epoch}")
-    fast = torch.compile(network) if recipe.compile and device.type == "cuda" else network
-
-    # Loop.
-    judged = average if average is not None else network
-    steps, began_s, spent_s = Steps(recipe, learned, device), time.monotonic(), run.progress.seconds
-    while not _is_over(run.progress, recipe, orders, console, spent_s=spent_s):
-        loss, rate = _learn(fast, network, average, optimizer, steps, recipe, run.progress, console)
-        mae, max_f = judge(judged, held_out, recipe, device)
-        seconds = spent_s + time.monotonic() - began_s
-        is_best = _note(run.progress, seconds=seconds, rate=rate, loss=loss, mae=mae, max_f=max_f)
-        if is_best:
-            write_checkpoint(orders.out / BEST, run, judged)
-        write_checkpoint(last, run, network, average, optimizer)
-        _write_curves(orders.out, run.progress.curves)
-        told = f"epoch {run.progress.epoch}/{recipe.epochs}: loss {loss:.4f}, MAE {mae:.4f}, maxF {max_f:.4f}"
-        console.print(f"{told} (best)" if is_best else told)
-    return run.progress
+    compiled = torch.compile(network) if recipe.compile and device.type == "cuda" else network
+    return TrainedModel(network, compiled, average, optimizer)
 
 
-def _settled(orders: TrainOptions) -> torch.device:
-    """Settle what holds for the whole process: device, threads, determinism and what becomes of memory."""
-    device = device_of(orders.device)
-    if orders.threads:
-        torch.set_num_threads(orders.threads)
-    torch.use_deterministic_algorithms(mode=device.type == "cpu")
-    if device.type == "cpu":
-        keep_freed_memory()
-    return device
-
-
-def _learn(
-    fast: nn.Module,
-    network: nn.Module,
-    average: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    steps: "Steps",
-    recipe: Recipe,
-    progress: Progress,
-    console: Console,
+def _train_epoch(
+    model: TrainedModel, batches: "Batches", recipe: Recipe, progress: Progress, console: Console
 ) -> tuple[float, float]:
-    """Go once through the pictures, and return the mean loss and the last rate."""
+    """Train on all pictures once, and return the mean loss and the last learning rate."""
     losses, rate = [], 0.0
-    for batch in _shown(console, steps, progress):
-        rate = learning_rate(recipe, progress.step, steps.per_epoch * recipe.epochs)
-        losses.append(_step(fast, optimizer, batch, recipe, rate, progress.step))
+    for batch in with_progress(console, batches, progress):
+        rate = learning_rate(recipe, progress.iteration, batches.per_epoch * recipe.epochs)
+        losses.append(_train_iteration(model, batch, recipe, rate, progress.iteration))
         if not math.isfinite(losses[-1]):
-            raise TrainingFailed(f"The loss is {losses[-1]} in step {progress.step}; lower the rate.")
-        if average is not None:
-            _follow(average, network, recipe.ema, progress.step)
-        progress.step += 1
+            raise TrainingFailed(
+                f"The loss is {losses[-1]} in iteration {progress.iteration}; lower the rate."
+            )
+        if model.average is not None:
+            update_ema(model.average, model.network, recipe.ema, progress.iteration)
+        progress.iteration += 1
     return float(np.mean(losses)), rate
 
 
 def _is_over(
-    progress: Progress, recipe: Recipe, orders: TrainOptions, console: Console, *, spent_s: float
+    progress: Progress, recipe: Recipe, options: TrainOptions, console: Console, *, spent_s: float
 ) -> bool:
     if progress.epoch >= recipe.epochs:
         return True
     if recipe.patience and progress.epoch - progress.best_epoch >= recipe.patience:
         console.print(f"no better MAE for {recipe.patience} epochs")
         return True
-    if progress.seconds - spent_s > 60 * orders.minutes:
-        console.print("the time is over")
+    if progress.seconds - spent_s > 60 * options.minutes:
+        console.print("time limit reached")
         return True
     return False
 
 
-def _note(progress: Progress, *, seconds: float, mae: float, **figures: float) -> bool:
-    """Add an epoch to the curves, and tell whether it is the best."""
+def record_epoch(progress: Progress, *, seconds: float, mae: float, **figures: float) -> bool:
+    """Add an epoch to the curves, and return whether it is the best so far."""
     progress.epoch += 1
     progress.seconds = seconds
     is_best = mae < progress.best_mae
@@ -196,94 +228,101 @@ def _note(progress: Progress, *, seconds: float, mae: float, **figures: float) -
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Normalised pictures (N, 3, S, S), masks and teacher maps (N, 1, S, S) of 0 to 1."""
+    """Normalised pictures (N, 3, S, S), and masks and teacher maps (N, 1, S, S) in [0, 1]."""
 
     normalised: Tensor
     truth: Tensor
     teacher: Tensor | None
 
 
-class Steps:
-    """The batches of an epoch, changed and normalised; which ones they are depends on seed and step alone."""
+class Batches:
+    """The augmented, normalised batches of each epoch; they depend only on the seed and the iteration."""
 
     def __init__(self, recipe: Recipe, learned: Dataset, device: torch.device) -> None:
         self._recipe, self._device, self._count = recipe, device, len(learned)
-        # On a GPU the whole set lies there, so that nothing waits for the bus.
+        # On a GPU the whole set is kept in its memory, so that no iteration waits for the bus.
         self._pictures = torch.from_numpy(learned.pictures).to(device)
         self._masks = torch.from_numpy(learned.masks).to(device)
         self._teacher = None if learned.teacher is None else torch.from_numpy(learned.teacher).to(device)
         self.per_epoch = max(1, self._count // recipe.batch)
 
-    def of(self, epoch: int, first_step: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch; the rest that fills no batch waits for another one."""
+    def of_epoch(self, epoch: int, first_iteration: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, leaving out the pictures that do not fill the last batch."""
         order = torch.randperm(self._count, generator=_generator(self._recipe.seed, epoch))
         size_px = size_in(self._recipe, epoch)
         for number in range(self.per_epoch):
             chosen = order[number * self._recipe.batch : (number + 1) * self._recipe.batch]
-            yield self._batch(chosen.to(self._device), size_px, first_step + number)
+            yield self._batch(chosen.to(self._device), size_px, first_iteration + number)
 
-    def _batch(self, chosen: Tensor, size_px: int, step: int) -> Batch:
+    def _batch(self, chosen: Tensor, size_px: int, iteration: int) -> Batch:
         recipe = self._recipe
         pictures = self._pictures[chosen].permute(0, 3, 1, 2).float() / 255
         masks = [self._masks[chosen].unsqueeze(1).float() / 255]
         if self._teacher is not None and recipe.teacher_trust:
             masks.append(self._teacher[chosen].unsqueeze(1).float() / 255)
-        how, generator = recipe.augmentation.augmentation(), _generator(recipe.seed, step, kind=1)
-        pictures, masks = augment(pictures, masks, how, generator, size=(size_px, size_px))
+        augmentation = recipe.augmentation.augmentation()
+        generator = _generator(recipe.seed, iteration, kind=1)
+        pictures, masks = augment(pictures, masks, augmentation, generator, size=(size_px, size_px))
         truth, *teacher = masks
         return Batch(normalised(pictures), truth, teacher[0] if teacher else None)
 
 
 def size_in(recipe: Recipe, epoch: int) -> int:
-    """Return the side of pictures in an epoch: the sizes each have an equal part of the epochs."""
+    """Return the side of the pictures in an epoch; each size is used for an equal share of the epochs."""
     sizes = (*recipe.sizes_px, recipe.size_px)
     return sizes[min(epoch * len(sizes) // recipe.epochs, len(sizes) - 1)]
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the rate of a step, counted from 0, of so many."""
-    if step < recipe.warm_up_steps:
-        return float(recipe.learning_rate * WARM_UP_FROM ** (1 - step / recipe.warm_up_steps))
-    part = (step - recipe.warm_up_steps) / max(1, steps - recipe.warm_up_steps)
+def learning_rate(recipe: Recipe, iteration: int, iterations: int) -> float:
+    """Return the learning rate of one iteration, counted from 0, out of ``iterations``."""
+    warm_up = recipe.warm_up_steps
+    if iteration < warm_up:
+        return float(recipe.learning_rate * WARM_UP_FROM ** (1 - iteration / warm_up))
+    share = (iteration - warm_up) / max(1, iterations - warm_up)
     if recipe.schedule == "poly":
-        return float(recipe.learning_rate * (1 - part) ** POLY_POWER)
+        return float(recipe.learning_rate * (1 - share) ** POLY_POWER)
     if recipe.schedule == "cosine":
-        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
+        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
     return recipe.learning_rate
 
 
 def judge(network: nn.Module, held_out: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float]:
-    """Return MAE and maxF (the papers' protocol) over held-out pictures, at the network's size."""
+    """Return MAE and maxF (by the papers' protocol) over held-out pictures, at the network's size."""
     was_training = network.training
     network.eval()
     errors, curves = [], []
     for start in range(0, len(held_out), recipe.batch):
-        part = slice(start, start + recipe.batch)
-        pictures = torch.from_numpy(held_out.pictures[part]).to(device).permute(0, 3, 1, 2).float() / 255
+        batch = slice(start, start + recipe.batch)
+        pictures = torch.from_numpy(held_out.pictures[batch]).to(device).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode(), _precision(recipe, device):
             logits = network(normalised(pictures))[0]
         maps = torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()
-        for saliency, mask in zip(maps, held_out.masks[part] > 0, strict=True):
+        for saliency, mask in zip(maps, held_out.masks[batch] > 0, strict=True):
             errors.append(mean_absolute_error(saliency, mask))
             curves.append(precision_and_recall(saliency, mask))
     network.train(was_training)
     return float(np.mean(errors)), max_f_of_means(curves)
 
 
-def _begun(recipe: Recipe, orders: TrainOptions, whole: Dataset) -> Run:
-    if orders.held_out is None:
-        learned, held_out = split(whole.names, recipe.held_out, seed=recipe.seed)
+def start_run(recipe: Recipe, options: TrainOptions, dataset: Dataset) -> TrainingRun:
+    """Split the dataset, write both splits to ``options.out`` and return a run without progress.
+
+    Raises:
+        TrainingFailed: A picture is in both splits.
+    """
+    if options.held_out is None:
+        learned, held_out = split(dataset.names, recipe.held_out, seed=recipe.seed)
     else:
-        held_out = read_split(orders.held_out)
-        learned = tuple(name for name in whole.names if name not in set(held_out))
-    if orders.learned is not None:
-        learned = read_split(orders.learned)
+        held_out = read_split(options.held_out)
+        learned = tuple(name for name in dataset.names if name not in set(held_out))
+    if options.learned is not None:
+        learned = read_split(options.learned)
         if set(learned) & set(held_out):
             raise TrainingFailed("Some pictures are both learned from and held out.")
-    write_split(orders.out / LEARNED_SPLIT, learned)
-    write_split(orders.out / HELD_OUT_SPLIT, held_out)
+    write_split(options.out / LEARNED_SPLIT, learned)
+    write_split(options.out / HELD_OUT_SPLIT, held_out)
     versions = {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    return Run(recipe, orders.data.resolve().name, learned, held_out, Progress(), versions)
+    return TrainingRun(recipe, options.data.resolve().name, learned, held_out, Progress(), versions)
 
 
 def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
@@ -305,7 +344,7 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Group parameters by whether they decay, and whether they are of a head."""
+    """Build the optimizer; parameters are grouped by weight decay and by whether they belong to a head."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -325,19 +364,13 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(described, lr=recipe.learning_rate)
 
 
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    recipe: Recipe,
-    rate: float,
-    step: int,
-) -> float:
-    """Learn from one batch, and return its loss."""
+def _train_iteration(model: TrainedModel, batch: Batch, recipe: Recipe, rate: float, iteration: int) -> float:
+    """Train on one batch, and return its loss."""
+    network, optimizer = model.compiled, model.optimizer
     network.train()
     if recipe.norms == "freeze":
-        hold_norms(network)
-    torch.manual_seed(recipe.seed * 1_000_003 + step)  # of dropout
+        freeze_norms(network)
+    torch.manual_seed(recipe.seed * 1_000_003 + iteration)  # for dropout
     for group in optimizer.param_groups:
         group["lr"] = rate * group["times"]
     with _precision(recipe, batch.normalised.device):
@@ -356,22 +389,24 @@ def _step(
     return float(value.detach())
 
 
-def _follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Let the moving average follow; faster in the beginning, so that it forgets where it started."""
-    pace = 1 - min(decay, (1 + step) / (10 + step))
+def update_ema(average: nn.Module, network: nn.Module, decay: float, iteration: int) -> None:
+    """Move the average towards the network, faster at first so that the initial weights lose influence."""
+    pace = 1 - min(decay, (1 + iteration) / (10 + iteration))
     with torch.no_grad():
-        for kept, latest in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if kept.dtype.is_floating_point:
-                kept.lerp_(latest, pace)
+        for averaged, latest in zip(
+            average.state_dict().values(), network.state_dict().values(), strict=True
+        ):
+            if averaged.dtype.is_floating_point:
+                averaged.lerp_(latest, pace)
             else:
-                kept.copy_(latest)
+                averaged.copy_(latest)
 
 
 def normalised(pictures: Tensor) -> Tensor:
-    """Normalise (N, 3, S, S) of 0 to 1 as the served graph does."""
+    """Normalise (N, 3, S, S) in [0, 1] as the served graph does."""
     mean, std = (torch.tensor(triple).to(pictures) for triple in (IMAGENET_MEAN, IMAGENET_STD))
     normalised = normalise(255 * pictures.permute(0, 2, 3, 1), mean, std)
-    return normalised.permute(0, 3, 1, 2)  # channels last in memory, as the network wants it
+    return normalised.permute(0, 3, 1, 2)  # channels last in memory, as in the network
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
@@ -383,10 +418,10 @@ def _generator(seed: int, number: int, *, kind: int = 0) -> torch.Generator:
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is a GPU where there is one.
+    """Return the device with this name; ``auto`` is a GPU if there is one.
 
     Raises:
-        TrainingFailed: CUDA is asked for and not there.
+        TrainingFailed: CUDA is requested and not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -395,12 +430,12 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _shown(console: Console, steps: Steps, progress: Progress) -> Iterator[Batch]:
-    """Yield the batches of an epoch behind a bar."""
+def with_progress(console: Console, batches: Batches, progress: Progress) -> Iterator[Batch]:
+    """Yield the batches of an epoch while showing a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        batches = steps.of(progress.epoch, progress.step)
-        yield from bar.track(batches, total=steps.per_epoch, description=f"epoch {progress.epoch + 1}")
+        epoch = batches.of_epoch(progress.epoch, progress.iteration)
+        yield from bar.track(epoch, total=batches.per_epoch, description=f"epoch {progress.epoch + 1}")
 
 
 def _write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""Weights: the published ONNX file becomes its convolutions, in the order they execute."""
+"""Weights: reads the convolutions of the published ONNX file, in the order of execution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ PUBLISHED_CONVOLUTIONS = 119
 
 
 class PublishedWeightsInvalid(CommandFailed):
-    """A file of published weights does not hold what the network needs."""
+    """A file of published weights does not fit the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """One published convolution, the batch normalisation after it already folded in.
+    """One published convolution, with the batch normalisation after it folded in.
 
     ``kernel`` is float32 (out_ch, in_ch, height, width), ``bias`` float32 (out_ch,).
     """
@@ -33,18 +33,18 @@ class Convolution:
 def read_convolutions(path: Path, *, expected: int = PUBLISHED_CONVOLUTIONS) -> Sequence[Convolution]:
     """Read the convolutions of an ONNX file in the order of its nodes.
 
-    ONNX lists nodes topologically, and a traced export lists them as they ran.
+    ONNX lists nodes topologically, and a traced export lists them in the order of execution.
 
     Args:
         path: A single ONNX file whose parameters are initializers.
-        expected: How many convolutions there must be.
+        expected: The required number of convolutions.
 
     Returns:
-        One entry a convolution.
+        One entry per convolution.
 
     Raises:
-        PublishedWeightsInvalid: The file is not ONNX, or a convolution is missing, lacks its
-            bias, is not float32, or has a bias that does not fit its kernel.
+        PublishedWeightsInvalid: The file is not ONNX, or a convolution is missing, has no bias, is not
+            float32, or has a bias that does not fit its kernel.
     """
     try:
         graph = onnx.load(path, load_external_data=False).graph

@@ -1,8 +1,8 @@
 """Architectures: a name becomes a network with fresh weights.
 
-Every network takes float32 (N, 3, S, S) and returns a tuple of logits, each (N, 1, S, S), of
-which the first is the one to serve; the others exist for deep supervision. What a network needs in
-training alone is in its ``training_heads``, and does not run in evaluation mode.
+Every network takes float32 (N, 3, S, S) and returns a tuple of logits, each (N, 1, S, S). The first map is
+served; the others exist for deep supervision. Layers used only in training are in the network's
+``training_heads`` and do not run in evaluation mode.
 """
 
 from collections.abc import Callable

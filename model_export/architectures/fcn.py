@@ -1,8 +1,8 @@
-"""FCN: VGG-16 whose classifier slides over the picture, and whose scores are summed over three depths.
+"""FCN: VGG-16 with a convolutional classifier, whose scores are summed over three depths.
 
-The scores of a stride of 32 are doubled and summed with those of ``pool4`` (16s), and again with those of
-``pool3`` (8s). As in the authors' networks the first convolution pads by 100, poolings round up, and what
-that shifts is cropped away; the upsampling kernels are bilinear and fixed.
+The scores at stride 32 are upsampled by two and added to those of ``pool4`` (16s), and again to those of
+``pool3`` (8s). As in the authors' networks, the first convolution pads by 100 and poolings round up, and
+crops compensate for the offset; the upsampling kernels are bilinear and fixed.
 
 References:
     Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
@@ -39,18 +39,18 @@ def fcn8s() -> nn.Module:
 
 
 def fcn8s_bn() -> nn.Module:
-    """Build FCN-8s with batch normalisation in VGG, which is how it learns without ImageNet's weights."""
+    """Build FCN-8s with batch normalisation in VGG, so that it can be trained without ImageNet's weights."""
     return FCN(8, batch_norm=True)
 
 
 class FCN(nn.Module):
-    """The network over one class.
+    """The FCN network, for one class by default.
 
     Args:
-        stride: The finest scores that are summed: 32, 16 or 8 pixels apart.
-        classes: Score maps; 1 to be served.
-        batch_norm: Normalise in VGG. Not in the paper, which starts from trained weights.
-        width: Channels of the two classifying layers; 1024 would save 93 million parameters.
+        stride: The stride of the finest scores: 32, 16 or 8 pixels.
+        classes: Number of score maps; 1 for serving.
+        batch_norm: Use batch normalisation in VGG. Not in the paper, which starts from trained weights.
+        width: Channels of the two classifier layers; 1024 would save 93 million parameters.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class FCN(nn.Module):
         levels = []
         for level, widths in enumerate(VGG16):
             layers: list[nn.Module] = []
-            for place, out_ch in enumerate(widths):
-                padding = PADDING_PX if level == place == 0 else 1
+            for index, out_ch in enumerate(widths):
+                padding = PADDING_PX if level == index == 0 else 1
                 layers.append(nn.Conv2d(in_ch, out_ch, 3, padding=padding))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(out_ch))
@@ -88,7 +88,7 @@ class FCN(nn.Module):
         self.enlarge = Bilinear(classes, stride)
 
     def forward(self, normalised: Tensor) -> tuple[Tensor]:
-        """Return the logits, one (N, classes, H, W), of (N, 3, H, W) float32 of any H and W."""
+        """Return the logits, one (N, classes, H, W), for (N, 3, H, W) float32 of any H and W."""
         height, width = normalised.shape[-2:]
         features, pools = normalised, []
         for level in self.levels:
@@ -104,11 +104,11 @@ class FCN(nn.Module):
 
 
 class Bilinear(nn.ConvTranspose2d):
-    """A transposed convolution that interpolates each channel bilinearly, with a kernel that stays so.
+    """A transposed convolution that interpolates each channel bilinearly, with a fixed kernel.
 
     Args:
-        channels: Of input and output.
-        factor: How much larger; the output is (H - 1) · factor + 2 · factor, as no border is cut.
+        channels: Channels of input and output.
+        factor: The enlargement; the output is (H - 1) · factor + 2 · factor, because no border is cropped.
     """
 
     def __init__(self, channels: int, factor: int) -> None:
@@ -121,6 +121,6 @@ class Bilinear(nn.ConvTranspose2d):
 
 
 def _summed(coarse: Tensor, skip: Tensor, crop_px: int) -> Tensor:
-    """Sum coarse scores with those of a pooling, of which the margin is cropped away."""
+    """Add the scores of a pooling, with the margin cropped, to coarse scores."""
     height, width = coarse.shape[-2:]
     return coarse + skip[:, :, crop_px : crop_px + height, crop_px : crop_px + width]

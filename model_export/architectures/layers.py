@@ -1,4 +1,4 @@
-"""Layers: the few blocks that several networks share, and what every network keeps to."""
+"""Layers: blocks and functions that several networks share."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,13 +23,13 @@ class ConvNormRelu(nn.Sequential):
 
 
 class DoubleConv(nn.Sequential):
-    """Two 3×3 convolutions with bias, each with ReLU; U-Net's and U-Net++'s step on one level.
+    """Two 3×3 convolutions with bias, each with ReLU; the block of one level in U-Net and U-Net++.
 
     Args:
         in_ch: Channels of the input.
         out_ch: Channels of the output.
-        padding: 1 keeps (H, W); 0 is the "valid" convolution, which takes 2 pixels each.
-        batch_norm: Normalise before each ReLU, which neither paper does and training from scratch wants.
+        padding: 1 keeps (H, W); with 0 ("valid") each convolution removes 2 pixels per axis.
+        batch_norm: Normalise before each ReLU. Not in the papers, but useful for training from scratch.
     """
 
     def __init__(self, in_ch: int, out_ch: int, *, padding: int = 1, batch_norm: bool = False) -> None:
@@ -43,7 +43,7 @@ class DoubleConv(nn.Sequential):
 
 
 def resize(features: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
-    """Return (N, C, H, W) bilinear at another (H, W)."""
+    """Resize (N, C, H, W) to another (H, W), bilinearly."""
     if tuple(features.shape[-2:]) == size:
         return features
     return functional.interpolate(features, size=size, mode="bilinear", align_corners=align_corners)

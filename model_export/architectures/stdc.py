@@ -1,7 +1,7 @@
-"""STDC-Seg: short-term dense concatenation, two branches of context, and details learned on the side.
+"""STDC-Seg: short-term dense concatenation, two context branches, and auxiliary supervision of details.
 
-A block halves its channels layer by layer and concatenates them all, so that its output sees several
-scales. Of the network as published, the auxiliary heads and the detail head exist in training alone.
+A block halves its channels layer by layer and concatenates all outputs, so its output covers several scales.
+As in the published network, the auxiliary heads and the detail head exist only in training.
 
 References:
     Fan et al., "Rethinking BiSeNet for Real-time Semantic Segmentation", CVPR 2021, arXiv:2104.13188.
@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from model_export.architectures.layers import ConvNormRelu, resize, size_of
 
-BLOCKS_OF_STDC1 = (2, 2, 2)  # STDC813: blocks in stages 3, 4 and 5
-BLOCKS_OF_STDC2 = (4, 5, 3)  # STDC1446
+STDC1_BLOCKS = (2, 2, 2)  # STDC813: blocks in stages 3, 4 and 5
+STDC2_BLOCKS = (4, 5, 3)  # STDC1446
 STAGE_CH = (256, 512, 1024)
 CONTEXT_CH = 128
 FUSED_CH = 256
@@ -25,12 +25,12 @@ SIDE_CH = 64
 
 def stdc1() -> nn.Module:
     """Build STDC1-Seg: 8.27 million parameters at inference, 8.28 with the paper's 19 classes."""
-    return STDCSeg(BLOCKS_OF_STDC1)
+    return STDCSeg(STDC1_BLOCKS)
 
 
 def stdc2() -> nn.Module:
     """Build STDC2-Seg: 12.30 million parameters at inference, 12.31 with the paper's 19 classes."""
-    return STDCSeg(BLOCKS_OF_STDC2)
+    return STDCSeg(STDC2_BLOCKS)
 
 
 class STDCSeg(nn.Module):
@@ -38,7 +38,7 @@ class STDCSeg(nn.Module):
 
     Args:
         blocks: STDC modules in stages 3, 4 and 5.
-        classes: Score maps; 1 to be served.
+        classes: Number of score maps; 1 for serving.
     """
 
     def __init__(self, blocks: Sequence[int], *, classes: int = 1) -> None:
@@ -69,11 +69,11 @@ class STDCSeg(nn.Module):
         )
 
     def forward(self, normalised: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits to serve; in training also those of the context at 1/8 and 1/16, and of details.
+        """Return the logits to serve; in training also those of the context at 1/8, 1/16 and of the details.
 
         Args:
-            normalised: (N, 3, H, W) float32, mean and standard deviation taken out. In training N is at
-                least 2, since the global context is normalised over the batch alone.
+            normalised: (N, 3, H, W) float32, normalised by mean and standard deviation. In training N is at
+                least 2, because the global context is normalised only over the batch.
 
         Returns:
             One (N, 1, H, W) float32, or four.
@@ -95,8 +95,8 @@ class STDCSeg(nn.Module):
 class ShortTermDenseConcat(nn.Module):
     """STDC module: 1×1 to N/2, then 3×3 to N/4, N/8 and N/8; the output is all four, N channels.
 
-    With stride 2, a depthwise convolution without ReLU halves what the later layers see, and an average
-    halves the first layer's own part of the output.
+    With stride 2, a depthwise convolution without ReLU halves the input of the later layers, and average
+    pooling halves the first layer's part of the output.
     """
 
     def __init__(self, in_ch: int, out_ch: int, *, stride: int) -> None:
@@ -127,7 +127,7 @@ class ShortTermDenseConcat(nn.Module):
 
 
 class AttentionRefinement(nn.Module):
-    """ARM: a 3×3 convolution whose channels are weighed by what the whole picture says of them."""
+    """ARM: a 3×3 convolution whose channels are weighted by their global average."""
 
     def __init__(self, in_ch: int, out_ch: int) -> None:
         super().__init__()
@@ -135,13 +135,13 @@ class AttentionRefinement(nn.Module):
         self.weigh = nn.Sequential(nn.Conv2d(out_ch, out_ch, 1, bias=False), nn.BatchNorm2d(out_ch))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (N, out_ch, H, W) of (N, in_ch, H, W)."""
+        """Return (N, out_ch, H, W) for (N, in_ch, H, W)."""
         refined = self.conv(features)
         return refined * torch.sigmoid(self.weigh(refined.mean(dim=(2, 3), keepdim=True)))
 
 
 class FeatureFusion(nn.Module):
-    """FFM: details and context are concatenated, and their channels weighed; ``f · a + f``."""
+    """FFM: concatenates details and context, and weights their channels; ``f · a + f``."""
 
     def __init__(self, in_ch: int, out_ch: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class FeatureFusion(nn.Module):
         )
 
     def forward(self, details: Tensor, context: Tensor) -> Tensor:
-        """Return (N, out_ch, H, W) of two maps of the same size."""
+        """Return (N, out_ch, H, W) for two maps of the same size."""
         joined = self.join(torch.cat((details, context), dim=1))
         return joined * torch.sigmoid(self.weigh(joined.mean(dim=(2, 3), keepdim=True))) + joined
 

@@ -1,7 +1,7 @@
-"""U²-Net: a U-shaped network whose every stage is itself a small U-shaped network.
+"""U²-Net: a U-shaped network in which every stage is a small U-shaped network.
 
-Both published sizes come from one parametric block and two tables. A row of a table is a stage
-as the paper prints it: height L, input, middle and output channels.
+Both published sizes are built from one parametric block and two tables. A row of a table is a stage as
+printed in the paper: height L, input, middle and output channels.
 
 References:
     Qin et al., "U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
@@ -76,7 +76,7 @@ class U2Net(nn.Module):
     """Six encoder stages, five decoder stages, six side outputs and their fused map.
 
     Args:
-        encoder: En_1 … En_6, from the picture's resolution down.
+        encoder: En_1 … En_6, from the resolution of the picture down.
         decoder: De_5 … De_1, from the bottom up.
     """
 
@@ -93,11 +93,11 @@ class U2Net(nn.Module):
         """Return seven logit maps, the fused one first, then the side outputs 1 to 6.
 
         Args:
-            normalised: (N, 3, H, W) float32, mean and standard deviation already taken out.
-                Any H and W of at least 32.
+            normalised: (N, 3, H, W) float32, normalised by mean and standard deviation. H and W are at
+                least 32.
 
         Returns:
-            Seven (N, 1, H, W) float32; the sigmoid is left to the loss or to the served graph.
+            Seven (N, 1, H, W) float32; the loss or the served graph applies the sigmoid.
         """
         skips: list[Tensor] = []
         features = normalised
@@ -120,10 +120,9 @@ class U2Net(nn.Module):
 class RSU(nn.Module):
     """Residual U-block: a small U-Net whose result is added to the block's own input features.
 
-    RSU-L has L - 1 encoder layers with L - 2 poolings between them, a bottom layer that looks
-    further by dilation instead of pooling, and L - 1 decoder layers. The dilated variant,
-    RSU-4F, never pools: its layers look 1, 2, 4, then 8 pixels apart, so that the deep, small
-    maps keep their resolution.
+    RSU-L has L - 1 encoder layers with L - 2 poolings between them, a bottom layer with dilation instead of
+    pooling, and L - 1 decoder layers. The dilated variant, RSU-4F, has no pooling: its layers have dilations
+    of 1, 2, 4 and 8 pixels, so that the deep, small maps keep their resolution.
 
     Args:
         height: L, the number of layers from the top to the bottom.

@@ -1,11 +1,11 @@
-"""U-Net++: a U-Net whose skips are themselves small U-Nets, so that it holds four networks in one.
+"""U-Net++: a U-Net whose skip connections are small U-Nets, so that it contains four networks in one.
 
-Node ``X[i][j]`` lies ``i`` levels down and has seen ``j`` levels up. Its input is every earlier node of its
-level and the enlarged node below. Each ``X[0][j]`` has a head: trained together they make the shallower
-networks usable by themselves, and pruning to depth L leaves exactly what head L was computed from.
+Node ``X[i][j]`` is at level ``i``, counted downwards, and column ``j``. Its inputs are all earlier nodes of
+its level and the upsampled node below. Each ``X[0][j]`` has a head: trained together, the heads make the
+shallower networks usable on their own, and pruning to depth L keeps exactly the nodes that head L needs.
 
-Written from the papers. The authors' own code may be used for non-commercial purposes alone, and they have
-applied for a patent: whoever offers this network commercially had better look into that.
+This module is written from the papers. The authors' own code is licensed for non-commercial use only, and
+they have applied for a patent: check that before you offer this network commercially.
 
 References:
     Zhou et al., "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", DLMIA 2018,
@@ -34,11 +34,11 @@ def unetpp_bn() -> nn.Module:
 
 
 class UNetPlusPlus(nn.Module):
-    """The nested network, over one class.
+    """The nested network, for one class.
 
     Args:
-        depth: L, how far down it goes, 1 to 4.
-        batch_norm: Normalise before each ReLU, as most ports do and the papers do not say.
+        depth: L, the number of levels below the first, 1 to 4.
+        batch_norm: Normalise before each ReLU, as most ports do; the papers do not mention it.
     """
 
     def __init__(self, *, depth: int = 4, batch_norm: bool = False) -> None:
@@ -47,16 +47,16 @@ class UNetPlusPlus(nn.Module):
         self.nodes = nn.ModuleDict()
         self.enlarge = nn.ModuleDict()
         for level in range(depth + 1):
-            for place in range(depth + 1 - level):
+            for column in range(depth + 1 - level):
                 out_ch = CHANNELS[level]
-                if place:
-                    in_ch = (place + 1) * out_ch
-                    self.enlarge[_name(level, place)] = nn.ConvTranspose2d(
+                if column:
+                    in_ch = (column + 1) * out_ch
+                    self.enlarge[_key(level, column)] = nn.ConvTranspose2d(
                         CHANNELS[level + 1], out_ch, 2, stride=2
                     )
                 else:
                     in_ch = CHANNELS[level - 1] if level else 3
-                self.nodes[_name(level, place)] = DoubleConv(in_ch, out_ch, batch_norm=batch_norm)
+                self.nodes[_key(level, column)] = DoubleConv(in_ch, out_ch, batch_norm=batch_norm)
         self.heads = nn.ModuleList(nn.Conv2d(CHANNELS[0], 1, 1) for _ in range(depth))
 
     def forward(self, normalised: Tensor) -> tuple[Tensor, ...]:
@@ -69,22 +69,22 @@ class UNetPlusPlus(nn.Module):
             ``depth`` maps, (N, 1, H, W) float32.
         """
         height, width = normalised.shape[-2:]
-        step = 2**self.depth
-        padded = functional.pad(normalised, (0, -width % step, 0, -height % step))
+        multiple = 2**self.depth
+        padded = functional.pad(normalised, (0, -width % multiple, 0, -height % multiple))
         rows: list[list[Tensor]] = []
         for level in range(self.depth + 1):
             features = padded if level == 0 else functional.max_pool2d(rows[level - 1][0], 2)
-            rows.append([self.nodes[_name(level, 0)](features)])
-        for place in range(1, self.depth + 1):
-            for level in range(self.depth + 1 - place):
-                name = _name(level, place)
-                below = self.enlarge[name](rows[level + 1][place - 1])
-                rows[level].append(self.nodes[name](torch.cat((*rows[level], below), dim=1)))
+            rows.append([self.nodes[_key(level, 0)](features)])
+        for column in range(1, self.depth + 1):
+            for level in range(self.depth + 1 - column):
+                key = _key(level, column)
+                below = self.enlarge[key](rows[level + 1][column - 1])
+                rows[level].append(self.nodes[key](torch.cat((*rows[level], below), dim=1)))
         logits = [head(features) for head, features in zip(self.heads, rows[0][1:], strict=True)]
         return tuple(each[:, :, :height, :width] for each in reversed(logits))
 
     def pruned(self, depth: int) -> "UNetPlusPlus":
-        """Return the network that head ``depth`` is computed by, with its own copy of the weights.
+        """Return the part of the network that computes head ``depth``, with its own copy of the weights.
 
         Raises:
             ValueError: There is no such head.
@@ -93,13 +93,13 @@ class UNetPlusPlus(nn.Module):
             raise ValueError(f"The heads are 1 to {self.depth}, not {depth}.")
         smaller = copy.deepcopy(self)
         smaller.depth = depth
-        for name in [name for name in smaller.nodes if sum(map(int, name.split("_"))) > depth]:
-            del smaller.nodes[name]
-            if name in smaller.enlarge:
-                del smaller.enlarge[name]
+        for key in [key for key in smaller.nodes if sum(map(int, key.split("_"))) > depth]:
+            del smaller.nodes[key]
+            if key in smaller.enlarge:
+                del smaller.enlarge[key]
         smaller.heads = smaller.heads[:depth]
         return smaller
 
 
-def _name(level: int, place: int) -> str:
-    return f"{level}_{place}"
+def _key(level: int, column: int) -> str:
+    return f"{level}_{column}"

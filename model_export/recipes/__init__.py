@@ -1,4 +1,4 @@
-"""Recipes: one TOML file a network; ``model_export/recipe.py`` says what may stand in them."""
+"""Recipes: one TOML file per network; ``model_export/recipe.py`` defines their fields."""
 
 from pathlib import Path
 

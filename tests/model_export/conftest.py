@@ -1,7 +1,7 @@
-"""Fixtures of the export, and what happens to its tests where there is no torch.
+"""Fixtures of the export tests, and a hook that skips them without torch.
 
-The export lives in an environment of its own. In the serving environment its modules cannot even
-be imported, so that each is skipped as a whole, with the reason, before it is.
+The export has an environment of its own. Its modules cannot be imported in the serving environment, so each
+test module that needs torch is skipped, with the reason, before it is imported.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from tests.pictures import disc_alpha, photo
 NEEDS_NO_TORCH = {
     "test_card.py",
     "test_evaluate.py",
-    "test_heap.py",
+    "test_malloc.py",
     "test_judge_matting.py",
     "test_matting_metrics.py",
     "test_metrics.py",
@@ -29,15 +29,15 @@ REASON = (
 
 
 class ModuleWithoutTorch(pytest.Module):
-    """A test module that is skipped unread."""
+    """A test module that is skipped without being imported."""
 
     def collect(self) -> list[pytest.Item]:
-        """Skip, and say how to run it."""
+        """Skip the module, with the command that runs it as the reason."""
         pytest.skip(REASON, allow_module_level=True)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Put the skipped module in the place of one that could not be imported."""
+    """Replace modules that need torch if torch is missing."""
     if module_path.name in NEEDS_NO_TORCH or importlib.util.find_spec("torch"):
         return None
     return ModuleWithoutTorch.from_parent(parent, path=module_path)

@@ -1,10 +1,12 @@
-"""What tests of training share: a recipe learned in seconds, and when two checkpoints are the same."""
+"""Shared by tests of networks: a recipe that trains in seconds, and a comparison of checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from torch import nn
 
 from model_export.recipe import Recipe, parse_recipe
 
@@ -27,11 +29,17 @@ SMALL: dict[str, object] = {
 
 
 def small(**changes: object) -> Recipe:
-    """Return the recipe with some of its members changed."""
-    return parse_recipe({**SMALL, **changes}, said_by="the test")
+    """Return the recipe with some of its fields changed."""
+    return parse_recipe({**SMALL, **changes}, source="the test")
 
 
 def same(one: Path, other: Path) -> bool:
-    """Tell whether two checkpoints hold the same tensors, to the bit."""
+    """Return whether two checkpoints hold the same tensors, bit for bit."""
     first, second = load_file(one), load_file(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def on_meta_device(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network without memory for its weights."""
+    with torch.device("meta"):
+        return build()

@@ -1,4 +1,4 @@
-"""Every architecture: what all of them keep to, what their papers' tables say, and what is each one's own."""
+"""Architectures: the contract of all networks, the figures of the papers, and tests of single networks."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,31 +12,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_export.architectures import ARCHITECTURES
-from model_export.architectures.fcn import FCN, Bilinear
+from model_export.architectures.fcn import FCN
 from model_export.architectures.stdc import ShortTermDenseConcat, STDCSeg
-from model_export.architectures.unet import ValidUNet, overlap_tile
 from model_export.architectures.unetpp import UNetPlusPlus
 from model_export.cost import count_macs, count_parameters
 from model_export.export import export_served
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
+from tests.model_export.runs import on_meta_device
 
 pytestmark = pytest.mark.torch
 
 
 class Contract:
-    """What every network keeps to; a subclass says which one, and the sizes that it is tried at."""
+    """The contract of every network; a subclass defines the network and the sizes of the test pictures."""
 
     build: Callable[[], nn.Module]
-    maps = (1, 1)  # in evaluation and in training
+    maps = (1, 1)  # number of maps in evaluation and in training
     size_px = 64
     odd = (45, 71)
-    is_exported_elsewhere = False  # by another size of the same network
+    is_exported_by_another_class = False  # with another size of the same network
 
     def network(self) -> nn.Module:
         torch.manual_seed(1)
         network = type(self).build().eval()
-        for layer in network.modules():  # statistics like those of a trained network: not 0 and 1
+        for layer in network.modules():  # statistics other than 0 and 1, as in a trained network
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean.normal_(0, 0.1)
                 layer.running_var.uniform_(0.5, 1.5)
@@ -45,7 +45,7 @@ class Contract:
     def pictures(self, count: int = 2, size: tuple[int, int] | None = None) -> Tensor:
         return torch.randn(count, 3, *(size or (self.size_px, self.size_px)), generator=torch.manual_seed(2))
 
-    def test_maps_have_the_size_of_the_picture_even_an_odd_one(self) -> None:
+    def test_maps_have_the_size_of_the_picture_even_if_odd(self) -> None:
         network = self.network()
         for size in ((self.size_px, self.size_px), self.odd):
             with torch.inference_mode():
@@ -53,7 +53,7 @@ class Contract:
             assert [tuple(each.shape) for each in maps] == [(1, 1, *size)] * self.maps[0]
             assert all(each.isfinite().all() for each in maps)
 
-    def test_every_parameter_that_learns_has_a_gradient(self) -> None:
+    def test_every_trainable_parameter_gets_a_gradient(self) -> None:
         network = self.network().train()
         maps = network(self.pictures())
         assert len(maps) == self.maps[1]
@@ -61,7 +61,7 @@ class Contract:
 
         assert [name for name, each in network.named_parameters() if each.grad is None] == []
 
-    def test_saved_and_loaded_it_answers_the_same(self, tmp_path: Path) -> None:
+    def test_output_is_the_same_after_saving_and_loading(self, tmp_path: Path) -> None:
         network, again = self.network(), type(self).build().eval()
         save_file({name: each.contiguous() for name, each in network.state_dict().items()}, tmp_path / "w")
         again.load_state_dict(load_file(tmp_path / "w"))
@@ -69,17 +69,17 @@ class Contract:
         with torch.inference_mode():
             assert torch.equal(network(self.pictures())[0], again(self.pictures())[0])
 
-    def test_a_batch_gives_what_its_pictures_give_alone(self) -> None:
+    def test_a_batch_equals_its_pictures_run_one_by_one(self) -> None:
         network, pictures = self.network(), self.pictures(3)
         with torch.inference_mode():
             together = network(pictures)[0]
             alone = torch.cat([network(picture[None])[0] for picture in pictures])
 
-        # Kernels for another batch size add up in another order: on some machines by over 1e-5 of a logit.
+        # Kernels for other batch sizes add in another order: on some machines logits differ by over 1e-5.
         assert (together - alone).abs().max() <= 1e-4 * alone.abs().max()
 
-    def test_exported_it_answers_as_in_pytorch(self) -> None:
-        if self.is_exported_elsewhere:
+    def test_the_exported_graph_equals_pytorch(self) -> None:
+        if self.is_exported_by_another_class:
             pytest.skip("another size of the same network is exported")
         network = self.network()
         served = export_served(network, graph_name="tiny", size_px=self.size_px)
@@ -89,29 +89,29 @@ class Contract:
 
 
 class TestU2NetP(Contract):
-    is_exported_elsewhere = True
+    is_exported_by_another_class = True
     build = staticmethod(ARCHITECTURES["u2netp"])
     maps = (7, 7)
 
 
 class TestFCN8s(Contract):
-    """With narrow classifying layers: 4096 channels would take half a gigabyte."""
+    """Uses narrow classifier layers: 4096 channels would take half a gigabyte."""
 
     build = staticmethod(lambda: FCN(8, width=32))
 
 
 class TestFCN16s(Contract):
-    is_exported_elsewhere = True
+    is_exported_by_another_class = True
     build = staticmethod(lambda: FCN(16, width=32))
 
 
 class TestFCN32s(Contract):
-    is_exported_elsewhere = True
+    is_exported_by_another_class = True
     build = staticmethod(lambda: FCN(32, width=32, batch_norm=True))
 
 
 class TestUNet(Contract):
-    is_exported_elsewhere = True  # the valid one, of the same layers
+    is_exported_by_another_class = True  # by the valid U-Net, with the same layers
     build = staticmethod(ARCHITECTURES["unet_bn"])
     size_px = 32
 
@@ -127,7 +127,7 @@ class TestUNetPlusPlus(Contract):
 
 
 class TestUNetPlusPlusL2(Contract):
-    is_exported_elsewhere = True
+    is_exported_by_another_class = True
     build = staticmethod(lambda: UNetPlusPlus(depth=2, batch_norm=True))
     maps = (2, 2)
 
@@ -138,14 +138,9 @@ class TestSTDC1(Contract):
 
 
 class TestSTDC2(Contract):
-    is_exported_elsewhere = True
+    is_exported_by_another_class = True
     build = staticmethod(ARCHITECTURES["stdc2"])
     maps = (1, 4)
-
-
-def on_paper(build: Callable[[], nn.Module]) -> nn.Module:
-    with torch.device("meta"):
-        return build()
 
 
 @pytest.mark.parametrize(
@@ -166,101 +161,29 @@ def on_paper(build: Callable[[], nn.Module]) -> nn.Module:
         (lambda: STDCSeg((4, 5, 3), classes=19), 12.31, 4.58, 320),
     ],
 )
-def test_parameters_and_multiplications_are_those_of_the_tables(
+def test_parameters_and_multiplications_match_the_tables(
     build: Callable[[], nn.Module], millions: float, giga: float, size_px: int
 ) -> None:
-    network = on_paper(build)
+    network = on_meta_device(build)
 
     assert count_parameters(network) / 1e6 == pytest.approx(millions, abs=0.0051)
     assert count_macs(network, size_px) / 1e9 == pytest.approx(giga, abs=0.06)
 
 
-def test_multiplications_are_counted_as_by_hand() -> None:
-    network = on_paper(lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)))
+def test_multiplications_match_a_count_by_hand() -> None:
+    network = on_meta_device(lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)))
 
     assert count_macs(network, 10) == 100 * (3 * 9 * 8 + 8 * 2)
 
 
-@pytest.mark.parametrize(("stride", "millions"), [(32, 136.2), (16, 134.8), (8, 134.5)])
-def test_fcn_over_the_papers_classes_has_as_many_with_its_fixed_kernels(stride: int, millions: float) -> None:
-    """The authors' files hold upsampling kernels from each class to each, of which only 21 are not zero."""
-    network = on_paper(lambda: FCN(stride, classes=21))  # type: ignore[arg-type]
-    used = {32: ("enlarge",), 16: ("double32", "enlarge"), 8: ("double32", "double16", "enlarge")}[stride]
-    fixed = sum(21 * 21 * getattr(network, name).weight.shape[-1] ** 2 for name in used)
-
-    assert (count_parameters(network) + fixed) / 1e6 == pytest.approx(millions, abs=0.06)
-
-
-def test_fcn_s_upsampling_is_bilinear() -> None:
-    """Away from the border it is what interpolation gives."""
-    scores = torch.rand(1, 2, 9, 11)
-    larger = Bilinear(2, 8)(scores)
-    expected = functional.interpolate(scores, scale_factor=8, mode="bilinear", align_corners=False)
-
-    assert torch.allclose(larger[:, :, 12:-12, 12:-12], expected[:, :, 8:-8, 8:-8], atol=1e-5)
-
-
-@pytest.mark.parametrize("stride", [8, 16, 32])
-def test_fcn_s_map_lies_over_the_picture(stride: int) -> None:
-    """A network whose scores are the mean brightness answers a bright spot where it is, not shifted."""
-    network = FCN(stride, width=1).eval()  # type: ignore[arg-type]
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.fill_(1 / layer.weight[0].numel())
-                layer.bias.zero_()
-        picture = torch.zeros(1, 3, 224, 288)
-        picture[:, :, 96:128, 160:192] = 1
-        result = network(picture)[0][0, 0]
-        rows, columns = (torch.arange(side, dtype=torch.float32) for side in result.shape)
-        result = result - result.min()
-        centre = (result.sum(1) @ rows / result.sum(), result.sum(0) @ columns / result.sum())
-
-    assert abs(float(centre[0]) - 111.5) < 12
-    assert abs(float(centre[1]) - 175.5) < 12
-
-
-@pytest.mark.parametrize(("side", "expected"), [(188, 4), (252, 68), (316, 132), (508, 324), (572, 388)])
-def test_the_valid_u_net_takes_184_pixels(side: int, expected: int) -> None:
-    network = on_paper(ValidUNet)
-
-    assert network.valid(torch.empty(1, 3, side, side, device="meta")).shape[-1] == expected
-
-
-def test_the_valid_u_net_has_23_convolutions_and_costs_what_the_table_says() -> None:
-    network = on_paper(ValidUNet)
-    convolutions = [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
-
-    assert len(convolutions) == 23
-    # 572 pixels of input are 388 of output.
-    assert count_macs(network, 388) / 1e9 == pytest.approx(150.4, abs=0.5)
-
-
-@pytest.mark.parametrize(("size", "tile_px"), [((109, 130), 68)])
-def test_tiles_give_exactly_what_one_large_run_gives(size: tuple[int, int], tile_px: int) -> None:
-    """In float64 the same sums come out alike but for the last bits, whatever the size of the run."""
-    torch.manual_seed(3)
-    network = ValidUNet().eval().double()
-    picture = torch.randn(1, 3, *size, dtype=torch.float64)
-    with torch.inference_mode():
-        large, tiled = network(picture)[0], overlap_tile(network, picture, tile_px=tile_px)
-
-    assert float((large - tiled).abs().max()) <= 1e-12
-
-
-def test_a_tile_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="4 \\+ 16 k"):
-        overlap_tile(ValidUNet(), torch.zeros(1, 3, 120, 120), tile_px=101)
-
-
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_pruned_at_l_a_u_net_plus_plus_is_the_full_networks_head_l(depth: int) -> None:
+def test_u_net_plus_plus_pruned_to_l_equals_head_l_of_the_full_network(depth: int) -> None:
     torch.manual_seed(4)
     network = UNetPlusPlus(batch_norm=True).eval()
     picture = torch.randn(2, 3, 50, 38)
     pruned = network.pruned(depth)
     with torch.inference_mode():
-        whole = network(functional.pad(picture, (0, 10, 0, 14)))  # to 64 and 48: what the full depth pads to
+        whole = network(functional.pad(picture, (0, 10, 0, 14)))  # to 64 and 48, as the full depth pads
         head = whole[4 - depth]
         result = pruned(functional.pad(picture, (0, 10, 0, 14)))[0]
 
@@ -270,7 +193,7 @@ def test_pruned_at_l_a_u_net_plus_plus_is_the_full_networks_head_l(depth: int) -
         network.pruned(5)
 
 
-def test_stdc_runs_its_training_heads_in_training_alone() -> None:
+def test_stdc_runs_its_training_heads_only_in_training() -> None:
     network = ARCHITECTURES["stdc1"]().eval()
     with torch.no_grad():
         for parameter in network.training_heads.parameters():
@@ -292,8 +215,8 @@ def test_a_dense_block_concatenates_a_half_a_quarter_and_two_eighths() -> None:
     assert not any(isinstance(layer, nn.ReLU) for layer in block.shrink)
 
 
-def test_the_bytes_of_a_picture_decide_its_map_alone() -> None:
-    """Two runs of one network in one process agree to the bit."""
+def test_two_runs_of_a_network_agree_to_the_bit() -> None:
+    """A network is deterministic within a process."""
     network = ARCHITECTURES["stdc1"]().eval()
     with torch.inference_mode():
         digests = {

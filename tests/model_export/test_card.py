@@ -20,10 +20,10 @@ MANIFEST = Manifest(
 )
 
 
-def test_the_card_names_source_licence_hashes_contract_and_figures(tmp_path: Path) -> None:
+def test_the_card_has_source_licence_hashes_contract_and_figures(tmp_path: Path) -> None:
     card = write_card(MANIFEST, tmp_path).read_text(encoding="utf-8")
 
-    for fact in (
+    for text in (
         "a release",
         "Apache-2.0",
         "Ada and Grace",
@@ -33,4 +33,4 @@ def test_the_card_names_source_licence_hashes_contract_and_figures(tmp_path: Pat
         "uint8 (batch, 320, 320, 3)",
         "| `parity_served_max_abs` | 1.5e-13 |",
     ):
-        assert fact in card
+        assert text in card

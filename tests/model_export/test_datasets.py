@@ -1,4 +1,4 @@
-"""Datasets: what is read is what lies there, and what is wrong is named."""
+"""Datasets: files are decoded correctly, and errors name the file."""
 
 import io
 import zipfile
@@ -23,8 +23,8 @@ def mask(height: int, width: int) -> Image.Image:
     return Image.fromarray(((disc_alpha(height, width) >= 0.5) * 255).astype(np.uint8))
 
 
-def written(folder: Path, count: int = 3) -> Path:
-    """A folder in the layout of DUTS."""
+def write_folder(folder: Path, count: int = 3) -> Path:
+    """Write a folder in the layout of DUTS."""
     for name in ("T-Image", "T-Mask"):
         (folder / name).mkdir()
     for number in range(count):
@@ -39,7 +39,7 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-def archived(folder: Path, *, teacher: tuple[str, ...] = ("p0", "p1")) -> Path:
+def write_archives(folder: Path, *, teacher: tuple[str, ...] = ("p0", "p1")) -> Path:
     for name, files in (
         ("images", {f"p{n}.webp": encoded(picture(32, 32, n), "WEBP") for n in range(2)}),
         ("masks", {f"p{n}.png": encoded(mask(32, 32).convert("1")) for n in range(2)}),
@@ -51,8 +51,8 @@ def archived(folder: Path, *, teacher: tuple[str, ...] = ("p0", "p1")) -> Path:
     return folder
 
 
-def test_pictures_and_masks_are_squeezed_to_the_square(tmp_path: Path) -> None:
-    found = decode_dataset(written(tmp_path), 32)
+def test_pictures_and_masks_are_resized_to_the_square(tmp_path: Path) -> None:
+    found = decode_dataset(write_folder(tmp_path), 32)
 
     assert found.names == ("p0", "p1", "p2")
     assert (found.pictures.shape, found.masks.shape) == ((3, 32, 32, 3), (3, 32, 32))
@@ -61,7 +61,7 @@ def test_pictures_and_masks_are_squeezed_to_the_square(tmp_path: Path) -> None:
 
 
 def test_archives_are_read_with_their_teacher(tmp_path: Path) -> None:
-    found = decode_dataset(archived(tmp_path), 32)
+    found = decode_dataset(write_archives(tmp_path), 32)
 
     assert found.teacher is not None
     assert found.teacher.shape == (2, 16, 16)
@@ -69,16 +69,16 @@ def test_archives_are_read_with_their_teacher(tmp_path: Path) -> None:
     assert np.array_equal(found.masks[0], np.asarray(mask(32, 32)))
 
 
-def test_a_part_has_the_named_pictures_in_their_order(tmp_path: Path) -> None:
-    found = decode_dataset(written(tmp_path), 32)
-    part = found.part(("p2", "p0"))
+def test_a_subset_has_the_named_pictures_in_order(tmp_path: Path) -> None:
+    found = decode_dataset(write_folder(tmp_path), 32)
+    part = found.subset(("p2", "p0"))
 
     assert np.array_equal(part.pictures, found.pictures[[2, 0]])
     with pytest.raises(SamplesInvalid, match="p9"):
-        found.part(("p9",))
+        found.subset(("p9",))
 
 
-def test_a_split_divides_always_alike_and_is_kept_in_a_file(tmp_path: Path) -> None:
+def test_a_split_is_reproducible_and_can_be_written_and_read(tmp_path: Path) -> None:
     names = tuple(f"p{n}" for n in range(50))
     learned, held_out = split(names, 10, seed=3)
     write_split(tmp_path / "split.txt", held_out)
@@ -91,7 +91,7 @@ def test_a_split_divides_always_alike_and_is_kept_in_a_file(tmp_path: Path) -> N
         split(names, 50, seed=0)
 
 
-def test_a_split_that_names_nothing_or_something_twice_is_refused(tmp_path: Path) -> None:
+def test_an_empty_split_and_a_repeated_name_are_refused(tmp_path: Path) -> None:
     for text in ("", "p1\np2\np1\n"):
         (tmp_path / "split.txt").write_text(text)
         with pytest.raises(SamplesInvalid, match="twice"):
@@ -99,38 +99,38 @@ def test_a_split_that_names_nothing_or_something_twice_is_refused(tmp_path: Path
 
 
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:
-    (written(tmp_path) / "T-Mask" / "p1.png").unlink()
+    (write_folder(tmp_path) / "T-Mask" / "p1.png").unlink()
     with pytest.raises(SamplesInvalid, match="p1"):
         decode_dataset(tmp_path, 32)
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
-    mask(61, 80).save(written(tmp_path) / "T-Mask" / "p0.png")
+    mask(61, 80).save(write_folder(tmp_path) / "T-Mask" / "p0.png")
     with pytest.raises(SamplesInvalid, match="p0: the picture is 80 × 60 px, its mask 80 × 61"):
         decode_dataset(tmp_path, 32)
 
 
 def test_an_empty_mask_is_named(tmp_path: Path) -> None:
-    Image.new("L", (82, 60)).save(written(tmp_path) / "T-Mask" / "p2.png")
+    Image.new("L", (82, 60)).save(write_folder(tmp_path) / "T-Mask" / "p2.png")
     with pytest.raises(SamplesInvalid, match="p2: the mask is empty"):
         decode_dataset(tmp_path, 32)
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
-    (written(tmp_path) / "T-Image" / "p2.png").write_bytes(b"junk")
+def test_a_file_that_is_not_a_picture_is_named(tmp_path: Path) -> None:
+    (write_folder(tmp_path) / "T-Image" / "p2.png").write_bytes(b"junk")
     with pytest.raises(SamplesInvalid, match="p2 cannot be read"):
         decode_dataset(tmp_path, 32)
 
 
-def test_archives_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_mismatched_archives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SamplesInvalid, match="teacher"):
-        decode_dataset(archived(tmp_path, teacher=("p0",)), 32)
+        decode_dataset(write_archives(tmp_path, teacher=("p0",)), 32)
     (tmp_path / "masks.zip").write_bytes(b"junk")
     with pytest.raises(SamplesInvalid, match="no"):
         decode_dataset(tmp_path, 32)
 
 
-def test_alpha_mattes_are_not_masks(tmp_path: Path) -> None:
+def test_alpha_mattes_are_refused_as_masks(tmp_path: Path) -> None:
     for name in ("images", "alphas"):
         (tmp_path / name).mkdir()
         mask(20, 20).save(tmp_path / name / "p.png")

@@ -1,4 +1,4 @@
-"""The whole command, with the small model and the service's own journey."""
+"""Evaluate: the whole command, with the small model and the service's own pipeline."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from app.imaging.matting.saliency import publish, resize_saliency, stretch, to_g
 from app.imaging.prepare import prepare
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
-from model_export.evaluate import shown
+from model_export.evaluate import format_figure
 from model_export.matting_metrics import absolute_error
 from model_export.predictions import Journey, open_journey
 from tests.pictures import disc_alpha, jpeg, photo
@@ -43,17 +43,17 @@ def journey(models_dir: Path) -> Iterator[Journey]:
         yield journey
 
 
-def command(data: Path, models_dir: Path, *more: str) -> int:
+def evaluate(data: Path, models_dir: Path, *more: str) -> int:
     return main(
         ["evaluate", "--model", "u2netp", "--data", str(data), "--models-dir", str(models_dir), *more]
     )
 
 
-def test_the_table_and_the_file_say_the_same(
+def test_the_table_and_the_file_have_the_same_figures(
     data: Path, models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = tmp_path / "figures.json"
-    status = command(data, models_dir, "--matting", "none", "fast", "--json", str(written))
+    status = evaluate(data, models_dir, "--matting", "none", "fast", "--json", str(written))
     lines = capsys.readouterr().out.splitlines()
     evaluation = json.loads(written.read_text())
 
@@ -64,7 +64,7 @@ def test_the_table_and_the_file_say_the_same(
     assert lines[2] == "| matting | region | SAD/1000 | MSE | Grad/1000 | Conn/1000 | empty |"
     assert lines[4:] == [
         f"| {row['matting']} | {row['region']} | "
-        + " | ".join(shown(figure) for figure in row["figures"].values())
+        + " | ".join(format_figure(figure) for figure in row["figures"].values())
         + " | 0 |"
         for row in evaluation["rows"]
     ]
@@ -74,15 +74,15 @@ def test_the_table_and_the_file_say_the_same(
 
 
 @pytest.mark.parametrize(("figure", "text"), [(0.03057, "0.0306"), (1.0, "1.0000"), (19.3928, "19.39")])
-def test_a_figure_is_shown_by_its_size(figure: float, text: str) -> None:
-    assert text == shown(figure)
+def test_decimals_of_a_figure_depend_on_its_size(figure: float, text: str) -> None:
+    assert text == format_figure(figure)
 
 
-def test_the_figures_are_those_of_the_answers(
+def test_the_figures_are_those_of_the_results(
     data: Path, models_dir: Path, tmp_path: Path, journey: Journey
 ) -> None:
     written = tmp_path / "figures.json"
-    command(data, models_dir, "--matting", "fast", "--json", str(written))
+    evaluate(data, models_dir, "--matting", "fast", "--json", str(written))
     errors = []
     for path in sorted((data / "images").iterdir()):
         alpha = journey.predict(path.read_bytes(), CutoutOptions()).grey
@@ -92,7 +92,7 @@ def test_the_figures_are_those_of_the_answers(
     assert json.loads(written.read_text())["rows"][1]["figures"]["SAD/1000"] == pytest.approx(np.mean(errors))
 
 
-def test_an_answer_is_what_the_steps_give_one_by_one(journey: Journey) -> None:
+def test_a_result_equals_the_steps_run_one_by_one(journey: Journey) -> None:
     upload = jpeg(photo(120, 160))
     rgb = decode(upload, sniff(upload)).rgb
     (raw,) = raw_maps(journey, prepare(rgb, 320)[None])
@@ -124,29 +124,39 @@ def test_a_picture_without_a_subject_is_counted(journey: Journey) -> None:
         (("--model", "nope"), "nope"),
     ],
 )
-def test_what_cannot_be_asked_is_said_in_words(
+def test_an_invalid_option_is_named(
     data: Path, models_dir: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], words: str
 ) -> None:
-    status = command(data, models_dir, *more)
+    status = evaluate(data, models_dir, *more)
 
     assert (status, words in capsys.readouterr().err) == (1, True)
+
+
+@pytest.mark.parametrize("option", ["--result", "--answer"])
+def test_the_result_to_judge_can_be_chosen(
+    data: Path, models_dir: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    """``--answer`` is the old name."""
+    status = evaluate(data, models_dir, option, "mask")
+
+    assert (status, "judged by the mask" in capsys.readouterr().out) == (0, True)
 
 
 def test_a_truth_of_another_size_is_named(
     data: Path, models_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.fromarray(np.zeros((50, 60), np.uint8)).save(data / "alphas" / "1.png")
-    status = command(data, models_dir)
-    said = capsys.readouterr().err
+    status = evaluate(data, models_dir)
+    message = capsys.readouterr().err
 
     assert status == 1
-    assert "1.png and the answer to 1.jpg differ in size: 60 × 50 px and 110 × 150 px" in said
+    assert "1.png and the result for 1.jpg differ in size: 60 × 50 px and 110 × 150 px" in message
 
 
 def test_a_picture_that_the_service_refuses_is_named(
     data: Path, models_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "images" / "1.jpg").write_bytes(b"no picture")
-    status = command(data, models_dir)
+    status = evaluate(data, models_dir)
 
     assert (status, "1.jpg: This is not an accepted image type" in capsys.readouterr().err) == (1, True)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory, weights_folder: Path) -> Path:
-    """A folder of models with u2netp freshly exported into it."""
+    """A folder of models with a new export of u2netp."""
     folder = tmp_path_factory.mktemp("models")
     export("u2netp", folder, local_weights=weights_folder / "u2netp.onnx", show_progress=False)
     return folder
@@ -59,7 +59,7 @@ def test_the_folder_holds_the_model_its_manifest_and_its_card(models_dir: Path) 
     assert sorted(path.name for path in models_dir.iterdir()) == ["u2netp", "weights"]
 
 
-def test_the_manifest_says_what_the_service_must_know(models_dir: Path, manifest: Manifest) -> None:
+def test_the_manifest_describes_the_model_file(models_dir: Path, manifest: Manifest) -> None:
     model_bytes = (models_dir / "u2netp" / "model.onnx").read_bytes()
 
     assert manifest.sha256 == hashlib.sha256(model_bytes).hexdigest()
@@ -75,18 +75,24 @@ def test_the_parity_figures_are_in_the_manifest_and_within_a_hundred_thousandth(
 
 
 def test_the_graph_takes_uint8_pictures_and_returns_float32_saliency(model: onnx.ModelProto) -> None:
-    (taken,), (returned,) = model.graph.input, model.graph.output
+    (graph_input,), (graph_output,) = model.graph.input, model.graph.output
 
     def axes(value: onnx.ValueInfoProto) -> list[str | int]:
         return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
 
-    assert (taken.name, taken.type.tensor_type.elem_type) == ("network_input", onnx.TensorProto.UINT8)
-    assert (returned.name, returned.type.tensor_type.elem_type) == ("saliency", onnx.TensorProto.FLOAT)
-    assert axes(taken) == ["batch", 320, 320, 3]
-    assert axes(returned) == ["batch", 320, 320]
+    assert (graph_input.name, graph_input.type.tensor_type.elem_type) == (
+        "network_input",
+        onnx.TensorProto.UINT8,
+    )
+    assert (graph_output.name, graph_output.type.tensor_type.elem_type) == (
+        "saliency",
+        onnx.TensorProto.FLOAT,
+    )
+    assert axes(graph_input) == ["batch", 320, 320, 3]
+    assert axes(graph_output) == ["batch", 320, 320]
 
 
-def test_normalisations_are_folded_and_no_arithmetic_on_shapes_is_left(model: onnx.ModelProto) -> None:
+def test_normalisations_are_folded_and_shape_arithmetic_is_removed(model: onnx.ModelProto) -> None:
     counts = Counter(node.op_type for node in model.graph.node)
 
     assert counts["Conv"] == 119
@@ -105,7 +111,7 @@ def test_the_kernels_in_the_model_are_the_published_ones_bit_for_bit(
         assert np.array_equal(ours.bias, theirs.bias)
 
 
-def test_the_model_says_nothing_about_the_machine_that_made_it(
+def test_the_model_contains_no_paths_or_metadata_of_the_machine(
     models_dir: Path, model: onnx.ModelProto
 ) -> None:
     model_bytes = (models_dir / "u2netp" / "model.onnx").read_bytes()
@@ -123,18 +129,20 @@ def test_two_exports_are_equal_byte_for_byte(models_dir: Path, weights_folder: P
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
-def test_a_batch_in_any_order_gives_what_its_pictures_give_alone(
+def test_a_batch_in_any_order_equals_its_pictures_run_one_by_one(
     order: Sequence[int], session: onnxruntime.InferenceSession
 ) -> None:
     pictures = synthetic_pictures(320)
-    singly = np.concatenate([run(session, picture[None]) for picture in pictures])
+    one_by_one = np.concatenate([run(session, picture[None]) for picture in pictures])
 
     together = run(session, pictures[list(order)])
 
-    assert np.abs(together - singly[list(order)]).max() <= 1e-5
+    assert np.abs(together - one_by_one[list(order)]).max() <= 1e-5
 
 
-def test_a_picture_does_not_see_its_neighbours_in_the_batch(session: onnxruntime.InferenceSession) -> None:
+def test_the_map_of_a_picture_does_not_depend_on_the_rest_of_the_batch(
+    session: onnxruntime.InferenceSession,
+) -> None:
     picture, *others = synthetic_pictures(320)
     maps = [run(session, np.stack((picture, other)))[0] for other in others]
 
@@ -149,7 +157,7 @@ def test_an_all_black_picture_gives_finite_saliency(session: onnxruntime.Inferen
 
 
 def test_saliency_is_raw_and_not_stretched(session: onnxruntime.InferenceSession) -> None:
-    """A picture of one grey has no object: a stretched map would reach 1 all the same."""
+    """A uniform grey picture has no object, but a stretched map would still reach 1."""
     saliency = run(session, np.full((1, 320, 320, 3), 128, dtype=np.uint8))
 
     assert saliency.max() < 0.5
@@ -161,7 +169,7 @@ def test_weights_with_one_changed_byte_are_refused_and_nothing_is_exported(
     weights = bytearray((weights_folder / "u2netp.onnx").read_bytes())
     weights[2_000_000] ^= 1
     (tmp_path / "changed.onnx").write_bytes(weights)
-    # A file in the way of the folder of weights keeps the other sources out of this test.
+    # A file at the path of the weights folder disables the other sources in this test.
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "weights").write_text("in the way")
 
@@ -203,7 +211,7 @@ def test_a_model_with_one_changed_byte_is_not_measured(
     assert "is not the file its manifest names" in capsys.readouterr().err
 
 
-def test_an_unknown_name_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "u3net"]) == 1
     assert "u2net" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:

@@ -12,7 +12,7 @@ def test_figures_are_means_over_pictures_by_region() -> None:
     alphas = [truth // 2 + noise(truth.shape, n) // 4 for n, truth in enumerate(truths)]
     trimaps = [np.where((t > 50) & (t < 200), 128, t).astype(np.uint8) // 128 * 128 for t in truths]
     for alpha, truth, trimap in zip(alphas, truths, trimaps, strict=True):
-        judge.see(alpha, truth, trimap)
+        judge.add(alpha, truth, trimap)
     found = judge.figures()
 
     assert list(found) == ["unknown", "whole"]
@@ -23,9 +23,9 @@ def test_figures_are_means_over_pictures_by_region() -> None:
             assert found[name][figure] == pytest.approx(np.mean(each))
 
 
-def test_without_trimaps_there_is_the_whole_picture_alone() -> None:
+def test_without_trimaps_only_the_whole_picture_is_judged() -> None:
     judge = MattingJudge()
     truth = (disc_alpha(30, 40) * 255).astype(np.uint8)
-    judge.see(truth, truth, None)
+    judge.add(truth, truth, None)
 
     assert judge.figures() == {"whole": {"SAD/1000": 0.0, "MSE": 0.0, "Grad/1000": 0.0, "Conn/1000": 0.0}}

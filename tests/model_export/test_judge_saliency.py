@@ -17,7 +17,7 @@ Grey = NDArray[np.uint8]
 
 
 def pairs(count: int = 4) -> list[tuple[Grey, Grey]]:
-    """Masks that are soft, shifted and speckled, and the true ones."""
+    """Return masks that are soft, shifted and speckled, with the true masks."""
     made = []
     for number in range(count):
         shape = 60 + 7 * number, 80 - 5 * number
@@ -31,37 +31,37 @@ def pairs(count: int = 4) -> list[tuple[Grey, Grey]]:
 def judged(dataset: list[tuple[Grey, Grey]]) -> dict[str, float]:
     judge = SaliencyJudge()
     for mask, truth in dataset:
-        judge.see(mask, truth, None)
+        judge.add(mask, truth, None)
     return judge.figures()["whole"]
 
 
-def exact(dataset: list[tuple[Grey, Grey]]) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+def scaled(dataset: list[tuple[Grey, Grey]]) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     return [((mask / 255).astype(np.float32), truth > 127) for mask, truth in dataset]
 
 
-def test_both_ways_to_the_mean_absolute_error_agree() -> None:
-    ours = np.mean([mean_absolute_error(*pair) for pair in exact(pairs())])
+def test_both_implementations_of_the_mean_absolute_error_agree() -> None:
+    ours = np.mean([mean_absolute_error(*pair) for pair in scaled(pairs())])
 
     assert judged(pairs())["MAE"] == pytest.approx(ours, abs=1e-7)
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_of_one_picture_both_protocols_give_the_same_f(number: int) -> None:
+def test_both_protocols_give_the_same_f_for_one_picture(number: int) -> None:
     found = judged([pairs()[number]])
 
     assert found["maxF"] == pytest.approx(found["maxF (paper)"], abs=1e-9)
 
 
-def test_of_a_set_the_protocols_differ_and_the_papers_is_ours() -> None:
+def test_the_protocols_differ_for_a_set() -> None:
     hard = [*pairs(), (noise((50, 50)), pairs(1)[0][1][:50, :50])]
     found = judged(hard)
 
-    assert found["maxF (paper)"] == pytest.approx(max_f_beta(exact(hard)))
+    assert found["maxF (paper)"] == pytest.approx(max_f_beta(scaled(hard)))
     assert abs(found["maxF"] - found["maxF (paper)"]) > 1e-3
 
 
-def test_the_boundary_measure_is_a_mean_over_pictures() -> None:
-    ours = np.mean([relaxed_boundary_f(*pair) for pair in exact(pairs())])
+def test_the_boundary_measure_is_averaged_over_pictures() -> None:
+    ours = np.mean([relaxed_boundary_f(*pair) for pair in scaled(pairs())])
 
     assert judged(pairs())["relaxed boundary F"] == pytest.approx(ours)
 
@@ -70,7 +70,7 @@ def test_a_perfect_set_is_perfect_in_every_figure() -> None:
     found = judged([(truth, truth) for _, truth in pairs()])
 
     assert found.pop("MAE") == 0.0
-    # pysodmetrics: the E-measure divides by one pixel less than there are; the mean ones see threshold 0.
+    # pysodmetrics divides the E-measure by one pixel too few; the mean figures include threshold 0.
     assert all(figure == pytest.approx(1.0, abs=0.01) for figure in found.values()), found
 
 
@@ -78,7 +78,7 @@ def test_masks_are_not_stretched() -> None:
     half = [(mask // 2, truth) for mask, truth in pairs()]
 
     assert judged(half)["MAE"] == pytest.approx(
-        np.mean([mean_absolute_error(*pair) for pair in exact(half)]), abs=1e-7
+        np.mean([mean_absolute_error(*pair) for pair in scaled(half)]), abs=1e-7
     )
 
 
@@ -93,8 +93,8 @@ def test_the_command_judges_a_folder_of_masks(
             tmp_path / "T-Mask" / f"{number}.png"
         )
     written = tmp_path / "figures.json"
-    asked = ["--data", str(tmp_path), "--models-dir", str(models_dir), "--json", str(written)]
-    status = main(["evaluate", "--model", "u2netp", *asked])
+    arguments = ["--data", str(tmp_path), "--models-dir", str(models_dir), "--json", str(written)]
+    status = main(["evaluate", "--model", "u2netp", *arguments])
     (row,) = json.loads(written.read_text())["rows"]
 
     assert status == 0

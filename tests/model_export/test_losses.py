@@ -1,4 +1,4 @@
-"""Losses against naive loops, values worked by hand, and what each must mean."""
+"""Losses: compared with naive loops and with values computed by hand."""
 
 import math
 
@@ -34,8 +34,8 @@ def example(count: int = 3, maps: int = 4) -> tuple[list[Tensor], Tensor]:
 def naive_bce(logits: Tensor, truth: Tensor) -> NDArray[np.float64]:
     """Cross-entropy pixel by pixel, (N, H, W)."""
     found = 1 / (1 + np.exp(-logits.double().numpy()[:, 0]))
-    wanted = truth.double().numpy()[:, 0]
-    return -(wanted * np.log(found) + (1 - wanted) * np.log(1 - found))
+    expected = truth.double().numpy()[:, 0]
+    return -(expected * np.log(found) + (1 - expected) * np.log(1 - found))
 
 
 def test_deep_supervision_sums_the_cross_entropies_of_all_maps() -> None:
@@ -45,7 +45,7 @@ def test_deep_supervision_sums_the_cross_entropies_of_all_maps() -> None:
     assert float(deep_supervised_bce(logits, truth)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_fcn_s_loss_is_a_sum_over_pixels_of_the_first_map() -> None:
+def test_the_loss_of_fcn_is_summed_over_the_pixels_of_the_first_map() -> None:
     logits, truth = example()
 
     assert float(summed_cross_entropy(logits, truth)) == pytest.approx(
@@ -53,7 +53,7 @@ def test_fcn_s_loss_is_a_sum_over_pixels_of_the_first_map() -> None:
     )
 
 
-def test_the_softmax_of_two_classes_is_the_sigmoid_of_their_difference() -> None:
+def test_the_softmax_of_two_classes_equals_the_sigmoid_of_their_difference() -> None:
     scores = torch.randn(2, 2, 5, 5, generator=torch.manual_seed(6))
     truth = (torch.rand(2, 5, 5) > 0.5).long()
     softmax = torch.nn.functional.cross_entropy(scores, truth, reduction="none").flatten(1).sum(1).mean()
@@ -63,8 +63,8 @@ def test_the_softmax_of_two_classes_is_the_sigmoid_of_their_difference() -> None
     )
 
 
-def test_the_dice_ratio_by_hand() -> None:
-    """Of four pixels two are found surely, one of them rightly; one is missed."""
+def test_the_dice_ratio_matches_a_value_by_hand() -> None:
+    """Of four pixels, two are marked with certainty, one of them correctly; one is missed."""
     logits = torch.tensor([[[[100.0, 100.0], [-100.0, -100.0]]]])
     truth = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
 
@@ -79,7 +79,7 @@ def test_bce_and_dice_are_averaged_over_heads() -> None:
 
 
 @pytest.mark.parametrize("hard_part", [0.5, 0.01])
-def test_ohem_keeps_the_hard_pixels_and_a_sixteenth_at_least(hard_part: float) -> None:
+def test_ohem_keeps_hard_pixels_but_at_least_a_sixteenth(hard_part: float) -> None:
     generator = torch.manual_seed(7)
     truth = (torch.rand(2, 1, 16, 16, generator=generator) > 0.5).float()
     right = torch.where(torch.rand(2, 1, 16, 16, generator=generator) < hard_part, -1.0, 6.0)
@@ -109,8 +109,8 @@ def naive_details(mask: NDArray[np.float64]) -> NDArray[np.bool_]:
     return mixed > 0.1 + 1e-9
 
 
-def test_details_are_the_inner_side_of_the_border() -> None:
-    """And the picture's own border, beyond which the convolution sees nothing."""
+def test_details_mark_the_inner_side_of_the_border() -> None:
+    """Also at the border of the picture, where the convolution is padded with zeros."""
     mask = np.zeros((16, 24))
     mask[4:12, 6:20] = 1
     mask[0, :5] = 1
@@ -122,7 +122,7 @@ def test_details_are_the_inner_side_of_the_border() -> None:
     assert not found[(mask == 0) & (naive_distance(mask > 0) > 3)].any()
 
 
-def test_stdc_s_loss_is_the_sum_of_its_five_parts() -> None:
+def test_the_loss_of_stdc_is_the_sum_of_its_five_terms() -> None:
     logits, truth = example()
     target = detail_target(truth)
     expected = sum(float(ohem_bce(each, truth)) for each in logits[:3])
@@ -145,13 +145,13 @@ def test_the_second_stdc_loss_adds_dice_of_the_three_maps() -> None:
 
 
 def naive_distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance of each pixel to the nearest of a mask."""
+    """Distance of each pixel to the nearest pixel of a mask."""
     points = np.argwhere(mask)
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
     return np.sqrt((rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2).min(-1)
 
 
-def test_between_two_objects_the_border_weighs_as_the_paper_prints_it() -> None:
+def test_border_weights_between_two_objects_match_the_paper() -> None:
     mask = np.zeros((20, 40), bool)
     one, two = mask.copy(), mask.copy()
     one[5:15, 4:14], two[3:17, 18:30] = True, True
@@ -161,17 +161,17 @@ def test_between_two_objects_the_border_weighs_as_the_paper_prints_it() -> None:
     assert np.allclose(border_weights(one | two), expected, atol=1e-4)
 
 
-def test_around_one_object_the_border_weighs_by_the_distance_to_it() -> None:
+def test_border_weights_around_one_object_depend_on_the_distance() -> None:
     mask = np.zeros((20, 30), bool)
     mask[6:14, 8:20] = True
-    apart = np.where(mask, naive_distance(~mask), naive_distance(mask))
+    distance = np.where(mask, naive_distance(~mask), naive_distance(mask))
 
-    assert np.allclose(border_weights(mask), 1 + 10 * np.exp(-(apart**2) / 50), atol=1e-4)
+    assert np.allclose(border_weights(mask), 1 + 10 * np.exp(-(distance**2) / 50), atol=1e-4)
     assert (border_weights(np.zeros((5, 5), bool)) == 1).all()
     assert (border_weights(np.ones((5, 5), bool)) == 1).all()
 
 
-def test_the_weighted_cross_entropy_weighs_each_pixel() -> None:
+def test_the_weighted_cross_entropy_weights_each_pixel() -> None:
     logits, _ = example()
     truth = torch.zeros(3, 1, 12, 17)
     truth[:, :, 3:8, 4:9] = 1
@@ -182,17 +182,17 @@ def test_the_weighted_cross_entropy_weighs_each_pixel() -> None:
     )
 
 
-def test_a_pupil_is_asked_for_the_teacher_s_map_as_far_as_it_is_trusted() -> None:
+def test_distillation_mixes_truth_and_teacher_by_trust() -> None:
     logits, truth = example()
     teacher = torch.rand(3, 1, 12, 17)
-    asked = distilled(deep_supervised_bce, trust=0.25)(logits, truth, teacher)
+    mixed = distilled(deep_supervised_bce, trust=0.25)(logits, truth, teacher)
     expected = 0.75 * float(deep_supervised_bce(logits, truth)) + 0.25 * naive_bce(logits[0], teacher).mean()
 
-    assert float(asked) == pytest.approx(expected, rel=1e-5)
+    assert float(mixed) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
-def test_what_is_right_costs_less_than_what_is_wrong(loss: losses.Loss) -> None:
+def test_a_right_map_has_a_lower_loss_than_a_wrong_one(loss: losses.Loss) -> None:
     _, truth = example()
     target = detail_target(truth) if loss in (losses.stdc, losses.stdc_dice) else truth
     right, wrong = ([sign * 8 * (2 * truth - 1)] * 3 for sign in (1, -1))

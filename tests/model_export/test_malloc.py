@@ -1,4 +1,4 @@
-"""Freed arrays stay with the process once it is asked for, so that the kernel need not clear pages again."""
+"""Malloc: with ``keep_freed_memory``, freed arrays stay in the process and are not cleared again."""
 
 import subprocess
 import sys
@@ -21,16 +21,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(*, keeps: bool) -> int:
-    """Return how many pages the kernel had to bring while a process wrote a large array again and again."""
+def page_faults(*, keeps: bool) -> int:
+    """Return the page faults of a process that allocates and writes a large array repeatedly."""
     program = PROGRAM.format(keeps=keeps)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc is asked")
-def test_what_is_freed_is_not_fetched_from_the_kernel_again() -> None:
-    kept, returned = faults(keeps=True), faults(keeps=False)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_freed_memory_is_reused_without_page_faults() -> None:
+    kept, returned = page_faults(keeps=True), page_faults(keeps=False)
 
-    assert returned > ROUNDS, "nothing was given back in the first place, so this test shows nothing"
+    assert returned > ROUNDS, "no memory was returned without keep_freed_memory, so the test proves nothing"
     assert kept < returned / 10

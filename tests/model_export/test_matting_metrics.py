@@ -17,7 +17,7 @@ Region = NDArray[np.bool_]
 
 
 def mattes(seed: int = 0) -> tuple[Grey, Grey, Region]:
-    """Two soft mattes that resemble each other, and a region with holes."""
+    """Return two similar soft mattes, and a region with holes."""
     rng = np.random.default_rng(seed)
     coarse = np.kron(rng.random((4, 5)), np.ones((4, 4)))
     truth = np.clip(np.rint(255 * (1.4 * coarse - 0.2)), 0, 255).astype(np.uint8)
@@ -29,7 +29,7 @@ def pixels(region: Region) -> list[tuple[int, int]]:
     return [(y, x) for y, x in np.argwhere(region).tolist()]
 
 
-def naive_slopes(matte: Grey) -> dict[tuple[int, int], float]:
+def naive_gradients(matte: Grey) -> dict[tuple[int, int], float]:
     """The benchmark's definition: the kernel ends where the Gaussian of σ = 1.4 falls below 0.01."""
     sigma = 1.4
     half = math.ceil(sigma * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * sigma * 0.01)))
@@ -44,7 +44,7 @@ def naive_slopes(matte: Grey) -> dict[tuple[int, int], float]:
     kernel = {(v, u): gauss(v) * derivative(u) for v in offsets for u in offsets}
     length = math.sqrt(sum(weight**2 for weight in kernel.values()))
     height, width = matte.shape
-    slopes = {}
+    gradients = {}
     for y, x in np.ndindex(matte.shape):
         right = down = 0.0
         for (v, u), weight in kernel.items():
@@ -52,12 +52,12 @@ def naive_slopes(matte: Grey) -> dict[tuple[int, int], float]:
             turned = [min(max(at, 0), end - 1) for at, end in ((y - u, height), (x - v, width))]
             right += weight / length * int(matte[near[0], near[1]]) / 255
             down += weight / length * int(matte[turned[0], turned[1]]) / 255
-        slopes[y, x] = math.hypot(right, down)
-    return slopes
+        gradients[y, x] = math.hypot(right, down)
+    return gradients
 
 
 def naive_largest(members: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Flood one 4-connected region after the other."""
+    """Flood-fill one 4-connected region after the other."""
     left, largest = set(members), set()
     while left:
         region, edge = set(), [min(left)]
@@ -73,13 +73,13 @@ def naive_largest(members: set[tuple[int, int]]) -> set[tuple[int, int]]:
 
 def naive_connectivity(alpha: Grey, truth: Grey, region: Region) -> float:
     level = dict.fromkeys(np.ndindex(alpha.shape), 1.0)
-    settled: set[tuple[int, ...]] = set()
+    decided: set[tuple[int, ...]] = set()
     for step in range(1, 11):
         both = {(y, x) for y, x in level if min(alpha[y, x], truth[y, x]) / 255 >= step / 10}
         source = naive_largest(both)
-        for pixel in level.keys() - source - settled:
+        for pixel in level.keys() - source - decided:
             level[pixel] = (step - 1) / 10
-            settled.add(pixel)
+            decided.add(pixel)
     total = 0.0
     for y, x in pixels(region):
         degrees = []
@@ -91,7 +91,7 @@ def naive_connectivity(alpha: Grey, truth: Grey, region: Region) -> float:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_absolute_and_squared_error_are_those_of_a_naive_loop(seed: int) -> None:
+def test_absolute_and_squared_error_equal_a_naive_loop(seed: int) -> None:
     alpha, truth, region = mattes(seed)
     differences = [(int(alpha[at]) - int(truth[at])) / 255 for at in pixels(region)]
 
@@ -102,22 +102,22 @@ def test_absolute_and_squared_error_are_those_of_a_naive_loop(seed: int) -> None
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_gradient_error_is_that_of_a_naive_convolution(seed: int) -> None:
+def test_the_gradient_error_equals_a_naive_convolution(seed: int) -> None:
     alpha, truth, region = mattes(seed)
-    slopes, true_slopes = naive_slopes(alpha), naive_slopes(truth)
-    expected = sum((slopes[at] - true_slopes[at]) ** 2 for at in pixels(region)) / 1000
+    gradients, true_gradients = naive_gradients(alpha), naive_gradients(truth)
+    expected = sum((gradients[at] - true_gradients[at]) ** 2 for at in pixels(region)) / 1000
 
     assert gradient_error(alpha, truth, region) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_connectivity_error_is_that_of_a_naive_flood(seed: int) -> None:
+def test_the_connectivity_error_equals_a_naive_flood_fill(seed: int) -> None:
     alpha, truth, region = mattes(seed)
 
     assert connectivity_error(alpha, truth, region) == pytest.approx(naive_connectivity(alpha, truth, region))
 
 
-def test_an_island_costs_what_it_is_not_connected() -> None:
+def test_an_island_counts_as_disconnected() -> None:
     truth = np.zeros((20, 40), dtype=np.uint8)
     truth[5:15, 5:15] = 255
     alpha = truth.copy()
@@ -135,8 +135,8 @@ def test_a_perfect_matte_has_no_error(metric: object) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_lies_outside_the_region_costs_nothing(metric: object) -> None:
-    """Far enough outside: the gradient reaches four pixels."""
+def test_errors_outside_the_region_do_not_count(metric: object) -> None:
+    """The errors are far outside, because the gradient kernel extends four pixels."""
     assert callable(metric)
     truth = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (40, 1))
     alpha = truth.copy()
@@ -152,7 +152,7 @@ def test_what_lies_outside_the_region_costs_nothing(metric: object) -> None:
     ("shape", "region", "words"),
     [((4, 5), np.ones((4, 4)), "shape|is"), ((4, 4), np.zeros((4, 4)), "no pix")],
 )
-def test_what_cannot_be_compared_is_refused(
+def test_different_shapes_and_an_empty_region_are_refused(
     metric: object, shape: tuple[int, int], region: NDArray[np.float64], words: str
 ) -> None:
     assert callable(metric)

@@ -30,21 +30,21 @@ def naive_max_f(dataset: list[Pair]) -> float:
     for threshold in range(256):
         precisions, recalls = [], []
         for saliency, truth in dataset:
-            hits = marked = wanted = 0
+            hits = marked = expected = 0
             for value, is_foreground in zip(saliency.ravel(), truth.ravel(), strict=True):
                 is_marked = round(float(value) * 255) >= threshold
                 hits += is_marked and is_foreground
                 marked += is_marked
-                wanted += is_foreground
+                expected += is_foreground
             precisions.append(hits / marked if marked else 0.0)
-            recalls.append(hits / wanted if wanted else 0.0)
+            recalls.append(hits / expected if expected else 0.0)
         precision, recall = sum(precisions) / len(dataset), sum(recalls) / len(dataset)
         if precision + recall:
             best = max(best, 1.3 * precision * recall / (0.3 * precision + recall))
     return best
 
 
-def test_the_largest_f_measure_is_that_of_a_naive_loop() -> None:
+def test_the_largest_f_measure_equals_a_naive_loop() -> None:
     assert max_f_beta(pairs()) == pytest.approx(naive_max_f(pairs()), abs=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_precision_and_recall_are_averaged_before_f_is_taken() -> None:
     assert max_f_beta(pairs()) < np.mean(each_picture_alone)
 
 
-def test_beta_squared_is_three_tenths() -> None:
+def test_beta_squared_is_0_3() -> None:
     saliency = np.ones((1, 4), dtype=np.float32)
     truth = np.array([[True, False, False, False]])
 
@@ -89,7 +89,7 @@ def test_no_pictures_have_no_f_measure() -> None:
         max_f_beta([])
 
 
-def test_the_mean_absolute_error_is_that_of_a_naive_loop() -> None:
+def test_the_mean_absolute_error_equals_a_naive_loop() -> None:
     saliency, truth = pairs(1)[0]
     naive = sum(abs(float(s) - int(g)) for s, g in zip(saliency.ravel(), truth.ravel(), strict=True))
 
@@ -102,7 +102,7 @@ def test_maps_of_another_size_are_refused() -> None:
 
 
 def naive_boundary(mask: NDArray[np.bool_]) -> set[tuple[int, int]]:
-    """Pixels of a mask that have a neighbour outside it; what lies beyond the picture is no neighbour."""
+    """Return the pixels of a mask with a neighbour outside it; pixels beyond the picture do not count."""
     height, width = mask.shape
     return {
         (y, x)
@@ -112,19 +112,19 @@ def naive_boundary(mask: NDArray[np.bool_]) -> set[tuple[int, int]]:
 
 
 def naive_relaxed_f(saliency: NDArray[np.float32], truth: NDArray[np.bool_], slack_px: int) -> float:
-    found, wanted = naive_boundary(saliency >= 0.5), naive_boundary(truth)
+    found, expected = naive_boundary(saliency >= 0.5), naive_boundary(truth)
 
     def near(pixel: tuple[int, int], others: set[tuple[int, int]]) -> bool:
         return any(max(abs(pixel[0] - y), abs(pixel[1] - x)) <= slack_px for y, x in others)
 
-    precision = sum(near(pixel, wanted) for pixel in found) / max(len(found), 1)
-    recall = sum(near(pixel, found) for pixel in wanted) / max(len(wanted), 1)
+    precision = sum(near(pixel, expected) for pixel in found) / max(len(found), 1)
+    recall = sum(near(pixel, found) for pixel in expected) / max(len(expected), 1)
     return 1.3 * precision * recall / (0.3 * precision + recall) if precision + recall else 0.0
 
 
 @pytest.mark.parametrize("slack_px", [0, 1, 3])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_relaxed_boundary_measure_is_that_of_a_naive_loop(seed: int, slack_px: int) -> None:
+def test_the_relaxed_boundary_measure_equals_a_naive_loop(seed: int, slack_px: int) -> None:
     rng = np.random.default_rng(seed)
     saliency = np.kron(rng.random((4, 5)), np.ones((6, 7))).astype(np.float32)  # blocks that touch the border
     truth = np.roll(saliency, (2, 1), (0, 1)) >= 0.5

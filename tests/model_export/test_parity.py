@@ -18,31 +18,31 @@ pytestmark = pytest.mark.torch
 GOOD = Parity(published=1e-13, served=1e-13, batch=0.0, published_float32=3e-5, served_float32=3e-5)
 
 
-def exact_network(name: str, weights_folder: Path) -> nn.Module:
+def float64_network(name: str, weights_folder: Path) -> nn.Module:
     network = port(ARCHITECTURES[name](), read_convolutions(weights_folder / f"{name}.onnx"))
     return with_identity_norms(network.double())
 
 
 @pytest.mark.parametrize("size_px", [64, 75])
-def test_seven_outputs_of_the_small_network_are_the_published_ones(
+def test_seven_outputs_of_the_small_network_equal_the_published_ones(
     size_px: int, weights_folder: Path
 ) -> None:
-    """An odd size also compares every rounding of the poolings and of the resizes."""
+    """The odd size also checks the rounding of poolings and resizes."""
     published = ExactModel(onnx.load(weights_folder / "u2netp.onnx"))
     pictures = synthetic_pictures(size_px)
 
-    assert compare_published(exact_network("u2netp", weights_folder), published, pictures) < 1e-10
+    assert compare_published(float64_network("u2netp", weights_folder), published, pictures) < 1e-10
 
 
 @pytest.mark.slow
-def test_seven_outputs_of_the_full_network_are_the_published_ones(weights_folder: Path) -> None:
+def test_seven_outputs_of_the_full_network_equal_the_published_ones(weights_folder: Path) -> None:
     published = ExactModel(onnx.load(weights_folder / "u2net.onnx"))
     pictures = synthetic_pictures(64)[:2]
 
-    assert compare_published(exact_network("u2net", weights_folder), published, pictures) < 1e-10
+    assert compare_published(float64_network("u2net", weights_folder), published, pictures) < 1e-10
 
 
-def test_two_exchanged_convolutions_are_noticed(weights_folder: Path) -> None:
+def test_two_swapped_convolutions_are_detected(weights_folder: Path) -> None:
     convolutions = list(read_convolutions(weights_folder / "u2netp.onnx"))
     convolutions[3], convolutions[4] = convolutions[4], convolutions[3]  # of one shape
     network = with_identity_norms(port(ARCHITECTURES["u2netp"](), convolutions).double())
@@ -73,6 +73,6 @@ def test_a_figure_over_its_limit_is_named(name: str, figure: float) -> None:
         Parity(**figures).require()
 
 
-def test_maps_of_different_shapes_do_not_agree() -> None:
+def test_maps_of_different_shapes_are_refused() -> None:
     with pytest.raises(ParityFailed, match="shapes"):
         max_abs([np.zeros((1, 2), np.float32)], [np.zeros((2, 1), np.float32)])

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.torch
 
 
 class Backwards(nn.Module):
-    """Two convolutions that run in the opposite order of their construction."""
+    """Two convolutions that run in reverse order of their construction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,13 +29,13 @@ def convolution(*shape: int, value: float = 1.0) -> Convolution:
     return Convolution(np.full(shape, value, np.float32), np.zeros(shape[0], np.float32))
 
 
-def test_the_order_is_that_of_execution_not_of_construction() -> None:
+def test_the_order_is_that_of_execution_not_construction() -> None:
     network = Backwards()
 
     assert convolutions_in_execution_order(network) == [network.first, network.second]
 
 
-def test_each_convolution_gets_the_published_one_of_its_turn() -> None:
+def test_each_convolution_gets_the_published_one_at_its_position() -> None:
     network = port(Backwards(), [convolution(4, 3, 1, 1, value=2.0), convolution(1, 4, 1, 1, value=3.0)])
 
     assert torch.equal(network(torch.ones(1, 3, 1, 1)), torch.full((1, 1, 1, 1), 2.0 * 3 * 3 * 4))

@@ -1,4 +1,4 @@
-"""Precision: a run takes the faster one where it may choose, says which, and keeps to it."""
+"""Precision: a training run chooses the faster one if allowed, records it, and keeps it on resuming."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from model_export.architectures import ARCHITECTURES
-from model_export.checkpoint import read_run
-from model_export.precision import Precision, fastest_precision, seconds_of_a_step
+from model_export.checkpoint import read_training_run
+from model_export.precision import Precision, fastest_precision, seconds_per_iteration
 from model_export.train import LAST, TrainOptions, train
 from tests.model_export.runs import QUIET, same, small
 
 pytestmark = pytest.mark.torch
 
 
-def test_trying_leaves_the_network_as_it_is() -> None:
+def test_choosing_a_precision_does_not_change_the_network() -> None:
     network = ARCHITECTURES["stdc1"]()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
@@ -25,35 +25,35 @@ def test_trying_leaves_the_network_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_what_is_timed_goes_forward_and_back_in_its_precision(
-    precision: Precision, dtype: torch.dtype
-) -> None:
+def test_the_timed_passes_run_in_the_given_precision(precision: Precision, dtype: torch.dtype) -> None:
     network, observed = ARCHITECTURES["stdc1"](), set[torch.dtype]()
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(lambda _layer, _inputs, output: observed.add(output.dtype))
 
-    assert seconds_of_a_step(network, torch.zeros(2, 3, 64, 64), precision) > 0
+    assert seconds_per_iteration(network, torch.zeros(2, 3, 64, 64), precision) > 0
     assert observed == {dtype}
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 @pytest.mark.whole
-def test_the_chosen_precision_is_in_the_recipe_of_the_run(data: Path, tmp_path: Path) -> None:
+def test_the_chosen_precision_is_written_to_the_recipe_of_the_run(data: Path, tmp_path: Path) -> None:
     train(small(precision="fastest"), TrainOptions(data, tmp_path / "chosen"), console=QUIET)
-    recipe = read_run(tmp_path / "chosen" / LAST).recipe
+    recipe = read_training_run(tmp_path / "chosen" / LAST).recipe
     assert recipe.precision in ("float32", "bfloat16")
-    train(recipe, TrainOptions(data, tmp_path / "asked"), console=QUIET)
+    train(recipe, TrainOptions(data, tmp_path / "requested"), console=QUIET)
 
-    assert same(tmp_path / "chosen" / LAST, tmp_path / "asked" / LAST)
+    assert same(tmp_path / "chosen" / LAST, tmp_path / "requested" / LAST)
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.whole)])
-def test_a_run_goes_on_in_the_precision_it_began_in(data: Path, tmp_path: Path, precision: str) -> None:
-    """Whichever is faster here, one of the two runs would change."""
-    train(small(precision=precision), TrainOptions(data, tmp_path / "broken", minutes=0), console=QUIET)
-    train(small(precision="fastest"), TrainOptions(data, tmp_path / "broken", resume=True), console=QUIET)
+def test_a_resumed_run_keeps_its_precision(data: Path, tmp_path: Path, precision: str) -> None:
+    """If a resumed run chose again, one of the two cases would change its precision."""
+    train(small(precision=precision), TrainOptions(data, tmp_path / "interrupted", minutes=0), console=QUIET)
+    train(
+        small(precision="fastest"), TrainOptions(data, tmp_path / "interrupted", resume=True), console=QUIET
+    )
     train(small(precision=precision), TrainOptions(data, tmp_path / "whole"), console=QUIET)
 
-    assert read_run(tmp_path / "broken" / LAST).recipe.precision == precision
-    assert same(tmp_path / "broken" / LAST, tmp_path / "whole" / LAST)
+    assert read_training_run(tmp_path / "interrupted" / LAST).recipe.precision == precision
+    assert same(tmp_path / "interrupted" / LAST, tmp_path / "whole" / LAST)

@@ -23,7 +23,7 @@ def fill(folder: Path, *names: str) -> None:
         ("images", "alphas", "matting"),
     ],
 )
-def test_each_layout_gives_pairs_in_the_order_of_their_names(
+def test_each_layout_gives_pairs_sorted_by_name(
     tmp_path: Path, pictures: str, truths: str, kind: str
 ) -> None:
     fill(tmp_path / pictures, "b.jpg", "a.png", ".hidden")
@@ -53,7 +53,7 @@ def test_trimaps_belong_to_mattes(tmp_path: Path) -> None:
         (("a.png", "a.jpg"), ("a.png",), "same name"),
     ],
 )
-def test_what_does_not_pair_up_is_named(
+def test_unpaired_files_are_named(
     tmp_path: Path, pictures: tuple[str, ...], masks: tuple[str, ...], words: str
 ) -> None:
     fill(tmp_path / "images", *pictures)
@@ -70,20 +70,20 @@ def test_a_picture_without_its_trimap_is_named(tmp_path: Path) -> None:
         find_samples(tmp_path)
 
 
-def test_a_folder_of_no_known_layout_is_told_the_layouts(tmp_path: Path) -> None:
+def test_an_unknown_layout_is_refused_with_the_known_layouts(tmp_path: Path) -> None:
     with pytest.raises(SamplesInvalid, match=r"images/ with masks/.*NAME-Image/.*alphas/"):
         find_samples(tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
-def test_a_truth_of_any_8_bit_kind_is_read_as_grey(tmp_path: Path, mode: str) -> None:
+def test_a_truth_of_any_8_bit_mode_is_read_as_grey(tmp_path: Path, mode: str) -> None:
     grey = noise((4, 5)) // 128 * np.uint8(255)
     Image.fromarray(grey).convert(mode).save(tmp_path / "truth.png")
 
     assert read_grey(tmp_path / "truth.png").tolist() == grey.tolist()
 
 
-def test_a_truth_of_16_bits_and_a_file_that_is_no_picture_are_refused(tmp_path: Path) -> None:
+def test_a_16_bit_truth_and_a_file_that_is_not_a_picture_are_refused(tmp_path: Path) -> None:
     Image.fromarray(noise((4, 5)).astype(np.uint16)).save(tmp_path / "deep.png")
     (tmp_path / "text.png").write_text("no picture")
     for name, words in (("deep.png", "8 bits"), ("text.png", "cannot be read")):

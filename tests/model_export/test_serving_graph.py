@@ -11,7 +11,7 @@ pytestmark = pytest.mark.torch
 
 
 class Echo(nn.Module):
-    """A network whose first map is one channel of what it was given."""
+    """A network whose first map is one channel of its input."""
 
     def __init__(self, channel: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def test_an_all_black_picture_gives_finite_numbers() -> None:
     assert torch.allclose(saliency, torch.sigmoid(torch.tensor(-0.456 / 0.224)))
 
 
-def test_a_picture_does_not_see_its_neighbours_in_the_batch() -> None:
+def test_the_map_of_a_picture_does_not_depend_on_the_rest_of_the_batch() -> None:
     pictures = torch.from_numpy(synthetic_pictures(16))
     graph = ServedGraph(Echo(0))
 

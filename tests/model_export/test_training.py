@@ -1,4 +1,4 @@
-"""Training: a run goes on where it was killed, ends when it should, and its network is served."""
+"""Training: a killed run resumes, a run stops when it should, and the trained network can be served."""
 
 import csv
 import json
@@ -15,19 +15,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
-from model_export.architectures import ARCHITECTURES
-from model_export.checkpoint import CheckpointInvalid, read_run, trained_network
-from model_export.finetune import hold_norms, published_network
+from model_export.checkpoint import CheckpointInvalid, read_training_run, trained_network
 from model_export.predictions import open_journey
-from model_export.recipe import RecipeInvalid, read_recipe
-from model_export.recipes import RECIPES
 from model_export.samples import SamplesInvalid
-from model_export.train import TrainingFailed, TrainOptions, learning_rate, size_in, train
+from model_export.train import TrainingFailed, TrainOptions, train
 from tests.model_export.runs import QUIET, same, small
 from tests.pictures import disc_alpha, noise, photo
 
@@ -36,14 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
-    members = small().model_dump()
-    moves = members.pop("augmentation")
-    changes = {**members, **{f"augmentation.{name}": value for name, value in moves.items()}}
-    sets = [part for name in changes for part in ("--set", f"{name}={json.dumps(changes[name])}")]
+    fields = small().model_dump()
+    moves = fields.pop("augmentation")
+    changes = {**fields, **{f"augmentation.{name}": value for name, value in moves.items()}}
+    sets = [word for name in changes for word in ("--set", f"{name}={json.dumps(changes[name])}")]
     return ["train", "stdc1", "--data", str(data), "--out", str(out), "--threads", "1", *sets, *more]
 
 
-def killed_after_an_epoch(data: Path, out: Path) -> None:
+def kill_after_an_epoch(data: Path, out: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "model_export", *arguments(data, out)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
@@ -54,23 +51,25 @@ def killed_after_an_epoch(data: Path, out: Path) -> None:
     process.wait()
 
 
-def test_a_run_that_was_killed_ends_with_the_weights_of_the_unbroken_one(data: Path, tmp_path: Path) -> None:
-    killed_after_an_epoch(data, tmp_path / "killed")
-    come = read_run(tmp_path / "killed" / "last.safetensors").progress.epoch
+def test_a_killed_and_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    data: Path, tmp_path: Path
+) -> None:
+    kill_after_an_epoch(data, tmp_path / "killed")
+    epochs_before = read_training_run(tmp_path / "killed" / "last.safetensors").progress.epoch
     assert main(arguments(data, tmp_path / "killed", "--resume")) == 0
     assert main(arguments(data, tmp_path / "whole")) == 0
 
-    assert 1 <= come < 4
+    assert 1 <= epochs_before < 4
     for name in ("last", "best"):
         assert same(tmp_path / "killed" / f"{name}.safetensors", tmp_path / "whole" / f"{name}.safetensors")
-    runs = [read_run(tmp_path / each / "last.safetensors") for each in ("killed", "whole")]
+    runs = [read_training_run(tmp_path / each / "last.safetensors") for each in ("killed", "whole")]
     curves = [[{k: v for k, v in row.items() if k != "seconds"} for row in r.progress.curves] for r in runs]
     assert curves[0] == curves[1]
 
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learned its eight pictures."""
+    """A finished training run on eight pictures."""
     out = tmp_path_factory.mktemp("runs") / "run"
     changes = {"architecture": "unetpp_l2", "loss": "bce_dice", "learning_rate": 3e-3, "epochs": 40}
     recipe = small(**changes, sizes_px=[], augmentation={"flip_horizontally": True})
@@ -78,14 +77,14 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_what_is_learned_holds_for_what_was_held_out(trained: Path) -> None:
-    progress = read_run(trained / "best.safetensors").progress
+def test_training_generalises_to_held_out_pictures(trained: Path) -> None:
+    progress = read_training_run(trained / "best.safetensors").progress
 
     assert progress.best_mae < 0.05
     assert progress.curves[progress.best_epoch - 1]["max_f"] >= 0.97
 
 
-def test_a_run_leaves_curves_splits_and_a_picture(trained: Path) -> None:
+def test_a_run_writes_curves_splits_and_a_plot(trained: Path) -> None:
     rows = list(csv.DictReader((trained / "curves.csv").open()))
     learned, held_out = ((trained / f"{n}.txt").read_text().split() for n in ("learned", "held_out"))
 
@@ -95,10 +94,10 @@ def test_a_run_leaves_curves_splits_and_a_picture(trained: Path) -> None:
     assert Image.open(trained / "curves.png").width == 1200
 
 
-def test_the_trained_network_is_exported_and_answers_both_endpoints(trained: Path, tmp_path: Path) -> None:
+def test_the_trained_network_is_exported_and_serves_both_endpoints(trained: Path, tmp_path: Path) -> None:
     checkpoint = str(trained / "best.safetensors")
-    told = ["--authors", "Ada", "--license", "CC0-1.0", "--models-dir", str(tmp_path)]
-    assert main(["export", "discs", "--checkpoint", checkpoint, "--depth", "2", *told]) == 0
+    options = ["--authors", "Ada", "--license", "CC0-1.0", "--models-dir", str(tmp_path)]
+    assert main(["export", "discs", "--checkpoint", checkpoint, "--depth", "2", *options]) == 0
     manifest = json.loads((tmp_path / "discs" / "manifest.json").read_text())
     card = (tmp_path / "discs" / "README.md").read_text()
     upload = (trained.parent / "picture.png", disc_alpha(90, 120)[..., None])
@@ -117,24 +116,24 @@ def test_the_trained_network_is_exported_and_answers_both_endpoints(trained: Pat
         assert np.mean((result.grey > 127) == (disc_alpha(90, 120) >= 0.5)) > 0.95
 
 
-def test_a_name_that_is_taken_and_a_file_that_is_no_run_are_refused(
+def test_a_taken_name_and_a_file_that_is_not_a_checkpoint_are_refused(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = str(trained / "best.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     (tmp_path / "junk").write_bytes(b"junk")
-    there = ["--models-dir", str(tmp_path / "models")]
+    models_dir = ["--models-dir", str(tmp_path / "models")]
 
-    assert main(["export", "u2net", "--checkpoint", checkpoint, *there]) == 1
-    assert main(["export", "../up", "--checkpoint", checkpoint, *there]) == 1
-    assert main(["export", "x", "--checkpoint", checkpoint, "--depth", "3", *there]) == 1
+    assert main(["export", "u2net", "--checkpoint", checkpoint, *models_dir]) == 1
+    assert main(["export", "../up", "--checkpoint", checkpoint, *models_dir]) == 1
+    assert main(["export", "x", "--checkpoint", checkpoint, "--depth", "3", *models_dir]) == 1
     for name in ("other.safetensors", "junk", "missing"):
-        assert main(["export", "x", "--checkpoint", str(tmp_path / name), *there]) == 1
+        assert main(["export", "x", "--checkpoint", str(tmp_path / name), *models_dir]) == 1
     assert capsys.readouterr().err.count("error: ") == 6
     assert not (tmp_path / "models" / "x").exists()
 
 
-def test_the_average_is_what_is_served(trained: Path) -> None:
+def test_the_moving_average_is_served(trained: Path) -> None:
     network, run = trained_network(trained / "last.safetensors")
     tensors = load_file(trained / "last.safetensors")
     kept = network.state_dict()
@@ -143,7 +142,7 @@ def test_the_average_is_what_is_served(trained: Path) -> None:
     assert all(torch.equal(kept[name], tensors[f"average/{name}"]) for name in kept)
 
 
-def test_a_run_ends_early_when_it_gets_no_better(data: Path, tmp_path: Path) -> None:
+def test_a_run_stops_early_without_improvement(data: Path, tmp_path: Path) -> None:
     recipe = small(learning_rate=1e-12, epochs=50, patience=2, schedule="constant", warm_up_steps=0)
     progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
 
@@ -151,7 +150,7 @@ def test_a_run_ends_early_when_it_gets_no_better(data: Path, tmp_path: Path) -> 
     assert progress.epoch - progress.best_epoch == 2
 
 
-def test_a_run_ends_after_its_minutes_and_goes_on_when_resumed(data: Path, tmp_path: Path) -> None:
+def test_a_run_stops_after_its_minutes_and_continues_when_resumed(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     first = train(small(), TrainOptions(data, out, minutes=0), console=QUIET)
     with pytest.raises(TrainingFailed, match="holds a run"):
@@ -164,7 +163,7 @@ def test_a_run_ends_after_its_minutes_and_goes_on_when_resumed(data: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"architecture": "resnet"}, "no architecture resnet"),
         ({"teacher_trust": 0.5}, "teacher"),
@@ -173,56 +172,21 @@ def test_a_run_ends_after_its_minutes_and_goes_on_when_resumed(data: Path, tmp_p
         ({"learning_rate": 1e30, "optimizer": "sgd", "warm_up_steps": 0}, "lower the rate"),
     ],
 )
-def test_what_cannot_begin_says_why(
-    data: Path, tmp_path: Path, changes: dict[str, object], said: str
+def test_a_run_that_cannot_start_gives_the_reason(
+    data: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises((TrainingFailed, SamplesInvalid, Exception), match=said):
+    with pytest.raises((TrainingFailed, SamplesInvalid, Exception), match=message):
         train(small(**changes), TrainOptions(data, tmp_path / "run"), console=QUIET)
-
-
-def test_every_recipe_can_be_read_and_is_of_a_network_that_there_is() -> None:
-    for path in RECIPES.glob("*.toml"):
-        for table in ("paper", "ours"):
-            assert read_recipe(path.stem, table=table).architecture in ARCHITECTURES
-    assert read_recipe("u2netp", table="finetune").weights == "published"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[ours]\nloss = 'stdc'\nbatch = 0", "batch"),
-        ("[ours]\nloss = 'stdc'\nbatsh = 1", "batsh"),
-        ("[ours]\nloss = 'mse'", "loss"),
-        ("[paper]\nloss = 'stdc'", r"no table \[ours\]"),
-        ("[ours", "not TOML"),
-    ],
-)
-def test_what_is_wrong_with_a_recipe_is_named(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(RecipeInvalid, match=said):
-        read_recipe(str(tmp_path / "mine.toml"))
-
-
-def test_the_rate_warms_up_and_falls() -> None:
-    recipe = small(warm_up_steps=10, learning_rate=1.0, schedule="poly")
-    rates = [learning_rate(recipe, step, 100) for step in range(100)]
-
-    assert rates[0] == pytest.approx(1e-3)
-    assert rates[5] == pytest.approx(math.sqrt(1e-3))
-    assert rates[10] == 1
-    assert rates[55] == pytest.approx(0.5**0.9)
-    cosine = small(warm_up_steps=0, learning_rate=1.0, schedule="cosine")
-    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
     ("initialise", "variance"),
-    [("he", lambda sees, _: 2 / sees), ("xavier", lambda sees, feeds: 2 / (sees + feeds))],
+    [("he", lambda fan_in, _: 2 / fan_in), ("xavier", lambda fan_in, fan_out: 2 / (fan_in + fan_out))],
 )
-def test_convolutions_begin_as_the_recipe_says(
+def test_convolutions_are_initialised_as_in_the_recipe(
     data: Path, tmp_path: Path, initialise: str, variance: Callable[[int, int], float]
 ) -> None:
-    hardly = small(
+    recipe = small(
         architecture="unetpp_l2",
         initialise=initialise,
         loss="bce_dice",
@@ -232,7 +196,7 @@ def test_convolutions_begin_as_the_recipe_says(
         size_px=32,
         sizes_px=[],
     )
-    train(hardly, TrainOptions(data, tmp_path / "run"), console=QUIET)
+    train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
     network, _ = trained_network(tmp_path / "run" / "last.safetensors")
 
     layers = [
@@ -240,74 +204,23 @@ def test_convolutions_begin_as_the_recipe_says(
     ]
     assert len(layers) > 5
     for layer in layers:
-        feeds, sees, *kernel = layer.weight.shape
-        expected = variance(sees * math.prod(kernel), feeds * math.prod(kernel))
+        fan_out, fan_in, *kernel = layer.weight.shape
+        expected = variance(fan_in * math.prod(kernel), fan_out * math.prod(kernel))
         assert float(layer.weight.detach().var()) == pytest.approx(expected, rel=0.05)
 
 
-def test_the_sizes_each_have_a_part_of_the_epochs() -> None:
-    recipe = small(epochs=9, sizes_px=[32, 48])
-
-    assert [size_in(recipe, epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
-
-
-@pytest.fixture
-def at_the_root(monkeypatch: pytest.MonkeyPatch, weights_folder: Path) -> None:
-    """The published weights are looked for in ``models/`` of the folder one works in."""
-    monkeypatch.chdir(ROOT)
-
-
-@pytest.mark.usefixtures("at_the_root")
-@pytest.mark.parametrize("norms", ["freeze", "re-estimate"])
-def test_the_published_network_answers_as_before_until_it_learns(norms: str) -> None:
-    sample = torch.randn(4, 3, 64, 64, generator=torch.manual_seed(1))
-    network = published_network("u2netp", norms, sample).eval()  # type: ignore[arg-type]
-    frozen = published_network("u2netp", "freeze", sample).eval()
-    with torch.inference_mode():
-        maps = [torch.sigmoid(each(sample)[0]) for each in (network, frozen)]
-
-    assert float((maps[0] - maps[1]).abs().max()) < 1e-4
-
-
-@pytest.mark.usefixtures("at_the_root")
-def test_re_estimated_normalisations_keep_to_the_batch_and_frozen_ones_do_not() -> None:
-    """On the pictures that they were measured on, normalising by the batch changes nothing either."""
-    sample = torch.randn(6, 3, 64, 64, generator=torch.manual_seed(1))
-    network = published_network("u2netp", "re-estimate", sample)
-    with torch.inference_mode():
-        still = network.eval()(sample)[0]
-        learning = network.train()(sample)[0]
-    frozen = published_network("u2netp", "freeze", sample).train()
-    hold_norms(frozen)
-    norms = [layer for layer in frozen.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-
-    assert float((torch.sigmoid(still) - torch.sigmoid(learning)).abs().max()) < 0.02
-    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
-
-
-@pytest.mark.usefixtures("at_the_root")
-def test_fine_tuning_lowers_the_error_on_held_out_pictures(data: Path, tmp_path: Path) -> None:
-    recipe = read_recipe("u2netp", table="finetune").model_copy(
-        update={"size_px": 64, "epochs": 3, "held_out": 3, "batch": 2, "learning_rate": 1e-4, "patience": 0}
-    )
-    progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
-    maes = [row["mae"] for row in progress.curves]
-
-    assert maes[-1] < maes[0]
-
-
 def test_a_checkpoint_of_another_network_is_refused(trained: Path, tmp_path: Path) -> None:
-    run = read_run(trained / "last.safetensors")
+    run = read_training_run(trained / "last.safetensors")
     with pytest.raises(CheckpointInvalid):
-        read_run(tmp_path / "missing")
+        read_training_run(tmp_path / "missing")
 
     assert run.recipe.architecture == "unetpp_l2"
     assert run.versions["torch"] == torch.__version__
     assert os.sep not in run.data
 
 
-def test_noise_is_no_subject(trained: Path) -> None:
-    """The network has learned discs, not to answer everything with one."""
+def test_noise_is_not_marked_as_subject(trained: Path) -> None:
+    """The network learned to find discs, not to mark one in every picture."""
     network, _ = trained_network(trained / "best.safetensors")
     speckle = torch.from_numpy(noise((64, 64, 3))).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
@@ -316,16 +229,34 @@ def test_noise_is_no_subject(trained: Path) -> None:
     assert float(result.mean()) < 0.9
 
 
+def test_the_old_name_of_the_sweep_command_still_works(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("sweep", "series"):
+        with pytest.raises(SystemExit) as caught:
+            main([command, "--help"])
+
+        assert caught.value.code == 0
+        assert "--at-once" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_an_earlier_version_can_be_resumed(trained: Path) -> None:
+    """The file format calls the number of iterations ``step``."""
+    with safe_open(trained / "last.safetensors", framework="pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+
+    assert "iteration" not in progress
+    assert progress["step"] == read_training_run(trained / "last.safetensors").progress.iteration == 80
+
+
 @pytest.mark.whole
-def test_a_series_trains_side_by_side_judges_and_keeps_half_the_bytes(data: Path, tmp_path: Path) -> None:
+def test_a_sweep_trains_in_parallel_judges_and_writes_half_precision(data: Path, tmp_path: Path) -> None:
     for name, network in (("one", "unetpp_l1"), ("two", "unetpp_l2")):
         (tmp_path / f"{name}.toml").write_text(
             f"[ours]\narchitecture = '{network}'\nloss = 'bce_dice'\nsize_px = 32\nbatch = 4\nepochs = 2\n"
             "held_out = 2\n"
         )
     recipes = [str(tmp_path / f"{name}.toml") for name in ("one", "two")]
-    asked = ["--data", str(data), "--judge", str(data), "--out", str(tmp_path / "runs"), "--at-once", "2"]
-    assert main(["series", *recipes, *asked]) == 0
+    options = ["--data", str(data), "--judge", str(data), "--out", str(tmp_path / "runs"), "--at-once", "2"]
+    assert main(["sweep", *recipes, *options]) == 0
     table = (tmp_path / "runs" / "summary.md").read_text()
     half, whole = (tmp_path / "runs" / "two" / f"{name}.safetensors" for name in ("half", "best"))
     network, run = trained_network(half)

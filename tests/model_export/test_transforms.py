@@ -1,4 +1,4 @@
-"""Transforms: picture and masks stay together, and go no further than they are told to."""
+"""Transforms: pictures and masks stay aligned, and changes stay within their limits."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from model_export.transforms import Augmentation, augment, elastic_field, recolo
 
 pytestmark = pytest.mark.torch
 
-WILD = Augmentation(
+STRONG = Augmentation(
     flip_horizontally=True,
     flip_vertically=True,
     scale=(0.6, 1.8),
@@ -19,7 +19,7 @@ WILD = Augmentation(
 
 
 def scene(count: int = 4, size: tuple[int, int] = (60, 80)) -> tuple[Tensor, Tensor]:
-    """Smooth blobs: pictures whose red is the mask."""
+    """Return pictures of smooth blobs whose red channel is the mask, and the masks."""
     generator = torch.manual_seed(8)
     rough = torch.rand(count, 3, 6, 8, generator=generator)
     pictures = torch.nn.functional.interpolate(rough, size=size, mode="bicubic").clamp(0, 1)
@@ -27,30 +27,30 @@ def scene(count: int = 4, size: tuple[int, int] = (60, 80)) -> tuple[Tensor, Ten
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_picture_and_mask_move_alike(seed: int) -> None:
+def test_picture_and_mask_move_the_same(seed: int) -> None:
     pictures, masks = scene()
-    moved, (mask,) = augment(pictures, [masks], WILD, torch.manual_seed(seed))
+    moved, (mask,) = augment(pictures, [masks], STRONG, torch.manual_seed(seed))
 
     assert torch.allclose(moved[:, :1], mask, atol=1e-5)
     assert not torch.allclose(mask, masks, atol=0.1)
 
 
-def test_a_smaller_map_of_the_same_picture_moves_alike() -> None:
+def test_a_smaller_map_of_the_same_picture_moves_the_same() -> None:
     pictures, masks = scene(size=(128, 128))
     half = torch.nn.functional.avg_pool2d(masks, 2)
-    moved, (small,) = augment(pictures, [half], WILD, torch.manual_seed(1))
+    moved, (small,) = augment(pictures, [half], STRONG, torch.manual_seed(1))
 
     assert float((moved[:, :1] - small).abs().mean()) < 0.01
 
 
 def test_the_same_generator_gives_the_same_changes() -> None:
     pictures, masks = scene()
-    first, again = (augment(pictures, [masks], WILD, torch.manual_seed(3))[0] for _ in range(2))
+    first, again = (augment(pictures, [masks], STRONG, torch.manual_seed(3))[0] for _ in range(2))
 
     assert torch.equal(first, again)
 
 
-def test_without_orders_nothing_changes() -> None:
+def test_the_default_augmentation_changes_nothing() -> None:
     pictures, masks = scene()
     same, (mask,) = augment(pictures, [masks], Augmentation(), torch.manual_seed(0))
 
@@ -58,10 +58,10 @@ def test_without_orders_nothing_changes() -> None:
     assert torch.equal(mask, masks)
 
 
-def test_a_flip_is_a_flip() -> None:
+def test_flips_occur_along_both_axes() -> None:
     pictures, masks = scene(32)
-    how = Augmentation(flip_horizontally=True, flip_vertically=True)
-    flipped, _ = augment(pictures, [masks], how, torch.manual_seed(0))
+    augmentation = Augmentation(flip_horizontally=True, flip_vertically=True)
+    flipped, _ = augment(pictures, [masks], augmentation, torch.manual_seed(0))
     kinds = []
     for before, after in zip(pictures, flipped, strict=True):
         found = [
@@ -74,7 +74,7 @@ def test_a_flip_is_a_flip() -> None:
 
 
 def test_an_enlarged_picture_is_a_crop_of_itself() -> None:
-    """At twice the size what is seen is half as wide, and lies within."""
+    """At twice the size, the visible part is half as wide and inside the picture."""
     field = sampling_field(64, (40, 40), Augmentation(scale=(2, 2)), torch.manual_seed(0))
     assert field is not None
     across = field[..., 0]
@@ -95,7 +95,7 @@ def test_a_rotation_keeps_distances_in_pixels() -> None:
     assert torch.allclose(down, torch.tensor(30.0), atol=1e-3)
 
 
-def test_elastic_displacements_are_those_of_nine_points_and_smooth_between() -> None:
+def test_elastic_displacements_are_normal_at_nine_points_and_smooth_between() -> None:
     field = elastic_field(400, (65, 65), 10.0, torch.manual_seed(0)) * 65 / 2
     at_points = field[:, ::32, ::32]
 
@@ -104,7 +104,7 @@ def test_elastic_displacements_are_those_of_nine_points_and_smooth_between() -> 
     assert float((field[:, 1:] - field[:, :-1]).abs().max()) < 10 / 32 * 8
 
 
-def test_colours_change_by_no_more_than_told_and_masks_not_at_all() -> None:
+def test_colours_change_within_the_limit_and_masks_do_not() -> None:
     pictures = torch.full((200, 3, 2, 2), 0.4)
     changed = recolour(pictures, 0.25, torch.manual_seed(0))
     masks = torch.rand(200, 1, 2, 2)

@@ -28,7 +28,7 @@ def write_model(path: Path, *, kernel: np.ndarray, bias: np.ndarray | None) -> P
     return path
 
 
-def test_kernel_and_bias_come_back_as_written(tmp_path: Path) -> None:
+def test_kernel_and_bias_are_read_as_written(tmp_path: Path) -> None:
     kernel = np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3)
     bias = np.array([1.5, -2.5], dtype=np.float32)
 
@@ -67,7 +67,7 @@ def test_a_convolution_that_cannot_be_ported_is_refused(
         read_convolutions(path, expected=1)
 
 
-def test_another_count_of_convolutions_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_number_of_convolutions_is_refused(tmp_path: Path) -> None:
     path = write_model(
         tmp_path / "m.onnx", kernel=np.ones((2, 3, 3, 3), np.float32), bias=np.ones(2, np.float32)
     )
@@ -77,7 +77,7 @@ def test_another_count_of_convolutions_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"not a model"])
-def test_a_file_that_is_no_onnx_is_refused(content: bytes | None, tmp_path: Path) -> None:
+def test_a_file_that_is_not_onnx_is_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     if content is not None:
         path.write_bytes(content)

@@ -28,7 +28,7 @@ from app.engine.threads.sandbox_messages import receive_message, send_message
 channel = socket.socket(fileno=os.dup(0))
 send_message(channel, {"ready": True})
 while True:
-    facts, (upload,) = receive_message(channel, most_bytes=10**9)
+    facts, (upload,) = receive_message(channel, max_bytes=10**9)
     if upload == b"die": os._exit(1)
     if upload == b"crash": os.kill(os.getpid(), 11)
     if upload == b"killed": os.kill(os.getpid(), 9)
