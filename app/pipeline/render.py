@@ -33,7 +33,7 @@ from app.imaging.matting.closed_form import Solved, solve_alpha
 from app.imaging.matting.foreground import estimate_foreground
 from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import enlarge_to_grey, publish, resize_saliency, to_grey, weigh
-from app.imaging.matting.verdict import SUBJECT_FROM, Verdict, judge
+from app.imaging.matting.verdict import FOREGROUND_THRESHOLD, Verdict, judge
 from app.imaging.progress import Check
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
 from app.pipeline.footprint import PictureLimits
@@ -119,7 +119,9 @@ def finish_mask(
 ) -> Result:
     """Turn saliency into an encoded mask; ``hq`` may take ``hq_budget_s``."""
     with steps.step("matte"):
-        cleaned = _cleaned(segmentation, options, level=options.threshold or SUBJECT_FROM, check=steps.check)
+        cleaned = _cleaned(
+            segmentation, options, level=options.threshold or FOREGROUND_THRESHOLD, check=steps.check
+        )
         asks = _asks(steps, hq_budget_s)
         grey, is_complete = _grey_mask(cleaned, options, asks)
         rendered = Rendered(grey, _info(cleaned, options, is_complete=is_complete, check=steps.check))
@@ -141,7 +143,7 @@ def compose_cutout(
         FormatExceeded: It has a longer side than its format can hold.
     """
     with steps.step("matte"):
-        cleaned = _cleaned(segmentation, options, level=SUBJECT_FROM, check=steps.check)
+        cleaned = _cleaned(segmentation, options, level=FOREGROUND_THRESHOLD, check=steps.check)
         asks = _asks(steps, hq_budget_s)
         foreground, alpha, is_complete = _matted(cleaned, options, asks)
         info = _info(cleaned, options, is_complete=is_complete, check=steps.check)

@@ -8,7 +8,7 @@ from app.arrays import AlphaMatte, Mask, SaliencyMap
 from app.imaging.progress import Check, no_check
 from app.imaging.resample import strips_of
 
-SUBJECT_FROM = 0.5  # minimum value of a pixel that counts as subject
+FOREGROUND_THRESHOLD = 0.5  # minimum value of a pixel that counts as subject
 VISIBLE_FROM = 0.1  # minimum value of a visible pixel: the box includes soft hair, but no haze
 # Of 100 ECSSD pictures it flags 8 with u2netp (mean IoU 0.57, the others 0.90) and 3 with u2net (0.69, 0.89).
 UNCERTAIN_FROM = 0.15
@@ -64,7 +64,7 @@ def judge(
     if is_empty or not is_visible.any():
         return Verdict(coverage=0.0, uncertainty=0.0, box=None, touches_border=False, is_empty=True)
     return Verdict(
-        coverage=float(np.count_nonzero(saliency >= SUBJECT_FROM) / saliency.size),
+        coverage=float(np.count_nonzero(saliency >= FOREGROUND_THRESHOLD) / saliency.size),
         uncertainty=_uncertainty(saliency, check),
         box=_box(is_visible, height, width),
         touches_border=any(bool(edge.any()) for edge in _edges(is_visible)),
