@@ -60,7 +60,7 @@ def main() -> None:
 
 def measure_overhead(model: str, models_dir: Path, seconds: float) -> None:
     """Print the overhead of a request, without the work on its picture."""
-    shot = Shot("/v1/mask", _padded_jpeg(100_000))
+    shot = Shot("/v1/mask", padded_jpeg(100_000))
     settings = {"CUTOUT_MODELS": model, "CUTOUT_WEB__PORT": "0"}
     with _client_on_its_own_core() as core:
         command = (sys.executable, "-m", "benchmarks.noop", "--core", str(core))
@@ -186,7 +186,7 @@ async def _against_cores(server: Server, shot: Shot, seconds: float) -> Pipeline
     return PipelineCost(rate, 100 * rate / bound, each_s, server_s / len(results))
 
 
-def _padded_jpeg(size: int) -> bytes:
+def padded_jpeg(size: int) -> bytes:
     """Build a small JPEG, filled up with comments to ``size`` bytes."""
     encoded = io.BytesIO()
     Image.new("RGB", (64, 64), (90, 130, 170)).save(encoded, "JPEG")

@@ -1,10 +1,10 @@
 """No-op: the service with a network that does nothing, for measuring what everything else costs.
 
-    python -m benchmarks.noop [--bare] [--core 0]
+    python -m benchmarks.noop [--bare] [--core 0] [--run-ms 2]
 
 Serves like ``cutout serve`` with the same routes, admission, worker threads and batcher; only the
-backend of the batcher is ``tests.fakes.SimulatedBackend`` without any time to spend. Prints the two
-lines that ``benchmarks.server.Server`` looks for. ``benchmarks.engine`` starts it.
+backend of the batcher is ``tests.fakes.SimulatedBackend``, whose runs take ``--run-ms``, by default no time.
+Prints the two lines that ``benchmarks.server.Server`` looks for. ``benchmarks.engine`` starts it.
 
 With ``--bare`` a FastAPI application of one route reads the body and answers with as many bytes: the
 floor below which nothing that is served in this way can come on the same machine. ``--core`` is the one core
@@ -16,6 +16,7 @@ import gc
 import os
 import socket
 import sys
+import time
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -39,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve with a network that does nothing.")
     parser.add_argument("--bare", action="store_true", help="serve one route that does nothing instead")
     parser.add_argument("--core", type=int, help="the one core to run on")
+    parser.add_argument("--run-ms", type=float, default=0.0, help="the time of a run of the network")
     asked = parser.parse_args()
     if asked.core is not None:
         os.sched_setaffinity(0, {asked.core})
@@ -59,7 +61,8 @@ def main() -> None:
         limits = BatchLimits(32, 0.0, settings.limits.in_flight_requests)
         real = pipeline._batcher  # noqa: SLF001 - the pipeline has no other door for this
         real.stop()
-        pipeline._batcher = Batcher(SimulatedBackend(), limits, SystemClock(), service.telemetry.runs)  # noqa: SLF001
+        network = SimulatedBackend(alpha_s=asked.run_ms / 1e3, spend=time.sleep)
+        pipeline._batcher = Batcher(network, limits, SystemClock(), service.telemetry.runs)  # noqa: SLF001
         pipeline._batcher.start()  # noqa: SLF001
         gc.collect()
         gc.freeze()  # as the worker does

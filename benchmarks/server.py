@@ -40,6 +40,7 @@ class Server:
         settings: dict[str, str] | None = None,
         *,
         command: tuple[str, ...] | None = None,
+        root: Path = ROOT,
     ) -> None:
         environment = {
             "CUTOUT_DEVICE": "cpu",
@@ -55,8 +56,8 @@ class Server:
         arguments = ("--host", "127.0.0.1", "--port", "0", "--model", model)
         self.process = subprocess.Popen(
             command or (cutout, "serve", *arguments),
-            env={**os.environ, **environment},
-            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(root), **environment},
+            cwd=root,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
