@@ -108,4 +108,4 @@ def test_what_would_never_fit_is_refused_with_what_it_needs() -> None:
     with pytest.raises(RequestTooLarge) as refusal:
         check_memory(101, 100)
 
-    assert refusal.value.info() == {"needed_bytes": 101, "limit_bytes": 100}
+    assert refusal.value.facts() == {"needed_bytes": 101, "limit_bytes": 100}

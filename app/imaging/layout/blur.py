@@ -4,8 +4,8 @@ Strategy: a blurred picture has no detail finer than the blur, so it is averaged
 is a few pixels wide, blurred at that size, and enlarged linearly. Averaging and enlarging blur a little
 themselves, by variances of 1/12 and 1/6 of a squared block, which are subtracted from the Gaussian's. Beyond
 its borders the picture is mirrored about its outermost pixels before it is averaged; otherwise an edge near
-the border would be blurred with a mirror image that is off by blocks. The result is within 3 of 255 of the
-Gaussian at full size.
+the border would be blurred with a mirror image that is off by blocks. The result of a photograph is within
+3 of 255 of the Gaussian at full size; a small picture of many hard edges may be off by 6 in a few pixels.
 """
 
 import cv2
