@@ -53,10 +53,6 @@ class CutoutError(Exception):
         return {}
 
 
-class Settled(Exception):
-    """Not an error: ends a request before the last step of the pipeline."""
-
-
 class RequestRejected(CutoutError):
     """The caller can fix it, and the same request will fail again."""
 

@@ -5,36 +5,24 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain
 
-import cv2
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.engine.batching.batcher import Batcher
-from app.engine.batching.planning import BatchLimits, CostTable
-from app.engine.capacity.admission import Admission, Budget
-from app.engine.capacity.cache import Cache
+from app.engine.capacity.admission import Admission
 from app.engine.capacity.idempotency import IdempotencyKeys
-from app.engine.capacity.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
 from app.engine.capacity.quota import QuotaRegistry, Rates
 from app.engine.clock import SystemClock
-from app.engine.models.device import CUDA, probe, usable_cores
-from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
-from app.engine.models.loading import Loader
-from app.engine.models.registry import ModelRegistry
 from app.engine.threads.priority import lower_priority
-from app.engine.threads.sandbox import SandboxLost, SandboxPool
-from app.engine.threads.workers import Pools
-from app.errors import CutoutError, ModelUnavailable
-from app.imaging.formats.decode import decode
-from app.pipeline.footprint import PictureLimits
+from app.engine.threads.sandbox import SandboxLost
+from app.errors import CutoutError
+from app.pipeline.build import budget_of, open_pipeline
 from app.pipeline.run import Pipeline
-from app.pipeline.sandboxed_decoder import COMMAND, SandboxedDecoder
 from app.settings import Settings
 from app.system_errors import sentence_of
-from app.telemetry import Step, Telemetry
+from app.telemetry import Telemetry
 from app.web.access_log import AccessLog
 from app.web.api_keys import ApiKeys
 from app.web.auth import ApiKeyAuth
@@ -57,7 +45,6 @@ from app.web.service import Service
 from app.web.text_check import TextCheck
 
 log = structlog.get_logger("cutout.main")
-UNKNOWN_MACHINE_BYTES = 8 * 2**30
 ROUTERS = (v1.router, health.router, docs.router, dialects.router, open_inference.router)
 MAX_IDEMPOTENCY_KEYS = 10_000  # some megabytes
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
@@ -162,17 +149,6 @@ async def _lifespan(
             await asyncio.to_thread(service.pipeline.close)
 
 
-def budget_of(settings: Settings) -> Budget:
-    """Return what may be in flight; where no number of pixels is set, memory alone bounds them."""
-    limits = settings.limits
-    machine_bytes = machine_memory_bytes() or UNKNOWN_MACHINE_BYTES
-    memory_bytes = for_pictures(
-        settings.memory_budget or int(DEFAULT_SHARE * machine_bytes), limits.in_flight_bytes
-    )
-    pixels = limits.in_flight_pixels or memory_bytes  # no pixel takes less than a byte
-    return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels, memory_bytes)
-
-
 def _picture_fetcher(settings: Settings, clock: SystemClock) -> PictureFetcher | None:
     fetcher = settings.remote
     if not fetcher.enabled:
@@ -183,84 +159,6 @@ def _picture_fetcher(settings: Settings, clock: SystemClock) -> PictureFetcher |
         max_in_flight=min(fetcher.in_flight, max(1, settings.limits.in_flight_requests // 2)),
     )
     return PictureFetcher(clock, rules=rules, resolve=SystemResolver())
-
-
-def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
-    """Load and warm the models and start the threads; blocks until a picture can be carried.
-
-    Raises:
-        ModelUnavailable: The default model cannot be served.
-        ProviderUnavailable: CUDA was asked for and is not really active.
-    """
-    clock = SystemClock()
-    engine = settings.engine
-    cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would fight them
-    loader = Loader(
-        settings.models_dir,
-        device=settings.device,
-        probe=probe(settings.device),
-        threads=engine.threads,
-        max_batch=engine.max_batch,
-        clock=clock,
-    )
-    models = ModelRegistry(
-        loader, settings.models, maximum=engine.max_models, clock=clock, observer=telemetry.runs
-    )
-    costs: dict[str, Mapping[int, float]] = {}
-    models.on_costs = costs.__setitem__
-    models.load_pinned(_log_broken)
-    largest = loader.largest_batch(models.provider)
-    batch_limits = BatchLimits(largest, engine.max_delay_s, settings.limits.in_flight_requests)
-    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs))
-    models.on_costs = batcher.learn_costs
-    batcher.start()
-    pools = Pools.of(engine.workers or usable_cores(), clock)
-    sandboxes = _sandboxes(settings, clock)
-    budget = budget_of(settings)
-    limit_px = min(settings.limits.picture_pixels, budget.pixels)
-    telemetry.ready.set(1)
-    pipeline = Pipeline(
-        models,
-        batcher,
-        pools,
-        limits=PictureLimits(limit_px, settings.limits.picture_side_px, budget.memory_bytes),
-        clock=clock,
-        hq_budget_s=engine.hq_budget_s,
-        read=decode if sandboxes is None else SandboxedDecoder(sandboxes, limit_px),
-        cache=Cache(settings.cache_bytes),
-        why_not_cuda=loader.probe.why_not_cuda,
-        on_close=(lambda: None) if sandboxes is None else sandboxes.close,
-    )
-    telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
-    steps: dict[str, Step] = {
-        "decode": pools.decode,
-        "infer": batcher,
-        "matte": pools.matte,
-        "finish": pools.finish,
-    }
-    telemetry.watch_steps(steps, cores=usable_cores())
-    if models.provider == CUDA:
-        _watch_gpu(telemetry)
-    return pipeline
-
-
-def _watch_gpu(telemetry: Telemetry) -> None:
-    try:
-        memory = open_gpu_memory()
-    except GpuUnreadable as error:
-        log.warning("the GPU's memory is not watched", reason=str(error))
-        return
-    telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
-
-
-def _sandboxes(settings: Settings, clock: SystemClock) -> SandboxPool | None:
-    """Return the processes that decode, if there are to be any; they are ready when this returns."""
-    engine = settings.engine
-    if engine.decoders == 0:
-        return None
-    sandboxes = SandboxPool(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
-    sandboxes.start()
-    return sandboxes
 
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
@@ -284,7 +182,3 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
 def _open_behind_the_loop(service: Service) -> Pipeline:
     lower_priority()  # ONNX Runtime's threads are as the one that starts them
     return open_pipeline(service.settings, service.telemetry)
-
-
-def _log_broken(error: ModelUnavailable) -> None:
-    log.error("a model cannot be served", model=error.model, reason=error.reason)

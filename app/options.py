@@ -5,9 +5,8 @@ parameters in the OpenAPI document. To add an option, add a field here and read 
 it concerns.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from functools import cache
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,11 +14,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from app.errors import InvalidOption, UnknownOption
 from app.imaging.layout.css_colours import parse_colour
 from app.imaging.layout.placement import (
     Corners,
@@ -75,7 +72,7 @@ def _results(value: object) -> object:
     return MASK_AND_CUTOUT if value == "cutout,mask" else value
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
     """What both endpoints know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,7 +105,7 @@ class _Options(BaseModel):
     )
 
 
-class MaskOptions(_Options):
+class MaskOptions(Options):
     """Choices of ``/v1/mask``."""
 
     format: Annotated[PictureFormat, BeforeValidator(_format)] = Field(
@@ -129,13 +126,13 @@ class MaskOptions(_Options):
     @model_validator(mode="after")
     def _refine_at_source_size(self) -> Self:
         if self.refine != "none" and self.size == "network":
-            raise _Clash("size", f"source, when refine={self.refine}")
+            raise Conflict("size", f"source, when refine={self.refine}")
         if self.matting != "none" and self.size == "network":
-            raise _Clash("size", f"source, when matting={self.matting}")
+            raise Conflict("size", f"source, when matting={self.matting}")
         return self
 
 
-class CutoutOptions(_Options):
+class CutoutOptions(Options):
     """Choices of ``/v1/cutout``."""
 
     format: Annotated[CutoutFormat, BeforeValidator(_format)] = Field(
@@ -192,7 +189,7 @@ class CutoutOptions(_Options):
         "can, `alpha` answers the alpha matte alone, 8-bit grey. A see-through backdrop stays so with "
         "`rgba`, and is laid over white otherwise.",
     )
-    locates: Truth = Field(
+    report_box: Truth = Field(
         default=False,
         description="Answers with `X-Cutout-Subject`: left, top, right and bottom of the subject.",
     )
@@ -206,19 +203,19 @@ class CutoutOptions(_Options):
     @model_validator(mode="after")
     def _jpeg_has_no_alpha(self) -> Self:
         if self.format == "jpeg" and self.background == "transparent" and self.channels != "alpha":
-            raise _Clash("background", "a colour, when format=jpeg: JPEG has no transparency")
+            raise Conflict("background", "a colour, when format=jpeg: JPEG has no transparency")
         return self
 
     @model_validator(mode="after")
     def _zip_holds_alpha(self) -> Self:
         if self.format == "zip" and (self.background != "transparent" or self.channels == "alpha"):
-            raise _Clash("background", "transparent, when format=zip: it holds the cutout's alpha")
+            raise Conflict("background", "transparent, when format=zip: it holds the cutout's alpha")
         return self
 
     @model_validator(mode="after")
     def _blur_stays_where_it_is(self) -> Self:
         if self.background == "blur" and (self.layout.moves or self.region is not None):
-            raise _Clash(
+            raise Conflict(
                 "background", "no blur, with a region or when the subject is cropped, scaled or moved"
             )
         return self
@@ -226,7 +223,7 @@ class CutoutOptions(_Options):
     @model_validator(mode="after")
     def _mask_is_of_the_whole(self) -> Self:
         if self.results == MASK_AND_CUTOUT and (self.region is not None or self.megapixels is not None):
-            raise _Clash("results", "cutout, with a region or megapixels: the mask is of the whole picture")
+            raise Conflict("results", "cutout, with a region or megapixels: the mask is of the whole picture")
         return self
 
     @property
@@ -255,74 +252,10 @@ class CutoutOptions(_Options):
         return None if self.megapixels is None else round(self.megapixels * 1e6)
 
 
-class _Clash(ValueError):
+class Conflict(ValueError):
     """Two options that exclude each other."""
 
     def __init__(self, name: str, accepted: str) -> None:
         self.name = name
         self.accepted = accepted
         super().__init__(name)
-
-
-OptionsT = TypeVar("OptionsT", bound=_Options)
-
-
-def parse_options(
-    kind: type[OptionsT], fields: Mapping[str, object], *, typed: Collection[str] = ()
-) -> OptionsT:
-    """Check named values against the options of one endpoint.
-
-    Args:
-        kind: The options there are.
-        fields: Values by name; a text stands for a number or a truth value as well.
-        typed: Names whose values have a type already, which has to be the option's.
-
-    Raises:
-        UnknownOption: A name is not an option of this endpoint.
-        InvalidOption: A value is out of its range, or two options exclude each other.
-    """
-    for name in fields:
-        if name not in kind.model_fields:
-            raise UnknownOption(name, tuple(kind.model_fields))
-        if name in typed and not _has_type(fields[name], kind, name):
-            raise InvalidOption(name, accepted_values(kind, name))
-    try:
-        return kind.model_validate(dict(fields))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        clash = first.get("ctx", {}).get("error")
-        if isinstance(clash, _Clash):
-            raise InvalidOption(clash.name, clash.accepted) from error
-        name = str(first["loc"][0])
-        raise InvalidOption(name, accepted_values(kind, name)) from error
-
-
-def _has_type(value: object, kind: type[BaseModel], name: str) -> bool:
-    """Tell whether a value is of an option's own type, as far as numbers and truth values go."""
-    schema = _properties(kind)[name]
-    types = {part.get("type") for part in schema.get("anyOf", [schema])}
-    if isinstance(value, bool) or "boolean" in types:
-        return "boolean" in types  # every spelling of it is one
-    return not isinstance(value, str) or "string" in types
-
-
-@cache
-def _properties(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the schemas of all options; made once, as it takes milliseconds."""
-    properties: dict[str, Any] = kind.model_json_schema()["properties"]
-    return properties
-
-
-def accepted_values(kind: type[BaseModel], name: str) -> str:
-    """Return in words what an option accepts, from its own declaration."""
-    schema = _properties(kind)[name]
-    choice = next((part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"), schema)
-    if "enum" in choice:
-        return ", ".join(map(str, choice["enum"]))
-    if choice.get("type") == "boolean":
-        return "true, false"
-    if "minimum" in choice:
-        return f"{choice['type']} from {choice['minimum']} to {choice['maximum']}"
-    if "exclusiveMinimum" in choice:
-        return f"{choice['type']} between {choice['exclusiveMinimum']} and {choice['exclusiveMaximum']}"
-    return str(schema.get("description", choice.get("type")))

@@ -19,23 +19,23 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from app.engine.capacity.cache import Cache
 from app.engine.capacity.memory import give_back_freed_memory, tune_allocator
 from app.engine.clock import SystemClock
 from app.engine.models.manifest import Manifest, WeightsOrigin
-from app.imaging.formats.decode import decode
 from app.imaging.formats.sniff import sniff
 from app.imaging.matting.saliency import resize_saliency
-from app.options import CutoutOptions, MaskOptions, parse_options
-from app.pipeline.footprint import PictureLimits, footprint
-from app.pipeline.prepare import AdmittedUpload, read_picture
-from app.pipeline.render import Segmentation, compose_cutout, finish, finish_mask
+from app.options import CutoutOptions, MaskOptions
+from app.options_parser import parse_options
+from app.pipeline.encode import encode_result
+from app.pipeline.footprint import footprint
+from app.pipeline.render import RenderLimits, render
+from app.pipeline.values import ImageRequest, Segmentation
 from app.telemetry import StepTimes
 from benchmarks.pictures import photo
 from benchmarks.report import print_machine, print_table
 from benchmarks.server import forget_peak, status_bytes
+from tests.rendering import LIMITS, admitted, prepared
 
-LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 SPARE_BYTES = 3 * 2**20
 """What is not in proportion to pixels: code and tables that a library makes at its first use."""
 UPLOADS = (
@@ -77,9 +77,9 @@ class Case:
     def name(self) -> str:
         """The case in words."""
         options = " ".join(f"{name}={value}" for name, value in self.options.items()) or "defaults"
-        beside = f", background {self.backdrop:g}×" if self.backdrop else ""
-        beside += f", mask {self.mask:g}×" if self.mask else ""
-        return f"{self.upload} → {self.endpoint}, {options}{beside}"
+        extra = f", background {self.backdrop:g}×" if self.backdrop else ""
+        extra += f", mask {self.mask:g}×" if self.mask else ""
+        return f"{self.upload} → {self.endpoint}, {options}{extra}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ CUTOUT_OPTIONS: tuple[dict[str, object], ...] = (
     *({"format": "webp", "quality": 100}, {"format": "avif", "quality": 100}),
     *({"matting": name} for name in ("none", "hq")),
     *({"clean": 0.01}, {"refine": "crop"}, {"threshold": 0.5}, {"results": "mask,cutout"}),
-    *({"background": "blur"}, {"background": "#ff880080"}, {"channels": "alpha"}, {"locates": True}),
+    *({"background": "blur"}, {"background": "#ff880080"}, {"channels": "alpha"}, {"report_box": True}),
     *({"crop": True, "margin": "50%"}, {"crop": True, "margin": "50%", "shadow": "drop"}),
     *({"scale": "100%"}, {"scale": "20%", "position": "10% 80%"}, {"position": "center"}),
     *({"shadow": "drop"}, {"shadow": "drop", "background": "white"}, {"region": "10% 10% 90% 90%"}),
@@ -113,7 +113,7 @@ MASK_OPTIONS: tuple[dict[str, object], ...] = (
     *({"threshold": 0.5}, {"size": "network"}, {"clean": 0.01}, {"refine": "crop"}),
 )
 CROPPED = {"crop": True, "margin": "50%", "shadow": "drop"}
-BESIDE = (
+EXTRA_PICTURES = (
     Case("cutout", backdrop=1.0),
     Case("cutout", {"format": "avif"}, backdrop=3.0),
     Case("cutout", CROPPED, "png alpha", backdrop=3.0),
@@ -137,58 +137,51 @@ def cases() -> Iterator[Case]:
     yield from (
         Case("cutout", options, "png alpha") for options in ({"background": "blur"}, {"megapixels": 1})
     )
-    yield from BESIDE
+    yield from EXTRA_PICTURES
 
 
 def measure(case: Case, megapixels: float) -> Measured:
-    """Work out one case, and read what it took."""
+    """Process one case, and read its peak memory."""
     options = parse_options(MaskOptions if case.endpoint == "mask" else CutoutOptions, case.options)
     upload = upload_of(case.upload, megapixels)
     header = sniff(upload)
-    beside = {
+    extra = {
         role: None if part == 0 else upload_of(kind, part * megapixels)
         for role, kind, part in (
             ("backdrop", "png alpha", case.backdrop),
             ("mask", "png alpha" if case.upload == "png alpha" else "png", case.mask),
         )
     }
-    pairs = {role: None if sent is None else (sent, sniff(sent)) for role, sent in beside.items()}
-    headers = {role: None if pair is None else pair[1] for role, pair in pairs.items()}
-    longest = max(len(sent) for sent in (upload, *beside.values()) if sent is not None)
+    headers = {role: None if sent is None else sniff(sent) for role, sent in extra.items()}
+    longest = max(len(sent) for sent in (upload, *extra.values()) if sent is not None)
     counted = footprint(header, options, limit_px=LIMITS.pixels, upload_bytes=longest, **headers)
-    way_in = AdmittedUpload(upload, header, "map", counted, **pairs)
+    request = admitted(upload, options, **extra)
     gc.collect()
     give_back_freed_memory()
     held_bytes = status_bytes("self", "VmRSS")
     forget_peak("self")
-    _work_out(way_in, options)
+    _process(request)
     return Measured(case, status_bytes("self", "VmHWM") - held_bytes, counted.memory_bytes)
 
 
-def _work_out(way_in: AdmittedUpload, options: MaskOptions | CutoutOptions) -> None:
-    steps = StepTimes(SystemClock())
-    read = read_picture(
-        way_in, MANIFEST, options, steps, known=frozenset(), owner="", read=decode, cache=Cache(0)
-    )
-    saliency = read.mask if read.mask is not None else _map(options)
+def _process(request: ImageRequest) -> None:
+    steps, options = StepTimes(SystemClock()), request.options
+    decoded = prepared(request, steps, manifest=MANIFEST)
     segmentation = Segmentation(
-        read.picture,
-        saliency,
+        decoded.picture,
+        decoded.own_mask if decoded.own_mask is not None else _map(options),
         is_empty=False,
         manifest=MANIFEST,
         provider="none",
-        etag=read.etag,
+        etag=decoded.etag,
         is_refined=options.refine == "crop",
-        frame=read.frame,
-        backdrop=read.backdrop,
+        frame=decoded.frame,
+        backdrop=decoded.backdrop,
     )
-    del read
-    if isinstance(options, MaskOptions):
-        finish_mask(segmentation, options, steps, hq_budget_s=60.0)
-        return
-    rendered = compose_cutout(segmentation, options, steps, hq_budget_s=60.0, limits=LIMITS)
+    del decoded
+    rendered = render(segmentation, options, steps, RenderLimits(60.0, LIMITS))
     del segmentation
-    finish(rendered, options, steps)
+    encode_result(rendered, options, steps)
 
 
 def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -59,11 +59,12 @@ def main() -> None:
         if pipeline is None:
             raise SystemExit(f"The model cannot be loaded: {service.failure}")
         limits = BatchLimits(32, 0.0, settings.limits.in_flight_requests)
-        real = pipeline._batcher  # noqa: SLF001 - the pipeline has no other door for this
-        real.stop()
+        pipeline._batcher.stop()  # noqa: SLF001 - the pipeline has no other way to exchange it
         network = SimulatedBackend(alpha_s=asked.run_ms / 1e3, spend=time.sleep)
-        pipeline._batcher = Batcher(network, limits, SystemClock(), service.telemetry.runs)  # noqa: SLF001
-        pipeline._batcher.start()  # noqa: SLF001
+        batcher = Batcher(network, limits, SystemClock(), service.telemetry.runs)
+        for part in (pipeline, pipeline.admission, pipeline.tensors):
+            part._batcher = batcher  # noqa: SLF001
+        batcher.start()
         gc.collect()
         gc.freeze()  # as the worker does
         print(f"Cutout listens on  http://127.0.0.1:{listener.getsockname()[1]}")

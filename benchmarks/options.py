@@ -24,13 +24,15 @@ from app.engine.models.manifest import Manifest
 from app.imaging.formats.decode import Picture
 from app.imaging.layout.region import frame_picture, saliency_from_mask
 from app.imaging.matting.refine import blend_maps, choose_crop, prepare_crop
-from app.options import CutoutOptions, MaskOptions, parse_options
+from app.options import CutoutOptions, MaskOptions
+from app.options_parser import parse_options
 from app.pipeline.footprint import PictureLimits
-from app.pipeline.render import Segmentation, compose_cutout, finish, finish_mask
+from app.pipeline.values import Segmentation
 from app.telemetry import StepTimes
 from benchmarks.pictures import photo
 from benchmarks.report import print_machine, print_table
 from tests.fakes import SimulatedSource
+from tests.rendering import result_of
 
 MAX_RATIO, MIN_MS = 1.5, 2.0
 LIMITS = PictureLimits(pixels=2**40, side_px=2**20, memory_bytes=2**40)
@@ -203,12 +205,9 @@ def _run(
         if isinstance(options, CutoutOptions) and (options.max_pixels or options.corners):
             picture, frame = frame_picture(picture, max_px=options.max_pixels, corners=options.corners)
             segmentation = replace(segmentation, picture=picture, frame=frame)
-    if isinstance(options, MaskOptions):
-        finish_mask(segmentation, options, steps, hq_budget_s=1e9)
-        return
     if case.backdrop_px is not None:
         segmentation = replace(segmentation, backdrop=cv2.resize(photo(0.1), case.backdrop_px[::-1]))
-    finish(compose_cutout(segmentation, options, steps, hq_budget_s=1e9, limits=LIMITS), options, steps)
+    result_of(segmentation, options, steps, hq_budget_s=1e9, limits=LIMITS)
 
 
 def _looked_at_again(rgb: Rgb, saliency: SaliencyMap) -> SaliencyMap:

@@ -14,7 +14,7 @@ from app.arrays import NetworkInput, SaliencyMap
 from app.engine.batching.batcher import Batcher
 from app.engine.batching.planning import BatchLimits, CostTable, Ticket
 from app.engine.clock import SystemClock
-from app.main import open_pipeline
+from app.pipeline.build import open_pipeline
 from app.settings import Settings
 from app.telemetry import Telemetry
 from benchmarks.report import Figure, print_figures

@@ -71,7 +71,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "shadow": ("drop",),
         "shadow_opacity": (20, 100),
         "channels": ("rgba", "alpha"),
-        "locates": ("true",),
+        "report_box": ("true",),
         "megapixels": (0.01, 1, 10),
     },
 }

@@ -1,7 +1,7 @@
-"""Answers: pictures go through the service's own journey and come back as the greys that it serves.
+"""Predictions: runs the service's own pipeline on pictures, and returns the greys that it serves.
 
-This is the only module of the export that runs the service. What is judged is therefore what a client gets:
-decoded, sampled, inferred, matted and encoded by the code and with the settings that serve.
+This is the only module of the export that runs the service. The evaluation therefore judges what clients get:
+decoded, sampled, inferred, matted and encoded by the code and with the settings of the server.
 """
 
 import asyncio
@@ -15,69 +15,53 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.engine.capacity.admission import Admission
-from app.engine.clock import SystemClock
 from app.engine.models.manifest import Manifest
-from app.main import budget_of, open_pipeline
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.render import Result
-from app.pipeline.run import Job, Pipeline
+from app.pipeline.local import LocalPipeline, open_local_pipeline
+from app.pipeline.values import request_for
 from app.settings import read_settings
-from app.telemetry import StepTimes, Telemetry
 
-PATIENCE_S = 3600.0  # nobody waits for the answer
+TIMEOUT_S = 3600.0  # no client waits for the result
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the service answered: a mask, or a cutout's alpha, (H, W) uint8, and whether it saw a subject."""
+    """A result of the service: a mask or a cutout's alpha, (H, W) uint8, and whether the scene is empty."""
 
     grey: NDArray[np.uint8]
     is_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
-    """An open service without HTTP."""
+class Predictor:
+    """An open pipeline with one model."""
 
     manifest: Manifest
     provider: str
-    _pipeline: Pipeline
-    _admission: Admission
+    _local: LocalPipeline
     _runner: asyncio.Runner
 
     def predict(self, upload: bytes, options: MaskOptions | CutoutOptions) -> Judged:
-        """Carry one upload to its answer.
+        """Return the result of one upload.
 
         Raises:
-            CutoutError: The service refuses it, or cannot do it.
+            CutoutError: The picture or an option is refused, or a step fails.
         """
-        result = self._runner.run(self._carry(upload, options))
+        request = request_for(upload, options)
+        result, _ = self._runner.run(self._local.run(request, timeout_s=TIMEOUT_S))
         with Image.open(io.BytesIO(result.encoded)) as stored:
             channels = np.atleast_3d(np.asarray(stored))
         return Judged(channels[:, :, -1], result.info.verdict.is_empty)
 
-    async def _carry(self, upload: bytes, options: MaskOptions | CutoutOptions) -> Result:
-        clock = SystemClock()
-        with self._admission.enter() as permit:
-            job = Job(permit, StepTimes(clock), clock.now_s() + PATIENCE_S)
-            if isinstance(options, MaskOptions):
-                return await self._pipeline.mask(upload, options, job)
-            return await self._pipeline.cutout(upload, options, job)
-
 
 @contextmanager
-def open_journey(model: str, models_dir: Path) -> Iterator[Journey]:
-    """Open the service with one model, as the settings in the environment say.
+def open_predictor(model: str, models_dir: Path) -> Iterator[Predictor]:
+    """Open the pipeline with one model, and the settings of the environment.
 
     Raises:
-        ModelUnavailable: The model is missing, or is not the one its manifest names.
+        ModelUnavailable: The model is missing, or does not match its manifest.
     """
     settings = read_settings(models=(model,), models_dir=models_dir)
-    pipeline = open_pipeline(settings, Telemetry())
-    try:
-        with asyncio.Runner() as runner:
-            ((manifest, provider),) = pipeline.models.manifests()
-            yield Journey(manifest, provider, pipeline, Admission(budget_of(settings)), runner)
-    finally:
-        pipeline.close()
+    with open_local_pipeline(settings) as local, asyncio.Runner() as runner:
+        ((manifest, provider),) = local.pipeline.models.manifests()
+        yield Predictor(manifest, provider, local, runner)

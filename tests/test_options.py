@@ -1,7 +1,8 @@
 import pytest
 
 from app.errors import InvalidOption, UnknownOption
-from app.options import CutoutOptions, MaskOptions, accepted_values, parse_options
+from app.options import CutoutOptions, MaskOptions
+from app.options_parser import accepted_values, parse_options
 from benchmarks.options import not_measured
 
 
@@ -158,7 +159,7 @@ def test_a_zip_has_a_media_type_and_auto_capitals() -> None:
     assert parse_options(CutoutOptions, {"format": "Auto"}).format == "auto"
 
 
-@pytest.mark.parametrize("name", ["crop", "locates"])
+@pytest.mark.parametrize("name", ["crop", "report_box"])
 def test_every_yes_or_no_is_spelled_alike(name: str) -> None:
     assert getattr(parse_options(CutoutOptions, {name: "on"}), name) is True
     assert getattr(parse_options(CutoutOptions, {name: 0}, typed=(name,)), name) is False
@@ -205,3 +206,12 @@ def test_what_has_a_type_has_the_option_s(name: str, value: object, is_accepted:
 def test_the_benchmark_of_options_leaves_none_out() -> None:
     """A field that nobody measures would cost what nobody knows."""
     assert not_measured() == []
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_the_former_name_of_an_option_is_accepted(typed: bool) -> None:
+    names = ("locates",) if typed else ()
+
+    assert parse_options(CutoutOptions, {"locates": True if typed else "yes"}, typed=names).report_box
+    with pytest.raises(InvalidOption):
+        parse_options(CutoutOptions, {"locates": "perhaps"}, typed=names)

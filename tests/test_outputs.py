@@ -17,21 +17,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.engine.capacity.cache import Cache
 from app.engine.clock import SystemClock
-from app.imaging.formats.decode import decode
-from app.imaging.formats.sniff import sniff
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.footprint import PictureLimits, footprint
-from app.pipeline.prepare import AdmittedUpload, read_picture
-from app.pipeline.render import Result, Segmentation, compose_cutout, finish, finish_mask
+from app.pipeline.values import Result, Segmentation
 from app.telemetry import StepTimes
-from tests.fakes import SimulatedSource
 from tests.imaging.containers import isobmff_boxes, jpeg_markers, png_chunks, riff_chunks
 from tests.pictures import disc_alpha, opened
+from tests.rendering import MANIFEST, admitted, prepared, result_of
 
-LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
-MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
 HQ_BUDGET_S = 60.0
 MAP = disc_alpha(32, 32, softness=0.3)
 RINGS_WITHIN_PX = 16  # the side of a WebP's block; a JPEG's is smaller, an AVIF's mostly
@@ -52,7 +45,7 @@ def test_a_mask_is_a_bare_picture(hostile: list[Path], format_: str) -> None:
     options = MaskOptions.model_validate({"format": format_})
     for path in hostile:
         check_bare(
-            finish_mask(segmentation(path), options, StepTimes(SystemClock()), hq_budget_s=HQ_BUDGET_S),
+            result_of(segmentation(path), options, StepTimes(SystemClock()), hq_budget_s=HQ_BUDGET_S),
             path.name,
         )
 
@@ -97,29 +90,13 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 def cutout(path: Path, options: CutoutOptions) -> Result:
     """Carry a file through all steps after the network."""
     steps, shown = StepTimes(SystemClock()), segmentation(path)
-    return finish(
-        compose_cutout(shown, options, steps, hq_budget_s=HQ_BUDGET_S, limits=LIMITS), options, steps
-    )
+    return result_of(shown, options, steps, hq_budget_s=HQ_BUDGET_S)
 
 
 @functools.cache
 def segmentation(path: Path) -> Segmentation:
     """Decode an upload as the service does, and see a disc in it."""
-    upload = path.read_bytes()
-    steps = StepTimes(SystemClock())
-    header = sniff(upload)
-    read = read_picture(
-        AdmittedUpload(
-            upload, header, MANIFEST.name, footprint(header, CutoutOptions(), limit_px=LIMITS.pixels)
-        ),
-        MANIFEST,
-        CutoutOptions(),
-        steps,
-        known=frozenset(),
-        owner="",
-        read=decode,
-        cache=Cache(0),
-    )
+    read = prepared(admitted(path.read_bytes(), CutoutOptions()), StepTimes(SystemClock()))
     return Segmentation(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
 
 

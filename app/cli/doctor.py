@@ -12,7 +12,7 @@ def doctor() -> None:
     # Imported here, because every command imports this module, and the supervisor must stay small.
     from app.engine.models.device import probe, usable_cores
     from app.engine.models.onnxruntime_loader import onnxruntime
-    from app.main import open_pipeline
+    from app.pipeline.build import open_pipeline
     from app.telemetry import Telemetry
 
     settings = read_settings()

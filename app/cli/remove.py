@@ -1,4 +1,4 @@
-"""``cutout remove``: one picture, carried through the same journey that the server uses."""
+"""``cutout remove``: removes the background of one picture, with the server's own pipeline."""
 
 import asyncio
 from pathlib import Path
@@ -9,13 +9,12 @@ from rich.console import Console
 
 from app.cli.options import settings_for
 from app.cli.stopping import ends_at_once
-from app.engine.capacity.admission import Admission
-from app.engine.clock import SystemClock
-from app.options import CutoutOptions, MaskOptions, parse_options
+from app.options import CutoutOptions, MaskOptions
+from app.options_parser import parse_options
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.pipeline.render import Result
+    from app.pipeline.values import Result
     from app.telemetry import StepTimes
 
 FORMAT_BY_SUFFIX = {
@@ -54,7 +53,7 @@ def remove(
     settings = settings_for([model] if model else None)
     upload = source.read_bytes()
     with ends_at_once():  # a step cannot be stopped, and nothing is written yet
-        result, steps = asyncio.run(_carry(upload, options, settings))
+        result, steps = _remove(upload, options, settings)
     target.write_bytes(result.encoded)
     took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
     info = result.info
@@ -68,25 +67,12 @@ def remove(
         Console(stderr=True).print(f"warning: {warning}", highlight=False)
 
 
-async def _carry(
+def _remove(
     upload: bytes, options: MaskOptions | CutoutOptions, settings: Settings
 ) -> tuple["Result", "StepTimes"]:
-    """Carry one picture through the same journey that the server uses."""
-    # Here, because every command imports this module, and the parent of a worker has to stay light.
-    from app.main import budget_of, open_pipeline
-    from app.pipeline.run import Job
-    from app.telemetry import StepTimes, Telemetry
+    # Imported here, because every command imports this module, and the supervisor must stay small.
+    from app.pipeline.local import open_local_pipeline
+    from app.pipeline.values import request_for
 
-    clock = SystemClock()
-    limits = settings.limits
-    pipeline = await asyncio.to_thread(open_pipeline, settings, Telemetry())
-    admission = Admission(budget_of(settings))
-    steps = StepTimes(clock)
-    try:
-        with admission.enter() as permit:
-            job = Job(permit, steps, clock.now_s() + limits.deadline_s)
-            if isinstance(options, MaskOptions):
-                return await pipeline.mask(upload, options, job), steps
-            return await pipeline.cutout(upload, options, job), steps
-    finally:
-        pipeline.close()
+    with open_local_pipeline(settings) as local:
+        return asyncio.run(local.run(request_for(upload, options), timeout_s=settings.limits.deadline_s))

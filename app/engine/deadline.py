@@ -8,10 +8,10 @@ import asyncio
 from dataclasses import dataclass
 
 from app.engine.clock import Clock
-from app.errors import DeadlineExceeded, Settled
+from app.errors import DeadlineExceeded
 
 
-class Abandoned(Settled):
+class Abandoned(Exception):
     """The request was cancelled; raised on a worker thread to stop its work, and reported to no client."""
 
 

@@ -1,170 +1,92 @@
-"""Reading: what was sent becomes what the network takes, or an answer that is known already.
+"""Prepare: decodes the pictures of a request and makes the network's input.
 
-All of it runs on a ``decode`` thread; who calls it when stands in ``app/pipeline/run.py``.
+Everything here runs on a ``decode`` thread.
 """
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from app.arrays import Cutout, Grey, NetworkInput, Rgb, SaliencyMap
-from app.engine.capacity.cache import Cache
+from app.arrays import Cutout, NetworkInput, Rgb
 from app.engine.models.manifest import Manifest
-from app.errors import Settled
 from app.imaging.formats.decode import Picture
 from app.imaging.formats.sniff import Header
 from app.imaging.layout.compose import hide_in_white, over_white, premultiply
-from app.imaging.layout.region import Frame, frame_picture, saliency_from_mask
-from app.imaging.matting.refine import Box, blend_maps, prepare_crop
-from app.imaging.matting.saliency import shrink_alpha, stretch, weigh
+from app.imaging.layout.region import frame_picture, saliency_from_mask
+from app.imaging.matting.refine import Box, prepare_crop
+from app.imaging.matting.saliency import shrink_alpha, weigh
+from app.imaging.opencv_errors import raises_memory_error
 from app.imaging.prepare import prepare
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.footprint import Footprint
-from app.pipeline.render import Result, Segmentation
+from app.pipeline.values import ImageRequest, PictureSource, PreparedPicture, Segmentation
 from app.telemetry import StepTimes
 
-Read = Callable[[bytes, Header], Picture]
-"""``decode``, here or in another process."""
+Decoder = Callable[[bytes, Header], Picture]
+"""``decode``, in this process or in a sandbox."""
 
 
-class NotModified(Settled):
-    """The caller has this very answer already; nothing was decoded."""
-
-    def __init__(self, etag: str) -> None:
-        self.etag = etag
-        super().__init__(etag)
-
-
-class Remembered(Settled):
-    """This very answer was given before, and is remembered; nothing was decoded."""
-
-    def __init__(self, result: Result) -> None:
-        self.result = result
-        super().__init__(result.info.etag)
-
-
-@dataclass(frozen=True, slots=True)
-class AdmittedUpload:
-    """An upload that may be decoded, what comes with it, and the model that will see it."""
-
-    upload: bytes
-    header: Header
-    model: str
-    taken: Footprint
-    backdrop: tuple[bytes, Header] | None = None
-    mask: tuple[bytes, Header] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedPicture:
-    """A decoded picture, and what the network takes of it, or the caller's mask in the network's place.
-
-    ``etag`` is the answer's. ``visible`` is the picture's own alpha at the size of the network's map, and
-    ``is_mask_empty`` tells that nothing that a caller's mask takes in is to be seen.
-    """
-
-    etag: str
-    picture: Picture
-    network_input: NetworkInput | None
-    frame: Frame | None = None
-    backdrop: Rgb | Cutout | None = None
-    mask: SaliencyMap | None = None
-    visible: Grey | None = None
-    is_mask_empty: bool = False
-
-
-def read_picture(
-    way_in: AdmittedUpload,
-    manifest: Manifest,
-    options: MaskOptions | CutoutOptions,
-    steps: StepTimes,
-    *,
-    known: frozenset[str],
-    owner: str,
-    read: Read,
-    cache: Cache[Result],
+@raises_memory_error
+def prepare_request(
+    request: ImageRequest, etag: str, manifest: Manifest, steps: StepTimes, decoder: Decoder
 ) -> PreparedPicture:
-    """Decode what was sent, and take what the network sees of it.
+    """Decode the pictures of an admitted request, and make the network's input.
 
     Raises:
-        NotModified: The caller has the answer.
-        Remembered: The answer was given before.
+        CorruptPicture, UnsupportedFormat: A picture cannot be decoded.
         MaskDoesNotFit: The caller's mask has another shape than the picture.
-        RegionOutsidePicture, RegionIsEmpty: There is nothing to see where one is to look.
+        RegionOutsidePicture, RegionIsEmpty: The requested region is not in the picture.
     """
-    frame, backdrop, mask = None, None, None
+    options, frame, backdrop, own_mask = request.options, None, None, None
     with steps.step("decode"):
-        etag = fingerprint(way_in, options, manifest)
-        if etag in known:
-            raise NotModified(etag)
-        remembered = cache.get(cache_key(owner, etag))
-        if remembered is not None:
-            raise Remembered(remembered)
-        picture = read(way_in.upload, way_in.header)
-        if picture.own_alpha is not None:  # no step after this one may come upon hidden colours
+        picture = _decode(request.picture, decoder)
+        if picture.own_alpha is not None:  # no later step may use hidden colours
             hide_in_white(picture.rgb, picture.own_alpha)
-        if way_in.backdrop is not None:
-            backdrop = _backdrop(read(*way_in.backdrop), options, steps)
-        if way_in.mask is not None:
-            mask = saliency_from_mask(read(*way_in.mask), picture, check=steps.check)
+        if request.backdrop is not None:
+            backdrop = _backdrop(_decode(request.backdrop, decoder), options, steps)
+        if request.mask is not None:
+            own_mask = saliency_from_mask(_decode(request.mask, decoder), picture, check=steps.check)
     with steps.step("prepare"):
         if isinstance(options, CutoutOptions) and (options.max_pixels or options.corners):
             picture, frame = frame_picture(picture, max_px=options.max_pixels, corners=options.corners)
-        sent = PreparedPicture(etag, picture, None, frame, backdrop, mask)
-        return _as_network_takes_it(sent, manifest.input_size_px, steps)
+        decoded = PreparedPicture(etag, picture, None, frame, backdrop, own_mask)
+        return _with_network_input(decoded, manifest.input_size_px, steps)
 
 
-def _as_network_takes_it(sent: PreparedPicture, side_px: int, steps: StepTimes) -> PreparedPicture:
-    """Add what the network takes of a picture, or what a mask in its place takes in."""
-    own_alpha = sent.picture.own_alpha
-    if sent.mask is not None:
-        return replace(sent, is_mask_empty=not weigh(sent.mask, own_alpha).any())
+def _decode(source: PictureSource, decoder: Decoder) -> Picture:
+    assert source.header is not None  # noqa: S101 - admitted
+    return decoder(source.upload or b"", source.header)
+
+
+def _with_network_input(decoded: PreparedPicture, side_px: int, steps: StepTimes) -> PreparedPicture:
+    """Add the network's input, or whether the caller's own mask shows anything of the picture."""
+    own_alpha = decoded.picture.own_alpha
+    if decoded.own_mask is not None:
+        return replace(decoded, is_own_mask_empty=not weigh(decoded.own_mask, own_alpha).any())
     return replace(
-        sent,
-        network_input=prepare(_as_seen(sent.picture, steps), side_px),
+        decoded,
+        network_input=prepare(_over_white(decoded.picture, steps), side_px),
         visible=None if own_alpha is None else shrink_alpha(own_alpha, side_px, side_px),
     )
 
 
-def _as_seen(picture: Picture, steps: StepTimes) -> Rgb:
-    """Return a picture as people see it: over white where it is see-through."""
+def _over_white(picture: Picture, steps: StepTimes) -> Rgb:
+    """Return a picture as viewers show it: transparent parts over white."""
     if picture.own_alpha is None:
         return picture.rgb
     return over_white(picture.rgb, picture.own_alpha, check=steps.check)
 
 
-def _backdrop(sent: Picture, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Rgb | Cutout:
-    """Return what is to be behind the subject: see-through where that is asked for, else over white."""
-    stays = isinstance(options, CutoutOptions) and options.channels == "rgba"
-    if sent.own_alpha is None or not stays:
-        return _as_seen(sent, steps)
-    return premultiply(sent.rgb, sent.own_alpha, check=steps.check)
+def _backdrop(decoded: Picture, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Rgb | Cutout:
+    """Return the picture behind the subject: transparent if the result may be, else over white."""
+    may_be_transparent = isinstance(options, CutoutOptions) and options.channels == "rgba"
+    if decoded.own_alpha is None or not may_be_transparent:
+        return _over_white(decoded, steps)
+    return premultiply(decoded.rgb, decoded.own_alpha, check=steps.check)
 
 
-def read_crop(segmentation: Segmentation, box: Box, steps: StepTimes) -> NetworkInput:
-    """Return what the network takes of the subject's surroundings."""
+@raises_memory_error
+def prepare_second_look(segmentation: Segmentation, box: Box, steps: StepTimes) -> NetworkInput:
+    """Return the network's input for a part of the picture."""
     with steps.step("refine"):
-        return prepare_crop(_as_seen(segmentation.picture, steps), box, segmentation.manifest.input_size_px)
-
-
-def blend(segmentation: Segmentation, raw: SaliencyMap, box: Box, steps: StepTimes) -> Segmentation:
-    """Take over what a second look saw in the box."""
-    height, width = segmentation.picture.rgb.shape[:2]
-    with steps.step("refine"):
-        saliency = blend_maps(segmentation.saliency, stretch(raw), box, height, width)
-    return replace(segmentation, saliency=saliency, is_refined=True)
-
-
-def cache_key(owner: str, etag: str) -> str:
-    """Return under what an answer is remembered: for its owner alone, or it would tell of others."""
-    return f"{owner}/{etag}"
-
-
-def fingerprint(way_in: AdmittedUpload, options: MaskOptions | CutoutOptions, manifest: Manifest) -> str:
-    """Return a strong entity tag over the pictures, the options and the model."""
-    digest = hashlib.sha256(way_in.upload)
-    digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
-    for role, beside in (("backdrop", way_in.backdrop), ("mask", way_in.mask)):
-        if beside is not None:
-            digest.update(role.encode() + hashlib.sha256(beside[0]).digest())
-    return digest.hexdigest()[:32]
+        return prepare_crop(
+            _over_white(segmentation.picture, steps), box, segmentation.manifest.input_size_px
+        )

@@ -8,8 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.engine.capacity.quota import WINDOW_S, Quota
 from app.engine.clock import Clock
+from app.pipeline.context import RequestContext
 from app.telemetry import StepTimes, Telemetry
-from app.web.context import RequestContext, request_id_from, traceparent_from
+from app.web.context import attach, request_id_from, traceparent_from
 from app.web.endpoints.table import is_probe_at, label_of
 
 SAFE = {
@@ -36,7 +37,7 @@ def rate_limits(quota: Quota) -> dict[str, str]:
 
 
 class AccessLog:
-    """Pure ASGI, outermost: opens the journal of a request and closes it when the answer is out."""
+    """Pure ASGI, outermost: creates the context of a request, and logs it when the response is complete."""
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, clock: Clock) -> None:
         self._app = app
@@ -53,9 +54,13 @@ class AccessLog:
         self._telemetry.received.labels(endpoint).inc()
         sent = Headers(scope=scope)
         request_id = request_id_from(sent.get("x-request-id"))
-        context = RequestContext(request_id, StepTimes(self._clock), self._clock.now_s())
-        context.traceparent = traceparent_from(sent.get("traceparent"))
-        scope.setdefault("state", {})["journal"] = context
+        context = RequestContext(
+            StepTimes(self._clock),
+            self._clock.now_s(),
+            request_id=request_id,
+            traceparent=traceparent_from(sent.get("traceparent")),
+        )
+        attach(context, scope)
         status = 499
 
         async def add_headers(message: Message) -> None:
@@ -108,5 +113,5 @@ class AccessLog:
             upload_bytes=context.upload_bytes,
             duration_ms=round(duration_s * 1e3, 2),
             steps_ms={name: round(seconds * 1e3, 2) for name, seconds in context.steps.seconds.items()},
-            **context.facts,
+            **context.log_fields,
         )

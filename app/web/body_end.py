@@ -11,7 +11,8 @@ from contextlib import suppress
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.context import RequestContext, context_of
+from app.pipeline.context import RequestContext
+from app.web.context import context_of
 from app.web.lingering import DropRate
 
 MAX_WAIT_S = 1.0

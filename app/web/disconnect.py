@@ -1,23 +1,22 @@
-"""Departure: work stops when the client that asked for it has left."""
+"""Disconnect: cancels a request's work when its client closes the connection."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
 from app.web.problems import ClientDisconnected
 
-T = TypeVar("T")
 
+@asynccontextmanager
+async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
+    """Cancel the block as soon as the client closes the connection.
 
-async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``, or cancel it as soon as the client closes the connection.
-
-    The request's body must have been read to its end.
+    The body of the request must have been read to its end.
 
     Raises:
-        ClientDisconnected: The client left first.
+        ClientDisconnected: The client closed the connection first.
     """
     working = asyncio.current_task()
     assert working is not None  # noqa: S101 - coroutines of the event loop are tasks
@@ -32,7 +31,7 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
 
     watching = asyncio.create_task(watch())
     try:
-        return await work
+        yield
     except asyncio.CancelledError:
         if not has_disconnected:
             raise

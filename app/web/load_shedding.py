@@ -28,7 +28,8 @@ class LoadShedder:
             allowed_s = allowed_seconds(Headers(scope=scope), self._service.settings.limits.deadline_s)
             context.deadline_s = context.started_s + allowed_s
             in_flight_px = self._service.admission.pixels
-            self._service.ready_pipeline().check_time(context.deadline_s, pixels_in_flight=in_flight_px)
+            admission = self._service.ready_pipeline().admission
+            admission.check_time(context.deadline_s, pixels_in_flight=in_flight_px)
         await self._app(scope, receive, send)
 
 

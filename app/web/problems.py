@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
-from app.web.context import RequestContext, context_of
+from app.pipeline.context import RequestContext
+from app.web.context import context_of
 from app.web.endpoints.table import Dialect, dialect_of
 
 Renderers = Mapping[Dialect, "Callable[[Exception, JSONResponse, Headers], Response]"]
@@ -148,11 +149,9 @@ class ProblemWall:
             await self._app(scope, receive, send)
             return
         context = context_of(scope)
-        has_begun = False
 
         async def note_begin(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
+            context.has_begun = True
             await send(message)
 
         try:
@@ -170,7 +169,7 @@ class ProblemWall:
             if render is not None:
                 response = render(error, problem_response, Headers(scope=scope))
             _forget_frames(raised)
-        if not has_begun:
+        if not context.has_begun:
             await response(scope, receive, send)
 
 
@@ -194,7 +193,7 @@ def _response_to(error: Exception, context: RequestContext) -> JSONResponse:
     if response.status_code == 500 or isinstance(error, errors.ModelUnavailable):
         log.error("request failed", request_id=context.request_id, reason=reason, exc_info=error)
     elif reason is not None:
-        context.facts = {"reason": reason}
+        context.log_fields = {"reason": reason}
     return response
 
 

@@ -1,14 +1,20 @@
-"""Service: what the routes share, and the door that stays shut until the model is warm."""
+"""Service: the shared parts of a running server, and how it runs one parsed request."""
 
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
 from app.engine.capacity.admission import Admission
-from app.engine.capacity.idempotency import IdempotencyKeys
+from app.engine.capacity.idempotency import Claim, IdempotencyKeys
 from app.engine.clock import Clock
-from app.errors import NotReady
+from app.errors import FetchingDisabled, MalformedRequest, NotReady
+from app.pipeline.context import RequestContext
 from app.pipeline.run import Pipeline
+from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, PictureSource, Result
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.api_keys import ApiKeys
@@ -16,12 +22,14 @@ from app.web.drain import Drain
 from app.web.lingering import DropRate
 from app.web.request.fetch import PictureFetcher
 
+IDEMPOTENCY_KEY_PATTERN = r'^"?[!#-~]{1,255}"?$'
+
 
 @dataclass(slots=True)
 class Service:
-    """The parts of a running service.
+    """The parts of a running server.
 
-    ``pipeline`` appears once models are loaded and warm; without ``remote`` no picture is fetched by its URL.
+    ``pipeline`` is set when the models are loaded and warm. Without a ``fetcher``, URLs are refused.
     """
 
     settings: Settings
@@ -48,9 +56,79 @@ class Service:
             )
         return self.pipeline
 
+    async def run(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
+        """Return the result of a parsed request; with an idempotency key, a repeat is not processed again.
+
+        Raises:
+            CutoutError: Any leaf that a step raises.
+        """
+        pipeline = self.ready_pipeline()
+        context.model = pipeline.models.choose(request.options.model)
+        async with self._claim(request, context) as claim:
+            known = None if claim.etag is None else pipeline.results.recall(claim.etag, context.key_name)
+            result = known or await pipeline.run(await self._fetch(request, context), context)
+            if isinstance(result, Result):
+                claim.etag = result.info.etag
+                context.on_written = self.admission.hold_response(result.size_bytes)
+                context.log_result(result)
+        return result
+
+    @asynccontextmanager
+    async def _claim(self, request: ImageRequest, context: RequestContext) -> AsyncIterator[Claim]:
+        """Hold the request's idempotency key, if it has one, for the block.
+
+        Raises:
+            MalformedRequest: The key is not one to 255 visible characters.
+            RequestInProgress: The same request is in progress.
+            IdempotencyKeyReused: The key belongs to another request.
+        """
+        if context.idempotency_key is None:
+            yield Claim("")
+            return
+        if re.fullmatch(IDEMPOTENCY_KEY_PATTERN, context.idempotency_key) is None:
+            raise MalformedRequest("The Idempotency-Key is not one to 255 visible characters.")
+        threads = self.ready_pipeline().pools.inspect
+        digest = await threads.run_holding(context.permit, request_digest, request)
+        key = context.idempotency_key.strip('"')
+        with self.idempotency_keys.claim(context.key_name, key, digest) as claim:
+            yield claim
+
+    async def _fetch(self, request: ImageRequest, context: RequestContext) -> ImageRequest:
+        """Fetch the pictures that a request names by their URLs."""
+        request = replace(request, picture=await self._fetch_one(request.picture, context))
+        if isinstance(request, CutoutRequest) and request.backdrop is not None:
+            request = replace(request, backdrop=await self._fetch_one(request.backdrop, context))
+        return request
+
+    async def _fetch_one(self, source: PictureSource, context: RequestContext) -> PictureSource:
+        if source.url is None:
+            return source
+        if self.fetcher is None:
+            raise FetchingDisabled
+        with context.steps.step("fetch"):
+            upload = await self.fetcher.fetch(
+                source.url,
+                context.permit,
+                limit_bytes=self.settings.limits.upload_bytes,
+                deadline_s=context.deadline_s,
+            )
+        return replace(source, upload=upload)
+
+
+def request_digest(request: ImageRequest) -> str:
+    """Return what identifies a repeated request; not its bytes, since each form has another boundary."""
+    options = request.options
+    digest = hashlib.sha256(f"{type(options).__name__}{options.model_dump_json()}".encode())
+    for source in (request.picture, request.backdrop, request.mask):
+        upload = None if source is None else source.upload
+        digest.update(hashlib.sha256(b"-" if upload is None else b"+" + upload).digest())
+        url = None if source is None else source.url
+        digest.update(hashlib.sha256((url or "").encode()).digest())
+    return digest.hexdigest()
+
 
 def service_of(request: Request) -> Service:
-    """Return the service that answers a request."""
+    """Return the service of a request."""
     service = request.app.state.service
     assert isinstance(service, Service)  # noqa: S101 - create_app puts it there
     return service

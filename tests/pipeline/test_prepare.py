@@ -5,21 +5,15 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from app.engine.capacity.cache import Cache
 from app.engine.clock import SystemClock
-from app.imaging.formats.decode import decode
-from app.imaging.formats.sniff import sniff
 from app.imaging.matting.saliency import is_empty, weigh
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.footprint import PictureLimits, footprint
-from app.pipeline.prepare import AdmittedUpload, PreparedPicture, read_crop, read_picture
-from app.pipeline.render import Result, Segmentation, compose_cutout, finish, finish_mask
+from app.pipeline.prepare import prepare_second_look
+from app.pipeline.values import PreparedPicture, Result, Segmentation
 from app.telemetry import StepTimes
-from tests.fakes import SimulatedSource
 from tests.pictures import disc_alpha, flat, noise, opened, photo, png, webp
+from tests.rendering import MANIFEST, admitted, prepared, result_of
 
-LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
-MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
 SIZE = (60, 80)
 MAP = disc_alpha(32, 32, radius=0.45, softness=0.3)
 ALPHA = (255 * disc_alpha(*SIZE, softness=0.2)).astype(np.uint8)
@@ -38,25 +32,8 @@ def read(
     backdrop: bytes | None = None,
     mask: bytes | None = None,
 ) -> PreparedPicture:
-    header = sniff(upload)
-    way_in = AdmittedUpload(
-        upload,
-        header,
-        "disc",
-        footprint(header, options, limit_px=LIMITS.pixels),
-        backdrop=None if backdrop is None else (backdrop, sniff(backdrop)),
-        mask=None if mask is None else (mask, sniff(mask)),
-    )
-    return read_picture(
-        way_in,
-        MANIFEST,
-        options,
-        StepTimes(SystemClock()),
-        known=frozenset(),
-        owner="",
-        read=decode,
-        cache=Cache(0),
-    )
+    request = admitted(upload, options, backdrop=backdrop, mask=mask)
+    return prepared(request, StepTimes(SystemClock()))
 
 
 def answered(
@@ -74,11 +51,7 @@ def answered(
         frame=sent.frame,
         backdrop=sent.backdrop,
     )
-    if isinstance(options, MaskOptions):
-        return sent, finish_mask(segmentation, options, steps, hq_budget_s=60)
-    return sent, finish(
-        compose_cutout(segmentation, options, steps, hq_budget_s=60, limits=LIMITS), options, steps
-    )
+    return sent, result_of(segmentation, options, steps, hq_budget_s=60)
 
 
 @pytest.mark.parametrize("encode", [png, lambda pixels: webp(pixels, lossless=True)], ids=["png", "webp"])
@@ -132,7 +105,7 @@ def test_the_network_sees_a_see_through_picture_over_white() -> None:
 def test_a_second_look_sees_it_over_white_too() -> None:
     sent = read(png(rgba(noise((*SIZE, 3)), EMPTY)), CutoutOptions())
     segmentation = Segmentation(sent.picture, MAP, is_empty=False, manifest=MANIFEST, provider="", etag="")
-    actual = read_crop(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
+    actual = prepare_second_look(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
 
     assert 255 == actual.min()
 

@@ -10,26 +10,17 @@ from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import to_grey
 from app.imaging.matting.verdict import judge
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.footprint import PictureLimits
-from app.pipeline.render import (
-    HQ_CUT_SHORT,
-    Rendered,
-    Result,
-    ResultInfo,
-    Segmentation,
-    compose_cutout,
-    finish,
-    finish_mask,
-)
+from app.pipeline.encode import encode_result
+from app.pipeline.render import HQ_CUT_SHORT, RenderLimits, render
+from app.pipeline.values import Rendered, Result, ResultInfo, Segmentation
 from app.telemetry import StepTimes
-from tests.fakes import ManualClock, SimulatedSource
+from tests.fakes import ManualClock
 from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha, noise, opened, photo
+from tests.rendering import LIMITS, MANIFEST, result_of
 
-LIMITS = PictureLimits(pixels=50_000_000, side_px=16_384, memory_bytes=2**40)
 RGB = photo(60, 80)
 MAP = disc_alpha(32, 32, softness=0.4)
-MANIFEST = SimulatedSource(frozenset({"disc"})).load("disc").session.manifest
 INFO = ResultInfo("disc", "none", "none", "none", judge(MAP, 60, 80), (), "")
 ENOUGH_S, NONE_S = 2.0, 0.0  # on a clock that stands still
 
@@ -75,7 +66,7 @@ def test_a_network_sized_mask_is_weighed_by_the_uploads_own_alpha(side: int) -> 
     own_alpha[:, side // 2 :] = 255
     half = Picture(photo(side, side), own_alpha, ())
     segmentation = Segmentation(half, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
-    result = finish_mask(
+    result = result_of(
         segmentation, MaskOptions(size="network"), StepTimes(ManualClock()), hq_budget_s=ENOUGH_S
     )
     actual = opened(result.encoded)
@@ -127,11 +118,9 @@ def answered(
         Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", etag=""
     )
     if kind == "mask":
-        return finish_mask(segmentation, MaskOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
-    options = CutoutOptions.model_validate(asked)
-    return finish(
-        compose_cutout(segmentation, options, steps, hq_budget_s=hq_budget_s, limits=LIMITS), options, steps
-    )
+        options = MaskOptions.model_validate(asked)
+        return result_of(segmentation, options, steps, hq_budget_s=hq_budget_s)
+    return result_of(segmentation, CutoutOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
 
 
 def alpha_of(result: Result) -> NDArray[np.uint8]:
@@ -148,7 +137,7 @@ def test_auto_takes_png_where_a_jpeg_cannot_hold_the_side(side: int, alpha: int,
     """libjpeg's own limit is 65,500 pixels, whichever way the picture lies."""
     for shape in ((1, side), (side, 1)):
         pixels = np.full((*shape, 4), alpha, np.uint8)
-        result = finish(Rendered(pixels, INFO), CutoutOptions(format="auto"), StepTimes(ManualClock()))
+        result = encode_result(Rendered(pixels, INFO), CutoutOptions(format="auto"), StepTimes(ManualClock()))
 
         assert media_type == result.media_type
         assert shape == opened(result.encoded).shape[:2]
@@ -238,16 +227,11 @@ def test_composing_takes_at_most_32_bytes_a_pixel(
         etag="",
         backdrop=behind,
     )
-    rendered = compose_cutout(
-        segmentation, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S, limits=LIMITS
-    )
+    limits = RenderLimits(ENOUGH_S, LIMITS)
+    rendered = render(segmentation, options, StepTimes(ManualClock()), limits)
     pixels = max(900 * 1200, rendered.pixels.shape[0] * rendered.pixels.shape[1])
     del rendered
-    peak = peak_bytes(
-        lambda: compose_cutout(
-            segmentation, options, StepTimes(ManualClock()), hq_budget_s=ENOUGH_S, limits=LIMITS
-        )
-    )
+    peak = peak_bytes(lambda: render(segmentation, options, StepTimes(ManualClock()), limits))
 
     fitting_bytes = 32 * 2**20 if options.matting == "fast" else 0  # a strip of the guided filter
 
@@ -260,8 +244,5 @@ def finished(which: str, asked: dict[str, object], steps: StepTimes) -> Result:
     picture = Picture(photo(*size), None, ())
     segmentation = Segmentation(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
     if which == "mask":
-        return finish_mask(segmentation, MaskOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)
-    options = CutoutOptions.model_validate(asked)
-    return finish(
-        compose_cutout(segmentation, options, steps, hq_budget_s=ENOUGH_S, limits=LIMITS), options, steps
-    )
+        return result_of(segmentation, MaskOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)
+    return result_of(segmentation, CutoutOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)

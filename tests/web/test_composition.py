@@ -53,7 +53,7 @@ def test_a_moved_subject_has_the_same_pixels(
 
 
 def test_a_scaled_subject_has_the_requested_size(live: Live, plain: NDArray[np.uint8]) -> None:
-    response = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "locates": "true"})
+    response = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "report_box": "true"})
     left, top, right, bottom = map(int, response.headers["x-cutout-subject"].split(","))
     scaled = opened(response.content)
 

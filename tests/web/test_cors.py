@@ -168,7 +168,7 @@ PLAIN = {
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/cutout?locates=true", "/v1.0/removebg", "/api/remove", "/v1.0/alpha-channel"]
+    "path", ["/v1/cutout?report_box=true", "/v1.0/removebg", "/api/remove", "/v1.0/alpha-channel"]
 )
 def test_every_response_header_of_every_dialect_is_exposed(live: Live, path: str) -> None:
     name = "image_file" if path.startswith(("/v1/", "/v1.0/removebg")) else "file"

@@ -32,21 +32,27 @@ def test_work_is_cancelled_when_the_client_disconnects() -> None:
         finally:
             ended.append("cancelled")
 
+    async def run() -> None:
+        async with cancel_on_disconnect(request_with({"type": "http.disconnect"})):
+            await work()
+
     with pytest.raises(ClientDisconnected):
-        asyncio.run(cancel_on_disconnect(request_with({"type": "http.disconnect"}), work()))
+        asyncio.run(run())
     assert ended == ["cancelled"]
 
 
 def test_results_and_errors_pass_through() -> None:
-    async def response() -> int:
-        return 7
+    async def respond() -> int:
+        async with cancel_on_disconnect(request_with()):
+            return 7
 
     async def fail() -> int:
-        raise LookupError("as raised")
+        async with cancel_on_disconnect(request_with()):
+            raise LookupError("as raised")
 
-    assert asyncio.run(cancel_on_disconnect(request_with(), response())) == 7
+    assert asyncio.run(respond()) == 7
     with pytest.raises(LookupError, match="as raised"):
-        asyncio.run(cancel_on_disconnect(request_with(), fail()))
+        asyncio.run(fail())
 
 
 def test_a_disconnect_is_counted_once_and_releases_the_permit(live: Live) -> None:

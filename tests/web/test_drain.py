@@ -7,8 +7,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app.engine.clock import SystemClock
+from app.pipeline.context import RequestContext
 from app.telemetry import StepTimes
-from app.web.context import RequestContext
 from app.web.drain import Drain, DrainGate, Phase
 from app.web.lingering import DropRate
 from tests.fakes import ManualClock
@@ -25,10 +25,10 @@ class Peer:
     messages: list[Message] = field(default_factory=list)
 
     def scope(self) -> Scope:
-        context = RequestContext("id", StepTimes(ManualClock()), 0.0)
+        context = RequestContext(StepTimes(ManualClock()), 0.0)
         return {
             "type": "http", "method": "POST", "path": self.path, "headers": list(self.headers),
-            "state": {"journal": context},
+            "state": {"context": context},
         }  # fmt: skip
 
     async def receive(self) -> Message:

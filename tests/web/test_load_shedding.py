@@ -19,7 +19,7 @@ def overload(live: Live) -> Iterator[None]:
     assert live.service.pipeline is not None
     with ExitStack() as queue:
         for _ in range(10_000):
-            queue.enter_context(live.service.pipeline.wait_estimator.counting())
+            queue.enter_context(live.service.pipeline.admission.wait_estimator.counting())
         yield
 
 

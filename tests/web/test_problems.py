@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from app import errors
+from app.pipeline.context import RequestContext
 from app.telemetry import StepTimes
-from app.web.context import RequestContext
 from app.web.endpoints.dialects import RENDERERS
 from app.web.problems import KINDS, PROBLEMS, ProblemWall, problem_of
 from tests.fakes import ManualClock
@@ -130,8 +130,8 @@ def _frames_that_hold(upload_bytes: int) -> list[str]:
 def test_out_of_memory_is_reported_in_every_dialect(path: str, expected: Callable[[Any], bool]) -> None:
     async def run() -> Response:
         sent: list[Message] = []
-        context = RequestContext("r-1", StepTimes(ManualClock()), 0.0)
-        scope = {"type": "http", "path": path, "headers": [], "state": {"journal": context}}
+        context = RequestContext(StepTimes(ManualClock()), 0.0, request_id="r-1")
+        scope = {"type": "http", "path": path, "headers": [], "state": {"context": context}}
 
         async def fails(*_: object) -> None:
             raise MemoryError

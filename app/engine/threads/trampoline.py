@@ -1,15 +1,15 @@
-"""Relay: the steps of a picture hand on to each other, thread to thread, without the event loop in between.
+"""Trampoline: runs a coroutine whose steps run on threads, without the event loop between the steps.
 
-A thread that waits has to be woken, which on a virtual machine whose cores idle takes most of a
-millisecond. If the event loop awaited every step itself, it would be woken after each of them only to wake
-the next thread. So a journey is written as a coroutine that awaits *legs* and is driven by whoever ended
-the last one; the event loop hears of its end alone.
+Waking a waiting thread takes most of a millisecond on a virtual machine whose cores idle. If the event loop
+awaited every step, it would be woken after each step only to wake the next thread. So the thread that ends a
+step also resumes the coroutine, which submits the next step; the event loop is woken once, at the end
+(docs/adr/0011 has the measurements).
 
-Rule 1: a coroutine driven here awaits legs and nothing else; asyncio's own awaitables need its loop.
-Rule 2: between two legs it runs on the thread that ended the first, so it does next to nothing there.
-Rule 3: when nobody waits for the journey any more, ``CancelledError`` is raised at the leg it is in: at once
-if that can be left behind, else when it ends, since a call that has begun holds arrays until then. The caller
-does not wait for that; whatever the arrays are counted against is given back by ``on_end``.
+Rule 1: such a coroutine awaits ``ThreadAwaitable`` only; asyncio's own awaitables need its loop.
+Rule 2: between two steps it runs on the thread that ended the first, so it must do very little there.
+Rule 3: when the caller is cancelled, ``CancelledError`` is raised at the current step: at once if the step
+can be left, else when it ends, because a call that has begun uses arrays until then. The caller does not wait
+for that; ``on_end`` releases what the arrays are counted against.
 """
 
 import asyncio
@@ -20,19 +20,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from app.errors import DeadlineExceeded, Overloaded, RequestRejected, Settled
+from app.engine.deadline import Abandoned
+from app.errors import DeadlineExceeded, Overloaded, RequestRejected
 
 T = TypeVar("T")
 
 
 @dataclass(eq=False, slots=True)
 class ThreadAwaitable(Generic[T]):
-    """A part of the way that somebody else goes.
+    """A step that another thread runs.
 
     Attributes:
-        future: Ends with what the leg brings.
-        give_up: Tells whoever goes it that nobody waits any more; may end the future.
-        can_be_left: It need not be waited for once given up.
+        future: Ends with the result of the step.
+        give_up: Called when the result is no longer needed; may cancel the future.
+        can_be_left: Whether a cancelled coroutine may go on before the step has ended.
     """
 
     future: "Future[T]"
@@ -40,100 +41,100 @@ class ThreadAwaitable(Generic[T]):
     can_be_left: bool = False
 
     def __await__(self) -> Generator["ThreadAwaitable[Any]", Any, T]:
-        """Wait for the end of the leg."""
+        """Wait for the end of the step."""
         result: T = yield self
         return result
 
 
-Journey = Coroutine[ThreadAwaitable[Any], Any, T]
+Work = Coroutine[ThreadAwaitable[Any], Any, T]
 
 
-class _Relay(Generic[T]):
-    """Drives one journey from leg to leg; ``future`` ends with what it returns or raises."""
+class _Trampoline(Generic[T]):
+    """Drives one coroutine from step to step; ``future`` ends with what it returns or raises."""
 
-    def __init__(self, journey: Journey[T]) -> None:
+    def __init__(self, work: Work[T]) -> None:
         self.future: Future[T] = Future()
-        self._journey = journey
+        self._work = work
         self._lock = threading.Lock()
-        self._leg: ThreadAwaitable[Any] | None = None
+        self._step: ThreadAwaitable[Any] | None = None
         self._number = 0
         self._is_given_up = False
 
-    def go_on(self, step: Callable[[], ThreadAwaitable[Any]]) -> None:
-        """Run the coroutine up to its next leg; only whoever took ``_leg`` away may call this."""
+    def go_on(self, resume: Callable[[], ThreadAwaitable[Any]]) -> None:
+        """Run the coroutine up to its next step; only the thread that took ``_step`` may call this."""
         try:
-            leg = step()
+            step = resume()
         except StopIteration as end:
             self.future.set_result(end.value)
         except asyncio.CancelledError:
             self.future.cancel()
-        except (RequestRejected, Settled, DeadlineExceeded, Overloaded) as error:
-            # No bug: nobody asks where it was raised, and asyncio would keep the frames, with the upload in
-            # them, until the garbage collector came by.
+        except (RequestRejected, Abandoned, DeadlineExceeded, Overloaded) as error:
+            # Not a bug, so its traceback is not needed; asyncio would keep the frames, with the upload in
+            # them, until the next garbage collection.
             self.future.set_exception(error.with_traceback(None))
-        except BaseException as error:  # noqa: BLE001 - whoever awaits the journey has it
+        except BaseException as error:  # noqa: BLE001 - passed to the caller
             self.future.set_exception(error)
         else:
             with self._lock:
-                self._leg, is_given_up = leg, self._is_given_up
+                self._step, is_given_up = step, self._is_given_up
                 self._number += 1
                 number = self._number
-            # By number: a future keeps its callbacks, and one that knew the leg would keep itself alive, and
-            # the picture it holds, until the garbage collector came by.
-            leg.future.add_done_callback(partial(self._on_end, number))
+            # By number: a future keeps its callbacks, and a callback with the step would keep the future and
+            # the picture in it alive until the next garbage collection.
+            step.future.add_done_callback(partial(self._on_end, number))
             if is_given_up:
-                self._leave(leg, number)
+                self._leave(step, number)
 
     def give_up(self) -> None:
-        """Say that nobody waits any more."""
+        """Cancel the coroutine; its result is no longer needed."""
         with self._lock:
-            self._is_given_up, leg, number = True, self._leg, self._number
-        if leg is not None:
-            self._leave(leg, number)
+            self._is_given_up, step, number = True, self._step, self._number
+        if step is not None:
+            self._leave(step, number)
 
-    def _leave(self, leg: ThreadAwaitable[Any], number: int) -> None:
-        leg.give_up()
-        if leg.can_be_left and self._take(number):
-            self.go_on(partial(self._journey.throw, asyncio.CancelledError()))
+    def _leave(self, step: ThreadAwaitable[Any], number: int) -> None:
+        step.give_up()
+        if step.can_be_left and self._take(number):
+            self.go_on(partial(self._work.throw, asyncio.CancelledError()))
 
     def _on_end(self, number: int, ended: "Future[Any]") -> None:
         if not self._take(number):
             return
         if self._is_given_up or ended.cancelled():
-            self.go_on(partial(self._journey.throw, asyncio.CancelledError()))
+            self.go_on(partial(self._work.throw, asyncio.CancelledError()))
         elif (error := ended.exception()) is not None:
-            self.go_on(partial(self._journey.throw, error))
+            self.go_on(partial(self._work.throw, error))
         else:
-            self.go_on(partial(self._journey.send, ended.result()))
+            self.go_on(partial(self._work.send, ended.result()))
 
     def _take(self, number: int) -> bool:
-        """End the wait for the leg of that number, and tell whether it was still waited for."""
+        """End the wait for the step of that number, and return whether it was still waited for."""
         with self._lock:
-            if self._leg is None or self._number != number:
+            if self._step is None or self._number != number:
                 return False
-            self._leg = None
+            self._step = None
             return True
 
 
-async def run_on_threads(journey: Journey[T], *, on_end: Callable[[], object] = lambda: None) -> T:
-    """Run a journey and return what it returns or raise what it raises.
+async def run_on_threads(work: Work[T], *, on_end: Callable[[], object] = lambda: None) -> T:
+    """Run a coroutine of steps on threads, and return its result.
 
-    When the caller is cancelled, the journey is given up and the caller leaves at once, even though a call
-    that has begun goes on to its end.
+    If the caller is cancelled, the coroutine is cancelled and the caller returns at once, even if a call that
+    has begun continues to its end.
 
     Args:
-        journey: What to run.
-        on_end: Called on the event loop when the journey has really ended, with or without its caller, and
-            before a caller that still waits goes on. It may be called more than once.
+        work: The coroutine.
+        on_end: Called on the event loop when the coroutine has ended, before a waiting caller resumes. It may
+            be called more than once.
     """
-    relay = _Relay(journey)
-    relay.go_on(partial(journey.send, None))
-    ending = asyncio.wrap_future(relay.future)
+    trampoline = _Trampoline(work)
+    trampoline.go_on(partial(work.send, None))
+    ending = asyncio.wrap_future(trampoline.future)
     ending.add_done_callback(lambda _: on_end())
     try:
         return await asyncio.shield(ending)
     except asyncio.CancelledError:
-        relay.give_up()
-        if relay.future.done():
+        trampoline.give_up()
+        if trampoline.future.done():
             on_end()
         raise

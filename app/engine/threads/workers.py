@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from app.engine.capacity.admission import Permit
 from app.engine.clock import Clock
 from app.engine.threads.priority import lower_priority
 from app.engine.threads.trampoline import ThreadAwaitable, run_on_threads
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Runs plain functions beside the event loop."""
+    """Runs plain functions on threads."""
 
     def __init__(self, threads: int, clock: Clock, *, name: str) -> None:
         self.threads = threads
@@ -45,10 +46,10 @@ class Workers:
             return self._busy_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ThreadAwaitable[T]:
-        """Call ``function`` on a worker thread; a relay awaits what it returns or raises.
+        """Call ``function`` on a worker thread; the trampoline awaits what it returns or raises.
 
-        A call that has begun is waited for even when nobody waits for the relay: its arrays live until it
-        ends, and the budgets must not be given back before.
+        A call that has begun is awaited even if the coroutine is cancelled: its arrays live until it ends, so
+        the budgets must not be released earlier.
         """
         with self._lock:
             self._waiting += 1
@@ -63,6 +64,16 @@ class Workers:
             return await self.call(function, *args, **kwargs)
 
         return await run_on_threads(journey())
+
+    async def run_holding(
+        self, permit: Permit, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same, and keep a permit until the call ends, even if the caller leaves earlier."""
+
+        async def work() -> T:
+            return await self.call(function, *args, **kwargs)
+
+        return await run_on_threads(work(), on_end=permit.keep())
 
     def _uncount_if_dropped(self, ended: "Future[T]") -> None:
         if ended.cancelled():
@@ -87,18 +98,27 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The threads of a service: what comes before the network, matting, and what comes last."""
+    """The threads of a service.
+
+    Attributes:
+        decode, matte, encode: For the steps of the pipeline, with as many threads as cores each.
+        inspect: For headers and bodies, which take milliseconds; a request waits here for no picture.
+        load: One thread, for loading models.
+    """
 
     decode: Workers
     matte: Workers
-    finish: Workers
+    encode: Workers
+    inspect: Workers
+    load: Workers
 
     @classmethod
     def of(cls, threads: int, clock: Clock) -> "Pools":
-        """Start with up to ``threads`` threads in each."""
-        return cls(*(Workers(threads, clock, name=name) for name in ("decode", "matte", "finish")))
+        """Create the pools, with up to ``threads`` threads for each step of the pipeline."""
+        sizes = {"decode": threads, "matte": threads, "encode": threads, "inspect": 2, "load": 1}
+        return cls(*(Workers(size, clock, name=name) for name, size in sizes.items()))
 
     def stop(self) -> None:
-        """Finish what runs and end the threads."""
-        for workers in (self.decode, self.matte, self.finish):
+        """Finish the current calls and end the threads."""
+        for workers in (self.decode, self.matte, self.encode, self.load, self.inspect):
             workers.stop()

@@ -8,6 +8,7 @@ binary extension has it; sampling, stretching and matting stay with the caller.
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from fastapi import APIRouter
@@ -19,16 +20,13 @@ from starlette.responses import JSONResponse, Response
 
 from app import __version__
 from app.arrays import NetworkInput
-from app.engine.deadline import Deadline
 from app.engine.models.manifest import Manifest
 from app.errors import InvalidOption, MalformedRequest
-from app.pipeline.run import Job
-from app.web.context import context_of
 from app.web.disconnect import cancel_on_disconnect
 from app.web.endpoints import table
 from app.web.endpoints.health import livez, readyz
+from app.web.handler import Query, admit, receive
 from app.web.request.json_body import NumberText, read_json
-from app.web.request.receive import read_body
 from app.web.request.tensor_text import read_numbers
 from app.web.request.texts import whole_number
 from app.web.service import service_of
@@ -101,32 +99,25 @@ async def model_ready(request: Request, name: str) -> JSONResponse:
 async def infer(request: Request, name: str) -> Response:
     """Run the network on what was sent."""
     service = service_of(request)
-    pipeline = service.ready_pipeline()
-    context, limits = context_of(request.scope), service.settings.limits
-    with service.admission.enter() as permit:
-        owner = context.key_name or ""
-        job = Job(permit, context.steps, context.deadline_s, context.quota, owner=owner)
-        async with Deadline(context.deadline_s - service.clock.now_s()):
-            with context.steps.step("receive"):
-                body = await read_body(
-                    request, permit, limit_bytes=limits.upload_bytes, timeout_s=limits.upload_timeout_s
-                )
-                context.upload_bytes = len(body)
-                with permit.holding_bytes(len(body)):
-                    asked = await pipeline.aside(job, parse_request, body, request.headers.get(HEAD))
-                del body
+    parser = partial(parse_request, request.headers.get(HEAD))
+    async with admit(request) as context:
+        parsed = await receive(request, context, parser, may_be_picture=False)
+        pipeline = service.ready_pipeline()
         context.model = pipeline.models.choose(name)
-        saliency = await cancel_on_disconnect(request, pipeline.infer(context.model, asked.pictures, job))
+        async with cancel_on_disconnect(request):
+            saliency = await pipeline.tensors.run(parsed.pictures, context)
         context.on_written = service.admission.hold_response(2 * saliency.nbytes)
-    return await run_in_threadpool(response, context.model, asked, saliency)
+    return await run_in_threadpool(response, context.model, parsed, saliency)
 
 
-def parse_request(body: bytes, head: str | None) -> InferRequest:
+def parse_request(head: str | None, content_type: str, body: bytes, query: Query) -> InferRequest:  # noqa: ARG001 - as all
     """Read an inference request.
 
     Args:
-        body: JSON, and behind it the raw bytes of the tensor if it comes in binary.
-        head: The header that says how long the JSON is; all of the body if None.
+        head: The header with the length of the JSON; all of the body if None.
+        content_type: Not used.
+        body: JSON, followed by the raw bytes of the tensor if it is sent in binary.
+        query: Not used.
 
     Raises:
         MalformedRequest: It is not an inference request.

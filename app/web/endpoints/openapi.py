@@ -9,10 +9,10 @@ from app.imaging.formats.encode import FORMATS
 from app.imaging.formats.sniff import ACCEPTED
 from app.web.endpoints.schemas import PictureResult, Problem, all_schemas, in_json, reference_to
 from app.web.endpoints.table import CUTOUT, MASK
-from app.web.handler import NAME_PATTERN
 from app.web.problems import KINDS, MEDIA_TYPE
 from app.web.request.envelope import IMAGE_FIELDS, URL_FIELD
 from app.web.request.fetch import MAX_URL_CHARACTERS
+from app.web.service import IDEMPOTENCY_KEY_PATTERN
 
 SECURITY: list[dict[str, list[str]]] = [{"ApiKey": []}, {"Bearer": []}, {}]
 BASE64 = "^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -24,7 +24,7 @@ IDEMPOTENCY = {
     "required": False,
     "description": "Your own name for this request, so that it is safe to send again: the answer is the "
     "same, and is not worked out twice while it is remembered.",
-    "schema": {"type": "string", "pattern": NAME_PATTERN},
+    "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
 }
 ANSWER_HEADERS = {
     "X-Request-Id": "Yours if you sent one, else a new one.",
@@ -34,7 +34,7 @@ ANSWER_HEADERS = {
     "X-Cutout-Matting": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
     "X-Cutout-Refine": "`crop` where the network looked twice, else `none`.",
     "X-Cutout-Verdict": "What the result is worth, in a word.",
-    "X-Cutout-Subject": "The subject's left, top, right and bottom, if `locates` asks for it.",
+    "X-Cutout-Subject": "The subject's left, top, right and bottom, if `report_box` asks for it.",
     "X-Cutout-Warnings": "What was odd about the picture, if anything.",
     "X-Cutout-Cache": "`hit` where the answer was remembered.",
     "ETag": "Strong tag over picture, options and model.",

@@ -10,9 +10,11 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterRefused
-from app.options import CutoutOptions, MaskOptions, parse_options
+from app.options import CutoutOptions, MaskOptions
+from app.options_parser import parse_options
+from app.pipeline.values import CutoutRequest, ImageRequest, MaskRequest, PictureSource
 from app.spelling import truth_of
-from app.web.handler import PictureSource, Query, Wanted
+from app.web.handler import Query
 from app.web.request.forms import Form, Part, read_form, text_of
 from app.web.request.picture_part import picture_of
 from app.web.request.texts import whole_number
@@ -23,7 +25,7 @@ SOURCES = ("file", "url")
 OPTIONS = ("model", "a", "af", "ab", "ae", "om", "ppm", "dc", "vm", "bgc", "extras")
 
 
-def parse_request(content_type: str, body: bytes, query: Query) -> Wanted:
+def parse_request(content_type: str, body: bytes, query: Query) -> ImageRequest:
     """Understand a request to ``/api/remove``.
 
     Raises:
@@ -43,7 +45,7 @@ def parse_request(content_type: str, body: bytes, query: Query) -> Wanted:
     binarises = _truth(given, "ppm")
     if _truth(given, "om"):
         of_mask = {"model": name, "threshold": 0.5 if binarises else None}
-        return Wanted(picture, parse_options(MaskOptions, of_mask))
+        return MaskRequest(picture, parse_options(MaskOptions, of_mask))
     background = given.get("bgc", "")
     of_cutout = {
         "model": name,
@@ -52,7 +54,7 @@ def parse_request(content_type: str, body: bytes, query: Query) -> Wanted:
         "threshold": 0.5 if binarises else None,
         "channels": "rgba",
     }
-    return Wanted(picture, parse_options(CutoutOptions, of_cutout))
+    return CutoutRequest(picture, parse_options(CutoutOptions, of_cutout))
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from app.errors import MalformedRequest, ParameterRefused
 from app.imaging.layout.css_colours import parse_colour
 from app.imaging.layout.placement import parse_margins, parse_position, parse_region, parse_scale
-from app.options import CutoutOptions, parse_options
+from app.options import CutoutOptions
+from app.options_parser import parse_options
+from app.pipeline.values import CutoutRequest, PictureSource
 from app.spelling import format_of, truth_of
-from app.web.handler import PictureSource, Query, Wanted
+from app.web.handler import Query
 from app.web.request.base64_text import decode_base64
 from app.web.request.forms import Part, read_form, text_of
 from app.web.request.picture_part import picture_of
@@ -105,16 +107,15 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request to ``/v1.0/removebg``; ``declared_type`` is what the caller takes the subject for."""
+class RemovebgRequest(CutoutRequest):
+    """A request to ``/v1.0/removebg``; ``declared_type`` is the caller's opinion of the subject."""
 
-    wanted: Wanted
-    declared_type: str
-    type_level: str
+    declared_type: str = "auto"
+    type_level: str = "1"
 
 
-def parse_request(content_type: str, body: bytes, query: Query) -> Call:
-    """Understand a request to ``/v1.0/removebg``.
+def parse_request(content_type: str, body: bytes, query: Query) -> RemovebgRequest:
+    """Parse a request to ``/v1.0/removebg``.
 
     Raises:
         ParameterRefused: A parameter has a value that remove.bg would not accept either.
@@ -147,10 +148,15 @@ def parse_request(content_type: str, body: bytes, query: Query) -> Call:
         "shadow_opacity": float(str(values["shadow_opacity"])),
         "megapixels": maximum,
         "require_foreground": True,
-        "locates": True,
+        "report_box": True,
     }
-    wanted = Wanted(picture, parse_options(CutoutOptions, options), None if chosen == "zip" else backdrop)
-    return Call(wanted, str(values["type"]), str(values["type_level"]))
+    return RemovebgRequest(
+        picture,
+        parse_options(CutoutOptions, options),
+        backdrop=None if chosen == "zip" else backdrop,
+        declared_type=str(values["type"]),
+        type_level=str(values["type_level"]),
+    )
 
 
 def _value(name: str, text: str) -> object:
@@ -199,8 +205,8 @@ def _picture(part: Part, code: str, title: str) -> PictureSource:
         raise ParameterRefused(code, title) from error
 
 
-def understand_improvement(content_type: str, body: bytes) -> str:
-    """Understand a request to ``/v1.0/improve``, and return an id for it; the picture is not kept.
+def parse_improvement(content_type: str, body: bytes, query: Query) -> str:  # noqa: ARG001 - as all
+    """Parse a request to ``/v1.0/improve``, and return an id for it; the picture is not kept.
 
     Raises:
         ParameterRefused: It brings no picture.

@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, Response
 from app import errors
 from app.engine.capacity.quota import Quota
 from app.imaging.layout.placement import Rectangle
-from app.pipeline.render import Result
+from app.pipeline.values import Result
 from app.web.auth import sent_key
-from app.web.endpoints.removebg import Call
+from app.web.endpoints.removebg import RemovebgRequest
 from app.web.sliced_response import Base64, SlicedResponse, json_response
 
 CREDITS = 1_000_000
@@ -22,7 +22,7 @@ NO_FOREGROUND = (
     "https://www.remove.bg/supported-images."
 )
 # By the leaf: status, code and title. A status of 0 is that of the problem.
-_TOLD: Mapping[type[Exception], tuple[int, str, str]] = {
+_ERRORS: Mapping[type[Exception], tuple[int, str, str]] = {
     errors.Unauthorized: (403, "auth_failed", "API Key invalid"),
     errors.QuotaExceeded: (429, "rate_limit_exceeded", "Rate limit exceeded"),
     errors.NoForeground: (400, "unknown_foreground", NO_FOREGROUND),
@@ -43,8 +43,10 @@ _TOLD: Mapping[type[Exception], tuple[int, str, str]] = {
 }
 
 
-def response_of(call: Call, result: Result, *, wants_json: bool, quota: Quota | None) -> Response:
-    """Build the answer to a call."""
+def response_of(
+    request: RemovebgRequest, result: Result, *, wants_json: bool, quota: Quota | None
+) -> Response:
+    """Build the answer to a request."""
     box = result.info.subject or Rectangle(0, 0, result.width_px, result.height_px)
     foreground = {"top": box.top, "left": box.left, "width": box.width, "height": box.height}
     headers = {
@@ -55,8 +57,8 @@ def response_of(call: Call, result: Result, *, wants_json: bool, quota: Quota | 
         **_rate_limit(quota),
         "Vary": "Accept",
     }
-    if call.type_level != "none":
-        headers["X-Type"] = "other" if call.declared_type == "auto" else call.declared_type
+    if request.type_level != "none":
+        headers["X-Type"] = "other" if request.declared_type == "auto" else request.declared_type
     if wants_json:
         members = {f"foreground_{name}": value for name, value in foreground.items()}
         return json_response({"data": {"result_b64": Base64(result.encoded), **members}}, headers=headers)
@@ -73,7 +75,7 @@ def account() -> JSONResponse:
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:
     """Tell an error as remove.bg does; there is always a title."""
     status, code, title = next(
-        (_TOLD[cls] for cls in type(error).__mro__ if cls in _TOLD),
+        (_ERRORS[cls] for cls in type(error).__mro__ if cls in _ERRORS),
         (problem.status_code, "internal_error", "The request could not be finished"),
     )
     detail = "" if problem.status_code == 500 else str(error)
@@ -83,10 +85,10 @@ def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Resp
         title = "Missing API Key"
     if isinstance(error, errors.Overloaded | errors.NotReady | errors.ModelUnavailable):
         code, title = "unavailable", "Service unavailable"
-    told = {"code": code, "title": title, **({"detail": detail} if detail and detail != title else {})}
+    described = {"code": code, "title": title, **({"detail": detail} if detail and detail != title else {})}
     kept = ("retry-after", "connection")
     headers = {name: problem.headers[name] for name in kept if name in problem.headers}
-    return JSONResponse({"errors": [told]}, status, headers=headers)
+    return JSONResponse({"errors": [described]}, status, headers=headers)
 
 
 def _rate_limit(quota: Quota | None) -> dict[str, str]:

@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterRefused
 from app.options import CutoutOptions
-from app.pipeline.render import Result
-from app.web.handler import PictureSource, Query, Wanted
+from app.pipeline.values import CutoutRequest, PictureSource, Result
+from app.web.handler import Query
 from app.web.request.base64_text import decode_base64
 from app.web.request.forms import read_form
 from app.web.request.picture_part import picture_of
@@ -18,7 +18,7 @@ from app.web.sliced_response import Base64, json_response
 FIELDS = ("file", "image_base64")
 
 
-def parse_request(content_type: str, body: bytes, query: Query) -> Wanted:  # noqa: ARG001 - as all
+def parse_request(content_type: str, body: bytes, query: Query) -> CutoutRequest:  # noqa: ARG001 - as all
     """Understand a request to either endpoint: one picture, as ``file`` or as ``image_base64``.
 
     Raises:
@@ -37,7 +37,7 @@ def parse_request(content_type: str, body: bytes, query: Query) -> Wanted:  # no
         upload = decode_base64(value)
     else:
         upload = picture_of(found[0])
-    return Wanted(PictureSource(upload), CutoutOptions(channels="alpha"))
+    return CutoutRequest(PictureSource(upload), CutoutOptions(channels="alpha"))
 
 
 def alpha_in_json(result: Result) -> Response:

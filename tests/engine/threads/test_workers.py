@@ -71,7 +71,7 @@ def test_arrivals_that_decode_do_not_stand_before_those_who_are_nearly_done() ->
         pools = Pools.of(1, ManualClock())
         call = HeldCall()
         decoding = asyncio.create_task(pools.decode.run(call))
-        finished = await pools.finish.run(lambda: "finished")
+        finished = await pools.encode.run(lambda: "finished")
         call.let_go()
         await decoding
         pools.stop()

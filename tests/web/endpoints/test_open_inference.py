@@ -172,7 +172,7 @@ def test_requests_of_many_pictures_take_turns_with_others(live: Live) -> None:
     with ThreadPoolExecutor(2) as clients:
         long_ones = [clients.submit(post, live, document, raw) for _ in range(2)]
         while not all(each.done() for each in long_ones):
-            queued_runs.append(pipeline.wait_estimator.queued_runs)
+            queued_runs.append(pipeline.admission.wait_estimator.queued_runs)
             time.sleep(0.001)
         responses = [each.result() for each in long_ones]
 
@@ -182,7 +182,7 @@ def test_requests_of_many_pictures_take_turns_with_others(live: Live) -> None:
 
 def test_others_are_answered_while_a_request_of_many_pictures_runs(live: Live) -> None:
     document, raw = in_binary(np.repeat(TENSOR, 9, axis=0))
-    runs = live.service.ready_pipeline().wait_estimator
+    runs = live.service.ready_pipeline().admission.wait_estimator
     with ThreadPoolExecutor(1) as clients:
         long_one = clients.submit(post, live, document, raw)
         while runs.turns_of_others(9) < 8 and not long_one.done():

@@ -66,7 +66,7 @@ def test_a_plain_call_is_a_small_png_with_every_header(shop: Live) -> None:
 
     assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
     assert response.content == of_v1(
-        shop, format="auto", megapixels="0.25", require_foreground="true", locates="true"
+        shop, format="auto", megapixels="0.25", require_foreground="true", report_box="true"
     )
     assert cutout.shape == (500, 500, 4)
     assert (response.headers["x-width"], response.headers["x-height"]) == ("500", "500")

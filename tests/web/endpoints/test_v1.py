@@ -3,6 +3,7 @@ import io
 import re
 import zipfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -93,7 +94,7 @@ def test_a_deadline_that_the_queue_does_not_leave_time_for_is_refused_at_once(li
     assert live.service.pipeline is not None
     with ExitStack() as queue:
         for _ in range(10_000):
-            queue.enter_context(live.service.pipeline.wait_estimator.counting())
+            queue.enter_context(live.service.pipeline.admission.wait_estimator.counting())
         response = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": "1000"})
 
     assert (response.status_code, response.json()["type"]) == (503, "/problems/overloaded")
@@ -200,11 +201,11 @@ def test_what_time_cut_short_has_a_weak_tag(live: Live) -> None:
     """The budget of a running service is not a caller's to choose, so it is changed from within."""
     pipeline = live.service.ready_pipeline()
     whole = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
-    budget_s, pipeline._hq_budget_s = pipeline._hq_budget_s, 0.0
+    limits, pipeline._render_limits = pipeline._render_limits, replace(pipeline._render_limits, hq_budget_s=0)
     try:
         cut_short = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
     finally:
-        pipeline._hq_budget_s = budget_s
+        pipeline._render_limits = limits
 
     assert "hq_cut_short" == cut_short.headers["x-cutout-warnings"]
     assert cut_short.headers["etag"] == f"W/{whole.headers['etag'].removeprefix('W/')}"

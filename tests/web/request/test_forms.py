@@ -243,7 +243,7 @@ def test_the_first_bytes_distinguish_a_picture_from_a_form(
 
 
 DIALECTS = {
-    "removebg": ("image_file", lambda *sent: removebg.parse_request(*sent, []).wanted),
+    "removebg": ("image_file", lambda *sent: removebg.parse_request(*sent, [])),
     "rembg": ("file", lambda *sent: rembg.parse_request(*sent, [])),
     "withoutbg": ("file", lambda *sent: withoutbg.parse_request(*sent, [])),
 }
@@ -289,7 +289,7 @@ def test_dialects_accept_the_booleans_of_v1(yes: str) -> None:
     sent = multipart(file("image_file"), text("crop", yes))
     mask = rembg.parse_request(*multipart(file("file"), text("om", yes)), [])
 
-    assert removebg.parse_request(*sent, []).wanted.options.layout.crop
+    assert removebg.parse_request(*sent, []).options.layout.crop
     assert isinstance(mask.options, MaskOptions)
 
 
@@ -297,4 +297,4 @@ def test_dialects_accept_the_booleans_of_v1(yes: str) -> None:
 def test_dialects_accept_the_format_names_of_v1(spelling: str, name: str) -> None:
     sent = multipart(file("image_file"), text("format", spelling))
 
-    assert removebg.parse_request(*sent, []).wanted.options.format == name
+    assert removebg.parse_request(*sent, []).options.format == name

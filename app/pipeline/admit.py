@@ -1,0 +1,189 @@
+"""Admit: decides from headers alone whether a request may be decoded, and holds the memory it may need.
+
+Nothing is decoded here. Large files are inspected on a thread, because the event loop has no milliseconds to
+spare.
+"""
+
+import hashlib
+from dataclasses import replace
+
+from app.engine.batching.batcher import Batcher
+from app.engine.capacity.wait_estimator import WaitEstimator, retry_after_s
+from app.engine.clock import Clock
+from app.engine.models.registry import ModelRegistry
+from app.engine.threads.workers import Pools
+from app.errors import Overloaded
+from app.imaging.formats.encode import check_side
+from app.imaging.formats.sniff import Header, check_size, sniff
+from app.imaging.layout.placement import shrunk_size
+from app.options import CutoutOptions, MaskOptions
+from app.pipeline.context import RequestContext
+from app.pipeline.footprint import Footprint, PictureLimits, check_memory, footprint
+from app.pipeline.scene import planned_runs
+from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, PictureSource, Result
+
+INSPECTED_INLINE_BYTES = 4096
+MAX_TRIED_RUNS = 2
+"""An idle server tries this many runs whatever it expects of them: those of one picture."""
+WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
+
+
+class PictureAdmission:
+    """Admits requests within the limits on pixels, memory and time."""
+
+    def __init__(
+        self, models: ModelRegistry, batcher: Batcher, pools: Pools, limits: PictureLimits, clock: Clock
+    ) -> None:
+        self.wait_estimator = WaitEstimator(pools.decode.threads)
+        self._models = models
+        self._batcher = batcher
+        self._pools = pools
+        self._limits = limits
+        self._clock = clock
+
+    async def admit(self, request: ImageRequest, context: RequestContext) -> tuple[ImageRequest, Footprint]:
+        """Return the request with the headers of its pictures, and what it may come to hold.
+
+        Raises:
+            CutoutError: A leaf for whatever is wrong with a header or an option, or ``Overloaded``.
+        """
+        name = context.model = self._models.choose(request.options.model)
+        with context.steps.step("admit"):
+            request = await self._inspect_all(request, context)
+            needed = self._needed(request)
+            self.check_time(
+                context.deadline_s,
+                pixels=needed.pixels,
+                pixels_in_flight=context.permit.pixels_in_flight,
+                per_picture_s=self._batcher.per_picture_s(name),
+                runs=planned_runs(request.options, has_own_mask=request.mask is not None),
+            )
+            self.hold(needed, context)
+        await self.load(name, context)
+        return request, needed
+
+    def hold(self, needed: Footprint, context: RequestContext) -> None:
+        """Hold the memory that a request may need, and charge its pixels to its key."""
+        check_memory(needed.memory_bytes, self._limits.memory_bytes)
+        context.permit.hold_pictures(pixels=needed.pixels, memory_bytes=needed.memory_bytes)
+        if context.quota is not None:
+            context.quota.spend_pixels(needed.pixels)
+
+    async def load(self, name: str, context: RequestContext) -> None:
+        """Load a model that is not in memory."""
+        if name not in self._models.sessions:
+            with context.steps.step("load"):
+                await self._pools.load.run(self._models.load, name)
+
+    def settle(
+        self,
+        request: ImageRequest,
+        needed: Footprint,
+        result: Result | NotModified | None,
+        context: RequestContext,
+    ) -> None:
+        """Refund what a key paid for a canvas that came out smaller, and learn from the request's time."""
+        result = result if isinstance(result, Result) else None
+        if result is not None and not result.is_cached:
+            seconds = sum(context.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
+            self.wait_estimator.learn(pixels=needed.pixels, seconds=seconds)
+        if context.quota is None:
+            return
+        header = _header(request.picture)
+        source_px = header.width_px * header.height_px
+        canvas_px = 0 if result is None else max(0, result.width_px * result.height_px - source_px)
+        context.quota.settle_pixels(needed.pixels, needed.pixels - needed.canvas_px + canvas_px)
+
+    def check_time(
+        self,
+        deadline_s: float,
+        *,
+        pixels: int = 0,
+        pixels_in_flight: int = 0,
+        per_picture_s: float | None = None,
+        runs: int = 1,
+    ) -> None:
+        """Refuse a request at once if it cannot be finished before its deadline.
+
+        Without its pixels and its model, a request counts as the smallest picture for the fastest model: if
+        that is refused, the request need not be read. An idle server tries one picture in any case, and so
+        learns how long it takes.
+
+        Raises:
+            Overloaded: The work ahead takes longer than the time left.
+        """
+        if self.wait_estimator.queued_runs == 0 and runs <= MAX_TRIED_RUNS:
+            return
+        if per_picture_s is None:
+            per_picture_s = min(self._batcher.per_picture_s(name) for name in self._models.names)
+        total_s = self.wait_estimator.total_s(
+            per_picture_s=per_picture_s,
+            pixels=pixels,
+            pixels_in_flight=pixels_in_flight,
+            runs=runs,
+        )
+        allowed_s = deadline_s - self._clock.now_s()
+        if total_s > allowed_s:
+            raise Overloaded("time", retry_after_s=retry_after_s(total_s, allowed_s))
+
+    def _needed(self, request: ImageRequest) -> Footprint:
+        check_format(_header(request.picture), request.options)
+        sources = (request.picture, request.backdrop, request.mask)
+        return footprint(
+            _header(request.picture),
+            request.options,
+            backdrop=None if request.backdrop is None else request.backdrop.header,
+            mask=None if request.mask is None else request.mask.header,
+            limit_px=self._limits.pixels,
+            upload_bytes=max(len(source.upload or b"") for source in sources if source is not None),
+        )
+
+    async def _inspect_all(self, request: ImageRequest, context: RequestContext) -> ImageRequest:
+        """Inspect the picture first, then the pictures that come with it."""
+        request = replace(request, picture=await self._inspect(request.picture, context))
+        if isinstance(request, CutoutRequest):
+            if request.backdrop is not None:
+                request = replace(request, backdrop=await self._inspect(request.backdrop, context))
+            if request.mask is not None:
+                request = replace(request, mask=await self._inspect(request.mask, context))
+        return request
+
+    async def _inspect(self, source: PictureSource, context: RequestContext) -> PictureSource:
+        if len(source.upload or b"") <= INSPECTED_INLINE_BYTES:
+            return inspect(source, self._limits)
+        return await self._pools.inspect.run_holding(context.permit, inspect, source, self._limits)
+
+
+def inspect(source: PictureSource, limits: PictureLimits) -> PictureSource:
+    """Read the header of a file, check its size and hash it.
+
+    Raises:
+        UnsupportedFormat, CorruptPicture, PictureTooComplex: It is no picture that can be decoded.
+        PictureTooLarge: It has too many pixels, or a side that is too long.
+    """
+    upload = source.upload or b""
+    header = sniff(upload)
+    check_size(header, limit_px=limits.pixels, limit_side_px=limits.side_px)
+    return replace(source, header=header, digest=hashlib.sha256(upload))
+
+
+def _header(source: PictureSource) -> Header:
+    assert source.header is not None  # noqa: S101 - inspected
+    return source.header
+
+
+def check_format(header: Header, options: MaskOptions | CutoutOptions) -> None:
+    """Refuse a result whose size is known already and exceeds what its format can hold.
+
+    Raises:
+        FormatExceeded: One of its sides is too long.
+    """
+    height, width = header.height_px, header.width_px
+    if isinstance(options, CutoutOptions):
+        if options.crop:
+            return  # its size depends on the subject
+        if options.max_pixels is not None:
+            height, width = shrunk_size(height, width, options.max_pixels)
+    elif options.size == "network":
+        return
+    check_side(height, width, format=options.format)

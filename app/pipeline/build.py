@@ -1,0 +1,142 @@
+"""Build: makes a pipeline from settings, without HTTP.
+
+The server, ``cutout remove``, ``cutout doctor``, the evaluation and Ray all build theirs here.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import structlog
+
+from app.engine.batching.batcher import Batcher
+from app.engine.batching.planning import BatchLimits, CostTable
+from app.engine.capacity.admission import Budget
+from app.engine.capacity.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
+from app.engine.clock import Clock, SystemClock
+from app.engine.models.device import CUDA, probe, usable_cores
+from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
+from app.engine.models.loading import Loader
+from app.engine.models.registry import ModelRegistry
+from app.engine.threads.sandbox import SandboxPool
+from app.engine.threads.workers import Pools
+from app.errors import ModelUnavailable
+from app.imaging.formats.decode import decode
+from app.pipeline.footprint import PictureLimits
+from app.pipeline.render import RenderLimits
+from app.pipeline.result_cache import ResultCache
+from app.pipeline.run import Pipeline
+from app.pipeline.sandboxed_decoder import COMMAND, SandboxedDecoder
+from app.settings import Settings
+from app.telemetry import Step, Telemetry
+
+log = structlog.get_logger("cutout.build")
+UNKNOWN_MACHINE_BYTES = 8 * 2**30
+"""The memory of a machine that does not report it."""
+
+
+def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
+    """Load and warm the models and start the threads; blocks until requests can be served.
+
+    Raises:
+        ModelUnavailable: The default model cannot be served.
+        ProviderUnavailable: CUDA was requested and is not really active.
+    """
+    clock = SystemClock()
+    cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would compete with them
+    loader, models, batcher = _open_networks(settings, telemetry, clock)
+    pools = Pools.of(settings.engine.workers or usable_cores(), clock)
+    sandboxes = _open_sandboxes(settings, clock)
+    budget = budget_of(settings)
+    limit_px = min(settings.limits.picture_pixels, budget.pixels)
+    limits = PictureLimits(limit_px, settings.limits.picture_side_px, budget.memory_bytes)
+    pipeline = Pipeline(
+        models,
+        batcher,
+        pools,
+        clock=clock,
+        limits=limits,
+        render_limits=RenderLimits(settings.engine.hq_budget_s, limits),
+        decoder=decode if sandboxes is None else SandboxedDecoder(sandboxes, limit_px),
+        results=ResultCache(settings.cache_bytes),
+        why_not_cuda=loader.probe.why_not_cuda,
+        on_close=(lambda: None) if sandboxes is None else sandboxes.close,
+    )
+    _watch(pipeline, batcher, telemetry)
+    return pipeline
+
+
+def budget_of(settings: Settings) -> Budget:
+    """Return the limits on requests in flight; without a setting for pixels, memory alone limits them."""
+    limits = settings.limits
+    machine_bytes = machine_memory_bytes() or UNKNOWN_MACHINE_BYTES
+    memory_bytes = for_pictures(
+        settings.memory_budget or int(DEFAULT_SHARE * machine_bytes), limits.in_flight_bytes
+    )
+    pixels = limits.in_flight_pixels or memory_bytes  # no pixel takes less than a byte
+    return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels, memory_bytes)
+
+
+def _open_networks(
+    settings: Settings, telemetry: Telemetry, clock: Clock
+) -> tuple[Loader, ModelRegistry, Batcher]:
+    """Load the models, and start the thread that runs them."""
+    engine = settings.engine
+    loader = Loader(
+        settings.models_dir,
+        device=settings.device,
+        probe=probe(settings.device),
+        threads=engine.threads,
+        max_batch=engine.max_batch,
+        clock=clock,
+    )
+    models = ModelRegistry(
+        loader, settings.models, maximum=engine.max_models, clock=clock, observer=telemetry.runs
+    )
+    costs: dict[str, Mapping[int, float]] = {}
+    models.on_costs = costs.__setitem__
+    models.load_pinned(_log_broken)
+    largest = loader.largest_batch(models.provider)
+    batch_limits = BatchLimits(largest, engine.max_delay_s, settings.limits.in_flight_requests)
+    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs))
+    models.on_costs = batcher.learn_costs
+    batcher.start()
+    return loader, models, batcher
+
+
+def _open_sandboxes(settings: Settings, clock: Clock) -> SandboxPool | None:
+    """Start the processes that decode, if the settings ask for any; they are ready when this returns."""
+    engine = settings.engine
+    if engine.decoders == 0:
+        return None
+    sandboxes = SandboxPool(COMMAND, engine.decoders, engine.decode_timeout_s, clock)
+    sandboxes.start()
+    return sandboxes
+
+
+def _watch(pipeline: Pipeline, batcher: Batcher, telemetry: Telemetry) -> None:
+    """Let the metrics read the pipeline's state."""
+    telemetry.ready.set(1)
+    telemetry.runs.watch_queue(batcher.oldest_age_s, pipeline.device_wait_s)
+    pools = pipeline.pools
+    steps: dict[str, Step] = {
+        "decode": pools.decode,
+        "infer": batcher,
+        "matte": pools.matte,
+        "encode": pools.encode,
+    }
+    telemetry.watch_steps(steps, cores=usable_cores())
+    if pipeline.models.provider == CUDA:
+        _watch_gpu(telemetry)
+
+
+def _watch_gpu(telemetry: Telemetry) -> None:
+    try:
+        memory = open_gpu_memory()
+    except GpuUnreadable as error:
+        log.warning("the GPU's memory is not watched", reason=str(error))
+        return
+    telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
+
+
+def _log_broken(error: ModelUnavailable) -> None:
+    log.error("a model cannot be served", model=error.model, reason=error.reason)

@@ -1,0 +1,54 @@
+"""Result cache: returns a recent result again, to the key that it was made for.
+
+The entity tag identifies pictures, options and model. With the key's name in front of it, no caller can find
+out what others sent.
+"""
+
+import hashlib
+from dataclasses import replace
+
+from app.engine.capacity.cache import Cache
+from app.engine.models.manifest import Manifest
+from app.pipeline.context import RequestContext
+from app.pipeline.render import HQ_CUT_SHORT
+from app.pipeline.values import ImageRequest, NotModified, Result
+
+
+class ResultCache:
+    """The results of recent requests, within a limit of bytes. Thread-safe."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._cache: Cache[Result] = Cache(limit_bytes)
+
+    def find(self, etag: str, context: RequestContext) -> Result | NotModified | None:
+        """Return the result with an entity tag, or that the caller has it already."""
+        if etag in context.known_etags:
+            return NotModified(etag)
+        return self.recall(etag, context.key_name)
+
+    def recall(self, etag: str, key_name: str) -> Result | None:
+        """Return the result with an entity tag that was made for a key."""
+        result = self._cache.get(_cache_key(etag, key_name))
+        return None if result is None else replace(result, is_cached=True)
+
+    def keep(self, result: Result, context: RequestContext) -> None:
+        """Store a result, unless ``hq`` ran out of time, in which case the next try may give a better one."""
+        if HQ_CUT_SHORT not in result.info.warnings:
+            key = _cache_key(result.info.etag, context.key_name)
+            self._cache.put(key, result, size_bytes=result.size_bytes)
+
+
+def _cache_key(etag: str, key_name: str) -> str:
+    return f"{key_name}/{etag}"
+
+
+def etag_of(request: ImageRequest, manifest: Manifest) -> str:
+    """Return the strong entity tag of an admitted request: over its pictures, its options and its model."""
+    assert request.picture.digest is not None  # noqa: S101 - admitted
+    digest: hashlib._Hash = request.picture.digest.copy()
+    options = request.options
+    digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
+    for role, source in (("backdrop", request.backdrop), ("mask", request.mask)):
+        if source is not None and source.digest is not None:
+            digest.update(role.encode() + source.digest.digest())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,83 @@
+"""Scene: decides what a saliency map shows, by three rules.
+
+1. A map that is nearly flat and low, or whose subject is invisible in the picture, is an empty scene.
+2. A mask of the caller's own is taken as it is; it is empty if nothing of the picture shows through it.
+3. With ``refine=crop`` the network looks a second time at a subject that fills little of the picture. If it
+   then finds nothing, the first map stays.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from app.arrays import SaliencyMap
+from app.engine.models.manifest import Manifest
+from app.errors import NoForeground
+from app.imaging.matting.refine import Box, blend_maps, choose_crop
+from app.imaging.matting.saliency import is_empty, stretch, weigh
+from app.imaging.opencv_errors import raises_memory_error
+from app.options import CutoutOptions, MaskOptions
+from app.pipeline.values import PreparedPicture, Segmentation
+from app.telemetry import StepTimes
+
+OWN_MASK_PROVIDER = "none"
+"""The provider of a result that no network was run for."""
+
+
+def segmentation_of(
+    prepared: PreparedPicture,
+    raw: SaliencyMap | None,
+    options: MaskOptions | CutoutOptions,
+    manifest: Manifest,
+    provider: str,
+) -> Segmentation:
+    """Interpret the network's raw map, or the caller's own mask if ``raw`` is None.
+
+    Raises:
+        NoForeground: The scene is empty, and ``require_foreground`` is set.
+    """
+    if raw is None:
+        assert prepared.own_mask is not None  # noqa: S101 - prepared with the one or the other
+        saliency, scene_is_empty, provider = prepared.own_mask, prepared.is_own_mask_empty, OWN_MASK_PROVIDER
+    else:
+        scene_is_empty = is_empty(raw, prepared.visible)
+        saliency = np.zeros_like(raw) if scene_is_empty else stretch(raw)
+    if scene_is_empty and options.require_foreground:
+        raise NoForeground
+    return Segmentation(
+        prepared.picture,
+        saliency,
+        scene_is_empty,
+        manifest,
+        provider,
+        prepared.etag,
+        frame=prepared.frame,
+        backdrop=prepared.backdrop,
+        visible=prepared.visible,
+    )
+
+
+def second_look(segmentation: Segmentation, options: MaskOptions | CutoutOptions) -> Box | None:
+    """Return the part of the picture for the network to look at again; None if that is no use."""
+    if options.refine != "crop" or segmentation.is_empty or segmentation.provider == OWN_MASK_PROVIDER:
+        return None
+    height, width = segmentation.picture.rgb.shape[:2]
+    return choose_crop(weigh(segmentation.saliency, segmentation.visible), height, width)
+
+
+@raises_memory_error
+def blend(segmentation: Segmentation, raw: SaliencyMap, box: Box, steps: StepTimes) -> Segmentation:
+    """Merge the raw map of a second look at ``box``; an empty one changes nothing."""
+    if is_empty(raw):
+        return segmentation
+    height, width = segmentation.picture.rgb.shape[:2]
+    with steps.step("refine"):
+        saliency = blend_maps(segmentation.saliency, stretch(raw), box, height, width)
+    return replace(segmentation, saliency=saliency, is_refined=True)
+
+
+def planned_runs(options: MaskOptions | CutoutOptions, *, has_own_mask: bool) -> int:
+    """Return how many runs of the network a request may need."""
+    if has_own_mask:
+        return 0
+    return 2 if options.refine == "crop" else 1

@@ -1,0 +1,186 @@
+"""Values: what a request is at each step of the pipeline.
+
+    MaskRequest, CutoutRequest ──▶ PreparedPicture ──▶ Segmentation ──▶ Rendered ──▶ Result
+
+Each is immutable, so that a step may run on any thread. ``RequestContext`` (``context.py``) accompanies them
+with what is not about pixels.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+from app.arrays import Cutout, Grey, NetworkInput, Rgb, SaliencyMap
+from app.engine.models.manifest import Manifest
+from app.imaging.formats.decode import Picture
+from app.imaging.formats.sniff import Header
+from app.imaging.layout.placement import Rectangle
+from app.imaging.layout.region import Frame
+from app.imaging.matting.verdict import Verdict
+from app.options import CutoutOptions, MaskOptions
+
+if TYPE_CHECKING:
+    import hashlib
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """A picture of a request: its bytes, or the URL to fetch them from.
+
+    Attributes:
+        upload: The bytes of the file.
+        url: Its URL, if the request does not contain the file.
+        header: The header of the file; set when the request is admitted.
+        digest: SHA-256 over the file; set when the request is admitted.
+    """
+
+    upload: bytes | None = None
+    url: str | None = None
+    header: Header | None = None
+    digest: "hashlib._Hash | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRequest:
+    """A parsed request for the mask of a picture."""
+
+    picture: PictureSource
+    options: MaskOptions
+    backdrop: ClassVar[None] = None
+    mask: ClassVar[None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CutoutRequest:
+    """A parsed request for the subject of a picture.
+
+    Attributes:
+        picture: The picture.
+        options: The options.
+        backdrop: A picture to put behind the subject.
+        mask: The caller's own mask or trimap, in place of the network's.
+    """
+
+    picture: PictureSource
+    options: CutoutOptions
+    backdrop: PictureSource | None = None
+    mask: PictureSource | None = None
+
+
+ImageRequest: TypeAlias = MaskRequest | CutoutRequest
+
+
+def request_for(upload: bytes, options: MaskOptions | CutoutOptions) -> ImageRequest:
+    """Return the request for the mask or the cutout of a picture, whichever the options are for."""
+    picture = PictureSource(upload)
+    return (
+        MaskRequest(picture, options) if isinstance(options, MaskOptions) else CutoutRequest(picture, options)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPicture:
+    """A decoded picture, and the network's input or the caller's own mask.
+
+    Attributes:
+        etag: The entity tag of the result.
+        picture: The upright picture, or the requested region of it.
+        network_input: None with a mask of the caller's own.
+        frame: What ``picture`` is a part of.
+        backdrop: The picture to put behind the subject; if it has alpha, its colours are multiplied by it.
+        own_mask: The caller's mask as a saliency map.
+        visible: The picture's own alpha at the size of the network's map, if it has any.
+        is_own_mask_empty: Whether nothing of the picture is both visible and within the caller's mask.
+    """
+
+    etag: str
+    picture: Picture
+    network_input: NetworkInput | None
+    frame: Frame | None = None
+    backdrop: Rgb | Cutout | None = None
+    own_mask: SaliencyMap | None = None
+    visible: Grey | None = None
+    is_own_mask_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """A picture and its saliency map.
+
+    Attributes:
+        picture: The picture.
+        saliency: In [0, 1], stretched to that range; all zero for an empty scene.
+        is_empty: Whether the picture has no subject.
+        manifest: The manifest of the network.
+        provider: The execution provider that the network ran on.
+        etag: The entity tag of the result.
+        is_refined: Whether the network looked a second time, at the subject only.
+        frame, backdrop, visible: As in ``PreparedPicture``.
+    """
+
+    picture: Picture
+    saliency: SaliencyMap
+    is_empty: bool
+    manifest: Manifest
+    provider: str
+    etag: str
+    is_refined: bool = False
+    frame: Frame | None = None
+    backdrop: Rgb | Cutout | None = None
+    visible: Grey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultInfo:
+    """The properties of a result that responses and the log report.
+
+    Attributes:
+        model, provider: The network, and what it ran on.
+        matting, refine: How its map was refined.
+        verdict: How sure it is of a subject.
+        warnings: Codes of what is unusual about the picture or the result.
+        etag: The entity tag: it identifies pictures, options and model.
+        subject: The subject's box in the result, if the request needs it.
+    """
+
+    model: str
+    provider: str
+    matting: str
+    refine: str
+    verdict: Verdict
+    warnings: tuple[str, ...]
+    etag: str
+    subject: Rectangle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A result before encoding; it no longer refers to the decoded picture."""
+
+    pixels: Cutout | Rgb | Grey
+    info: ResultInfo
+    mask: Grey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An encoded result; ``mask`` is the saliency mask as PNG, if the request asks for both."""
+
+    encoded: bytes
+    media_type: str
+    width_px: int
+    height_px: int
+    info: ResultInfo
+    mask: bytes | None = None
+    is_cached: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the encoded images."""
+        return len(self.encoded) + len(self.mask or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The caller already has the result with this entity tag; nothing was decoded."""
+
+    etag: str

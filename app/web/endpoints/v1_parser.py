@@ -1,0 +1,59 @@
+"""Parser of ``/v1``: a picture in any envelope, and options by their names."""
+
+from collections.abc import Mapping
+
+from app.errors import InvalidOption, UnknownOption
+from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
+from app.options_parser import parse_options
+from app.pipeline.values import CutoutRequest, MaskRequest, PictureSource
+from app.spelling import format_of
+from app.web.handler import Query
+from app.web.request.envelope import BACKDROP_FIELD, MASK_FIELD, Envelope, open_envelope
+
+
+def parse_mask_request(content_type: str, body: bytes, query: Query) -> MaskRequest:
+    """Parse a request to ``/v1/mask``.
+
+    Raises:
+        MalformedRequest: The request cannot be parsed, or has no picture.
+        UnknownOption, InvalidOption: An option is wrong.
+    """
+    envelope = open_envelope(content_type, body, query)
+    given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
+    options = parse_options(MaskOptions, given, typed=envelope.typed)
+    for name, sent in ((BACKDROP_FIELD, envelope.backdrop), (MASK_FIELD, envelope.mask)):
+        if sent is not None:
+            raise UnknownOption(name, tuple(MaskOptions.model_fields))
+    return MaskRequest(_picture(envelope), options)
+
+
+def parse_cutout_request(content_type: str, body: bytes, query: Query) -> CutoutRequest:
+    """Parse a request to ``/v1/cutout``.
+
+    Raises:
+        MalformedRequest: The request cannot be parsed, or has no picture.
+        UnknownOption, InvalidOption: An option is wrong, or does not go with a background or a mask.
+    """
+    envelope = open_envelope(content_type, body, query)
+    given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
+    options = parse_options(CutoutOptions, given, typed=envelope.typed)
+    if envelope.mask is not None and options.region is not None:
+        raise InvalidOption("region", "none, with a mask of your own")
+    if envelope.mask is not None and options.results == MASK_AND_CUTOUT:
+        raise InvalidOption("results", "cutout, with a mask of your own")
+    if envelope.backdrop is not None and options.format == "zip":
+        raise InvalidOption("format", "any but zip, with a background: a ZIP holds the cutout's alpha")
+    backdrop = None if envelope.backdrop is None else PictureSource(envelope.backdrop)
+    mask = None if envelope.mask is None else PictureSource(envelope.mask)
+    return CutoutRequest(_picture(envelope), options, backdrop, mask)
+
+
+def _picture(envelope: Envelope) -> PictureSource:
+    return PictureSource(envelope.upload, envelope.image_url)
+
+
+def _with_backdrop(given: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the options of a request with a backdrop: it fills a JPEG, which then needs no colour."""
+    is_jpeg = format_of(str(given.get("format", ""))) == "jpeg"
+    is_unfilled = given.get("background", "transparent") == "transparent"
+    return {**given, "background": "white"} if is_jpeg and is_unfilled else given
