@@ -77,9 +77,10 @@ async def _compare(
         figures: dict[int, list[float]] = {}
         for index in (0, 1) if number % 2 else (1, 0):
             server = servers[index]
-            async with Client(server.host, server.port) as client:
-                length_s = WARM_S if number < 0 else seconds
-                results = await closed_loop(client, lambda _: shot, clients=clients, seconds=length_s)
+            client = Client(server.host, server.port)
+            length_s = WARM_S if number < 0 else seconds
+            results = await closed_loop(client, lambda _: shot, clients=clients, seconds=length_s)
+            await client.close()
             figures[index] = _figures(results, length_s)
         if number >= 0:  # the first round warms up
             measured.append((figures[0], figures[1]))
