@@ -58,12 +58,13 @@ served:
 test-ray: $(RAY)/.ready
 	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## Lint, types, import contracts, security checks
+check: $(VENV)/.dev ## Lint, types, import contracts, security checks, retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml app model_export
+	$(VENV)/bin/python -m tests.retired_words
 
 format: $(VENV)/.dev ## Format the code
 	$(VENV)/bin/ruff check --fix .

@@ -275,7 +275,7 @@ def parse_options(
     Args:
         kind: The options there are.
         fields: Values by name; a text stands for a number or a truth value as well.
-        typed: Names whose values have a type already, which has to be the option's.
+        typed: Names of values that already have a type, which must be the option's.
 
     Raises:
         UnknownOption: A name is not an option of this endpoint.

@@ -28,7 +28,7 @@ from model_export.datasets import Dataset, decode_dataset, read_split, write_spl
 from model_export.export_checkpoint import export_trained
 from model_export.finetune import published_network
 from model_export.losses import deep_supervised_bce
-from model_export.predictions import open_journey
+from model_export.predictions import open_predictor
 from model_export.recipe import Recipe, read_recipe
 from model_export.samples import find_samples, read_grey
 from model_export.train import BEST, TrainOptions, judge, normalised, train
@@ -99,11 +99,11 @@ def serve(folder: Path) -> float:
     checkpoint = folder / "run" / BEST
     export_trained("mine", checkpoint, models, authors="none", license_name="none", show_progress=False)
     errors = []
-    with open_journey("mine", models) as journey:
+    with open_predictor("mine", models) as predictor:
         for name in read_split(folder / "held_out"):
             upload = (folder / "T-Image" / f"{name}.jpg").read_bytes()
-            mask = journey.predict(upload, MaskOptions()).grey / 255.0
-            alpha = journey.predict(upload, CutoutOptions()).grey
+            mask = predictor.predict(upload, MaskOptions()).grey / 255.0
+            alpha = predictor.predict(upload, CutoutOptions()).grey
             truth = read_grey(folder / "T-Mask" / f"{name}.png") / 255.0
             if alpha.shape != truth.shape:
                 raise SystemExit(f"the cutout of {name} is {alpha.shape}, its mask {truth.shape}")

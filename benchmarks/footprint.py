@@ -1,10 +1,10 @@
-"""Footprint: what each option takes at its peak, against what ``app/pipeline/footprint.py`` counts for it.
+"""Footprint: the peak memory of each option, compared with the count of ``app/pipeline/footprint.py``.
 
     python -m benchmarks.footprint [--megapixels 6] [--only TEXT]
 
-Each option, and products of those that make arrays of their own, is worked out from upload to answer with
-a map in the place of the network. The high-water mark of the process (``VmHWM``, reset beforehand) above what
-it held before must not exceed what is counted. Linux only: reads ``/proc``. Exits with 1 if one takes more.
+Runs each option, and combinations of those that make arrays, from upload to result, with a map in place of
+the network. The high-water mark of the process (``VmHWM``, reset beforehand) above its memory before must not
+exceed the count. Linux only: reads ``/proc``. Exits with 1 if one takes more.
 """
 
 import argparse
@@ -77,14 +77,14 @@ class Case:
     def name(self) -> str:
         """The case in words."""
         options = " ".join(f"{name}={value}" for name, value in self.options.items()) or "defaults"
-        beside = f", background {self.backdrop:g}×" if self.backdrop else ""
-        beside += f", mask {self.mask:g}×" if self.mask else ""
-        return f"{self.upload} → {self.endpoint}, {options}{beside}"
+        more = f", background {self.backdrop:g}×" if self.backdrop else ""
+        more += f", mask {self.mask:g}×" if self.mask else ""
+        return f"{self.upload} → {self.endpoint}, {options}{more}"
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one case took and what is counted for it, in bytes."""
+    """The memory that one case took, and its count, in bytes."""
 
     case: Case
     taken: int
@@ -113,7 +113,7 @@ MASK_OPTIONS: tuple[dict[str, object], ...] = (
     *({"threshold": 0.5}, {"size": "network"}, {"clean": 0.01}, {"refine": "crop"}),
 )
 CROPPED = {"crop": True, "margin": "50%", "shadow": "drop"}
-BESIDE = (
+WITH_MORE_PICTURES = (
     Case("cutout", backdrop=1.0),
     Case("cutout", {"format": "avif"}, backdrop=3.0),
     Case("cutout", CROPPED, "png alpha", backdrop=3.0),
@@ -137,24 +137,24 @@ def cases() -> Iterator[Case]:
     yield from (
         Case("cutout", options, "png alpha") for options in ({"background": "blur"}, {"megapixels": 1})
     )
-    yield from BESIDE
+    yield from WITH_MORE_PICTURES
 
 
 def measure(case: Case, megapixels: float) -> Measured:
-    """Work out one case, and read what it took."""
+    """Run one case, and measure its memory."""
     options = parse_options(MaskOptions if case.endpoint == "mask" else CutoutOptions, case.options)
     upload = upload_of(case.upload, megapixels)
     header = sniff(upload)
-    beside = {
+    more = {
         role: None if part == 0 else upload_of(kind, part * megapixels)
         for role, kind, part in (
             ("backdrop", "png alpha", case.backdrop),
             ("mask", "png alpha" if case.upload == "png alpha" else "png", case.mask),
         )
     }
-    pairs = {role: None if sent is None else (sent, sniff(sent)) for role, sent in beside.items()}
+    pairs = {role: None if sent is None else (sent, sniff(sent)) for role, sent in more.items()}
     headers = {role: None if pair is None else pair[1] for role, pair in pairs.items()}
-    longest = max(len(sent) for sent in (upload, *beside.values()) if sent is not None)
+    longest = max(len(sent) for sent in (upload, *more.values()) if sent is not None)
     counted = footprint(header, options, limit_px=LIMITS.pixels, upload_bytes=longest, **headers)
     way_in = AdmittedUpload(upload, header, "map", counted, **pairs)
     gc.collect()

@@ -21,7 +21,7 @@ from benchmarks.report import Figure, print_figures, print_machine
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import read_training_run
 from model_export.export_checkpoint import export_trained
-from model_export.predictions import open_journey
+from model_export.predictions import open_predictor
 from model_export.recipe import Recipe, parse_recipe
 from model_export.samples import find_samples
 from model_export.train import BEST, TrainOptions, train
@@ -134,8 +134,8 @@ def overfit(recipe: Recipe, data: Path, folder: Path) -> list[Figure]:
         show_progress=False,
     )
     upload = next((data / "T-Image").iterdir()).read_bytes()
-    with open_journey("by-heart", models) as journey:
-        results = [journey.predict(upload, options) for options in (MaskOptions(), CutoutOptions())]
+    with open_predictor("by-heart", models) as predictor:
+        results = [predictor.predict(upload, options) for options in (MaskOptions(), CutoutOptions())]
     if not all(result.grey.any() for result in results):
         raise SystemExit(f"{recipe.architecture} finds no subject")
     parity = manifest.quality["parity_served_float32_max_abs"]

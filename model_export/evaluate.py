@@ -24,7 +24,7 @@ from app.errors import CutoutError, InvalidOption
 from app.options import CutoutOptions, MaskOptions, parse_options
 from model_export.errors import CommandFailed
 from model_export.metrics import Curves
-from model_export.predictions import Journey, Judged, open_journey
+from model_export.predictions import Judged, Predictor, open_predictor
 from model_export.report import CURVES, Gallery, write_report
 from model_export.samples import Sample, SampleSet, SamplesInvalid, find_samples, read_grey
 
@@ -102,11 +102,11 @@ def run(args: argparse.Namespace) -> Evaluation:
     result = args.result or RESULT_OF_KIND[sample_set.kind]
     paths = {matting: parse_path(result, matting, dict(args.option)) for matting in args.matting}
     path_reports = {matting: PathReport(Gallery() if args.report else None) for matting in args.matting}
-    with open_journey(args.model, args.models_dir) as journey:
+    with open_predictor(args.model, args.models_dir) as predictor:
         evaluation = Evaluation(
-            model=journey.manifest.name,
-            sha256=journey.manifest.sha256,
-            provider=journey.provider,
+            model=predictor.manifest.name,
+            sha256=predictor.manifest.sha256,
+            provider=predictor.provider,
             data=args.data.resolve().name,
             kind=sample_set.kind,
             pictures=len(sample_set.samples),
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> Evaluation:
             rows=[
                 row
                 for matting, path in paths.items()
-                for row in judge(journey, sample_set, matting, path, path_reports[matting])
+                for row in judge(predictor, sample_set, matting, path, path_reports[matting])
             ],
         )
     if args.json is not None:
@@ -139,7 +139,7 @@ def parse_path(result: str, matting: str, options: Mapping[str, str]) -> MaskOpt
 
 
 def judge(
-    journey: Journey,
+    predictor: Predictor,
     sample_set: SampleSet,
     matting: str,
     options: MaskOptions | CutoutOptions,
@@ -149,9 +149,11 @@ def judge(
     path_judge = _judge_for(sample_set.kind)
     path_report = path_report or PathReport(None)
     empty = 0
-    progress = track(sample_set.samples, f"{journey.manifest.name}, {matting}", console=Console(stderr=True))
+    progress = track(
+        sample_set.samples, f"{predictor.manifest.name}, {matting}", console=Console(stderr=True)
+    )
     for sample in progress:
-        prediction = _predict(journey, sample, options)
+        prediction = _predict(predictor, sample, options)
         empty += prediction.is_empty
         truth, trimap = _read_truth(sample, prediction.grey.shape)
         path_judge.add(prediction.grey, truth, trimap)
@@ -221,9 +223,9 @@ def _judge_for(kind: str) -> Judge:
     return SaliencyJudge()
 
 
-def _predict(journey: Journey, sample: Sample, options: MaskOptions | CutoutOptions) -> Judged:
+def _predict(predictor: Predictor, sample: Sample, options: MaskOptions | CutoutOptions) -> Judged:
     try:
-        return journey.predict(sample.picture.read_bytes(), options)
+        return predictor.predict(sample.picture.read_bytes(), options)
     except CutoutError as error:
         raise PictureFailed(f"{sample.picture}: {error}") from error
 

@@ -1,7 +1,7 @@
-"""Answers: pictures go through the service's own journey and come back as the greys that it serves.
+"""Predictions: runs the service's own pipeline on pictures, and returns its masks or alpha mattes.
 
-This is the only module of the export that runs the service. What is judged is therefore what a client gets:
-decoded, sampled, inferred, matted and encoded by the code and with the settings that serve.
+This is the only module of the export that runs the service. So the evaluation judges the results that clients
+get: decoded, resized, inferred, matted and encoded by the same code and with the same settings.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ from app.pipeline.run import Job, Pipeline
 from app.settings import read_settings
 from app.telemetry import StepTimes, Telemetry
 
-PATIENCE_S = 3600.0  # nobody waits for the answer
+PATIENCE_S = 3600.0  # no client waits for the result
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the service answered: a mask, or a cutout's alpha, (H, W) uint8, and whether it saw a subject."""
+    """A result: a mask, or a cutout's alpha, (H, W) uint8, and whether it contains no subject."""
 
     grey: NDArray[np.uint8]
     is_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class Predictor:
     """An open service without HTTP."""
 
     manifest: Manifest
@@ -47,17 +47,17 @@ class Journey:
     _runner: asyncio.Runner
 
     def predict(self, upload: bytes, options: MaskOptions | CutoutOptions) -> Judged:
-        """Carry one upload to its answer.
+        """Run the pipeline on one upload.
 
         Raises:
-            CutoutError: The service refuses it, or cannot do it.
+            CutoutError: The service refuses it, or fails.
         """
-        result = self._runner.run(self._carry(upload, options))
+        result = self._runner.run(self._run(upload, options))
         with Image.open(io.BytesIO(result.encoded)) as stored:
             channels = np.atleast_3d(np.asarray(stored))
         return Judged(channels[:, :, -1], result.info.verdict.is_empty)
 
-    async def _carry(self, upload: bytes, options: MaskOptions | CutoutOptions) -> Result:
+    async def _run(self, upload: bytes, options: MaskOptions | CutoutOptions) -> Result:
         clock = SystemClock()
         with self._admission.enter() as permit:
             job = Job(permit, StepTimes(clock), clock.now_s() + PATIENCE_S)
@@ -67,7 +67,7 @@ class Journey:
 
 
 @contextmanager
-def open_journey(model: str, models_dir: Path) -> Iterator[Journey]:
+def open_predictor(model: str, models_dir: Path) -> Iterator[Predictor]:
     """Open the service with one model, as the settings in the environment say.
 
     Raises:
@@ -78,6 +78,6 @@ def open_journey(model: str, models_dir: Path) -> Iterator[Journey]:
     try:
         with asyncio.Runner() as runner:
             ((manifest, provider),) = pipeline.models.manifests()
-            yield Journey(manifest, provider, pipeline, Admission(budget_of(settings)), runner)
+            yield Predictor(manifest, provider, pipeline, Admission(budget_of(settings)), runner)
     finally:
         pipeline.close()

@@ -1,4 +1,4 @@
-"""``cutout remove``: one picture, carried through the same journey that the server uses."""
+"""``cutout remove``: processes one picture with the pipeline of the server."""
 
 import asyncio
 from pathlib import Path
@@ -54,7 +54,7 @@ def remove(
     settings = settings_for([model] if model else None)
     upload = source.read_bytes()
     with ends_at_once():  # a step cannot be stopped, and nothing is written yet
-        result, steps = asyncio.run(_carry(upload, options, settings))
+        result, steps = asyncio.run(_process(upload, options, settings))
     target.write_bytes(result.encoded)
     took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
     info = result.info
@@ -68,11 +68,11 @@ def remove(
         Console(stderr=True).print(f"warning: {warning}", highlight=False)
 
 
-async def _carry(
+async def _process(
     upload: bytes, options: MaskOptions | CutoutOptions, settings: Settings
 ) -> tuple["Result", "StepTimes"]:
-    """Carry one picture through the same journey that the server uses."""
-    # Here, because every command imports this module, and the parent of a worker has to stay light.
+    """Process one picture with the pipeline of the server."""
+    # Imported here, because every command imports this module, and the supervisor must stay small.
     from app.main import budget_of, open_pipeline
     from app.pipeline.run import Job
     from app.telemetry import StepTimes, Telemetry

@@ -1,4 +1,4 @@
-"""Middleware: every request is named, timed, counted and logged, exactly once."""
+"""Access log: names, times, counts and logs each request once."""
 
 import math
 
@@ -18,7 +18,7 @@ SAFE = {
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Cache-Control": "no-store",
 }
-"""An answer is a picture or text for a program: opened in a browser it may load, run and frame nothing."""
+"""Responses are data for programs: if a browser opens one, it may load, run and frame nothing."""
 log = structlog.get_logger("cutout.web")
 
 
@@ -36,7 +36,7 @@ def rate_limits(quota: Quota) -> dict[str, str]:
 
 
 class AccessLog:
-    """Pure ASGI, outermost: opens the journal of a request and closes it when the answer is out."""
+    """Pure ASGI, outermost: creates the context of a request, and logs it when the response is sent."""
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, clock: Clock) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Departure: work stops when the client that asked for it has left."""
+"""Disconnect: cancels the work of a request when its client closes the connection."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -17,7 +17,7 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
     The request's body must have been read to its end.
 
     Raises:
-        ClientDisconnected: The client left first.
+        ClientDisconnected: The client closed the connection first.
     """
     working = asyncio.current_task()
     assert working is not None  # noqa: S101 - coroutines of the event loop are tasks

@@ -1,4 +1,4 @@
-"""Service: what the routes share, and the door that stays shut until the model is warm."""
+"""Service: the parts that the routes share; there is no pipeline until the models are warm."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from app.web.request.fetch import PictureFetcher
 class Service:
     """The parts of a running service.
 
-    ``pipeline`` appears once models are loaded and warm; without ``remote`` no picture is fetched by its URL.
+    ``pipeline`` appears once models are loaded and warm; without ``fetcher`` no picture is fetched by URL.
     """
 
     settings: Settings
@@ -50,7 +50,7 @@ class Service:
 
 
 def service_of(request: Request) -> Service:
-    """Return the service that answers a request."""
+    """Return the service that a request is for."""
     service = request.app.state.service
     assert isinstance(service, Service)  # noqa: S101 - create_app puts it there
     return service

@@ -17,7 +17,7 @@ from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
 from model_export.evaluate import format_figure
 from model_export.matting_metrics import absolute_error
-from model_export.predictions import Journey, open_journey
+from model_export.predictions import Predictor, open_predictor
 from tests.pictures import disc_alpha, jpeg, photo
 
 SIZES = [(120, 160), (150, 110)]
@@ -38,9 +38,9 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def journey(models_dir: Path) -> Iterator[Journey]:
-    with open_journey("u2netp", models_dir) as journey:
-        yield journey
+def predictor(models_dir: Path) -> Iterator[Predictor]:
+    with open_predictor("u2netp", models_dir) as predictor:
+        yield predictor
 
 
 def evaluate(data: Path, models_dir: Path, *more: str) -> int:
@@ -79,37 +79,37 @@ def test_decimals_of_a_figure_depend_on_its_size(figure: float, text: str) -> No
 
 
 def test_the_figures_are_those_of_the_results(
-    data: Path, models_dir: Path, tmp_path: Path, journey: Journey
+    data: Path, models_dir: Path, tmp_path: Path, predictor: Predictor
 ) -> None:
     written = tmp_path / "figures.json"
     evaluate(data, models_dir, "--matting", "fast", "--json", str(written))
     errors = []
     for path in sorted((data / "images").iterdir()):
-        alpha = journey.predict(path.read_bytes(), CutoutOptions()).grey
+        alpha = predictor.predict(path.read_bytes(), CutoutOptions()).grey
         truth = np.asarray(Image.open(data / "alphas" / f"{path.stem}.png"))
         errors.append(absolute_error(alpha, truth, truth > -1))
 
     assert json.loads(written.read_text())["rows"][1]["figures"]["SAD/1000"] == pytest.approx(np.mean(errors))
 
 
-def test_a_result_equals_the_steps_run_one_by_one(journey: Journey) -> None:
+def test_a_result_equals_the_steps_run_one_by_one(predictor: Predictor) -> None:
     upload = jpeg(photo(120, 160))
     rgb = decode(upload, sniff(upload)).rgb
-    (raw,) = raw_maps(journey, prepare(rgb, 320)[None])
+    (raw,) = raw_maps(predictor, prepare(rgb, 320)[None])
     refined = to_grey(refine_alpha(rgb, stretch(raw)))
     coarse = to_grey(resize_saliency(stretch(raw), 120, 160))
 
-    assert np.array_equal(journey.predict(upload, CutoutOptions()).grey, refined)
-    assert np.array_equal(journey.predict(upload, CutoutOptions(matting="none")).grey, coarse)
-    assert np.array_equal(journey.predict(upload, MaskOptions()).grey, publish(stretch(raw), 120, 160))
+    assert np.array_equal(predictor.predict(upload, CutoutOptions()).grey, refined)
+    assert np.array_equal(predictor.predict(upload, CutoutOptions(matting="none")).grey, coarse)
+    assert np.array_equal(predictor.predict(upload, MaskOptions()).grey, publish(stretch(raw), 120, 160))
 
 
-def raw_maps(journey: Journey, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return journey._pipeline.models.prepare_run("u2netp", batch).result()
+def raw_maps(predictor: Predictor, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return predictor._pipeline.models.prepare_run("u2netp", batch).result()
 
 
-def test_a_picture_without_a_subject_is_counted(journey: Journey) -> None:
-    judged = journey.predict(jpeg(np.full((90, 120, 3), 128, np.uint8)), MaskOptions())
+def test_a_picture_without_a_subject_is_counted(predictor: Predictor) -> None:
+    judged = predictor.predict(jpeg(np.full((90, 120, 3), 128, np.uint8)), MaskOptions())
 
     assert judged.is_empty
     assert not judged.grey.any()

@@ -22,7 +22,7 @@ from torch import nn
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
 from model_export.checkpoint import CheckpointInvalid, read_training_run, trained_network
-from model_export.predictions import open_journey
+from model_export.predictions import open_predictor
 from model_export.samples import SamplesInvalid
 from model_export.train import TrainingFailed, TrainOptions, train
 from tests.model_export.runs import QUIET, same, small
@@ -103,9 +103,9 @@ def test_the_trained_network_is_exported_and_serves_both_endpoints(trained: Path
     upload = (trained.parent / "picture.png", disc_alpha(90, 120)[..., None])
     mixed = upload[1] * (40, 190, 90) + (1 - upload[1]) * photo(90, 120)
     Image.fromarray(mixed.astype(np.uint8)).save(upload[0])
-    with open_journey("discs", tmp_path) as journey:
-        mask = journey.predict(upload[0].read_bytes(), MaskOptions())
-        cutout = journey.predict(upload[0].read_bytes(), CutoutOptions())
+    with open_predictor("discs", tmp_path) as predictor:
+        mask = predictor.predict(upload[0].read_bytes(), MaskOptions())
+        cutout = predictor.predict(upload[0].read_bytes(), CutoutOptions())
 
     assert manifest["parameters"] == 511_714
     assert manifest["quality"]["parity_served_float32_max_abs"] <= 1e-4

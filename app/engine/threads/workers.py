@@ -1,8 +1,8 @@
 """Workers: bounded pools of threads for decoding, matting and encoding.
 
 Pillow, OpenCV, NumPy and isal release the interpreter lock in their heavy calls, so threads of
-one process use every core without copying pictures between processes. Decoding and what comes after
-the network have a pool each, so that a crowd of arrivals never stands before those who are nearly done.
+one process use every core without copying pictures between processes. Decoding and the steps after
+the network have separate pools, so that new requests do not delay those that are nearly done.
 """
 
 import threading
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Runs plain functions beside the event loop."""
+    """Runs plain functions on threads, outside the event loop."""
 
     def __init__(self, threads: int, clock: Clock, *, name: str) -> None:
         self.threads = threads
@@ -35,20 +35,20 @@ class Workers:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a thread."""
+        """The number of calls that wait for a thread."""
         return self._waiting
 
     def busy_s(self) -> float:
-        """Return the seconds that the threads have worked so far, current calls among them."""
+        """Return the busy seconds of the threads so far, including current calls."""
         with self._lock:
             now_s = self._clock.now_s()
             return self._busy_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ThreadAwaitable[T]:
-        """Call ``function`` on a worker thread; a relay awaits what it returns or raises.
+        """Call ``function`` on a worker thread; awaited in ``run_on_threads``, it returns or raises the same.
 
-        A call that has begun is waited for even when nobody waits for the relay: its arrays live until it
-        ends, and the budgets must not be given back before.
+        A call that has begun is awaited even if the request is cancelled: its arrays live until it ends, and
+        its budgets must not be released before.
         """
         with self._lock:
             self._waiting += 1
@@ -57,12 +57,12 @@ class Workers:
         return ThreadAwaitable(future, give_up=future.cancel)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the same for the event loop."""
+        """Do the same, awaited in the event loop."""
 
-        async def journey() -> T:
+        async def call() -> T:
             return await self.call(function, *args, **kwargs)
 
-        return await run_on_threads(journey())
+        return await run_on_threads(call())
 
     def _uncount_if_dropped(self, ended: "Future[T]") -> None:
         if ended.cancelled():
@@ -81,13 +81,13 @@ class Workers:
                 self._busy_s += self._clock.now_s() - self._begun_s.pop(thread)
 
     def stop(self) -> None:
-        """Finish what runs and end the threads."""
+        """Finish running calls and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The threads of a service: what comes before the network, matting, and what comes last."""
+    """The thread pools of a service: the steps before the network, matting, and the last steps."""
 
     decode: Workers
     matte: Workers
@@ -95,10 +95,10 @@ class Pools:
 
     @classmethod
     def of(cls, threads: int, clock: Clock) -> "Pools":
-        """Start with up to ``threads`` threads in each."""
+        """Create the pools, with up to ``threads`` threads each."""
         return cls(*(Workers(threads, clock, name=name) for name in ("decode", "matte", "finish")))
 
     def stop(self) -> None:
-        """Finish what runs and end the threads."""
+        """Finish running calls and end the threads."""
         for workers in (self.decode, self.matte, self.finish):
             workers.stop()
