@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("app", "model_export", "tests", "benchmarks", "docs", "docker", "deploy")
-SUFFIXES = frozenset({".py", ".md", ".toml", ".yml", ".yaml", ".json", ".in", ""})
+SUFFIXES = frozenset({".py", ".md", ".toml", ".yml", ".yaml", ".json", ".in", ".txt", ""})
 
 NAMES = {
     "Wanted": "CutoutRequest or MaskRequest",
@@ -71,7 +71,8 @@ PROSE = {
 EXCEPTIONS = {
     r"tests/(test_)?retired_words\.py": ".*",  # the words themselves
     r"CHANGELOG\.md": "name-reused|under-way|departed|answer",  # old names, next to the new ones
-    r"app/(options|errors|web/request/fetch)\.py": "[Aa]nswer.*",  # texts that clients read
+    # Texts that clients read: descriptions in the OpenAPI document, details of errors.
+    r"app/(options|errors|web/request/fetch|web/endpoints/(health|openapi|schemas))\.py": "[Aa]nswer(s|ing)?",
     r"tests/web/test_problems\.py": "answers",  # such a text
     r"app/telemetry/.*|tests/telemetry/.*|benchmarks/.*|docs/metrics\.md": "departed",  # the value of a label
 }
