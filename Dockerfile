@@ -1,13 +1,13 @@
 # syntax=docker/dockerfile:1
-# Cutout in images of three kinds. What exports needs torch, what serves never sees it.
+# Cutout as images of three kinds. The export stage installs torch; the serving images do not contain it.
 #
 #   docker build -t cutout:cuda .                       a GPU host (the default target)
 #   docker build -t cutout:cpu --target cpu .           any host, without the CUDA libraries
-#   docker build -t cutout:openvino --target openvino . an Intel CPU, by OpenVINO
+#   docker build -t cutout:openvino --target openvino . an Intel CPU, with OpenVINO
 #   … --build-arg MODELS="u2net u2netp"                 with more than one model
 #
-# Every package is pinned to a version and its sha256 (docker/locks, made by `make lock`); every image has its
-# list of them in /opt/cutout/sbom.json (CycloneDX).
+# Every package is pinned to a version and its sha256 (docker/locks, written by `make lock`); /opt/cutout/sbom.json in
+# every image lists them (CycloneDX).
 
 ARG PYTHON_VERSION=3.12
 
@@ -39,7 +39,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app app
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/wheels .
 
-# --- install: the service and what it needs, in one folder, for each kind of host ----------------
+# --- install: the service and its dependencies in one folder, for each kind of host --------------
 FROM wheel AS install-cpu
 COPY docker/locks/cpu.txt locks/
 RUN python -m venv --without-pip /opt/cutout \
@@ -81,7 +81,7 @@ EXPOSE 8000 9000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD ["python", "/srv/cutout/healthcheck.py"]
 ENTRYPOINT ["cutout", "serve"]
 
-# --- the images: a target for each kind of host; the last is the default ---------------------------
+# --- the images: one target for each kind of host; the last is the default -------------------------
 FROM runtime AS cpu
 COPY --from=install-cpu /opt/cutout /opt/cutout
 RUN cutout models verify

@@ -1,10 +1,10 @@
-# Cutout: every task a person or CI runs. `make serve` and `make test` do all the set-up they need.
+# Cutout: all tasks that developers and CI run. `make serve` and `make test` do the set-up they need.
 
 PYTHON ?= python3
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 MODEL  ?= u2net
-# Without keys, whoever reaches HOST may use `make ray`; on this machine's own address that is this machine.
+# Lets `make ray` serve without keys; by default only on 127.0.0.1, which other machines cannot reach.
 OPEN   ?= $(if $(filter 127.0.0.1,$(HOST)),true,false)
 
 MODELS_DIR := models
@@ -12,11 +12,11 @@ VENV       := .venv
 EXPORT     := .venv-export
 PEERS      := .venv-peers
 RAY        := .venv-ray
-# A CPU build of torch is enough to convert a file and spares gigabytes of CUDA libraries. It is
-# taken from here where it can be had; else the default index decides.
+# A CPU build of torch is enough to convert a file and saves gigabytes of CUDA libraries. It is
+# installed from the index below if that can be reached, else from the default index.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# Processes that run tests side by side, but for those that start servers as processes of their own.
+# Number of parallel test processes; tests that start server processes run one at a time.
 JOBS   ?= 2
 SERVED := tests/cli tests/journeys
 EXPORTED := torch
@@ -24,7 +24,7 @@ UNSERVED = tests $(addprefix --ignore=,$(SERVED))
 TESTED = $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# ONNX Runtime reports to its maker by default; app/engine/models/onnxruntime_loader.py keeps it from that, this the peers.
+# ONNX Runtime sends telemetry by default. app/engine/models/onnxruntime_loader.py disables it; this does so for the peers.
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
@@ -38,17 +38,17 @@ setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with
 serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
-test: $(TESTED) ## Run the tests, on real weights; images and Ray if what they depend on has changed
+test: $(TESTED) ## Run the tests with real weights; images and Ray if their files have changed
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
-test-all: $(TESTED) ## Run every test there is
+test-all: $(TESTED) ## Run all tests
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" $(UNSERVED) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory served WHICH="not ray"
 	@$(MAKE) --no-print-directory test-ray
 
-# Tests that start servers wait most of their time: those of the export run behind them, and are printed afterwards.
+# Tests that start servers mostly wait, so the tests of the export run in the background and are printed afterwards.
 served:
 	nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
 	  trap "kill $$torch 2>/dev/null" INT TERM; \
@@ -58,26 +58,27 @@ served:
 test-ray: $(RAY)/.ready
 	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## Lint, types, import walls, known weaknesses
+check: $(VENV)/.dev ## Lint, types, import contracts, security checks, retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml app model_export
+	$(VENV)/bin/python -m tests.retired_words
 
-format: $(VENV)/.dev ## Put the code into its one shape
+format: $(VENV)/.dev ## Format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-lock: $(VENV)/.dev ## Pin what the images install, with hashes, to what is newest and fits (UPGRADE= keeps what is pinned)
+lock: $(VENV)/.dev ## Pin the packages of the images, with hashes, to the newest that fit (UPGRADE= keeps current pins)
 	$(LOCK) $(UPGRADE) pyproject.toml docker/locks/cpu.in --no-emit-package onnxruntime-gpu --output-file docker/locks/cpu.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra cuda --output-file docker/locks/cuda.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra openvino --no-emit-package onnxruntime --no-emit-package onnxruntime-gpu --output-file docker/locks/openvino.txt
 	$(LOCK) $(UPGRADE) model_export/requirements.txt docker/locks/torch.in --no-emit-package torch --output-file docker/locks/export.txt
 	$(LOCK) $(UPGRADE) docker/locks/build.in --output-file docker/locks/build.txt
 
-bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, matting, batching and the whole journey
+bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, matting, batching and whole requests
 	$(VENV)/bin/python -m benchmarks.encode
 	$(VENV)/bin/python -m benchmarks.matte
 	$(VENV)/bin/python -m benchmarks.decode
@@ -87,7 +88,7 @@ bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, ma
 	$(VENV)/bin/python -m benchmarks.departures --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.hang
 
-bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, restart and fill the server for as long as that takes
+bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure overload, restarts and memory; takes long
 	$(VENV)/bin/python -m benchmarks.overload --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.drain --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.memory --model $(MODEL)
@@ -95,15 +96,15 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Overload, resta
 	$(VENV)/bin/python -m benchmarks.search --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.refused --model $(MODEL)
 
-ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine alone
+ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine only
 	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster
 
-peers: $(PEERS)/.ready ## Install what benchmarks compare us with: rembg and PyMatting
+peers: $(PEERS)/.ready ## Install the peers for benchmarks: rembg and PyMatting
 
 export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graph
 	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
 
-clean: ## Remove environments and caches, but no model
+clean: ## Remove environments and caches, but not the models
 	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
@@ -122,11 +123,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.ready
 
-# Pinned as in the images, so that the same weights become the same file.
+# Pinned as in the images, so that the same weights are exported to the same file.
 $(EXPORT)/.ready: docker/locks/export.txt
 	$(PYTHON) -m venv $(EXPORT)
 	$(EXPORT)/bin/python -m pip install --quiet --no-deps --retries 1 --index-url $(TORCH_CPU_INDEX) $(TORCH) \
-	  || echo "The index of CPU builds is out of reach; taking the default build of $(TORCH)."
+	  || echo "The index of CPU builds cannot be reached; installing the default build of $(TORCH)."
 	$(EXPORT)/bin/python -m pip install --quiet $(TORCH)
 	$(EXPORT)/bin/python -m pip install --quiet --require-hashes --requirement docker/locks/export.txt
 	@touch $@
@@ -141,7 +142,7 @@ $(PEERS)/.ready:
 	$(PEERS)/bin/python -m pip install --quiet 'rembg[cpu,cli]==2.0.86' 'pymatting==1.1.16'
 	@touch $@
 
-# What judging needs beside exporting; `make serve` does without.
+# For evaluation, in addition to the export; `make serve` does not need it.
 $(EXPORT)/.evaluate: model_export/requirements-evaluate.txt $(EXPORT)/.ready
 	$(EXPORT)/bin/python -m pip install --quiet --requirement model_export/requirements-evaluate.txt
 	@touch $@

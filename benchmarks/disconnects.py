@@ -40,7 +40,9 @@ def main() -> None:
         tracebacks = server.log_tail(lines=10**9).count("Traceback")
         metrics = server.metrics()
     cancelled = sum(
-        v for name, v in metrics.items() if name.startswith("cutout_requests_total") and "departed" in name
+        value
+        for name, value in metrics.items()
+        if name.startswith("cutout_requests_total") and "outcome=client-disconnected" in name
     )
     print(
         f"A request takes {duration_s * 1e3:.0f} ms; {args.count} clients disconnected, "

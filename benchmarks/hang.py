@@ -1,10 +1,10 @@
-"""Hang: a run of the network that never ends; when does it show, and when is it over?
+"""Hang: how soon a run of the network that never ends is detected, and the server process restarted.
 
     python -m benchmarks.hang [--times 5]
 
-Serves a network made by hand (``tests.networks``) under ``--supervise``. A white pixel makes a run last
-for ever. From the moment at which the picture is sent, ``/livez`` is asked all the time: when does it turn
-red, and when does another worker answer a picture? The second figure includes the start of that worker.
+Serves a synthetic network (``tests.networks``) under ``--supervise``, whose run never ends on a white pixel.
+Measures the time from sending the picture until ``/livez`` is red, and until another server process handles
+a picture; the second time includes the start of that process.
 """
 
 import argparse
@@ -41,9 +41,9 @@ def main() -> None:
     print_figures(
         [
             Figure("/livez is red, slowest", max(red for red, _ in segmentation), 2, " s"),
-            Figure("another worker answers, slowest", max(back for _, back in segmentation), 10, " s"),
+            Figure("another process responds, slowest", max(back for _, back in segmentation), 10, " s"),
             Figure(
-                "another worker answers, median",
+                "another process responds, median",
                 statistics.median(back for _, back in segmentation),
                 10,
                 " s",
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _hang_once(url: str) -> tuple[float, float]:
-    """Return the seconds until ``/livez`` is red, and until a picture is answered again."""
+    """Return the seconds until ``/livez`` is red, and until a picture is processed again."""
     with httpx.Client(base_url=url, timeout=60) as client:
         client.post("/v1/mask", content=_png(0)).raise_for_status()
         waiting = threading.Thread(target=_ask_in_vain, args=(url,), daemon=True)
@@ -62,7 +62,7 @@ def _hang_once(url: str) -> tuple[float, float]:
         while client.get("/livez").status_code == 200:
             time.sleep(0.02)
         red_s = time.monotonic() - sent_s
-    waiting.join()  # it ends with the worker, and so does the connection above
+    waiting.join()  # it ends with the server process, and so does the connection above
     httpx.post(f"{url}/v1/mask", content=_png(0), timeout=60).raise_for_status()
     return red_s, time.monotonic() - sent_s
 

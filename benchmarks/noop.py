@@ -6,9 +6,8 @@ Serves like ``cutout serve`` with the same routes, admission, worker threads and
 backend of the batcher is ``tests.fakes.SimulatedBackend``, whose runs take ``--run-ms``, by default no time.
 Prints the two lines that ``benchmarks.server.Server`` looks for. ``benchmarks.engine`` starts it.
 
-With ``--bare`` a FastAPI application of one route reads the body and answers with as many bytes: the
-floor below which nothing that is served in this way can come on the same machine. ``--core`` is the one core
-to run on.
+With ``--bare`` a FastAPI application of one route reads the body and returns as many bytes: the lower bound
+for any FastAPI service on the same machine. ``--core`` is the one core to run on.
 """
 
 import argparse
@@ -36,7 +35,7 @@ from tests.fakes import SimulatedBackend
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal."""
     parser = argparse.ArgumentParser(description="Serve with a network that does nothing.")
     parser.add_argument("--bare", action="store_true", help="serve one route that does nothing instead")
     parser.add_argument("--core", type=int, help="the one core to run on")

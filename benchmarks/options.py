@@ -42,7 +42,7 @@ _MAP_PX = 320
 FREE = {
     "model": "chooses the network",
     "require_foreground": "looks at the map's maximum",
-    "shadow_opacity": "a factor, beside shadow",
+    "shadow_opacity": "a factor of shadow",
 }
 """Fields that cost nothing here, and why."""
 SAMPLES: Mapping[str, Sequence[Any]] = {
@@ -57,18 +57,18 @@ SAMPLES: Mapping[str, Sequence[Any]] = {
     "megapixels": (0.5,),
 }
 """Values of fields that are not a choice of a few."""
-BESIDE: Mapping[str, Mapping[str, Any]] = {
+REQUIRED: Mapping[str, Mapping[str, Any]] = {
     "quality": {"format": "webp"},
     "margin": {"crop": True},
     "zip": {},
     "jpeg": {"background": "white"},
 }
-"""What a field, or a value, needs beside it."""
+"""Other options that a field, or a value, requires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One option to measure, and what comes beside it: a background, a mask of the caller's own, or alpha."""
+    """One option to measure, with a background, a client's mask, or alpha."""
 
     name: str
     kind: type[MaskOptions] | type[CutoutOptions]
@@ -79,7 +79,7 @@ class Case:
 
 
 class ProcessorClock:
-    """Tells the processor time of this process."""
+    """The processor time of this process."""
 
     def now_s(self) -> float:
         """Return it in seconds."""
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def cases_of_all_options() -> Iterator[Case]:
-    """Yield the defaults of both endpoints, then each value of each option, then what comes beside."""
+    """Yield the defaults of both endpoints, then each value of each option, then additional pictures."""
     for kind in (MaskOptions, CutoutOptions):
         matting = (
             {} if kind is MaskOptions else {"matting": "none"}
@@ -114,9 +114,9 @@ def cases_of_all_options() -> Iterator[Case]:
         yield Case(f"{label}", kind, matting)
         for name in kind.model_fields:
             for value in _values(kind, name):
-                needed = {**BESIDE.get(name, {}), **BESIDE.get(str(value), {})}
-                beside = {key: needed[key] for key in needed if key in kind.model_fields}
-                yield Case(f"{label} {name}={value}", kind, {**matting, **beside, name: value})
+                required = {**REQUIRED.get(name, {}), **REQUIRED.get(str(value), {})}
+                more = {key: required[key] for key in required if key in kind.model_fields}
+                yield Case(f"{label} {name}={value}", kind, {**matting, **more, name: value})
         yield Case(f"{label} of a picture with alpha", kind, matting, has_own_alpha=True)
     plain = {"matting": "none"}
     for name, part in (("small", 0.3), ("as large as the picture", 1.0)):

@@ -21,7 +21,7 @@ def models_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of reference pictures beside the project, where there is one."""
+    """The folder of reference pictures outside the repository; without it, the test is skipped."""
     folder = Path(os.environ.get("CUTOUT_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("the reference pictures are not on this machine (CUTOUT_TEST_DATA)")

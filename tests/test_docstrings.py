@@ -1,4 +1,4 @@
-"""What a docstring says of arguments is compared with the signature, everywhere."""
+"""Compares the documented arguments of every docstring with the signature."""
 
 import ast
 import re
@@ -14,8 +14,8 @@ SECTION = re.compile(
 
 
 def documented() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, str]]:
-    for room in ("app", "model_export"):
-        for path in sorted((ROOT / room).rglob("*.py")):
+    for folder in ("app", "model_export"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                     text = ast.get_docstring(node) or ""

@@ -165,7 +165,7 @@ def test_every_yes_or_no_is_spelled_alike(name: str) -> None:
     assert getattr(parse_options(CutoutOptions, {name: 0}, typed=(name,)), name) is False
 
 
-def test_what_is_neither_yes_nor_no_is_told_what_would_be() -> None:
+def test_the_error_of_an_invalid_value_lists_the_accepted_ones() -> None:
     for text in ("perhaps", "2", "onn", "", "1.0"):
         with pytest.raises(InvalidOption, match="true, false"):
             parse_options(MaskOptions, {"require_foreground": text})
@@ -204,7 +204,7 @@ def test_what_has_a_type_has_the_option_s(name: str, value: object, is_accepted:
 
 
 def test_the_benchmark_of_options_leaves_none_out() -> None:
-    """A field that nobody measures would cost what nobody knows."""
+    """The cost of every option is measured."""
     assert not_measured() == []
 
 

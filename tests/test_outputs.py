@@ -1,8 +1,8 @@
-"""What leaves carries nothing of what came but the pixels that show.
+"""Results contain nothing of the upload but its visible pixels.
 
-Every third file of the hostile set that decodes goes through the service's own steps, with a round subject
-in the place of the network's map, and comes out in every format. The answers are taken apart piece by piece:
-only pieces that a bare picture needs may be there, and nothing after the last.
+The service's own steps process every third file of the hostile set that decodes, with a round subject in
+place of the network's map, and encode it in every format. The tests parse the results: they may contain only
+the chunks that a bare picture needs, and nothing after the last.
 """
 
 import functools
@@ -76,7 +76,7 @@ def test_a_lossless_cutout_is_a_bare_picture_with_no_colour_under_alpha_0(
 
 
 @pytest.mark.parametrize(("format_", "beyond"), [("webp", RINGS_BEYOND), ("avif", RINGS_BEYOND), ("zip", 0)])
-def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
+def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_near_the_visible_pixels(
     hostile: list[Path], format_: str, beyond: int
 ) -> None:
     options = CutoutOptions.model_validate({"format": format_, "matting": "none"})
@@ -88,20 +88,20 @@ def test_a_lossy_cutout_is_a_bare_picture_whose_colours_end_beside_what_shows(
 
 
 def cutout(path: Path, options: CutoutOptions) -> Result:
-    """Carry a file through all steps after the network."""
+    """Run all steps after the network on a file."""
     steps, shown = StepTimes(SystemClock()), segmentation(path)
     return result_of(shown, options, steps, hq_budget_s=HQ_BUDGET_S)
 
 
 @functools.cache
 def segmentation(path: Path) -> Segmentation:
-    """Decode an upload as the service does, and see a disc in it."""
+    """Decode an upload as the service does, with a disc as its map."""
     read = prepared(admitted(path.read_bytes(), CutoutOptions()), StepTimes(SystemClock()))
     return Segmentation(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
 
 
 def check_bare(result: Result, name: str) -> None:
-    """Hold every picture of an answer against what a bare one needs: by its pieces, and by Pillow."""
+    """Check that every picture of a result is bare: by its chunks, and with Pillow."""
     for media_type, encoded in pictures_of(result):
         PIECES[media_type](encoded)
         with Image.open(io.BytesIO(encoded)) as stored:
@@ -114,7 +114,7 @@ def check_bare(result: Result, name: str) -> None:
 
 
 def pictures_of(result: Result) -> list[tuple[str, bytes]]:
-    """Return the answer's only picture, or the two of a ZIP that holds nothing else."""
+    """Return the only picture of a result, or the two of a ZIP that contains nothing else."""
     if result.media_type != "application/zip":
         return [(result.media_type, result.encoded)]
     with zipfile.ZipFile(io.BytesIO(result.encoded)) as archive:

@@ -69,7 +69,7 @@ class Telemetry:
         )
         self.closed = Counter(
             "cutout_connections_closed",
-            "Connections that were not left to their clients.",
+            "Connections that the server closed.",
             ["reason"],
             registry=registry,
         )
@@ -78,7 +78,7 @@ class Telemetry:
         self.ready = Gauge("cutout_ready", "1 once models are loaded and warm.", registry=registry)
         self.lag = Histogram(
             "cutout_event_loop_lag_seconds",
-            "How late the event loop was.",
+            "Lag of the event loop.",
             buckets=LAG_BUCKETS_S,
             registry=registry,
         )
@@ -89,31 +89,34 @@ class Telemetry:
     def _create_request_metrics(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "cutout_requests",
-            "Requests by their one outcome.",
+            "Finished requests by outcome.",
             ["endpoint", "model", "outcome"],
             registry=registry,
         )
         self._request_duration = Histogram(
             "cutout_request_duration_seconds",
-            "From the first byte of a request to the last of its answer.",
+            "From the first byte of a request to the last of its response.",
             ["endpoint", "model", "outcome_class"],
             buckets=REQUEST_BUCKETS_S,
             registry=registry,
         )
         self._cancelled = Counter(
             "cutout_cancelled",
-            "Requests whose client left or whose time ran out, by the step they had come to.",
+            "Requests whose client disconnected or whose deadline passed, by the step they had reached.",
             ["step"],
             registry=registry,
         )
         self._wasted = Counter(
-            "cutout_wasted_seconds", "Work done for requests that got no answer.", ["step"], registry=registry
+            "cutout_wasted_seconds",
+            "Work for requests that were cancelled or expired.",
+            ["step"],
+            registry=registry,
         )
 
     def _create_step_metrics(self, registry: CollectorRegistry) -> None:
         self._step_duration = Histogram(
             "cutout_step_duration_seconds",
-            "One step of the journey.",
+            "Duration of one step of a request.",
             ["step"],
             buckets=STEP_BUCKETS_S,
             registry=registry,
@@ -126,7 +129,7 @@ class Telemetry:
             registry=registry,
         )
         self._busy = Counter(
-            "cutout_step_busy_seconds", "Time that a step's threads worked.", ["step"], registry=registry
+            "cutout_step_busy_seconds", "Busy time of a step's threads.", ["step"], registry=registry
         )
         Gauge(
             "cutout_saturation_ratio",
@@ -147,7 +150,7 @@ class Telemetry:
             Gauge(f"cutout_inflight_{name}", f"In flight: {name}.", registry=self.registry).set_function(
                 in_flight
             )
-            Gauge(f"cutout_limit_{name}", f"Most in flight: {name}.", registry=self.registry).set(limit)
+            Gauge(f"cutout_limit_{name}", f"Limit in flight: {name}.", registry=self.registry).set(limit)
 
     def watch_steps(self, steps: Mapping[str, Step], *, cores: int) -> None:
         """Export the threads, queue and busy time of each step; ``sample`` must be called periodically."""
@@ -161,7 +164,7 @@ class Telemetry:
         """Export the memory of the GPU that runs the networks."""
         memory = Gauge(
             "cutout_gpu_memory_bytes",
-            "Memory of the GPU, in use by anybody.",
+            "Memory of the GPU, including other programs.",
             ["kind"],
             registry=self.registry,
         )
@@ -178,10 +181,12 @@ class Telemetry:
 
     def watch_lifecycle(self, is_draining: Callable[[], bool], *, restarts: Mapping[str, int]) -> None:
         """Export whether the process is draining, and the counts by reason of the processes it replaces."""
-        Gauge("cutout_draining", "1 once told to stop.", registry=self.registry).set_function(is_draining)
+        Gauge("cutout_draining", "1 after the first signal to stop.", registry=self.registry).set_function(
+            is_draining
+        )
         replaced = Counter(
             "cutout_engine_restarts",
-            "Workers that the supervisor replaced.",
+            "Server processes that the supervisor restarted.",
             ["reason"],
             registry=self.registry,
         )

@@ -27,36 +27,36 @@ class RunMetrics:
             "cutout_batch_size", "Pictures in one run of the network.", ["model", "bucket"], BATCH_BUCKETS
         )
         self._duration = self._histogram(
-            "cutout_infer_duration_seconds", "One run that came to its end.", by_size, RUN_BUCKETS_S
+            "cutout_infer_duration_seconds", "Duration of a completed run.", by_size, RUN_BUCKETS_S
         )
         self._executions = self._counter(
-            "cutout_infer_executions", "Runs begun, those that failed or were ended among them.", by_size
+            "cutout_infer_executions",
+            "Runs started, including those that failed or were ended early.",
+            by_size,
         )
-        self._padding = self._counter(
-            "cutout_batch_slots_padded", "Places in batches that no picture filled.", ["model"]
-        )
+        self._padding = self._counter("cutout_batch_slots_padded", "Padded places in batches.", ["model"])
         self._dispatches = self._counter(
-            "cutout_batch_dispatch", "Batches sent off, and why just then.", ["model", "reason"]
+            "cutout_batch_dispatch", "Batches started, by reason.", ["model", "reason"]
         )
 
     def _create_model_metrics(self) -> None:
         self._engine_up = self._gauge("cutout_engine_up", "1 while a model is in memory.", ["model"])
         self._provider_info = self._gauge(
             "cutout_provider_info",
-            "The execution provider asked for and the one really active.",
+            "The requested execution provider and the active one.",
             ["model", "requested", "active"],
         )
         self._load = self._gauge(
-            "cutout_model_load_seconds", "What the last load took, warm-up included.", ["model"]
+            "cutout_model_load_seconds", "Duration of the last load, warm-up included.", ["model"]
         )
         self._warmup = self._gauge(
-            "cutout_warmup_seconds", "What the last warm-up took.", ["model", "batch_bucket"]
+            "cutout_warmup_seconds", "Duration of the last warm-up.", ["model", "batch_bucket"]
         )
         self._oldest_age = self._gauge(
-            "cutout_queue_oldest_age_seconds", "How long the first picture in line has waited.", ["model"]
+            "cutout_queue_oldest_age_seconds", "Waiting time of the oldest queued picture.", ["model"]
         )
         self._wait = self._gauge(
-            "cutout_estimated_wait_seconds", "Device time ahead of a picture that arrives now.", ["model"]
+            "cutout_estimated_wait_seconds", "Estimated wait of a picture that arrives now.", ["model"]
         )
 
     def watch_queue(self, oldest_age_s: Callable[[str], float], wait_s: Callable[[str], float]) -> None:

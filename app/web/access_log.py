@@ -1,4 +1,4 @@
-"""Middleware: every request is named, timed, counted and logged, exactly once."""
+"""Access log: names, times, counts and logs each request once."""
 
 import math
 
@@ -19,7 +19,7 @@ SAFE = {
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Cache-Control": "no-store",
 }
-"""An answer is a picture or text for a program: opened in a browser it may load, run and frame nothing."""
+"""Responses are data for programs: if a browser opens one, it may load, run and frame nothing."""
 log = structlog.get_logger("cutout.web")
 
 

@@ -1,7 +1,7 @@
-"""Problems: the one wall where errors become answers (RFC 9457, ``application/problem+json``).
+"""Problems: the only place where errors become responses (RFC 9457, ``application/problem+json``).
 
 Rule 1: every leaf of the tree in ``app/errors.py`` has its row in ``PROBLEMS``; a test walks both.
-Rule 2: an answer never carries a stack trace, a path, a library's words or the caller's input.
+Rule 2: a response never contains a stack trace, a path, a library's message or the client's input.
 Rule 3: this is the only place that catches everything.
 """
 
@@ -21,7 +21,7 @@ from app.web.context import context_of
 from app.web.endpoints.table import Dialect, dialect_of
 
 Renderers = Mapping[Dialect, "Callable[[Exception, JSONResponse, Headers], Response]"]
-"""How a dialect tells an error, given the problem that it would be."""
+"""How a dialect formats an error, given its problem response."""
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger("cutout.web")
 
@@ -42,26 +42,26 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.ParameterRefused: ProblemKind(400, "parameter-refused", "A parameter is not accepted"),
     errors.RegionOutsidePicture: ProblemKind(422, "region-outside", "The region is not in the picture"),
     errors.RegionIsEmpty: ProblemKind(422, "region-empty", "The region is empty"),
-    errors.Unauthorized: ProblemKind(401, "unauthorized", "A key is needed here"),
+    errors.Unauthorized: ProblemKind(401, "unauthorized", "An API key is required"),
     errors.QuotaExceeded: ProblemKind(429, "quota-exceeded", "The quota of this key is used up"),
     errors.UploadTooLarge: ProblemKind(413, "upload-too-large", "The upload has too many bytes"),
     errors.UploadTooSlow: ProblemKind(408, "upload-too-slow", "The upload took too long"),
     errors.UnsupportedFormat: ProblemKind(415, "unsupported-format", "This is not an accepted image"),
     errors.PictureTooLarge: ProblemKind(422, "picture-too-large", "The picture has too many pixels"),
-    errors.RequestTooLarge: ProblemKind(422, "request-too-large", "The request takes too much memory"),
+    errors.RequestTooLarge: ProblemKind(422, "request-too-large", "The request needs too much memory"),
     errors.CanvasTooLarge: ProblemKind(422, "canvas-too-large", "The result has too many pixels"),
     errors.FormatExceeded: ProblemKind(422, "format-exceeded", "The format cannot hold the result"),
     errors.PictureTooComplex: ProblemKind(422, "picture-too-complex", "The picture is too costly to decode"),
     errors.CorruptPicture: ProblemKind(422, "corrupt-picture", "The picture is damaged"),
     errors.NoForeground: ProblemKind(422, "no-foreground", "The picture has no subject"),
-    errors.MaskDoesNotFit: ProblemKind(422, "mask-does-not-fit", "The mask has another shape"),
-    errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture's URL cannot be asked"),
-    errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Pictures are not fetched here"),
-    errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture's URL gives no picture"),
+    errors.MaskDoesNotFit: ProblemKind(422, "mask-does-not-fit", "The mask does not fit the picture"),
+    errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture URL is not allowed"),
+    errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Fetching pictures by URL is disabled"),
+    errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture URL returned no picture"),
     errors.IdempotencyKeyReused: ProblemKind(
-        422, "idempotency-key-reused", "This name belongs to another request"
+        422, "idempotency-key-reused", "The idempotency key belongs to another request"
     ),
-    errors.RequestInProgress: ProblemKind(409, "request-in-progress", "This request is being worked out"),
+    errors.RequestInProgress: ProblemKind(409, "request-in-progress", "The request is already in progress"),
     errors.Overloaded: ProblemKind(503, "overloaded", "The server is at its limit"),
     errors.NotReady: ProblemKind(503, "not-ready", "The server is not ready"),
     errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
@@ -70,13 +70,13 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.ProviderUnavailable: ProblemKind(503, "provider-unavailable", "The device cannot be used"),
     errors.InferenceFailed: ProblemKind(500, "inference-failed", "The network failed"),
 }
-NOT_FOUND = ProblemKind(404, "not-found", "There is nothing here")
-METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "This method is not allowed here")
+NOT_FOUND = ProblemKind(404, "not-found", "There is no such path")
+METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "This method is not allowed")
 HEAD_TOO_SLOW = ProblemKind(408, "headers-too-slow", "The headers took too long")
 HEAD_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers have too many bytes")
-HTTP_VERSION = ProblemKind(505, "http-version", "This version of HTTP is not spoken here")
+HTTP_VERSION = ProblemKind(505, "http-version", "This HTTP version is not supported")
 TOO_MANY_CONNECTIONS = ProblemKind(429, "too-many-connections", "This address has too many connections")
-INTERNAL = ProblemKind(500, "internal-error", "Something broke on our side")
+INTERNAL = ProblemKind(500, "internal-error", "Internal error")
 MALFORMED = PROBLEMS[errors.MalformedRequest]
 KINDS = (
     *PROBLEMS.values(),
@@ -93,7 +93,7 @@ def problem(
     facts: dict[str, object] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """Build the answer for one problem; ``facts`` become extension members."""
+    """Build the response for one problem; ``facts`` become extension members."""
     body = {
         "type": f"/problems/{kind.slug}",
         "title": kind.title,
@@ -106,7 +106,7 @@ def problem(
 
 
 def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
-    """Build the answer for an error of our own tree."""
+    """Build the response for an error of our own tree."""
     kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if kind.status == 401:
@@ -118,7 +118,7 @@ def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
 
 
 def on_framework_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer what the router itself refuses: no such path, no such method."""
+    """Build the response for requests that the router refuses: no such path, no such method."""
     context = context_of(request.scope)
     if not isinstance(error, HTTPException):  # pragma: no cover - registered for HTTPException alone
         raise error
@@ -133,11 +133,11 @@ def on_framework_error(request: Request, error: Exception) -> JSONResponse:
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection; nobody waits for an answer."""
+    """The client closed the connection and waits for no response."""
 
 
 class ProblemWall:
-    """Pure ASGI: turns whatever a request raises into its problem, once, or says it in a dialect."""
+    """Pure ASGI: turns every error of a request into a problem, or into an error of its dialect."""
 
     def __init__(self, app: ASGIApp, *, renderers: Renderers) -> None:
         self._app = app
@@ -181,7 +181,7 @@ def _lack_of_memory(raised: MemoryError, context: RequestContext) -> errors.Over
 
 
 def _response_to(error: Exception, context: RequestContext) -> JSONResponse:
-    """Build the answer for whatever was raised, and write down what the operator has to know of it."""
+    """Build the response for any error, and log what the operator must know."""
     if not isinstance(error, errors.CutoutError):
         log.error("request broke", request_id=context.request_id, exc_info=error)
         context.outcome = INTERNAL.slug
@@ -198,10 +198,10 @@ def _response_to(error: Exception, context: RequestContext) -> JSONResponse:
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Let go of what an error's traceback holds: the frames of the whole journey, and in them the upload.
+    """Release the frames of an error's traceback, which hold the upload.
 
-    An error and the frames that it passed through hold each other, so that a refused upload would stay in
-    memory until Python next looks for garbage of that age.
+    An error and its frames refer to each other, so a refused upload would stay in memory until the next
+    garbage collection of that generation.
     """
     while error is not None:
         error.__traceback__ = None
@@ -209,12 +209,12 @@ def _forget_frames(error: BaseException | None) -> None:
 
 
 def response_slug(error: errors.CutoutError) -> str:
-    """Return the slug under which an error is answered and counted."""
+    """Return the slug of an error, in its response and in metrics."""
     return next(PROBLEMS[cls].slug for cls in type(error).__mro__ if cls in PROBLEMS)
 
 
 def describe_problem(slug: str) -> PlainTextResponse:
-    """Return the page behind a problem's ``type``.
+    """Return the page of a problem's ``type``.
 
     Raises:
         HTTPException: There is no such problem.

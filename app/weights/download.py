@@ -64,7 +64,7 @@ def _resume(client: httpx.Client, url: str, part: Path, *, limit_bytes: int, pro
             _write(response, part, is_rest=is_rest, limit_bytes=limit_bytes, progress=progress)
             return
     if not size or response.status_code not in (PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE):
-        raise SourceFailed(f"the server answered {response.status_code} {response.reason_phrase}")
+        raise SourceFailed(f"the server responded with {response.status_code} {response.reason_phrase}")
     part.unlink()  # the part is of another file than the server's
     _resume(client, url, part, limit_bytes=limit_bytes, progress=progress)
 

@@ -22,7 +22,7 @@ from tests.journeys.dockerfile import Replay
 from tests.pictures import jpeg, photo
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.images]
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def _python_for_all_users() -> Path:
 
 
 def _as_unprivileged_user() -> dict[str, int]:
-    return {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED} if os.geteuid() == 0 else {}
 
 
 def test_the_built_service_runs_as_an_unprivileged_user_and_exits_with_0(image: Replay) -> None:

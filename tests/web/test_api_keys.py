@@ -145,7 +145,7 @@ def test_an_invalid_keys_file_fails_at_the_start_and_is_ignored_on_reload(tmp_pa
 KINDS: dict[str, Callable[[Path], object]] = {
     "gone": lambda file: None,
     "a folder": lambda file: file.mkdir(),
-    "a pipe that nobody writes to": os.mkfifo,
+    "a pipe without a writer": os.mkfifo,
     "a device without end": lambda file: file.symlink_to("/dev/zero"),
     "a device without content": lambda file: file.symlink_to("/dev/null"),
     "a link to itself": lambda file: file.symlink_to(file),

@@ -114,7 +114,7 @@ AMBIGUOUS = {
     ),
     "two lengths": b"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
     "a length that is none": b"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: +4\r\n\r\nabcd",
-    "a coding nobody knows": b"POST /read HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: xchunked\r\n\r\n",
+    "an unknown coding": b"POST /read HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: xchunked\r\n\r\n",
     "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
 }
 

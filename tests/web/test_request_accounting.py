@@ -29,7 +29,7 @@ def test_received_and_completed_requests_match(live: Live) -> None:
     for path in PICTURE_PATHS:
         live.client.post(path, content=UPLOAD)
         live.client.post(path, content=b"not a picture")
-        live.client.post(path + "?model=nobody", content=UPLOAD)
+        live.client.post(path + "?model=unknown", content=UPLOAD)
         live.client.post(path + "?quality=0", content=UPLOAD)
         live.client.post(path, content=UPLOAD, headers={"X-Request-Timeout-Ms": "1"})
         live.client.post(path, content=bytes(4_000_001))

@@ -231,7 +231,7 @@ def test_a_repeated_idempotency_key_returns_the_cached_result_without_charge(mod
 
 
 def test_a_repeated_idempotency_key_without_a_cache_gives_the_same_result(live: Live) -> None:
-    headers = {"Idempotency-Key": "kept-by-nobody"}
+    headers = {"Idempotency-Key": "not-cached"}
     responses = [live.client.post("/v1/mask", content=UPLOAD, headers=headers) for _ in range(2)]
 
     assert responses[0].content == responses[1].content

@@ -4,7 +4,7 @@ The key is the ``Idempotency-Key`` header of draft-ietf-httpapi-idempotency-key-
 same request returns the same result; while the first is in progress, a second one is refused with a hint to
 retry; the same key with another request is an error. Requests that failed or were cancelled may be repeated.
 
-Only keys and fingerprints are kept here, a few hundred bytes each. The results are in the result cache, as
+Only keys and digests are kept here, a few hundred bytes each. The results are in the result cache, as
 long as they fit; a repeat of an evicted one is processed again, with the same result.
 """
 
@@ -20,7 +20,7 @@ from app.errors import IdempotencyKeyReused, RequestInProgress
 class Claim:
     """One request with a key; ``etag`` is that of its result, once there is one."""
 
-    fingerprint: str
+    request_digest: str
     etag: str | None = None
 
 
@@ -33,13 +33,13 @@ class IdempotencyKeys:
         self._in_progress: dict[tuple[str, str], Claim] = {}
 
     @contextmanager
-    def claim(self, owner: str, name: str, fingerprint: str) -> Iterator[Claim]:
+    def claim(self, owner: str, name: str, request_digest: str) -> Iterator[Claim]:
         """Hold a key while its request is processed; the block sets ``etag`` when it succeeds.
 
         Args:
             owner: The caller that the key belongs to; keys of different owners are independent.
             name: The value of the header.
-            fingerprint: A digest of the request.
+            request_digest: A digest of the request.
 
         Raises:
             RequestInProgress: The same request is in progress.
@@ -47,11 +47,11 @@ class IdempotencyKeys:
         """
         key = owner, name
         known = self._in_progress.get(key) or self._completed.get(key)
-        if known is not None and known.fingerprint != fingerprint:
+        if known is not None and known.request_digest != request_digest:
             raise IdempotencyKeyReused
         if key in self._in_progress:
             raise RequestInProgress
-        claim = self._in_progress[key] = Claim(fingerprint, known.etag if known else None)
+        claim = self._in_progress[key] = Claim(request_digest, known.etag if known else None)
         try:
             yield claim
         finally:

@@ -1,8 +1,8 @@
 """Workers: bounded pools of threads for decoding, matting and encoding.
 
 Pillow, OpenCV, NumPy and isal release the interpreter lock in their heavy calls, so threads of
-one process use every core without copying pictures between processes. Decoding and what comes after
-the network have a pool each, so that a crowd of arrivals never stands before those who are nearly done.
+one process use every core without copying pictures between processes. Decoding and the steps after
+the network have separate pools, so that new requests do not delay those that are nearly done.
 """
 
 import threading
@@ -36,11 +36,11 @@ class Workers:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a thread."""
+        """The number of calls that wait for a thread."""
         return self._waiting
 
     def busy_s(self) -> float:
-        """Return the seconds that the threads have worked so far, current calls among them."""
+        """Return the busy seconds of the threads so far, including current calls."""
         with self._lock:
             now_s = self._clock.now_s()
             return self._busy_s + sum(now_s - begun_s for begun_s in self._begun_s.values())
@@ -58,12 +58,12 @@ class Workers:
         return ThreadAwaitable(future, give_up=future.cancel)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the same for the event loop."""
+        """Do the same, awaited in the event loop."""
 
-        async def journey() -> T:
+        async def call() -> T:
             return await self.call(function, *args, **kwargs)
 
-        return await run_on_threads(journey())
+        return await run_on_threads(call())
 
     async def run_holding(
         self, permit: Permit, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -92,7 +92,7 @@ class Workers:
                 self._busy_s += self._clock.now_s() - self._begun_s.pop(thread)
 
     def stop(self) -> None:
-        """Finish what runs and end the threads."""
+        """Finish running calls and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 

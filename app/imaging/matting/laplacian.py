@@ -64,7 +64,7 @@ def matting_laplacian(
 
     Args:
         guide: (H, W, 3), at least 3 pixels on each side.
-        unknown: (H, W), the pixels whose alpha is to be solved.
+        unknown: (H, W), the pixels to solve.
         epsilon: Regularisation: the colour variance below which a window counts as flat, colours in [0, 1].
         is_time_left: Called every few thousand windows.
 

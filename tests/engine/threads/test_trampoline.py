@@ -17,102 +17,102 @@ from tests.engine.held import HeldCall
 from tests.fakes import ManualClock
 
 
-def on_two_pools(journey: Callable[[Workers, Workers], object]) -> object:
-    """Carry out a journey over two pools of one thread each."""
+def on_two_pools(coroutine: Callable[[Workers, Workers], object]) -> object:
+    """Run a coroutine over two pools of one thread each."""
     first, second = (Workers(1, ManualClock(), name=name) for name in ("first", "second"))
     try:
-        return asyncio.run(run_on_threads(journey(first, second)))  # type: ignore[arg-type] # built by the caller
+        return asyncio.run(run_on_threads(coroutine(first, second)))  # type: ignore[arg-type] # built by the caller
     finally:
         first.stop()
         second.stop()
 
 
-def test_legs_follow_each_other_and_the_last_word_is_the_journeys() -> None:
-    async def journey(first: Workers, second: Workers) -> list[int]:
+def test_calls_run_one_after_another_and_the_coroutine_returns_the_result() -> None:
+    async def coroutine(first: Workers, second: Workers) -> list[int]:
         one = await first.call(lambda: 1)
         two = await second.call(lambda number: number + 1, one)
         return [one, two]
 
-    assert [1, 2] == on_two_pools(journey)
+    assert [1, 2] == on_two_pools(coroutine)
 
 
-def test_the_event_loop_is_not_woken_between_two_legs() -> None:
+def test_the_event_loop_is_not_woken_between_two_calls() -> None:
     call = HeldCall()
 
-    async def carry() -> tuple[int, int]:
+    async def run() -> tuple[int, int]:
         workers = Workers(1, ManualClock(), name="test")
 
-        async def journey() -> tuple[int, int]:
+        async def coroutine() -> tuple[int, int]:
             return await workers.call(call), threading.get_ident()
 
-        waiting = asyncio.create_task(run_on_threads(journey()))
+        waiting = asyncio.create_task(run_on_threads(coroutine()))
         await asyncio.sleep(0)
         call.let_go()
         threads = await waiting
         workers.stop()
         return threads
 
-    called_on, went_on_on = asyncio.run(carry())
+    called_on, went_on_on = asyncio.run(run())
 
     assert called_on == went_on_on
     assert threading.get_ident() != went_on_on
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_what_a_leg_raises_is_raised_where_it_is_awaited_and_reaches_the_caller(failing: int) -> None:
+def test_an_error_of_a_call_is_raised_where_it_is_awaited_and_in_the_caller(failing: int) -> None:
     cleaned: list[str] = []
 
     def fail() -> None:
         raise LookupError("as raised")
 
-    async def journey(*pools: Workers) -> None:
+    async def coroutine(*pools: Workers) -> None:
         for index, pool in enumerate(pools):
             try:
                 await pool.call(fail if index == failing else lambda: None)
             except LookupError:
-                cleaned.append(f"after leg {index}")
+                cleaned.append(f"after call {index}")
                 raise
 
     with pytest.raises(LookupError, match="as raised"):
-        on_two_pools(journey)
-    assert [f"after leg {failing}"] == cleaned
+        on_two_pools(coroutine)
+    assert [f"after call {failing}"] == cleaned
 
 
-def test_a_failure_between_two_legs_reaches_the_caller() -> None:
-    async def journey(first: Workers, second: Workers) -> None:
+def test_an_error_between_two_calls_is_raised_in_the_caller() -> None:
+    async def coroutine(first: Workers, second: Workers) -> None:
         await first.call(lambda: None)
         raise LookupError("between")
 
     with pytest.raises(LookupError, match="between"):
-        on_two_pools(journey)
+        on_two_pools(coroutine)
 
 
-def test_a_leg_that_can_be_left_is_not_waited_for() -> None:
-    told: list[str] = []
+def test_a_call_that_can_be_left_is_not_awaited() -> None:
+    observed: list[str] = []
     endless: Future[int] = Future()
     endless.set_running_or_notify_cancel()
 
-    async def journey() -> None:
+    async def coroutine() -> None:
         try:
-            await ThreadAwaitable(endless, partial(told.append, "given up"), can_be_left=True)
+            await ThreadAwaitable(endless, partial(observed.append, "given up"), can_be_left=True)
         finally:
-            told.append("cleaned")
+            observed.append("cleaned")
 
     async def leave() -> None:
-        waiting = asyncio.create_task(run_on_threads(journey()))
+        waiting = asyncio.create_task(run_on_threads(coroutine()))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        endless.set_result(1)  # too late: the journey has moved on
+        endless.set_result(1)  # too late: the coroutine has continued
 
     asyncio.run(leave())
 
-    assert ["given up", "cleaned"] == told
+    assert ["given up", "cleaned"] == observed
 
 
-def test_the_caller_leaves_a_call_that_has_begun_and_what_would_follow_is_not_begun() -> None:
-    """The end of the journey is told when the call has ended, since its arrays live until then."""
+def test_a_cancelled_caller_does_not_wait_for_a_running_call_and_no_other_call_begins() -> None:
+    """``on_end`` is called when the call has ended, since its arrays live until then."""
     observed: list[str] = []
     call = HeldCall(lambda: observed.append("call ended"))
 
@@ -120,15 +120,15 @@ def test_the_caller_leaves_a_call_that_has_begun_and_what_would_follow_is_not_be
         workers = Workers(1, ManualClock(), name="test")
         ended = asyncio.Event()
 
-        async def journey() -> None:
+        async def coroutine() -> None:
             await workers.call(call)
             await workers.call(observed.append, "never")
 
         def on_end() -> None:
-            observed.append("journey ended")
+            observed.append("coroutine ended")
             ended.set()
 
-        waiting = asyncio.create_task(run_on_threads(journey(), on_end=on_end))
+        waiting = asyncio.create_task(run_on_threads(coroutine(), on_end=on_end))
         await asyncio.to_thread(call.wait_until_begun)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -140,65 +140,65 @@ def test_the_caller_leaves_a_call_that_has_begun_and_what_would_follow_is_not_be
 
     asyncio.run(leave())
 
-    assert ["caller left", "call ended", "journey ended"] == observed
+    assert ["caller left", "call ended", "coroutine ended"] == observed
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_the_end_is_told_before_the_caller_goes_on(failing: bool) -> None:
+def test_on_end_is_called_before_the_caller_continues(failing: bool) -> None:
     observed: list[str] = []
 
-    async def carry() -> None:
+    async def run() -> None:
         workers = Workers(1, ManualClock(), name="test")
 
-        async def journey() -> None:
+        async def coroutine() -> None:
             await workers.call(lambda: 1 // (0 if failing else 1))
 
         with suppress(ZeroDivisionError):
-            await run_on_threads(journey(), on_end=lambda: observed.append("end"))
+            await run_on_threads(coroutine(), on_end=lambda: observed.append("end"))
         observed.append("caller")
         workers.stop()
 
-    asyncio.run(carry())
+    asyncio.run(run())
 
     assert ["end", "caller"] == observed
 
 
-def test_a_leg_that_is_cancelled_by_others_cancels_the_journey() -> None:
+def test_a_call_that_is_cancelled_elsewhere_cancels_the_coroutine() -> None:
     dropped: Future[int] = Future()
     dropped.cancel()
 
-    async def journey() -> None:
+    async def coroutine() -> None:
         await ThreadAwaitable(dropped, lambda: None)
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(run_on_threads(journey()))
+        asyncio.run(run_on_threads(coroutine()))
 
 
-def test_what_a_leg_brought_is_freed_with_the_journey_and_not_by_the_garbage_collector() -> None:
-    """A picture is tens of megabytes; the collector comes by when thousands of small things were made."""
+def test_results_of_calls_are_freed_with_the_coroutine_and_not_by_the_garbage_collector() -> None:
+    """A picture is tens of megabytes; a collection starts only after thousands of small allocations."""
 
     class Picture:
         pass
 
     observed: list[weakref.ref[Picture]] = []
 
-    async def carry_some() -> None:
+    async def run_some() -> None:
         workers = [Workers(1, ManualClock(), name="test") for _ in range(2)]
 
-        async def journey() -> None:
+        async def coroutine() -> None:
             picture = await workers[0].call(Picture)
             observed.append(weakref.ref(picture))
             await workers[1].call(lambda _: None, picture)
 
         for _ in range(20):
-            await run_on_threads(journey())
+            await run_on_threads(coroutine())
         for pool in workers:
             pool.stop()
 
     gc.collect()
     gc.disable()
     try:
-        asyncio.run(carry_some())
+        asyncio.run(run_some())
         assert [None] * 20 == [picture() for picture in observed]
     finally:
         gc.enable()
@@ -210,25 +210,25 @@ def test_what_a_leg_brought_is_freed_with_the_journey_and_not_by_the_garbage_col
     yields=st.integers(0, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_journey_ends_once_and_cleans_up_once(
+def test_every_coroutine_ends_once_and_cleans_up_once(
     pools: list[int], leaves_after: int | None, yields: int
 ) -> None:
-    """Wherever the caller leaves, what was entered is left once, and no leg begins after the end."""
+    """Wherever the caller is cancelled, the coroutine is left once, and no call begins after the end."""
     begun: list[int] = []
     ends: list[str] = []
 
     async def leave() -> str:
         workers = [Workers(1, ManualClock(), name="test") for _ in range(2)]
-        at_leg = asyncio.Event()
+        at_call = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def call(index: int) -> int:
             begun.append(index)
             if index == leaves_after:
-                loop.call_soon_threadsafe(at_leg.set)
+                loop.call_soon_threadsafe(at_call.set)
             return index
 
-        async def journey() -> int:
+        async def coroutine() -> int:
             try:
                 for index, pool in enumerate(pools):
                     assert index == await workers[pool].call(call, index)
@@ -237,9 +237,9 @@ def test_every_journey_ends_once_and_cleans_up_once(
                 ends.append("end")
 
         over = asyncio.Event()
-        waiting = asyncio.create_task(run_on_threads(journey(), on_end=over.set))
+        waiting = asyncio.create_task(run_on_threads(coroutine(), on_end=over.set))
         if leaves_after is not None and leaves_after < len(pools):
-            await at_leg.wait()
+            await at_call.wait()
             for _ in range(yields):
                 await asyncio.sleep(0)
             waiting.cancel()

@@ -66,7 +66,7 @@ def test_a_caller_that_goes_does_not_wait_for_a_call_that_has_begun() -> None:
     assert ended == ["caller", "call"]
 
 
-def test_arrivals_that_decode_do_not_stand_before_those_who_are_nearly_done() -> None:
+def test_new_requests_that_decode_do_not_delay_those_that_are_nearly_done() -> None:
     async def work() -> str:
         pools = Pools.of(1, ManualClock())
         call = HeldCall()
