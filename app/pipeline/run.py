@@ -8,7 +8,7 @@ name. The pipeline knows neither HTTP nor a framework: ``build.py`` makes one fr
 runs one without a server.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.engine.batching.batcher import Batcher
@@ -17,6 +17,7 @@ from app.engine.models.registry import ModelRegistry, Session
 from app.engine.threads.trampoline import run_on_threads
 from app.engine.threads.workers import Pools
 from app.errors import Overloaded
+from app.options import CutoutOptions, MaskOptions
 from app.pipeline.admit import PictureAdmission
 from app.pipeline.context import RequestContext, time_limit
 from app.pipeline.encode import encode_result
@@ -26,7 +27,7 @@ from app.pipeline.prepare import Decoder, prepare_request, prepare_second_look
 from app.pipeline.render import RenderLimits, render
 from app.pipeline.result_cache import ResultCache, etag_of
 from app.pipeline.scene import blend, planned_runs, second_look, segmentation_of
-from app.pipeline.values import ImageRequest, NotModified, PreparedPicture, Rendered, Result, Segmentation
+from app.pipeline.values import ImageRequest, NotModified, PreparedPicture, Result, Segmentation
 
 
 class Pipeline:
@@ -62,7 +63,7 @@ class Pipeline:
         self.tensors = TensorInference(models, batcher, self.admission)
         self.why_not_cuda = why_not_cuda
         self._batcher = batcher
-        self._render_limits = render_limits
+        self._limits = render_limits
         self._decoder = decoder
         self._on_close = on_close
         self._clock = clock
@@ -70,11 +71,13 @@ class Pipeline:
     async def run(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
         """Turn a request into its result.
 
+        receive → admit → decode → prepare → batch → infer → matte → compose → encode → write
+
         Raises:
             CutoutError: Any leaf that a step raises.
         """
         async with time_limit(context, self._clock):
-            request, needed = await self.admission.admit(request, context)
+            request, needed = await self.admission.admit(request, context)  # admit
             result: Result | NotModified | None = None
             try:
                 result = await run_on_threads(self._work(request, context), on_end=context.permit.keep())
@@ -83,51 +86,42 @@ class Pipeline:
             return result
 
     async def _work(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
-        runs = planned_runs(request.options, has_own_mask=request.mask is not None)
+        options, steps = request.options, context.steps
+        runs = planned_runs(options, has_own_mask=request.mask is not None)
         with self._lease(context) as session, self.admission.wait_estimator.counting(runs):
             etag = etag_of(request, session.manifest)
             if (found := self.results.find(etag, context)) is not None:
                 return found
-            segmentation = await self._segment(
-                await self._prepare(request, etag, session, context), request, session, context
+            prepared = await self.pools.decode.call(  # decode, prepare
+                prepare_request, request, etag, session.manifest, steps, self._decoder
             )
-        rendered = await self._render(segmentation, request, context)
-        del segmentation  # the decoded picture takes a quarter of the memory that encoding needs
-        result = await self._encode(rendered, request, context)
+            segmentation = await self._segment(prepared, options, session, context)
+        del prepared  # what is no longer needed, since each step may hold as much again
+        rendered = await self.pools.matte.call(  # matte, compose
+            render, segmentation, options, steps, self._limits
+        )
+        del segmentation
+        result = await self.pools.encode.call(encode_result, rendered, options, steps)  # encode
         self.results.keep(result, context)
         return result
 
-    def _prepare(
-        self, request: ImageRequest, etag: str, session: Session, context: RequestContext
-    ) -> Awaitable[PreparedPicture]:  # decode, prepare
-        arguments = request, etag, session.manifest, context.steps, self._decoder
-        return self.pools.decode.call(prepare_request, *arguments)
-
     async def _segment(
-        self, prepared: PreparedPicture, request: ImageRequest, session: Session, context: RequestContext
-    ) -> Segmentation:  # batch, infer
+        self,
+        prepared: PreparedPicture,
+        options: MaskOptions | CutoutOptions,
+        session: Session,
+        context: RequestContext,
+    ) -> Segmentation:
         raw = None
         if prepared.network_input is not None:
-            raw = await infer(self._batcher, session, prepared.network_input, context)
-        segmentation = segmentation_of(prepared, raw, request.options, session.manifest, session.provider)
-        box = second_look(segmentation, request.options)
+            raw = await infer(self._batcher, session, prepared.network_input, context)  # batch, infer
+        segmentation = segmentation_of(prepared, raw, options, session.manifest, session.provider)
+        box = second_look(segmentation, options)
         if box is None:
             return segmentation
         crop = await self.pools.decode.call(prepare_second_look, segmentation, box, context.steps)
         raw = await infer(self._batcher, session, crop, context)
         return await self.pools.matte.call(blend, segmentation, raw, box, context.steps)
-
-    def _render(
-        self, segmentation: Segmentation, request: ImageRequest, context: RequestContext
-    ) -> Awaitable[Rendered]:  # matte, compose
-        return self.pools.matte.call(
-            render, segmentation, request.options, context.steps, self._render_limits
-        )
-
-    def _encode(
-        self, rendered: Rendered, request: ImageRequest, context: RequestContext
-    ) -> Awaitable[Result]:  # encode
-        return self.pools.encode.call(encode_result, rendered, request.options, context.steps)
 
     @contextmanager
     def _lease(self, context: RequestContext) -> Iterator[Session]:

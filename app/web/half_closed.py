@@ -13,10 +13,10 @@ from typing import Any
 
 import h11
 
-FIRST_CHECK_S, MAX_INTERVAL_S = 0.01, 0.5
+FIRST_CHECK_S, MAX_INTERVAL_S = 0.00125, 0.5
 """Time until the first check of the connection; each following interval doubles, up to the maximum."""
 HTTP_1_0_INTERVAL_S = 0.08
-"""The check after this interval is the fourth, 0.15 s after the half-close, and the last for HTTP/1.0."""
+"""The check after this interval is the seventh, 0.16 s after the half-close, and the last for HTTP/1.0."""
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
 
 

@@ -201,11 +201,11 @@ def test_what_time_cut_short_has_a_weak_tag(live: Live) -> None:
     """The budget of a running service is not a caller's to choose, so it is changed from within."""
     pipeline = live.service.ready_pipeline()
     whole = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
-    limits, pipeline._render_limits = pipeline._render_limits, replace(pipeline._render_limits, hq_budget_s=0)
+    limits, pipeline._limits = pipeline._limits, replace(pipeline._limits, hq_budget_s=0)
     try:
         cut_short = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
     finally:
-        pipeline._render_limits = limits
+        pipeline._limits = limits
 
     assert "hq_cut_short" == cut_short.headers["x-cutout-warnings"]
     assert cut_short.headers["etag"] == f"W/{whole.headers['etag'].removeprefix('W/')}"
