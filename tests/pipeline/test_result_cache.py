@@ -69,7 +69,7 @@ def test_the_same_request_has_the_same_entity_tag() -> None:
         (PHOTO, CutoutOptions(quality=80), {}, None),
         (PHOTO, CutoutOptions(), {"backdrop": OTHER}, None),
         (PHOTO, CutoutOptions(), {"mask": OTHER}, None),
-        (PHOTO, CutoutOptions(), {}, "0" * 64),
+        (PHOTO, CutoutOptions(), {}, "1" * 64),
     ],
     ids=["picture", "endpoint", "option", "backdrop", "mask", "model"],
 )
