@@ -6,8 +6,8 @@ Slow connections come from 127.0.0.2, the healthy client from 127.0.0.1. Half of
 headers of a request at one byte per second, half the body; one in twenty requests more than the system
 buffers and reads nothing (not more of them, because their repeated requests would be a flood instead). Each
 connection that the server closes is opened again, so their number stays constant. Measured are the errors and
-latencies of the healthy client, compared with those without slow connections, and how long each slow
-connection stayed open after its deadline. The deadlines are a few seconds here, so that each kind reaches its
+latencies of the healthy client, which sends a share of the capacity measured before, compared with those
+without slow connections, and how long each slow connection stayed open after its deadline. The deadlines are a few seconds here, so that each kind reaches its
 own many times.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.client import Client, Shot
-from benchmarks.load import Result, open_loop, percentile
+from benchmarks.load import Result, closed_loop, open_loop, percentile, rate_of
 from benchmarks.pictures import jpeg_photo
 from benchmarks.report import Figure, milliseconds, print_figures, print_machine, print_table
 from benchmarks.server import Server, add_server_arguments
@@ -38,6 +38,8 @@ GET_CONTRACT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 CONTRACT_REQUESTS = 120
 """Each response has 30 kB; the loopback interface buffers three megabytes, even with a small window."""
 NON_READER_EVERY = 20
+CAPACITY_S = 10.0
+SHOT = Shot("/v1/mask", jpeg_photo(0.3))
 Kind = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
@@ -48,7 +50,9 @@ def main() -> None:
     add_server_arguments(parser)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=2, help="requests per second of the healthy client")
+    parser.add_argument(
+        "--share", type=float, default=0.25, help="load of the healthy client, of the measured capacity"
+    )
     args = parser.parse_args()
     print_machine()
     settings = {
@@ -58,7 +62,12 @@ def main() -> None:
         "CUTOUT_LIMITS__IN_FLIGHT_REQUESTS": str(2 * args.connections),
     }
     with Server(args.model, args.models_dir, settings) as server:
-        alone = asyncio.run(_healthy(server, args.rate, args.seconds / 2))
+        capacity = asyncio.run(_capacity(server))
+        rate = args.share * capacity
+        print(
+            f"The healthy client sends {rate:.2f} of {capacity:.2f} requests/s that the server can process.\n"
+        )
+        alone = asyncio.run(_healthy(server, rate, args.seconds))
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as executor:
             length_s = RAMP_S + args.seconds + 2
@@ -66,7 +75,7 @@ def main() -> None:
                 run_slow_connections, server.host, server.port, args.connections, length_s
             )
             time.sleep(RAMP_S + 2)
-            under_attack = asyncio.run(_healthy(server, args.rate, args.seconds))
+            under_attack = asyncio.run(_healthy(server, rate, args.seconds))
             open_s = attack.result()
         memory = server.peak_bytes() / 2**20
     rows = [_row("alone", alone), _row("with slow connections", under_attack)]
@@ -102,11 +111,19 @@ def _row(name: str, results: list[Result]) -> tuple[str, ...]:
     return name, str(len(results)), *(milliseconds(percentile(latencies, percent)) for percent in (50, 99))
 
 
-async def _healthy(server: Server, rate: float, seconds: float) -> list[Result]:
-    shot = Shot("/v1/mask", jpeg_photo(0.3))
+async def _capacity(server: Server) -> float:
+    """Return the requests per second that the server can process."""
     client = Client(server.host, server.port)
-    await open_loop(client, lambda _: shot, rate=rate, seconds=3)
-    results = await open_loop(client, lambda _: shot, rate=rate, seconds=seconds)
+    await closed_loop(client, lambda _: SHOT, clients=2, seconds=3)
+    results = await closed_loop(client, lambda _: SHOT, clients=2, seconds=CAPACITY_S)
+    await client.close()
+    return rate_of(results, begin_s=0.0, end_s=CAPACITY_S)
+
+
+async def _healthy(server: Server, rate: float, seconds: float) -> list[Result]:
+    client = Client(server.host, server.port)
+    await open_loop(client, lambda _: SHOT, rate=rate, seconds=3)
+    results = await open_loop(client, lambda _: SHOT, rate=rate, seconds=seconds)
     await client.close()
     return results
 
