@@ -5,10 +5,11 @@
 Slow connections come from 127.0.0.2, the healthy client from 127.0.0.1. Half of the slow connections send the
 headers of a request at one byte per second, half the body; one in twenty requests more than the system
 buffers and reads nothing (not more of them, because their repeated requests would be a flood instead). Each
-connection that the server closes is opened again, so their number stays constant. Measured are the errors and
-latencies of the healthy client, which sends a share of the capacity measured before, compared with those
-without slow connections, and how long each slow connection stayed open after its deadline. The deadlines are a few seconds here, so that each kind reaches its
-own many times.
+connection that the server closes is opened again, so their number stays constant.
+
+The healthy client sends a share of the capacity measured before. Its errors and latencies are compared with
+those without slow connections, and how long each slow connection stayed open after its deadline is measured.
+The deadlines are a few seconds here, so that each kind reaches its own many times.
 """
 
 import argparse

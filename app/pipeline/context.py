@@ -13,6 +13,7 @@ from app.engine.capacity.admission import Permit
 from app.engine.capacity.quota import Quota
 from app.engine.clock import Clock
 from app.engine.deadline import Deadline, Patience
+from app.errors import DeadlineExceeded
 from app.pipeline.values import Result
 from app.telemetry import StepTimes
 from app.telemetry.steps import nothing
@@ -73,6 +74,11 @@ class RequestContext:
         self._permit = permit
 
     @property
+    def allowed_s(self) -> float:
+        """The time from the start of the request to its deadline, to the microsecond."""
+        return round(self.deadline_s - self.started_s, 6)
+
+    @property
     def trace_id(self) -> str | None:
         """The id of the trace that this request belongs to, if the caller sent one."""
         return self.traceparent.split("-")[1] if self.traceparent else None
@@ -94,13 +100,15 @@ async def time_limit(context: RequestContext, clock: Clock) -> AsyncIterator[Non
     """End the block at the request's deadline, and let its steps stop when the block has ended.
 
     Raises:
-        DeadlineExceeded: The deadline has passed.
+        DeadlineExceeded: The deadline has passed; it has the whole time that the request was allowed, even if
+            a step raised it that knows the rest of that time only.
     """
-    allowed_s = context.deadline_s - clock.now_s()
-    patience = Patience(clock, context.deadline_s, allowed_s)
+    patience = Patience(clock, context.deadline_s, context.allowed_s)
     context.steps.check = patience.check
     try:
-        async with Deadline(allowed_s):
+        async with Deadline(context.deadline_s - clock.now_s()):
             yield
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded(context.allowed_s) from error
     finally:
         patience.is_over = True

@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from app.engine.deadline import Deadline
-from app.pipeline.context import RequestContext
+from app.pipeline.context import RequestContext, time_limit
 from app.pipeline.values import ImageRequest, NotModified, Result
 from app.web.context import context_of
 from app.web.disconnect import cancel_on_disconnect
@@ -57,7 +56,7 @@ async def admit(request: Request) -> AsyncIterator[RequestContext]:
     context = context_of(request.scope)
     with service.admission.enter() as permit:
         context.permit = permit
-        async with Deadline(context.deadline_s - service.clock.now_s()):
+        async with time_limit(context, service.clock):
             yield context
 
 

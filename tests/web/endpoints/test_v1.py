@@ -107,6 +107,7 @@ def test_an_idle_server_tries_however_little_time_there_is(live: Live) -> None:
     response = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": "1"})
 
     assert (response.status_code, response.json()["type"]) == (504, "/problems/deadline-exceeded")
+    assert response.json()["deadline_s"] == 0.001
     assert live.service.admission.requests == 0
 
 
