@@ -46,7 +46,7 @@ PAIRS: Mapping[str, Mapping[str, str]] = {
     "limited": {  # the runner adds the file of keys
         "CUTOUT_ENGINE__DECODERS": "1",
         "CUTOUT_LIMITS__UPLOAD_BYTES": "200000",
-        "CUTOUT_LIMITS__PICTURE_PIXELS": "4000000",
+        "CUTOUT_LIMITS__PICTURE_PIXELS": "1500000",
         "CUTOUT_LIMITS__UPLOAD_TIMEOUT_S": "1",
         "CUTOUT_MEMORY_BUDGET": "67108864",
         "CUTOUT_REMOTE__ENABLED": "true",
@@ -126,7 +126,7 @@ def limited_requests(model: str) -> list[Request]:
         "http://example.com:81/",
         "x",
     )
-    plain, wide = png(flat(1400, 1400)), png(flat(1990, 2000))
+    plain, white, wide = png(flat(300, 300)), png(flat(70, 70, (255, 255, 255))), png(flat(1200, 1200))
     head = f"POST /v1/mask HTTP/1.1\r\nHost: a\r\nX-Api-Key: {FREE_KEY}\r\nContent-Length: 99\r\n\r\nabc"
     requests = [
         *(post(path, OTHER, key) for path in paths for key in (no_key, bad_key)),
@@ -150,9 +150,7 @@ def limited_requests(model: str) -> list[Request]:
         *(post(path, bytes(200_001)) for path in paths),
         replace(post("/v1/mask", bytes(200_001)), is_chunked=True),
         post("/v1/mask", png_header(3000, 3000)),
-        post_form(
-            "/v1/cutout?crop=true&margin=500px&matting=none", {"image": plain, "mask": png(flat(70, 70))}
-        ),
+        post_form("/v1/cutout?crop=true&margin=500px&matting=none", {"image": plain, "mask": white}),
         *(post(f"/v1/cutout?matting={matting}", wide) for matting in ("hq", "none")),
         *(post("/v1/cutout", picture) for picture in (OTHER, *PICTURES[:6], *BROKEN)),
         *(post_json(path, {"image_url": url}) for path in ("/v1/mask", "/v1.0/removebg") for url in urls),

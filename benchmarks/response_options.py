@@ -198,7 +198,8 @@ def _options() -> list[Request]:
         *(post(f"/v1/cutout?{query}", SMALL) for query in WITH_NETWORK),
         *(post(f"/v1/{name}?matting=hq", TINY) for name in ("mask", "cutout")),
         post("/v1/cutout?matting=hq&refine=crop&crop=true&format=webp", TINY),
-        *(post(f"/v1/{name}", picture) for picture in PICTURES for name in ("mask", "cutout")),
+        *(post("/v1/cutout", picture) for picture in PICTURES),
+        *(post("/v1/mask", picture) for picture in PICTURES[:3]),
         *(post("/v1/cutout", picture, kind="application/octet-stream") for picture in BROKEN),
         *(post(f"/v1/{name}?require_foreground=true", EMPTY) for name in ("mask", "cutout")),
         *(post(f"/v1/mask{query}", OTHER, accepts_json) for query in ("", "?size=network", "?matting=x")),
@@ -219,7 +220,11 @@ def _envelopes() -> list[Request]:
     text = text_of(OTHER)
     beside: tuple[dict[str, str | bytes], ...] = (
         *({"mask": MASK}, {"mask": TRIMAP}, {"mask": MASK, "crop": "true", "shadow": "drop"}),
-        *({"mask": text_of(MASK)}, {"mask": MASK, "results": "mask,cutout"}, {"mask": EMPTY}),
+        *(
+            {"mask": text_of(MASK)},
+            {"mask": MASK, "results": "mask,cutout"},
+            {"mask": png(np.zeros((40, 40), np.uint8))},
+        ),
         *(
             {"mask": MASK, "region": "0% 0% 50% 50%"},
             {"mask": b"no picture"},

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import httpx
 
+from app.web.problems import KINDS
 from benchmarks.commits import SERVE_COMMAND
 from benchmarks.report import print_machine
 from benchmarks.response_dialects import dialect_requests
@@ -128,6 +129,7 @@ class Tally:
 
     requests: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
+    slugs: set[str] = field(default_factory=set)
     different: int = 0
     documents: int = 0
     lines: int = 0
@@ -167,6 +169,7 @@ def main() -> None:
                 ]
                 _compare(pair, sides, [each for each in requests if args.only in str(each)], tally)
     print(f"\n{tally.requests} requests; statuses before: {dict(sorted(tally.statuses.items()))}")
+    print(f"problem types that were not caused: {sorted({kind.slug for kind in KINDS} - tally.slugs)}")
     print(f"{tally.different} differ in {tally.lines} places; {tally.documents} documents have other texts")
     sys.exit(1 if tally.different else 0)
 
@@ -203,6 +206,7 @@ def _compare(pair: str, sides: Sequence[Side], requests: Sequence[Request], tall
         has_other_texts = False
         for before, after in zip(all_before, all_after, strict=True):
             tally.statuses[before.status] += 1
+            tally.slugs.update(re.findall(r'"/problems/([a-z-]+)"', after.body[:100].decode("latin-1")))
             found = list(differences(_comparable(before, request), _comparable(after, request)))
             if found and is_document and before.status == after.status:
                 has_other_texts = True
