@@ -254,9 +254,9 @@ def _comparable(response: Response, request: Request) -> Response:
             text = "*"
         headers.append((name, text))
     body = STEP_TIMES.sub(lambda steps: re.sub(rb":[\d.]+", b":*", steps[0]), response.body)
-    for number, (pattern, stand_in) in enumerate(VOLATILE_BODY):
+    for number, (times, without) in enumerate(VOLATILE_BODY):
         if number > 0 or not _names_itself(request):
-            body = re.sub(pattern, stand_in, body)
+            body = re.sub(times, without, body)
     if response.status >= 400 or DOCUMENTS.fullmatch(request.target):
         for old, new in (*RENAMED.items(), *RENAMED_TITLES.items()):
             body = re.sub(rb"(?<![\w-])" + re.escape(old.encode()) + rb"(?![\w-])", new.encode(), body)
