@@ -30,6 +30,9 @@ from benchmarks.server import Server, add_server_arguments
 WARM_S = 1.5
 GPU_RUN_MS = "2"
 FIGURES = ("requests/s", "p50", "p99")
+_START = "import sys; from app.cli import main; sys.exit(main())"  # of a checkout, not the installed one
+SERVE_COMMAND = (sys.executable, "-c", _START, "serve", "--host", "127.0.0.1", "--port", "0")
+"""Serves the checkout that is the current folder."""
 
 
 def main() -> None:
@@ -62,10 +65,7 @@ def main() -> None:
 def _command(noop: Sequence[str]) -> tuple[str, ...]:
     if noop:
         return (sys.executable, "-m", "benchmarks.noop", *noop[1:])
-    start = (
-        "import sys; from app.cli import main; sys.exit(main())"  # of this checkout, not the installed one
-    )
-    return (sys.executable, "-c", start, "serve", "--host", "127.0.0.1", "--port", "0")
+    return SERVE_COMMAND
 
 
 async def _compare(
