@@ -1,11 +1,11 @@
-"""Pipeline: the steps of a request, in the order in which they happen.
+"""Run: runs the steps of a request in their order.
 
     receive → admit → decode → prepare → batch → infer → matte → compose → encode → write
-    (web)     ────────────────────────── here ──────────────────────────────────   (web)
+    (web)     ────────────────────── app/pipeline ──────────────────────────────   (web)
 
-``Pipeline.run`` shows the order, and on which thread each step runs. What a step does is in the module of its
-name. The pipeline knows neither HTTP nor a framework: ``build.py`` makes one from settings, and ``local.py``
-runs one without a server.
+``Pipeline.run`` has the order, and the thread that each step runs on. The modules of this package have the
+steps. The pipeline depends on neither HTTP nor a framework: ``build.py`` makes one from settings, and
+``local.py`` runs one without a server.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,10 +22,10 @@ from app.pipeline.context import RequestContext, time_limit
 from app.pipeline.encode import encode_result
 from app.pipeline.footprint import PictureLimits
 from app.pipeline.inference import TensorInference, infer
-from app.pipeline.prepare import Decoder, prepare_request, prepare_second_look
+from app.pipeline.prepare import Decoder, prepare_refinement, prepare_request
 from app.pipeline.render import RenderLimits, render
 from app.pipeline.result_cache import ResultCache, etag_of
-from app.pipeline.scene import blend, planned_runs, second_look, segmentation_of
+from app.pipeline.scene import blend, planned_runs, refinement_box, segmentation_of
 from app.pipeline.values import ImageRequest, NotModified, PreparedPicture, Rendered, Result, Segmentation
 
 
@@ -33,12 +33,12 @@ class Pipeline:
     """Turns requests into results.
 
     Attributes:
-        models: The networks in memory.
-        pools: The threads.
-        results: Results of recent requests.
-        admission: Limits on pixels, memory and time.
-        tensors: The network alone, for raw tensors.
-        why_not_cuda: Why CUDA is not used, if it is not.
+        models: The registry of networks.
+        pools: The thread pools.
+        results: The results of recent requests.
+        admission: Enforces the limits on pixels, memory and time.
+        tensors: Runs a network on raw tensors.
+        why_not_cuda: The reason why CUDA is not used, if it is not.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Pipeline:
         """Turn a request into its result.
 
         Raises:
-            CutoutError: Any leaf that a step raises.
+            CutoutError: A step fails.
         """
         async with time_limit(context, self._clock):
             request, needed = await self.admission.admit(request, context)
@@ -86,8 +86,8 @@ class Pipeline:
         runs = planned_runs(request.options, has_own_mask=request.mask is not None)
         with self._lease(context) as session, self.admission.wait_estimator.counting(runs):
             etag = etag_of(request, session.manifest)
-            if (found := self.results.find(etag, context)) is not None:
-                return found
+            if (cached := self.results.find(etag, context)) is not None:
+                return cached
             segmentation = await self._segment(
                 await self._prepare(request, etag, session, context), request, session, context
             )
@@ -110,10 +110,10 @@ class Pipeline:
         if prepared.network_input is not None:
             raw = await infer(self._batcher, session, prepared.network_input, context)
         segmentation = segmentation_of(prepared, raw, request.options, session.manifest, session.provider)
-        box = second_look(segmentation, request.options)
+        box = refinement_box(segmentation, request.options)
         if box is None:
             return segmentation
-        crop = await self.pools.decode.call(prepare_second_look, segmentation, box, context.steps)
+        crop = await self.pools.decode.call(prepare_refinement, segmentation, box, context.steps)
         raw = await infer(self._batcher, session, crop, context)
         return await self.pools.matte.call(blend, segmentation, raw, box, context.steps)
 
@@ -131,14 +131,14 @@ class Pipeline:
 
     @contextmanager
     def _lease(self, context: RequestContext) -> Iterator[Session]:
-        """Keep the request's model in memory."""
+        """Keep the request's model in memory during the block."""
         with self.models.lease(context.model or self.models.default) as session:
             if session is None:
                 raise Overloaded("models in memory")
             yield session
 
     def device_wait_s(self, model: str) -> float:
-        """Return the device time of the work ahead of a picture for ``model`` that arrives now."""
+        """Return the device time of the runs queued before a picture for ``model`` that arrives now."""
         return self.admission.wait_estimator.queued_runs * self._batcher.per_picture_s(model)
 
     def is_overdue(self) -> bool:
@@ -146,7 +146,7 @@ class Pipeline:
         return self._batcher.is_overdue()
 
     def is_stuck(self) -> bool:
-        """Return whether the executor hangs, so that the process needs to be replaced."""
+        """Return whether the executor hangs, so that the process must be replaced."""
         return self._batcher.is_stuck()
 
     def close(self) -> None:

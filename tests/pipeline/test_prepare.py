@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.engine.clock import SystemClock
 from app.imaging.matting.saliency import is_empty, weigh
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.prepare import prepare_second_look
+from app.pipeline.prepare import prepare_refinement
 from app.pipeline.values import PreparedPicture, Result, Segmentation
 from app.telemetry import StepTimes
 from tests.pictures import disc_alpha, flat, noise, opened, photo, png, webp
@@ -105,7 +105,7 @@ def test_the_network_sees_a_see_through_picture_over_white() -> None:
 def test_a_second_look_sees_it_over_white_too() -> None:
     sent = read(png(rgba(noise((*SIZE, 3)), EMPTY)), CutoutOptions())
     segmentation = Segmentation(sent.picture, MAP, is_empty=False, manifest=MANIFEST, provider="", etag="")
-    actual = prepare_second_look(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
+    actual = prepare_refinement(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
 
     assert 255 == actual.min()
 
