@@ -1,8 +1,8 @@
 """Table: lists all endpoints, with the properties that the layers around the router need.
 
 ``Endpoint.on`` adds an entry to the router; metrics count requests by its ``label``; load shedding and
-deadlines use ``picture_methods``, drain and the access log ``is_probe``, authentication ``is_open``, and error
-responses ``dialect``. ``create_app`` refuses a route that is not in the table.
+deadlines use ``picture_methods``, drain and the access log ``is_probe``, authentication ``is_open``, and
+error responses ``dialect``. ``create_app`` refuses a route that is not in the table.
 """
 
 from collections.abc import Callable, Iterable
