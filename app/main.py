@@ -1,4 +1,4 @@
-"""Main: the only wiring. Settings become parts, parts become a service."""
+"""Main: wires settings into parts, and parts into a service; no other module does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -57,15 +57,15 @@ def create_app(
     restarts: Mapping[str, int] | None = None,
     opens_when_warm: bool = False,
 ) -> FastAPI:
-    """Build the service.
+    """Build the application.
 
     Args:
         settings: Read once, here.
-        on_settled: Called in the event loop when models are warm, or cannot be loaded
-            (then ``Service.failure`` says why).
-        restarts: How many workers this one comes after, by why they were replaced.
-        opens_when_warm: Whether requests wait at the door until models are warm, as they do for a worker that
-            replaces another; otherwise it is open at once, for probes.
+        on_settled: Called in the event loop when the models are warm, or cannot be loaded
+            (then ``Service.failure`` has the reason).
+        restarts: How often the server process was replaced so far, by reason.
+        opens_when_warm: Whether connections wait until the models are warm, as for a server process that
+            replaces another; otherwise requests are served at once, so that probes get responses.
     """
     clock = SystemClock()
     service = _service(settings, clock, restarts or {})
@@ -77,10 +77,10 @@ def create_app(
         openapi_url=None,  # served by app/web/endpoints/health.py
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,  # what generated clients call their functions
-        redirect_slashes=False,  # it would lead to wherever the Host header says
+        generate_unique_id_function=lambda route: route.name,  # names the functions of generated clients
+        redirect_slashes=False,  # a redirect would lead to the host of the Host header
     )
-    app.openapi = lambda: completed(  # type: ignore[method-assign] # its own way to extend
+    app.openapi = lambda: completed(  # type: ignore[method-assign] # FastAPI's documented way
         FastAPI.openapi(app), fetches=settings.remote.enabled
     )
     app.state.service = service
@@ -103,7 +103,7 @@ def create_app(
 
 
 def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]) -> Service:
-    """Put together what the routes share."""
+    """Create the objects that the endpoints share."""
     lifecycle, access = settings.lifecycle, settings.access
     drain = Drain(clock, delay_s=lifecycle.drain_delay_s, timeout_s=lifecycle.drain_timeout_s)
     rates = Rates(access.requests_per_minute, access.megapixels_per_minute)
@@ -127,15 +127,15 @@ def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]
 async def _lifespan(
     service: Service, on_settled: Callable[[Service], None], *, opens_when_warm: bool
 ) -> AsyncIterator[None]:
-    """Load beside the open door, or before it; end the threads when the door is shut."""
+    """Load the models while requests are served, or before; stop the threads at shutdown."""
     loading = asyncio.create_task(_load(service, on_settled))
-    beside = (
+    background_tasks = (
         keep_running("lag", lambda: watch_lag(service.telemetry.lag, service.clock)),
         keep_running("tidying", lambda: tidy_up(service)),
         keep_running("sampling", lambda: sample(service)),
         keep_running("keys", lambda: watch_keys(service.keys)),
     )
-    tasks = [asyncio.create_task(work) for work in beside]
+    tasks = [asyncio.create_task(work) for work in background_tasks]
     if opens_when_warm:
         await loading
     try:
@@ -150,21 +150,21 @@ async def _lifespan(
 
 
 def _picture_fetcher(settings: Settings, clock: SystemClock) -> PictureFetcher | None:
-    fetcher = settings.remote
-    if not fetcher.enabled:
+    remote = settings.remote
+    if not remote.enabled:
         return None
     rules = Rules(
-        connect_s=fetcher.connect_timeout_s,
-        total_s=fetcher.timeout_s,
-        max_in_flight=min(fetcher.in_flight, max(1, settings.limits.in_flight_requests // 2)),
+        connect_s=remote.connect_timeout_s,
+        total_s=remote.timeout_s,
+        max_in_flight=min(remote.in_flight, max(1, settings.limits.in_flight_requests // 2)),
     )
     return PictureFetcher(clock, rules=rules, resolve=SystemResolver())
 
 
 async def _load(service: Service, on_settled: Callable[[Service], None]) -> None:
     try:
-        service.pipeline = await asyncio.to_thread(_open_behind_the_loop, service)
-    except Exception as error:  # whatever it is, it ends the process, which says so
+        service.pipeline = await asyncio.to_thread(_open_with_low_priority, service)
+    except Exception as error:  # any failure ends the process, with its reason
         service.failure = error
         is_known = isinstance(error, (CutoutError, SandboxLost, OSError, MemoryError))
         reason = getattr(error, "reason", sentence_of(error))
@@ -179,6 +179,6 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
         on_settled(service)
 
 
-def _open_behind_the_loop(service: Service) -> Pipeline:
-    lower_priority()  # ONNX Runtime's threads are as the one that starts them
+def _open_with_low_priority(service: Service) -> Pipeline:
+    lower_priority()  # ONNX Runtime's threads inherit it from the thread that starts them
     return open_pipeline(service.settings, service.telemetry)

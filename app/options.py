@@ -1,8 +1,7 @@
-"""Options: what a caller may choose, one field an option.
+"""Options: defines what a caller may choose, with one field per option.
 
-The same models parse query, form and JSON fields, check the command line, and describe the
-parameters in the OpenAPI document. To add an option, add a field here and read it in the step
-it concerns.
+The same models parse query, form and JSON fields and the command line, and describe the parameters in the
+OpenAPI document. To add an option, add a field here and read it in the step that it affects.
 """
 
 from collections.abc import Callable
@@ -41,7 +40,7 @@ def _background(text: str) -> object:
 
 
 def _checked(parse: Callable[[str], object]) -> AfterValidator:
-    """Check a text by reading it; it stays a text, as it came."""
+    """Return a validator that parses a text as a check, and keeps the text itself."""
 
     def check(text: str | None) -> str | None:
         if text is not None:
@@ -52,7 +51,7 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def _truth(value: object) -> object:
-    """Accept every spelling of yes and no as a text too, and the numbers 1 and 0."""
+    """Accept the spellings of yes and no as texts, and the numbers 1 and 0."""
     if isinstance(value, bool):
         return value
     truth = truth_of(str(value)) if isinstance(value, str | int) else None
@@ -60,7 +59,7 @@ def _truth(value: object) -> object:
 
 
 def _format(value: object) -> object:
-    """Accept a format's other names."""
+    """Accept the other names of a format."""
     return format_of(value) if isinstance(value, str) else value
 
 
@@ -73,7 +72,7 @@ def _results(value: object) -> object:
 
 
 class Options(BaseModel):
-    """What both endpoints know."""
+    """The options of both endpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +80,7 @@ class Options(BaseModel):
         None, max_length=64, description="Name of a model in service; the default model if absent."
     )
     format: Annotated[CutoutFormat, BeforeValidator(_format)] = Field(
-        "png", description="File format of the answer."
+        "png", description="File format of the result."
     )
     quality: int = Field(
         90, ge=1, le=100, description="Quality of WebP (100 is lossless), AVIF and JPEG, also in a ZIP."
@@ -96,25 +95,25 @@ class Options(BaseModel):
     )
     refine: Literal["none", "crop"] = Field(
         "none",
-        description="`crop` lets the network look again at the subject alone, where that is less than 70 % "
-        "of the picture, and takes over its edges.",
+        description="`crop` runs the network again on the subject alone, if that is less than 70 % of the "
+        "picture, and uses the finer edges.",
     )
     require_foreground: Truth = Field(
         default=False,
-        description="Refuses a picture without a subject (422) instead of answering an empty one.",
+        description="Refuses a picture without a subject (422) instead of returning an empty result.",
     )
 
 
 class MaskOptions(Options):
-    """Choices of ``/v1/mask``."""
+    """The options of ``/v1/mask``."""
 
     format: Annotated[PictureFormat, BeforeValidator(_format)] = Field(
-        "png", description="File format of the answer; `jpg`, capitals and media types mean the same."
+        "png", description="File format of the result; `jpg`, capitals and media types are accepted too."
     )
     matting: Literal["none", "fast", "hq"] = Field(
         "none",
-        description="`none` gives the saliency map as published; `fast` refines its soft band; `hq` solves "
-        "it by the picture's colours.",
+        description="`none` returns the saliency map as published; `fast` refines its soft band; `hq` solves "
+        "it from the picture's colours.",
     )
     size: Literal["source", "network"] = Field(
         "source", description="Size of the mask: the upright picture's, or the network's own."
@@ -124,7 +123,7 @@ class MaskOptions(Options):
     )
 
     @model_validator(mode="after")
-    def _refine_at_source_size(self) -> Self:
+    def _check_source_size(self) -> Self:
         if self.refine != "none" and self.size == "network":
             raise Conflict("size", f"source, when refine={self.refine}")
         if self.matting != "none" and self.size == "network":
@@ -133,23 +132,23 @@ class MaskOptions(Options):
 
 
 class CutoutOptions(Options):
-    """Choices of ``/v1/cutout``."""
+    """The options of ``/v1/cutout``."""
 
     format: Annotated[CutoutFormat, BeforeValidator(_format)] = Field(
         "png",
-        description="File format of the answer, also as `jpg`, in capitals or as a media type; `zip` holds "
-        "`color.jpg` and `alpha.png`, `auto` is PNG where something shines through or a JPEG cannot hold the "
-        "result, and JPEG elsewhere.",
+        description="File format of the result, also as `jpg`, in capitals or as a media type; `zip` has "
+        "`color.jpg` and `alpha.png`; `auto` is PNG if the result has transparent parts or is too large "
+        "for a JPEG, else JPEG.",
     )
     matting: Literal["fast", "hq", "none"] = Field(
         "fast",
-        description="`fast` refines alpha with a guided filter and frees edge colours of the background; "
-        "`hq` solves alpha by the picture's colours, in seconds; `none` uses the saliency map as alpha.",
+        description="`fast` refines alpha with a guided filter and removes the background from edge colours; "
+        "`hq` solves alpha from the picture's colours, in seconds; `none` uses the saliency map as alpha.",
     )
     results: Annotated[Literal["cutout", "mask,cutout"], BeforeValidator(_results)] = Field(
         "cutout",
-        description="`mask,cutout` answers the saliency mask as well, a PNG like that of `/v1/mask`: a "
-        "`multipart/form-data` of the two, or in JSON the member `mask`.",
+        description="`mask,cutout` also returns the saliency mask, a PNG like that of `/v1/mask`: the "
+        "response is `multipart/form-data` with both, or JSON with the member `mask`.",
     )
     background: Annotated[str, _checked(_background)] = Field(
         "transparent",
@@ -161,7 +160,7 @@ class CutoutOptions(Options):
         description="The part of the picture to look at, as two corners in pixels or per cent: "
         "`10% 0% 90% 480px`. All around it counts as background.",
     )
-    crop: Truth = Field(default=False, description="Cuts the answer down to the subject and `margin`.")
+    crop: Truth = Field(default=False, description="Crops the result to the subject and `margin`.")
     margin: Annotated[str, _checked(parse_margins)] = Field(
         "0",
         description="Margin of a crop: one length, two (top and bottom, left and right) or four (from the "
@@ -185,13 +184,13 @@ class CutoutOptions(Options):
     shadow_opacity: float = Field(50, ge=0, le=100, description="How dark the shadow is, in per cent.")
     channels: Literal["auto", "rgba", "alpha"] = Field(
         "auto",
-        description="`auto` leaves alpha out where nothing shines through, `rgba` keeps it where the format "
-        "can, `alpha` answers the alpha matte alone, 8-bit grey. A see-through backdrop stays so with "
-        "`rgba`, and is laid over white otherwise.",
+        description="`auto` omits alpha if the result is opaque, `rgba` keeps it if the format can, `alpha` "
+        "returns the alpha matte alone, 8-bit grey. A transparent background picture stays so with `rgba`, "
+        "and is laid over white otherwise.",
     )
     report_box: Truth = Field(
         default=False,
-        description="Answers with `X-Cutout-Subject`: left, top, right and bottom of the subject.",
+        description="Adds the header `X-Cutout-Subject`: left, top, right and bottom of the subject.",
     )
     megapixels: float | None = Field(
         None,
@@ -201,19 +200,19 @@ class CutoutOptions(Options):
     )
 
     @model_validator(mode="after")
-    def _jpeg_has_no_alpha(self) -> Self:
+    def _check_jpeg_has_background(self) -> Self:
         if self.format == "jpeg" and self.background == "transparent" and self.channels != "alpha":
             raise Conflict("background", "a colour, when format=jpeg: JPEG has no transparency")
         return self
 
     @model_validator(mode="after")
-    def _zip_holds_alpha(self) -> Self:
+    def _check_zip_is_transparent(self) -> Self:
         if self.format == "zip" and (self.background != "transparent" or self.channels == "alpha"):
             raise Conflict("background", "transparent, when format=zip: it holds the cutout's alpha")
         return self
 
     @model_validator(mode="after")
-    def _blur_stays_where_it_is(self) -> Self:
+    def _check_blur_is_not_moved(self) -> Self:
         if self.background == "blur" and (self.layout.moves or self.region is not None):
             raise Conflict(
                 "background", "no blur, with a region or when the subject is cropped, scaled or moved"
@@ -221,19 +220,19 @@ class CutoutOptions(Options):
         return self
 
     @model_validator(mode="after")
-    def _mask_is_of_the_whole(self) -> Self:
+    def _check_mask_is_of_whole_picture(self) -> Self:
         if self.results == MASK_AND_CUTOUT and (self.region is not None or self.megapixels is not None):
             raise Conflict("results", "cutout, with a region or megapixels: the mask is of the whole picture")
         return self
 
     @property
     def background_rgba(self) -> tuple[int, int, int, int] | None:
-        """The background colour as sRGB and alpha in 0..255, ``None`` where there is none."""
+        """The background colour as sRGB and alpha in 0..255, ``None`` if there is none."""
         return None if self.background in _NO_COLOUR else parse_colour(self.background)
 
     @property
     def layout(self) -> Layout:
-        """How the subject is to lie on the canvas."""
+        """The size and position of the subject on the canvas."""
         return Layout(
             crop=self.crop,
             margins=parse_margins(self.margin),
@@ -243,12 +242,12 @@ class CutoutOptions(Options):
 
     @property
     def corners(self) -> Corners | None:
-        """The corners of the region to look at, ``None`` for the whole picture."""
+        """The corners of the region to segment, ``None`` for the whole picture."""
         return None if self.region is None else parse_region(self.region)
 
     @property
     def max_pixels(self) -> int | None:
-        """How many pixels the picture may have before it is shrunk."""
+        """The most pixels of a picture; a larger one is shrunk."""
         return None if self.megapixels is None else round(self.megapixels * 1e6)
 
 

@@ -1,4 +1,4 @@
-"""Options parser: checks named values against the options of an endpoint."""
+"""Options parser: turns named values into the options of an endpoint."""
 
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -17,16 +17,16 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 def parse_options(
     kind: type[OptionsT], fields: Mapping[str, object], *, typed: Collection[str] = ()
 ) -> OptionsT:
-    """Check named values against the options of one endpoint.
+    """Parse named values as the options of one endpoint.
 
     Args:
-        kind: The options there are.
-        fields: Values by name; a text stands for a number or a truth value as well.
-        typed: Names whose values have a type already, which has to be the option's.
+        kind: The options of the endpoint.
+        fields: Values by name; numbers and truth values may also be texts.
+        typed: Names of values that have a JSON type, which must be the option's.
 
     Raises:
         UnknownOption: A name is not an option of this endpoint.
-        InvalidOption: A value is out of its range, or two options exclude each other.
+        InvalidOption: A value is not accepted, or two options exclude each other.
     """
     fields = {RENAMED.get(name, name): value for name, value in fields.items()}
     typed = {RENAMED.get(name, name) for name in typed}
@@ -47,23 +47,23 @@ def parse_options(
 
 
 def _has_type(value: object, kind: type[BaseModel], name: str) -> bool:
-    """Tell whether a value is of an option's own type, as far as numbers and truth values go."""
+    """Return whether a value has the type of an option: a number, a truth value or a text."""
     schema = _properties(kind)[name]
     types = {part.get("type") for part in schema.get("anyOf", [schema])}
     if isinstance(value, bool) or "boolean" in types:
-        return "boolean" in types  # every spelling of it is one
+        return "boolean" in types  # any spelling of yes and no is accepted
     return not isinstance(value, str) or "string" in types
 
 
 @cache
 def _properties(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the schemas of all options; made once, as it takes milliseconds."""
+    """Return the schemas of all options; cached, because it takes milliseconds."""
     properties: dict[str, Any] = kind.model_json_schema()["properties"]
     return properties
 
 
 def accepted_values(kind: type[BaseModel], name: str) -> str:
-    """Return in words what an option accepts, from its own declaration."""
+    """Return a description of the values that an option accepts, from its declaration."""
     schema = _properties(kind)[name]
     choice = next((part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"), schema)
     if "enum" in choice:

@@ -1,10 +1,10 @@
-"""Footprint: what each option takes at its peak, against what ``app/pipeline/footprint.py`` counts for it.
+"""Footprint: measures the peak memory of each option, against what ``app/pipeline/footprint.py`` counts.
 
     python -m benchmarks.footprint [--megapixels 6] [--only TEXT]
 
-Each option, and products of those that make arrays of their own, is worked out from upload to answer with
-a map in the place of the network. The high-water mark of the process (``VmHWM``, reset beforehand) above what
-it held before must not exceed what is counted. Linux only: reads ``/proc``. Exits with 1 if one takes more.
+Processes each option, and combinations of those that make arrays, from upload to encoded result, with a map
+in place of the network. The increase of the process's high-water mark (``VmHWM``, reset beforehand) must not
+exceed what is counted. Linux only: reads ``/proc``. Exits with 1 if a case takes more.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from benchmarks.server import forget_peak, status_bytes
 from tests.rendering import LIMITS, admitted, prepared
 
 SPARE_BYTES = 3 * 2**20
-"""What is not in proportion to pixels: code and tables that a library makes at its first use."""
+"""Memory that does not depend on the pixels: code and tables that a library loads at its first use."""
 UPLOADS = (
     *("jpeg", "progressive", "turned", "cmyk", "png", "png alpha", "png 16"),
     *("png 16 linear", "png hlg", "jpeg without end", "webp", "gif", "bmp", "avif"),
@@ -46,7 +46,7 @@ COLOUR_CHUNKS = {
     "png 16 linear": (b"gAMA", (100_000).to_bytes(4, "big")),
     "png hlg": (b"cICP", bytes((9, 18, 0, 1))),
 }
-"""What a PNG says of its colours that are not sRGB's, by the kind of upload."""
+"""The chunk that declares the colour space of a PNG that is not sRGB, by the kind of upload."""
 ORIGIN = WeightsOrigin(source="none", sha256="0" * 64, license="CC0-1.0", authors="none")
 MANIFEST = Manifest(
     name="map",
@@ -65,7 +65,7 @@ MANIFEST = Manifest(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One path: endpoint, options, upload, and megapixels of the pictures that come with it."""
+    """One path: endpoint, options, upload, and the sizes of background and mask relative to the picture."""
 
     endpoint: str
     options: Mapping[str, object] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one case took and what is counted for it, in bytes."""
+    """The memory that one case took and that is counted for it, in bytes."""
 
     case: Case
     taken: int
@@ -185,7 +185,7 @@ def _process(request: ImageRequest) -> None:
 
 
 def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Return a map with a large subject, soft edges, and a haze in a quarter that ``hq`` has to solve."""
+    """Return a map with a large subject, soft edges, and a soft quarter that ``hq`` must solve."""
     y, x = np.mgrid[0:320, 0:320].astype(np.float32) / 320
     saliency = np.clip((0.49 - np.hypot(x - 0.5, y - 0.5)) * 20, 0, 1).astype(np.float32)
     saliency[:160, :160] = np.minimum(saliency[:160, :160], 0.5)
@@ -231,17 +231,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--megapixels", type=float, default=6.0, help="size of the picture")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     cv2.setNumThreads(1)
     tune_allocator()
     print_machine()
-    chosen = [case for case in cases() if asked.only in case.name]
+    chosen = [case for case in cases() if arguments.only in case.name]
     for case in chosen:
-        measure(case, 0.05)  # what a library makes once
-    results = [measure(case, asked.megapixels) for case in chosen]
-    pixels = asked.megapixels * 1e6
+        measure(case, 0.05)  # warms up the libraries
+    results = [measure(case, arguments.megapixels) for case in chosen]
+    pixels = arguments.megapixels * 1e6
     print_table(
-        ("path", "taken, bytes a pixel", "counted", "taken / counted", ""),
+        ("path", "taken, bytes per pixel", "counted", "taken / counted", ""),
         [
             (
                 one.case.name,

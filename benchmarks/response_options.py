@@ -218,7 +218,7 @@ def _envelopes() -> list[Request]:
     """Return requests with every kind of body, and such bodies with faults."""
     fields = {"matting": "none", "crop": "yes"}
     text = text_of(OTHER)
-    beside: tuple[dict[str, str | bytes], ...] = (
+    extra: tuple[dict[str, str | bytes], ...] = (
         *({"mask": MASK}, {"mask": TRIMAP}, {"mask": MASK, "crop": "true", "shadow": "drop"}),
         *(
             {"mask": text_of(MASK)},
@@ -239,7 +239,7 @@ def _envelopes() -> list[Request]:
     return [
         *(post_form("/v1/cutout", {name: OTHER, **fields}) for name in ("image", "file", "image_file")),
         post_form("/v1/cutout?quality=70&matting=fast", {"image": text, **fields}),
-        *(post_form("/v1/cutout", {"image": TINY, **more}) for more in beside),
+        *(post_form("/v1/cutout", {"image": TINY, **more}) for more in extra),
         *(post_form("/v1/mask", {"image": TINY, name: MASK}) for name in ("mask", "background")),
         *(
             post_urlencoded("/v1/mask", {"image": given, "matting": "fast"})

@@ -45,8 +45,8 @@ class Request:
 
     def __str__(self) -> str:
         """Return a short name."""
-        told = ", ".join(f"{name}: {text[:40]}" for name, text in self.headers if name != "Content-Type")
-        return f"{self.method} {self.target[:100]}" + (f" ({told})" if told else "")
+        reported = ", ".join(f"{name}: {text[:40]}" for name, text in self.headers if name != "Content-Type")
+        return f"{self.method} {self.target[:100]}" + (f" ({reported})" if reported else "")
 
 
 def get(target: str, *headers: tuple[str, str]) -> Request:

@@ -225,13 +225,15 @@ def differences(before: Response, after: Response) -> Iterator[str]:
     """Yield a line for each difference."""
     if before.status != after.status:
         yield f"status {before.status} -> {after.status}"
-    told_before, told_after = (
+    headers_before, headers_after = (
         [f"{name}: {text}" for name, text in response.headers] for response in (before, after)
     )
-    if sorted(told_before) == sorted(told_after) and told_before != told_after:
-        yield f"order of headers: {told_before} -> {told_after}"
-    elif told_before != told_after:
-        yield from (line for line in difflib.ndiff(told_before, told_after) if line.startswith(("- ", "+ ")))
+    if sorted(headers_before) == sorted(headers_after) and headers_before != headers_after:
+        yield f"order of headers: {headers_before} -> {headers_after}"
+    elif headers_before != headers_after:
+        yield from (
+            line for line in difflib.ndiff(headers_before, headers_after) if line.startswith(("- ", "+ "))
+        )
     if before.body != after.body:
         pairs = zip(before.body, after.body, strict=False)
         first = next((index for index, (a, b) in enumerate(pairs) if a != b), None)

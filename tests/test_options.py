@@ -6,7 +6,7 @@ from app.options_parser import accepted_values, parse_options
 from benchmarks.options import not_measured
 
 
-def test_defaults_of_a_mask_are_those_of_the_published_map() -> None:
+def test_default_options_of_a_mask_give_the_published_map() -> None:
     options = parse_options(MaskOptions, {})
 
     assert (options.format, options.matting, options.size, options.threshold) == (
@@ -17,7 +17,7 @@ def test_defaults_of_a_mask_are_those_of_the_published_map() -> None:
     )
 
 
-def test_texts_of_a_query_are_read_as_numbers() -> None:
+def test_texts_are_parsed_as_numbers() -> None:
     options = parse_options(MaskOptions, {"quality": "75", "threshold": "0.5"})
 
     assert (options.quality, options.threshold) == (75, 0.5)
@@ -38,7 +38,9 @@ def test_texts_of_a_query_are_read_as_numbers() -> None:
         ("model", 7),
     ],
 )
-def test_a_value_out_of_range_is_named_with_what_is_accepted(name: str, value: object) -> None:
+def test_the_error_of_an_invalid_value_has_the_option_and_the_accepted_values(
+    name: str, value: object
+) -> None:
     with pytest.raises(InvalidOption) as refusal:
         parse_options(MaskOptions, {name: value})
 
@@ -46,7 +48,7 @@ def test_a_value_out_of_range_is_named_with_what_is_accepted(name: str, value: o
     assert refusal.value.accepted == accepted_values(MaskOptions, name)
 
 
-def test_an_unknown_option_is_an_error_that_names_it() -> None:
+def test_the_error_of_an_unknown_option_names_it_and_the_known_ones() -> None:
     with pytest.raises(UnknownOption) as refusal:
         parse_options(CutoutOptions, {"matte": "fast"})
 
@@ -74,7 +76,7 @@ def test_a_background_is_a_colour(text: str, rgba: tuple[int, int, int, int] | N
 @pytest.mark.parametrize(
     "text", ["", "#12", "#1234567", "#ff88008", "nocolour", "rgb(1,2,3)", "rgb(" + "9" * 1000]
 )
-def test_what_is_no_colour_is_refused(text: str) -> None:
+def test_an_invalid_colour_is_refused(text: str) -> None:
     with pytest.raises(InvalidOption) as refusal:
         parse_options(CutoutOptions, {"background": text})
 
@@ -89,18 +91,18 @@ def test_a_jpeg_needs_a_background() -> None:
     assert parse_options(CutoutOptions, {"format": "jpeg", "background": "white"}).format == "jpeg"
 
 
-def test_a_zip_holds_a_transparent_cutout_and_nothing_else() -> None:
-    with pytest.raises(InvalidOption) as clash:
+def test_a_zip_contains_only_a_transparent_cutout() -> None:
+    with pytest.raises(InvalidOption) as conflict:
         parse_options(CutoutOptions, {"format": "zip", "background": "white"})
     with pytest.raises(InvalidOption) as refusal:
         parse_options(MaskOptions, {"format": "zip"})
 
-    assert (clash.value.name, refusal.value.name) == ("background", "format")
+    assert (conflict.value.name, refusal.value.name) == ("background", "format")
     assert refusal.value.accepted == "png, webp, jpeg, avif"
     assert parse_options(CutoutOptions, {"format": "zip"}).format == "zip"
 
 
-def test_refining_at_network_size_is_a_clash() -> None:
+def test_matting_at_network_size_is_a_conflict() -> None:
     with pytest.raises(InvalidOption) as refusal:
         parse_options(MaskOptions, {"matting": "fast", "size": "network"})
 
@@ -124,7 +126,7 @@ def test_refining_at_network_size_is_a_clash() -> None:
         *((True, True), (False, False), (1, True), (0, False)),
     ],
 )
-def test_a_yes_or_no_is_taken_from_text_and_json(
+def test_yes_and_no_are_accepted_as_text_and_json(
     kind: type[MaskOptions | CutoutOptions], text: object, expected: bool
 ) -> None:
     for typed in ((), ("require_foreground",)):
@@ -140,27 +142,27 @@ def test_a_yes_or_no_is_taken_from_text_and_json(
     ],
 )
 @pytest.mark.parametrize("kind", [MaskOptions, CutoutOptions])
-def test_a_format_may_be_named_as_a_file_or_a_media_type(
+def test_a_format_may_be_a_file_extension_or_a_media_type(
     kind: type[MaskOptions | CutoutOptions], text: str, name: str
 ) -> None:
-    also = {} if kind is MaskOptions else {"background": "white"}
+    required = {} if kind is MaskOptions else {"background": "white"}
 
-    assert parse_options(kind, {"format": text, **also}, typed=("format",)).format == name
+    assert parse_options(kind, {"format": text, **required}, typed=("format",)).format == name
 
 
 @pytest.mark.parametrize("text", ["image/zip", "image/", "image/gif", "jfif2", "png;q=1", "imagepng"])
-def test_what_names_no_format_is_refused(text: str) -> None:
+def test_an_unknown_format_is_refused(text: str) -> None:
     with pytest.raises(InvalidOption, match="png, webp, jpeg, avif"):
         parse_options(MaskOptions, {"format": text})
 
 
-def test_a_zip_has_a_media_type_and_auto_capitals() -> None:
+def test_zip_may_be_a_media_type_and_auto_in_capitals() -> None:
     assert parse_options(CutoutOptions, {"format": "application/zip"}).format == "zip"
     assert parse_options(CutoutOptions, {"format": "Auto"}).format == "auto"
 
 
 @pytest.mark.parametrize("name", ["crop", "report_box"])
-def test_every_yes_or_no_is_spelled_alike(name: str) -> None:
+def test_every_truth_value_has_the_same_spellings(name: str) -> None:
     assert getattr(parse_options(CutoutOptions, {name: "on"}), name) is True
     assert getattr(parse_options(CutoutOptions, {name: 0}, typed=(name,)), name) is False
 
@@ -195,7 +197,7 @@ def test_the_error_of_an_invalid_value_lists_the_accepted_ones() -> None:
         ("format", ["png"], False),
     ],
 )
-def test_what_has_a_type_has_the_option_s(name: str, value: object, is_accepted: bool) -> None:
+def test_a_typed_value_must_have_the_type_of_its_option(name: str, value: object, is_accepted: bool) -> None:
     if is_accepted:
         assert getattr(parse_options(MaskOptions, {name: value}, typed={name}), name) == value
         return
@@ -203,8 +205,7 @@ def test_what_has_a_type_has_the_option_s(name: str, value: object, is_accepted:
         parse_options(MaskOptions, {name: value}, typed={name})
 
 
-def test_the_benchmark_of_options_leaves_none_out() -> None:
-    """The cost of every option is measured."""
+def test_the_benchmark_measures_the_cost_of_every_option() -> None:
     assert not_measured() == []
 
 

@@ -1,1 +1,1 @@
-"""Pipeline: a picture's way from bytes to bytes, without HTTP."""
+"""Pipeline: turns the bytes of a picture into the bytes of a result, without HTTP."""

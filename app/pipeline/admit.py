@@ -1,7 +1,7 @@
 """Admit: decides from headers alone whether a request may be decoded, and holds the memory it may need.
 
-Nothing is decoded here. Large files are inspected on a thread, because the event loop has no milliseconds to
-spare.
+Nothing is decoded here. Large files are inspected on a thread, so that they do not block the event loop for
+milliseconds.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, Pictur
 
 INSPECTED_INLINE_BYTES = 4096
 MAX_TRIED_RUNS = 2
-"""An idle server tries this many runs whatever it expects of them: those of one picture."""
+"""An idle server admits this many runs, those of one picture, regardless of its estimate."""
 WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
 
 
@@ -42,10 +42,10 @@ class PictureAdmission:
         self._clock = clock
 
     async def admit(self, request: ImageRequest, context: RequestContext) -> tuple[ImageRequest, Footprint]:
-        """Return the request with the headers of its pictures, and what it may come to hold.
+        """Return the request with the headers of its pictures, and its footprint.
 
         Raises:
-            CutoutError: A leaf for whatever is wrong with a header or an option, or ``Overloaded``.
+            CutoutError: A header or an option is invalid, a limit is exceeded, or the server is overloaded.
         """
         name = context.model = self._models.choose(request.options.model)
         with context.steps.step("admit"):
@@ -82,7 +82,7 @@ class PictureAdmission:
         result: Result | NotModified | None,
         context: RequestContext,
     ) -> None:
-        """Refund what a key paid for a canvas that came out smaller, and learn from the request's time."""
+        """Refund the pixels of a canvas smaller than estimated, and learn from the request's duration."""
         result = result if isinstance(result, Result) else None
         if result is not None and not result.is_cached:
             seconds = sum(context.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
@@ -105,12 +105,12 @@ class PictureAdmission:
     ) -> None:
         """Refuse a request at once if it cannot be finished before its deadline.
 
-        Without its pixels and its model, a request counts as the smallest picture for the fastest model: if
-        that is refused, the request need not be read. An idle server tries one picture in any case, and so
-        learns how long it takes.
+        While its pixels and its model are unknown, a request counts as the smallest picture for the fastest
+        model: if that is refused, the request need not be read. An idle server admits one picture in any
+        case, and so learns how long it takes.
 
         Raises:
-            Overloaded: The work ahead takes longer than the time left.
+            Overloaded: The queued work takes longer than the time left.
         """
         if self.wait_estimator.queued_runs == 0 and runs <= MAX_TRIED_RUNS:
             return
@@ -139,7 +139,7 @@ class PictureAdmission:
         )
 
     async def _inspect_all(self, request: ImageRequest, context: RequestContext) -> ImageRequest:
-        """Inspect the picture first, then the pictures that come with it."""
+        """Inspect the picture first, then the background and the mask."""
         request = replace(request, picture=await self._inspect(request.picture, context))
         if isinstance(request, CutoutRequest):
             if request.backdrop is not None:
@@ -158,8 +158,8 @@ def inspect(source: PictureSource, limits: PictureLimits) -> PictureSource:
     """Read the header of a file, check its size and hash it.
 
     Raises:
-        UnsupportedFormat, CorruptPicture, PictureTooComplex: It is no picture that can be decoded.
-        PictureTooLarge: It has too many pixels, or a side that is too long.
+        UnsupportedFormat, CorruptPicture, PictureTooComplex: The file cannot be decoded.
+        PictureTooLarge: The picture has too many pixels, or a side that is too long.
     """
     upload = source.upload or b""
     header = sniff(upload)
@@ -173,15 +173,15 @@ def _header(source: PictureSource) -> Header:
 
 
 def check_format(header: Header, options: MaskOptions | CutoutOptions) -> None:
-    """Refuse a result whose size is known already and exceeds what its format can hold.
+    """Refuse a request if its result is known to exceed the size limit of its format.
 
     Raises:
-        FormatExceeded: One of its sides is too long.
+        FormatExceeded: A side of the result is too long.
     """
     height, width = header.height_px, header.width_px
     if isinstance(options, CutoutOptions):
         if options.crop:
-            return  # its size depends on the subject
+            return  # the size of the result depends on the subject
         if options.max_pixels is not None:
             height, width = shrunk_size(height, width, options.max_pixels)
     elif options.size == "network":

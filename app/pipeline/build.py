@@ -1,6 +1,6 @@
 """Build: makes a pipeline from settings, without HTTP.
 
-The server, ``cutout remove``, ``cutout doctor``, the evaluation and Ray all build theirs here.
+The server, ``cutout remove``, ``cutout doctor``, the evaluation and Ray all use it.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from app.telemetry import Step, Telemetry
 
 log = structlog.get_logger("cutout.build")
 UNKNOWN_MACHINE_BYTES = 8 * 2**30
-"""The memory of a machine that does not report it."""
+"""The memory that is assumed if the machine does not report it."""
 
 
 def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
@@ -39,7 +39,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
 
     Raises:
         ModelUnavailable: The default model cannot be served.
-        ProviderUnavailable: CUDA was requested and is not really active.
+        ProviderUnavailable: CUDA was requested and is not active.
     """
     clock = SystemClock()
     cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would compete with them
@@ -104,7 +104,7 @@ def _open_networks(
 
 
 def _open_sandboxes(settings: Settings, clock: Clock) -> SandboxPool | None:
-    """Start the processes that decode, if the settings ask for any; they are ready when this returns."""
+    """Start the decoding processes, if the settings enable them; they are ready when this returns."""
     engine = settings.engine
     if engine.decoders == 0:
         return None

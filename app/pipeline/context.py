@@ -1,7 +1,7 @@
-"""Context: everything about one request that is not its pixels.
+"""Context: holds everything about one request except its pixels.
 
-The outermost middleware creates it, every layer fills in its part, and the log line is written from it when
-the response is complete. Programs without HTTP create their own for each picture.
+The outermost middleware creates the context, every layer fills in its part, and the access log writes a line
+from it when the response is complete. Programs without HTTP create one for each picture.
 """
 
 import math
@@ -21,12 +21,12 @@ from app.telemetry.steps import nothing
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request. Times are those of the service's clock.
+    """The state of one request. Times are from the service's clock.
 
     Attributes:
         steps: The duration of each step so far.
         started_s: When the request arrived.
-        deadline_s: When its result becomes useless; infinite for requests without a picture.
+        deadline_s: When the result must be ready; infinite for requests without a picture.
         request_id: The caller's id for it, or a new one.
         traceparent: The caller's W3C trace context, if well-formed.
         key_name: The name of the API key; empty without one. Cached results are returned to their key only.
@@ -97,7 +97,7 @@ class RequestContext:
 
 @asynccontextmanager
 async def time_limit(context: RequestContext, clock: Clock) -> AsyncIterator[None]:
-    """End the block at the request's deadline, and let its steps stop when the block has ended.
+    """End the block at the request's deadline, and make its steps stop after the block has ended.
 
     Raises:
         DeadlineExceeded: The deadline has passed; it has the whole time that the request was allowed, even if

@@ -28,7 +28,7 @@ def encode_result(rendered: Rendered, options: MaskOptions | CutoutOptions, step
 
 
 def _format_for(pixels: Cutout | Rgb | Grey) -> str:
-    """Return PNG where something shines through, all is grey or JPEG cannot hold the size; JPEG elsewhere."""
+    """Return PNG for transparent or grey pixels and for sides beyond JPEG's limit, else JPEG."""
     is_too_long = max(pixels.shape[:2]) > MAX_SIDE_PX["jpeg"]
-    shines_through = pixels.ndim == 3 and pixels.shape[2] == 4 and not is_opaque(pixels)
-    return "png" if shines_through or pixels.ndim == 2 or is_too_long else "jpeg"
+    is_transparent = pixels.ndim == 3 and pixels.shape[2] == 4 and not is_opaque(pixels)
+    return "png" if is_transparent or pixels.ndim == 2 or is_too_long else "jpeg"

@@ -1,11 +1,11 @@
-"""Footprint: how much memory a request may come to hold, known before anything is decoded.
+"""Footprint: computes how much memory a request may need, before anything is decoded.
 
-Strategy: a picture goes through phases, and each phase has arrays in proportion to the pixels it works on. A
-request may come to hold what its largest phase takes. The bytes a pixel were measured as the high-water mark
-of the process (``python -m benchmarks.footprint``, which fails where a path takes more than is counted here);
-a new option that makes arrays of its own is counted here, and nowhere else.
+Strategy: a picture goes through phases, and the arrays of a phase are proportional to the pixels that it
+processes. The footprint of a request is the memory of its largest phase. The bytes per pixel were measured as
+the high-water mark of the process (``python -m benchmarks.footprint`` fails if a path takes more than is
+counted here). A new option that makes arrays must be counted here, and nowhere else.
 
-    decode ─▶ decode what comes with it ─▶ matte ─▶ compose ─▶ encode
+    decode ─▶ decode background and mask ─▶ matte ─▶ compose ─▶ encode
 """
 
 from collections.abc import Mapping
@@ -19,45 +19,46 @@ from app.imaging.matting.refine import MAX_SIDE_PX
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
 
 DECODE_BYTES: Mapping[str, int] = {
-    "jpeg": 16,  # progressive CMYK without halved chroma; a camera's takes 3
-    "png": 25,  # 16 bits a sample with alpha; 8 bits take 7 to 12
+    "jpeg": 16,  # progressive CMYK with full chroma; a camera's takes 3
+    "png": 25,  # 16 bits per sample with alpha; 8 bits take 7 to 12
     "webp": 24,  # animated; a still one takes 7 to 11
     "gif": 9,
     "bmp": 9,
     "avif": 28,  # 10 bits and more, with alpha; 8 bits take 10 to 18
     "heic": 28,
 }
-"""Peak bytes a coded pixel while a picture is decoded and turned upright."""
+"""Peak bytes per coded pixel while a picture is decoded and turned upright."""
 ENCODE_BYTES: Mapping[str, int] = {"png": 9, "webp": 43, "jpeg": 8, "avif": 52, "zip": 14, "auto": 9}
-"""Peak bytes a pixel of the result beside the result itself, which has up to 4."""
+"""Peak bytes per pixel of the result, in addition to the result itself, which has up to 4."""
 FLOOR_BYTES, AVIF_FLOOR_BYTES = 8 * 2**20, 40 * 2**20
-"""What a request takes however small its picture is; an AVIF encoder has large blocks."""
+"""Memory of a request with the smallest picture; an AVIF encoder allocates large blocks."""
 UPLOAD_COPIES = 3
-"""Of the largest upload, while its metadata is taken out and a library reads it."""
+"""Copies of the largest upload while its metadata is removed and a library reads it."""
 PICTURE_BYTES = 4
-"""Colours and the picture's own alpha, which stay until the result is laid out."""
+"""Bytes per pixel of the colours and the picture's own alpha, which are kept until the result is laid out."""
 MASK_BYTES = 8
-"""A caller's mask, and what it is resized through."""
+"""Bytes per pixel of the caller's mask, and of the arrays that resize it."""
 MATTE_BYTES = 16
+"""Bytes per pixel of the picture while its alpha is computed."""
 COMPOSE_BYTES, LAY_OUT_BYTES = 8, 32
-"""What joining colours and alpha takes, and what moving, shadowing or laying it over something does."""
+"""Bytes per pixel to join colours and alpha, and to move a cutout or add a shadow or a background."""
 SOLVED_BYTES = 240
-"""What ``matting=hq`` takes for each pixel it solves, where all of them are in the soft band."""
+"""Bytes per pixel that ``matting=hq`` solves, if all of them are in the soft band."""
 
 _FINEST_GRID_PX = (3 * MAX_SIDE_PX // 2) ** 2
 _GRID_PX, _GRID_BYTES = 600_000, 130
 _FINE_GRID_BYTES, _FINE_GRID_FLOOR_BYTES = 70, 32 * 2**20
-"""The coarse grids of the matting, whose sides are at most one and a half times what they aim at."""
+"""Of the coarse grids of the matting, whose sides are at most 1.5 times their target."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """What any one picture, canvas or request may have.
+    """The limits of one picture, canvas or request.
 
     Attributes:
-        pixels: Of a picture or a canvas.
-        side_px: Of a picture or a canvas.
-        memory_bytes: That a request may come to hold.
+        pixels: The most pixels of a picture or a canvas.
+        side_px: The longest side of a picture or a canvas.
+        memory_bytes: The most memory that a request may need.
     """
 
     pixels: int
@@ -67,14 +68,14 @@ class PictureLimits:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a request takes.
+    """The resources that a request may need.
 
     Attributes:
-        pixels: What its key pays for and what its time is forecast by: the larger of picture and canvas, and
-            every picture that comes with it.
-        memory_bytes: What it may come to hold at its peak, beside the upload.
-        canvas_px: The part of ``pixels`` by which the canvas may exceed the picture. How large it really is
-            shows when the subject is found.
+        pixels: The larger of picture and canvas, plus background and mask. They are charged to the API key,
+            and the request's duration is estimated from them.
+        memory_bytes: The peak memory, without the upload.
+        canvas_px: The part of ``pixels`` by which the canvas may exceed the picture. The real size of the
+            canvas is known when the subject is found.
     """
 
     pixels: int
@@ -91,15 +92,15 @@ def footprint(
     limit_px: int,
     upload_bytes: int = 0,
 ) -> Footprint:
-    """Return what a request may come to hold.
+    """Return the resources that a request may need.
 
     Args:
         picture: The header of the picture.
-        options: What is asked for.
+        options: The options of the request.
         backdrop: The header of the picture to put behind the subject.
         mask: The header of the caller's own mask.
-        limit_px: The largest canvas that is ever made.
-        upload_bytes: Length of the longest of the pictures' files.
+        limit_px: The largest canvas that is allowed.
+        upload_bytes: Length of the longest file of the request.
     """
     source_px = picture.width_px * picture.height_px
     canvas_px = min(_canvas_px(picture, options), limit_px)
@@ -122,17 +123,17 @@ def footprint(
 
 
 def check_memory(needed_bytes: int, limit_bytes: int) -> None:
-    """Refuse what would never fit, even if it were alone.
+    """Refuse a request that would not fit even on an idle server.
 
     Raises:
-        RequestTooLarge: It needs more than ``limit_bytes``.
+        RequestTooLarge: The request needs more than ``limit_bytes``.
     """
     if needed_bytes > limit_bytes:
         raise RequestTooLarge(needed_bytes, limit_bytes)
 
 
 def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
-    """Return the most pixels that the result may have; the picture may be turned by a quarter."""
+    """Return the most pixels that the result may have; EXIF may turn the picture by 90 degrees."""
     height, width = picture.height_px, picture.width_px
     if isinstance(options, MaskOptions):
         return height * width
@@ -143,7 +144,7 @@ def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
 
 
 def _matting(source_px: int, options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
-    """Return what matting takes beside the picture: in proportion to it, on coarse grids, and to solve."""
+    """Return the bytes of matting, without the picture: per pixel, for coarse grids, and for the solver."""
     if options.matting == "none":
         return MATTE_BYTES * source_px + (_FINE_GRID_FLOOR_BYTES if options.refine != "none" else 0)
     fine = 0

@@ -15,13 +15,13 @@ from app.pipeline.context import RequestContext
 from app.pipeline.footprint import Footprint
 
 TENSOR_BYTES = 16
-"""Of each pixel of a raw tensor: the pixel, its map, and the copies while they are stacked."""
+"""Bytes per pixel of a raw tensor: the pixel, its map, and the copies while the maps are stacked."""
 
 
 async def infer(
     batcher: Batcher, session: Session, network_input: NetworkInput, context: RequestContext
 ) -> SaliencyMap:
-    """Run a network in memory on one picture, and return its raw map."""
+    """Run a loaded network on one picture, and return its raw map."""
     context.steps.current = "batch"
     ticket = batcher.submit(session.manifest.name, network_input, deadline_s=context.deadline_s)
     inferred = await ThreadAwaitable(ticket.future, partial(batcher.abandon, ticket), can_be_left=True)
@@ -31,9 +31,9 @@ async def infer(
 
 
 class TensorInference:
-    """Runs a network on raw tensors, as the Open Inference Protocol sends them.
+    """Runs a network on raw tensors, for the Open Inference Protocol.
 
-    N pictures cost what N requests do, and take turns with the pictures of other requests.
+    N pictures are charged like N requests, and alternate with the pictures of other requests.
     """
 
     def __init__(self, models: ModelRegistry, batcher: Batcher, admission: PictureAdmission) -> None:
@@ -42,10 +42,10 @@ class TensorInference:
         self._admission = admission
 
     async def run(self, pictures: NetworkInput, context: RequestContext) -> SaliencyMap:
-        """Run ``context.model`` on (N, S, S, 3) uint8; the raw saliency is (N, S, S) float32.
+        """Run ``context.model`` on uint8 (N, S, S, 3), and return its raw saliency, float32 (N, S, S).
 
         Raises:
-            CutoutError: Any leaf that a step raises; InvalidOption if S is not the network's.
+            CutoutError: A step fails; ``InvalidOption`` if S is not the network's input size.
         """
         assert context.model is not None  # noqa: S101 - chosen by the endpoint's path
         count, height, width = pictures.shape[:3]
@@ -61,7 +61,7 @@ class TensorInference:
         return await run_on_threads(work, on_end=context.permit.keep())
 
     def _check_shape(self, model: str, pictures: NetworkInput) -> None:
-        """Refuse tensors of another size than the network's."""
+        """Refuse tensors that do not have the network's input size."""
         with self._models.lease(model) as session:
             if session is None:
                 raise Overloaded("models in memory")
@@ -70,7 +70,7 @@ class TensorInference:
             raise InvalidOption("shape", f"[N, {side}, {side}, 3]")
 
     def _check_long_run(self, model: str, count: int, context: RequestContext) -> None:
-        """Refuse N pictures that cannot all be run in time, if other such requests take every other turn."""
+        """Refuse N pictures that cannot all run in time, if other long requests take every other turn."""
         runs = count + self._admission.wait_estimator.turns_of_others(count)
         self._admission.check_time(
             context.deadline_s, per_picture_s=self._batcher.per_picture_s(model), runs=runs
@@ -105,7 +105,7 @@ class TensorInference:
                     give_up = partial(self._batcher.abandon, ticket)
                     inferred = await ThreadAwaitable(ticket.future, give_up, can_be_left=True)
                     maps.append(inferred.saliency)
-                context.steps.add("batch", inferred.waited_s)  # of the last, which waited longest
+                context.steps.add("batch", inferred.waited_s)  # of the last ticket, which waited longest
                 context.steps.add("infer", inferred.ran_s)
             finally:
                 for ticket in tickets[len(maps) :]:

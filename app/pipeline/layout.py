@@ -1,4 +1,4 @@
-"""Layout: crops, places and shades a cutout, and puts a background behind it."""
+"""Layout: crops and places a cutout, and adds its shadow and its background."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def lay_out(
 
     Raises:
         CanvasTooLarge: The canvas has more pixels, or a longer side, than ``limits`` allow.
-        FormatExceeded: It has a longer side than its format can hold.
+        FormatExceeded: The canvas has a longer side than its format can hold.
     """
     if segmentation.frame is not None and not segmentation.frame.is_whole:
         region = segmentation.frame.region
@@ -67,20 +67,20 @@ def _over_background(
     height, width = cutout.shape[:2]
     colour = options.background_rgba
     own_alpha = segmentation.picture.own_alpha
-    behind: Rgb | Cutout
+    backdrop: Rgb | Cutout
     if segmentation.backdrop is not None and segmentation.backdrop.shape[2] == 4:
-        behind = cover_see_through(segmentation.backdrop, height, width, check=check)
+        backdrop = cover_see_through(segmentation.backdrop, height, width, check=check)
     elif segmentation.backdrop is not None:
-        behind = cover(segmentation.backdrop, height, width, check=check)
+        backdrop = cover(segmentation.backdrop, height, width, check=check)
     elif options.background == "blur":
-        picture = segmentation.picture.rgb
-        shown = picture if own_alpha is None else over_white(picture, own_alpha, check=check)
-        behind = blur_backdrop(shown, check=check)
+        rgb = segmentation.picture.rgb
+        visible = rgb if own_alpha is None else over_white(rgb, own_alpha, check=check)
+        backdrop = blur_backdrop(visible, check=check)
     elif colour is None:
         return cutout
     elif colour[3] == 255 and options.channels == "auto":
         return over_colour(cutout, colour[:3], check=check)
     else:
         return lay_over(cutout, np.array(colour, np.uint8), check=check)
-    over = lay_over(cutout, behind, check=check)
-    return over if options.channels == "rgba" else opaque(over)
+    composed = lay_over(cutout, backdrop, check=check)
+    return composed if options.channels == "rgba" else opaque(composed)

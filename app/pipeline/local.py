@@ -1,6 +1,6 @@
-"""Local: runs the pipeline on pictures of this machine, without a server.
+"""Local: runs the pipeline in this process, without a server.
 
-``cutout remove`` and the evaluation use it, so that their results are those that the server would return.
+``cutout remove`` and the evaluation use it, so that they get the results that the server would return.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from app.telemetry import StepTimes, Telemetry
 
 @dataclass(frozen=True, slots=True)
 class LocalPipeline:
-    """A pipeline for one program."""
+    """A pipeline with its own admission budget."""
 
     pipeline: Pipeline
     _admission: Admission
@@ -36,7 +36,7 @@ class LocalPipeline:
             context = RequestContext(StepTimes(clock), now_s, now_s + timeout_s)
             context.permit = permit
             result = await self.pipeline.run(request, context)
-        assert isinstance(result, Result)  # noqa: S101 - the context knows no entity tags
+        assert isinstance(result, Result)  # noqa: S101 - the context has no entity tags
         return result, context.steps
 
 
@@ -46,7 +46,7 @@ def open_local_pipeline(settings: Settings) -> Iterator[LocalPipeline]:
 
     Raises:
         ModelUnavailable: The model is missing, or does not match its manifest.
-        ProviderUnavailable: CUDA was requested and is not really active.
+        ProviderUnavailable: CUDA was requested and is not active.
     """
     pipeline = open_pipeline(settings, Telemetry())
     try:

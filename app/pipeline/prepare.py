@@ -21,7 +21,7 @@ from app.pipeline.values import ImageRequest, PictureSource, PreparedPicture, Se
 from app.telemetry import StepTimes
 
 Decoder = Callable[[bytes, Header], Picture]
-"""``decode``, in this process or in a sandbox."""
+"""Decodes a file, given its header: ``decode`` in this process, or a ``SandboxedDecoder``."""
 
 
 @raises_memory_error
@@ -57,7 +57,7 @@ def _decode(source: PictureSource, decoder: Decoder) -> Picture:
 
 
 def _with_network_input(decoded: PreparedPicture, side_px: int, steps: StepTimes) -> PreparedPicture:
-    """Add the network's input, or whether the caller's own mask shows anything of the picture."""
+    """Add the network's input, or with the caller's own mask whether it is empty."""
     own_alpha = decoded.picture.own_alpha
     if decoded.own_mask is not None:
         return replace(decoded, is_own_mask_empty=not weigh(decoded.own_mask, own_alpha).any())
@@ -69,14 +69,14 @@ def _with_network_input(decoded: PreparedPicture, side_px: int, steps: StepTimes
 
 
 def _over_white(picture: Picture, steps: StepTimes) -> Rgb:
-    """Return a picture as viewers show it: transparent parts over white."""
+    """Return a picture with its transparent parts over white, as viewers show it."""
     if picture.own_alpha is None:
         return picture.rgb
     return over_white(picture.rgb, picture.own_alpha, check=steps.check)
 
 
 def _backdrop(decoded: Picture, options: MaskOptions | CutoutOptions, steps: StepTimes) -> Rgb | Cutout:
-    """Return the picture behind the subject: transparent if the result may be, else over white."""
+    """Return the background picture: transparent if the result may be transparent, else over white."""
     may_be_transparent = isinstance(options, CutoutOptions) and options.channels == "rgba"
     if decoded.own_alpha is None or not may_be_transparent:
         return _over_white(decoded, steps)
@@ -84,8 +84,8 @@ def _backdrop(decoded: Picture, options: MaskOptions | CutoutOptions, steps: Ste
 
 
 @raises_memory_error
-def prepare_second_look(segmentation: Segmentation, box: Box, steps: StepTimes) -> NetworkInput:
-    """Return the network's input for a part of the picture."""
+def prepare_refinement(segmentation: Segmentation, box: Box, steps: StepTimes) -> NetworkInput:
+    """Return the network's input for a part of the picture, for ``refine=crop``."""
     with steps.step("refine"):
         return prepare_crop(
             _over_white(segmentation.picture, steps), box, segmentation.manifest.input_size_px

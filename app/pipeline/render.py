@@ -1,6 +1,6 @@
 """Render: turns a saliency map into the pixels of a mask or a cutout.
 
-Everything here runs on a ``matte`` thread, after the network, and is pure apart from the step times.
+Everything here runs on a ``matte`` thread, after the network, and is pure except for the step times.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ HQ_CUT_SHORT = "hq_cut_short"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Callbacks of long work.
+    """Callbacks of long computations.
 
     Attributes:
         check: Raises if the result is no longer needed.
@@ -52,11 +52,11 @@ class RenderLimits:
 def render(
     segmentation: Segmentation, options: MaskOptions | CutoutOptions, steps: StepTimes, limits: RenderLimits
 ) -> Rendered:
-    """Render the mask or the cutout, whichever the options are for.
+    """Render the mask or the cutout that the options describe.
 
     Raises:
         CanvasTooLarge: The canvas has more pixels, or a longer side, than ``limits`` allow.
-        FormatExceeded: It has a longer side than its format can hold.
+        FormatExceeded: The canvas has a longer side than its format can hold.
     """
     if isinstance(options, MaskOptions):
         return _render_mask(segmentation, options, steps, limits)
@@ -113,7 +113,7 @@ def _progress(steps: StepTimes, budget_s: float) -> Progress:
 
 
 def _grey_mask(segmentation: Segmentation, options: MaskOptions, progress: Progress) -> tuple[Grey, bool]:
-    """Return the mask, and whether its matting had time to end."""
+    """Return the mask, and whether matting was completed in time."""
     if options.size == "network":
         solved = Solved(segmentation.saliency, is_complete=True)
         alpha = weigh(segmentation.saliency, segmentation.picture.own_alpha)
@@ -128,7 +128,7 @@ def _grey_mask(segmentation: Segmentation, options: MaskOptions, progress: Progr
 
 
 def _matted(segmentation: Segmentation, options: CutoutOptions, progress: Progress) -> tuple[Rgb, Grey, bool]:
-    """Return the subject's colours, its 8-bit alpha, and whether its matting had time to end."""
+    """Return the subject's colours, its 8-bit alpha, and whether matting was completed in time."""
     rgb, own_alpha = segmentation.picture.rgb, segmentation.picture.own_alpha
     if segmentation.is_empty or (options.matting == "none" and own_alpha is None):
         return rgb, enlarge_to_grey(segmentation.saliency, *rgb.shape[:2], check=progress.check), True
@@ -152,7 +152,7 @@ def _alpha_at_source_size(segmentation: Segmentation, matting: str, progress: Pr
 
 
 def _with_own_alpha(segmentation: Segmentation, alpha: AlphaMatte) -> AlphaMatte:
-    """Let what was see-through in the upload stay so."""
+    """Multiply by the picture's own alpha, so that its transparent parts stay transparent."""
     own_alpha = segmentation.picture.own_alpha
     return alpha if own_alpha is None else combine_alpha(alpha, own_alpha)
 

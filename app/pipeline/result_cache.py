@@ -1,7 +1,7 @@
-"""Result cache: returns a recent result again, to the key that it was made for.
+"""Result cache: returns recent results again, each only to the API key that it was computed for.
 
-The entity tag identifies pictures, options and model. With the key's name in front of it, no caller can find
-out what others sent.
+The entity tag identifies pictures, options and model. The cache key also contains the name of the API key, so
+that no client can find out what other clients have sent.
 """
 
 import hashlib
@@ -15,24 +15,24 @@ from app.pipeline.values import ImageRequest, NotModified, Result
 
 
 class ResultCache:
-    """The results of recent requests, within a limit of bytes. Thread-safe."""
+    """Holds the results of recent requests, within a limit of bytes. Thread-safe."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._cache: Cache[Result] = Cache(limit_bytes)
 
     def find(self, etag: str, context: RequestContext) -> Result | NotModified | None:
-        """Return the result with an entity tag, or that the caller has it already."""
+        """Return the result with an entity tag, or ``NotModified`` if the caller already has it."""
         if etag in context.known_etags:
             return NotModified(etag)
         return self.recall(etag, context.key_name)
 
     def recall(self, etag: str, key_name: str) -> Result | None:
-        """Return the result with an entity tag that was made for a key."""
+        """Return the result with an entity tag that was computed for an API key."""
         result = self._cache.get(_cache_key(etag, key_name))
         return None if result is None else replace(result, is_cached=True)
 
     def keep(self, result: Result, context: RequestContext) -> None:
-        """Store a result, unless ``hq`` ran out of time, in which case the next try may give a better one."""
+        """Store a result, unless ``hq`` ran out of time: the next run may give a better one."""
         if HQ_CUT_SHORT not in result.info.warnings:
             key = _cache_key(result.info.etag, context.key_name)
             self._cache.put(key, result, size_bytes=result.size_bytes)
@@ -43,7 +43,7 @@ def _cache_key(etag: str, key_name: str) -> str:
 
 
 def etag_of(request: ImageRequest, manifest: Manifest) -> str:
-    """Return the strong entity tag of an admitted request: over its pictures, its options and its model."""
+    """Return the strong entity tag of an admitted request: a hash of its pictures, options and model."""
     assert request.picture.digest is not None  # noqa: S101 - admitted
     digest: hashlib._Hash = request.picture.digest.copy()
     options = request.options

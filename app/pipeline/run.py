@@ -1,11 +1,11 @@
-"""Pipeline: the steps of a request, in the order in which they happen.
+"""Run: runs the steps of a request in their order.
 
     receive → admit → decode → prepare → batch → infer → matte → compose → encode → write
-    (web)     ────────────────────────── here ──────────────────────────────────   (web)
+    (web)     ────────────────────── app/pipeline ──────────────────────────────   (web)
 
-``Pipeline.run`` shows the order, and on which thread each step runs. What a step does is in the module of its
-name. The pipeline knows neither HTTP nor a framework: ``build.py`` makes one from settings, and ``local.py``
-runs one without a server.
+``Pipeline.run`` has the order, and the thread that each step runs on. The modules of this package have the
+steps. The pipeline depends on neither HTTP nor a framework: ``build.py`` makes one from settings, and
+``local.py`` runs one without a server.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,10 +23,10 @@ from app.pipeline.context import RequestContext, time_limit
 from app.pipeline.encode import encode_result
 from app.pipeline.footprint import PictureLimits
 from app.pipeline.inference import TensorInference, infer
-from app.pipeline.prepare import Decoder, prepare_request, prepare_second_look
+from app.pipeline.prepare import Decoder, prepare_refinement, prepare_request
 from app.pipeline.render import RenderLimits, render
 from app.pipeline.result_cache import ResultCache, etag_of
-from app.pipeline.scene import blend, planned_runs, second_look, segmentation_of
+from app.pipeline.scene import blend, planned_runs, refinement_box, segmentation_of
 from app.pipeline.values import ImageRequest, NotModified, PreparedPicture, Result, Segmentation
 
 
@@ -34,12 +34,12 @@ class Pipeline:
     """Turns requests into results.
 
     Attributes:
-        models: The networks in memory.
-        pools: The threads.
-        results: Results of recent requests.
-        admission: Limits on pixels, memory and time.
-        tensors: The network alone, for raw tensors.
-        why_not_cuda: Why CUDA is not used, if it is not.
+        models: The registry of networks.
+        pools: The thread pools.
+        results: The results of recent requests.
+        admission: Enforces the limits on pixels, memory and time.
+        tensors: Runs a network on raw tensors.
+        why_not_cuda: The reason why CUDA is not used, if it is not.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Pipeline:
         receive → admit → decode → prepare → batch → infer → matte → compose → encode → write
 
         Raises:
-            CutoutError: Any leaf that a step raises.
+            CutoutError: A step fails.
         """
         async with time_limit(context, self._clock):
             request, needed = await self.admission.admit(request, context)  # admit
@@ -116,23 +116,23 @@ class Pipeline:
         if prepared.network_input is not None:
             raw = await infer(self._batcher, session, prepared.network_input, context)  # batch, infer
         segmentation = segmentation_of(prepared, raw, options, session.manifest, session.provider)
-        box = second_look(segmentation, options)
+        box = refinement_box(segmentation, options)
         if box is None:
             return segmentation
-        crop = await self.pools.decode.call(prepare_second_look, segmentation, box, context.steps)
+        crop = await self.pools.decode.call(prepare_refinement, segmentation, box, context.steps)
         raw = await infer(self._batcher, session, crop, context)
         return await self.pools.matte.call(blend, segmentation, raw, box, context.steps)
 
     @contextmanager
     def _lease(self, context: RequestContext) -> Iterator[Session]:
-        """Keep the request's model in memory."""
+        """Keep the request's model in memory during the block."""
         with self.models.lease(context.model or self.models.default) as session:
             if session is None:
                 raise Overloaded("models in memory")
             yield session
 
     def device_wait_s(self, model: str) -> float:
-        """Return the device time of the work ahead of a picture for ``model`` that arrives now."""
+        """Return the device time of the runs queued before a picture for ``model`` that arrives now."""
         return self.admission.wait_estimator.queued_runs * self._batcher.per_picture_s(model)
 
     def is_overdue(self) -> bool:
@@ -140,7 +140,7 @@ class Pipeline:
         return self._batcher.is_overdue()
 
     def is_stuck(self) -> bool:
-        """Return whether the executor hangs, so that the process needs to be replaced."""
+        """Return whether the executor hangs, so that the process must be replaced."""
         return self._batcher.is_stuck()
 
     def close(self) -> None:

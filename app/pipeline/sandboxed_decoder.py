@@ -1,12 +1,12 @@
-"""Isolation: pictures are decoded in child processes, for operators who trust no decoder.
+"""Sandboxed decoder: decodes pictures in child processes, for operators who do not trust decoders.
 
-A decoder is a million lines of C that read untrusted bytes. In a sandbox
-(``app/engine/threads/sandbox.py``) the worst it can do is to crash: a sandbox may open no file and no
-connection, and take no more memory than the largest picture needs. A picture that crashes two sandboxes is
-refused for some minutes; one whose sandbox was killed from outside is decoded once more, then refused for
-the moment.
+A decoder is a million lines of C that parse untrusted bytes. In a sandbox
+(``app/engine/threads/sandbox.py``) an exploited decoder can only crash: the process can open no file and no
+connection, and allocate no more memory than the largest picture needs. A picture that crashes two sandboxes
+is refused for ten minutes. If a sandbox is killed from outside, the picture is decoded once more; if that one
+is killed too, the request is refused with ``Overloaded``.
 
-Run as ``python -m app.pipeline.sandboxed_decoder``, this module is such a sandbox.
+Run as ``python -m app.pipeline.sandboxed_decoder``, this module is the program in the sandbox.
 """
 
 import codecs
@@ -33,7 +33,7 @@ from app.imaging.formats.decode import Picture, decode
 from app.imaging.formats.encode import encode
 from app.imaging.formats.sniff import Header, sniff
 
-# Within functions, by Pillow and by ourselves.
+# Pillow and this project import these within functions.
 _IMPORTED_LATE = (
     *("PIL.TiffImagePlugin", "PIL.ImagePalette", "PIL.ImageColor", "PIL.ImageFilter"),
     "pillow_heif",
@@ -41,23 +41,23 @@ _IMPORTED_LATE = (
 COMMAND = (sys.executable, "-m", __name__)
 MAX_REMEMBERED = 4096
 FORGOTTEN_AFTER_S = 600.0
-"""A decoder that was updated, or a machine that is less busy, may be able to do what it was not."""
-ENOUGH_DEATHS = 2
-ENOUGH_LOSSES = 2
+"""Crashes are forgotten after this time: an updated decoder or a less busy machine may succeed."""
+MAX_DEATHS = 2
+MAX_LOSSES = 2
 _BYTES_A_PIXEL = 28
-"""What decoding takes at its most, 16-bit samples included."""
+"""Peak bytes per pixel of decoding, 16-bit samples included."""
 _SPARE_BYTES = 512 * 2**20
 _DOT_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
-_TOLD: Mapping[str, type[CutoutError]] = {"corrupt": CorruptPicture, "complex": PictureTooComplex}
+_ERRORS: Mapping[str, type[CutoutError]] = {"corrupt": CorruptPicture, "complex": PictureTooComplex}
 
 
 @dataclass(eq=False)
 class SandboxedDecoder:
-    """Decodes as ``decode`` does, elsewhere.
+    """Decodes like ``decode``, in a sandbox.
 
     Attributes:
-        cells: Where.
-        limit_px: The largest picture there is.
+        sandboxes: The child processes.
+        limit_px: The most pixels of a picture.
     """
 
     sandboxes: SandboxPool
@@ -69,24 +69,24 @@ class SandboxedDecoder:
         """Decode the first frame of an upload to upright 8-bit sRGB.
 
         Raises:
-            CorruptPicture: As ``decode``, or it has crashed two cells.
-            PictureTooComplex: As ``decode``, or it took too long.
-            Overloaded: There is no cell for it, or each was killed by somebody else.
-            MemoryError: There is not the memory for it.
+            CorruptPicture: As ``decode``, or the picture has crashed two sandboxes.
+            PictureTooComplex: As ``decode``, or decoding took too long.
+            Overloaded: No sandbox is free, or two were killed from outside.
+            MemoryError: The sandbox has too little memory.
         """
         digest = hashlib.sha256(upload).digest()
         losses = 0
-        while self._deaths_by(digest) < ENOUGH_DEATHS:
+        while self._deaths_by(digest) < MAX_DEATHS:
             try:
                 return self._decode(upload, header)
             except SandboxLost as error:
                 losses += 1
-                if losses == ENOUGH_LOSSES:
+                if losses == MAX_LOSSES:
                     raise Overloaded("decoders") from error
             except SandboxDied:
                 self._remember(digest, 1)
             except SandboxTooSlow as error:
-                self._remember(digest, ENOUGH_DEATHS)
+                self._remember(digest, MAX_DEATHS)
                 raise PictureTooComplex("The picture takes too long to decode. Save it anew.") from error
         raise CorruptPicture("The picture's data breaks its decoder. Save it anew.")
 
@@ -96,15 +96,16 @@ class SandboxedDecoder:
             "limit_px": self.limit_px,
             "latest_s": 2 * self.sandboxes.timeout_s,
         }
-        told, buffers = self.sandboxes.call(info, upload, max_bytes=4 * header.width_px * header.height_px)
-        kind, text = told.get("error"), told.get("text")
+        max_bytes = 4 * header.width_px * header.height_px
+        message, buffers = self.sandboxes.call(info, upload, max_bytes=max_bytes)
+        kind, text = message.get("error"), message.get("text")
         if kind == "memory":
             raise MemoryError
-        if isinstance(kind, str) and kind in _TOLD and isinstance(text, str):
-            raise _TOLD[kind](text)
+        if isinstance(kind, str) and kind in _ERRORS and isinstance(text, str):
+            raise _ERRORS[kind](text)
         if kind is not None:
-            raise RuntimeError("A decoder broke in its cell.")
-        return _picture(told, buffers, header)
+            raise RuntimeError("A decoder failed in its sandbox.")
+        return _picture(message, buffers, header)
 
     def _deaths_by(self, digest: bytes) -> int:
         deaths, at_s = self._deaths.get(digest, (0, 0.0))
@@ -119,23 +120,23 @@ class SandboxedDecoder:
                 self._deaths.popitem(last=False)
 
 
-def _picture(told: Mapping[str, object], buffers: list[bytearray], header: Header) -> Picture:
-    """Put a picture together from what a cell says, and believe none of it that can be checked."""
-    whole, warnings = (header.height_px, header.width_px), told.get("warnings")
-    size = told.get("size", list(whole))
+def _picture(message: Mapping[str, object], buffers: list[bytearray], header: Header) -> Picture:
+    """Build a picture from a sandbox's message. The message is not trusted: everything in it is checked."""
+    whole, warnings = (header.height_px, header.width_px), message.get("warnings")
+    size = message.get("size", list(whole))
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)):
-        raise RuntimeError("A cell gave no size.")
+        raise RuntimeError("A sandbox sent no size.")
     height, width = size
     fits = any(0 < height <= rows and 0 < width <= columns for rows, columns in (whole, whole[::-1]))
     if not isinstance(warnings, list) or len(buffers) not in (1, 2) or not fits:
-        raise RuntimeError("A cell gave no picture.")
+        raise RuntimeError("A sandbox sent no picture.")
     rgb = np.frombuffer(buffers[0], np.uint8).reshape(height, width, 3)
     own_alpha = np.frombuffer(buffers[1], np.uint8).reshape(height, width) if len(buffers) == 2 else None
     return Picture(rgb, own_alpha, tuple(str(warning)[:64] for warning in warnings))
 
 
 def main() -> None:
-    """Answer until the parent is gone."""
+    """Decode pictures until the parent process ends."""
     channel = socket.socket(fileno=os.dup(0))
     limit_px = 0
     _warm_up()
@@ -145,10 +146,10 @@ def main() -> None:
             info, (upload,) = receive_message(channel, max_bytes=2**31)
             if limit_px == 0:
                 limit_px = int(str(info["limit_px"]))
-                _give_up_rights(limit_px)
-            # Where the parent is killed in the midst of a picture without end, nobody else would end this.
+                _limit_this_process(limit_px)
+            # If the parent is killed while decoding never ends, only the alarm ends this process.
             _set_alarm(float(str(info["latest_s"])))
-            _answer(channel, info, bytes(upload))
+            _decode_for_parent(channel, info, bytes(upload))
             _set_alarm(0)
             del upload
             gc.collect()
@@ -159,18 +160,19 @@ def _set_alarm(after_s: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, after_s)
 
 
-def _answer(channel: socket.socket, info: Mapping[str, object], upload: bytes) -> None:
-    told = info["header"]
-    assert isinstance(told, dict)  # noqa: S101 - the parent says nothing else
-    header = Header(**told)
+def _decode_for_parent(channel: socket.socket, info: Mapping[str, object], upload: bytes) -> None:
+    """Decode an upload, and send the picture or the error to the parent process."""
+    fields = info["header"]
+    assert isinstance(fields, dict)  # noqa: S101 - the parent sends nothing else
+    header = Header(**fields)
     try:
         picture = decode(upload, header)
     except MemoryError:
         send_message(channel, {"error": "memory"})
     except (CorruptPicture, PictureTooComplex) as error:
-        kind = next(kind for kind, leaf in _TOLD.items() if isinstance(error, leaf))
+        kind = next(kind for kind, leaf in _ERRORS.items() if isinstance(error, leaf))
         send_message(channel, {"error": kind, "text": str(error)})
-    except Exception as error:  # noqa: BLE001 - the parent has the wall, and is told
+    except Exception as error:  # noqa: BLE001 - the parent has the wall
         send_message(channel, {"error": type(error).__name__})
     else:
         size = picture.rgb.shape[:2]  # a picture may be turned, or cut to its clean aperture
@@ -179,7 +181,7 @@ def _answer(channel: socket.socket, info: Mapping[str, object], upload: bytes) -
 
 
 def _warm_up() -> None:
-    """Decode a little of everything, since nothing can be imported once there are no descriptors any more."""
+    """Decode one picture of each format: nothing can be imported once files cannot be opened."""
     grey = np.zeros((2, 2), np.uint8)
     for name in ("png", "webp", "jpeg", "avif"):
         encoded = encode(grey, format=name, quality=90)
@@ -192,20 +194,20 @@ def _warm_up() -> None:
         codecs.lookup(encoding)
 
 
-def _give_up_rights(limit_px: int) -> None:
-    """Take no more than a picture needs: no descriptors, no files, no core dumps, no more memory."""
+def _limit_this_process(limit_px: int) -> None:
+    """Limit this process: no descriptors, no files, no core dumps, no more memory than a picture needs."""
     try:
         import resource
-    except ImportError:  # Windows has no such limits; there a cell is only one that may crash
+    except ImportError:  # Windows has no such limits; there a sandbox only contains crashes
         return
     maximum = _memory_in_use() + _BYTES_A_PIXEL * limit_px + _SPARE_BYTES
     nothing = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)
-    for what, value in {resource.RLIMIT_AS: maximum, **dict.fromkeys(nothing, 0)}.items():
-        resource.setrlimit(what, (value, value))
+    for limit, value in {resource.RLIMIT_AS: maximum, **dict.fromkeys(nothing, 0)}.items():
+        resource.setrlimit(limit, (value, value))
 
 
 def _memory_in_use() -> int:
-    """Return the bytes of address space that the process has; half a gigabyte where that is unknown."""
+    """Return the address space of the process in bytes; half a gigabyte if it is unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:

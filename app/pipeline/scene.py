@@ -1,9 +1,9 @@
-"""Scene: decides what a saliency map shows, by three rules.
+"""Scene: decides whether a saliency map has a subject, by three rules.
 
 1. A map that is nearly flat and low, or whose subject is invisible in the picture, is an empty scene.
-2. A mask of the caller's own is taken as it is; it is empty if nothing of the picture shows through it.
-3. With ``refine=crop`` the network looks a second time at a subject that fills little of the picture. If it
-   then finds nothing, the first map stays.
+2. The caller's own mask is used unchanged; it is empty if it selects no visible pixel of the picture.
+3. With ``refine=crop`` the network runs a second time, on a subject that fills little of the picture. If the
+   second map is empty, the first one is kept.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ from app.pipeline.values import PreparedPicture, Segmentation
 from app.telemetry import StepTimes
 
 OWN_MASK_PROVIDER = "none"
-"""The provider of a result that no network was run for."""
+"""The provider of a result for which no network ran."""
 
 
 def segmentation_of(
@@ -37,7 +37,7 @@ def segmentation_of(
         NoForeground: The scene is empty, and ``require_foreground`` is set.
     """
     if raw is None:
-        assert prepared.own_mask is not None  # noqa: S101 - prepared with the one or the other
+        assert prepared.own_mask is not None  # noqa: S101 - a prepared picture has one of the two
         saliency, scene_is_empty, provider = prepared.own_mask, prepared.is_own_mask_empty, OWN_MASK_PROVIDER
     else:
         scene_is_empty = is_empty(raw, prepared.visible)
@@ -57,8 +57,8 @@ def segmentation_of(
     )
 
 
-def second_look(segmentation: Segmentation, options: MaskOptions | CutoutOptions) -> Box | None:
-    """Return the part of the picture for the network to look at again; None if that is no use."""
+def refinement_box(segmentation: Segmentation, options: MaskOptions | CutoutOptions) -> Box | None:
+    """Return the part of the picture to run the network on again; None if that would not help."""
     if options.refine != "crop" or segmentation.is_empty or segmentation.provider == OWN_MASK_PROVIDER:
         return None
     height, width = segmentation.picture.rgb.shape[:2]
@@ -67,7 +67,7 @@ def second_look(segmentation: Segmentation, options: MaskOptions | CutoutOptions
 
 @raises_memory_error
 def blend(segmentation: Segmentation, raw: SaliencyMap, box: Box, steps: StepTimes) -> Segmentation:
-    """Merge the raw map of a second look at ``box``; an empty one changes nothing."""
+    """Merge the raw map of the second run, on ``box``, into the first; an empty map changes nothing."""
     if is_empty(raw):
         return segmentation
     height, width = segmentation.picture.rgb.shape[:2]

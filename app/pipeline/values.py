@@ -1,9 +1,9 @@
-"""Values: what a request is at each step of the pipeline.
+"""Values: defines what a request is after each step of the pipeline.
 
     MaskRequest, CutoutRequest ──▶ PreparedPicture ──▶ Segmentation ──▶ Rendered ──▶ Result
 
-Each is immutable, so that a step may run on any thread. ``RequestContext`` (``context.py``) accompanies them
-with what is not about pixels.
+Each is immutable, so that a step may run on any thread. ``RequestContext`` (``context.py``) holds everything
+else about the request.
 """
 
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ ImageRequest: TypeAlias = MaskRequest | CutoutRequest
 
 
 def request_for(upload: bytes, options: MaskOptions | CutoutOptions) -> ImageRequest:
-    """Return the request for the mask or the cutout of a picture, whichever the options are for."""
+    """Return a request for the mask or the cutout of a picture, depending on the options."""
     picture = PictureSource(upload)
     return (
         MaskRequest(picture, options) if isinstance(options, MaskOptions) else CutoutRequest(picture, options)
@@ -84,12 +84,12 @@ class PreparedPicture:
     Attributes:
         etag: The entity tag of the result.
         picture: The upright picture, or the requested region of it.
-        network_input: None with a mask of the caller's own.
-        frame: What ``picture`` is a part of.
+        network_input: None if the caller sent an own mask.
+        frame: The size of the whole picture, and the region of it that ``picture`` is.
         backdrop: The picture to put behind the subject; if it has alpha, its colours are multiplied by it.
         own_mask: The caller's mask as a saliency map.
-        visible: The picture's own alpha at the size of the network's map, if it has any.
-        is_own_mask_empty: Whether nothing of the picture is both visible and within the caller's mask.
+        visible: The picture's own alpha, if it has any, at the size of the network's map.
+        is_own_mask_empty: Whether the caller's mask selects no visible pixel of the picture.
     """
 
     etag: str
@@ -113,7 +113,7 @@ class Segmentation:
         manifest: The manifest of the network.
         provider: The execution provider that the network ran on.
         etag: The entity tag of the result.
-        is_refined: Whether the network looked a second time, at the subject only.
+        is_refined: Whether the network ran a second time, on the subject only.
         frame, backdrop, visible: As in ``PreparedPicture``.
     """
 
@@ -134,12 +134,12 @@ class ResultInfo:
     """The properties of a result that responses and the log report.
 
     Attributes:
-        model, provider: The network, and what it ran on.
+        model, provider: The network, and the execution provider that it ran on.
         matting, refine: How its map was refined.
-        verdict: How sure it is of a subject.
-        warnings: Codes of what is unusual about the picture or the result.
+        verdict: The properties of the map as a whole.
+        warnings: Codes of unusual properties of the picture or the result.
         etag: The entity tag: it identifies pictures, options and model.
-        subject: The subject's box in the result, if the request needs it.
+        subject: The subject's box in the result, if it was computed.
     """
 
     model: str
@@ -154,7 +154,7 @@ class ResultInfo:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A result before encoding; it no longer refers to the decoded picture."""
+    """A result before encoding; it holds no reference to the decoded picture."""
 
     pixels: Cutout | Rgb | Grey
     info: ResultInfo
@@ -163,7 +163,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An encoded result; ``mask`` is the saliency mask as PNG, if the request asks for both."""
+    """An encoded result; ``mask`` is the saliency mask as PNG, if both were requested."""
 
     encoded: bytes
     media_type: str

@@ -218,7 +218,7 @@ class Telemetry:
 def outcome_class(status: int) -> str:
     """Return the class of an outcome; the classes are few enough for one histogram each."""
     if status == 499:
-        return "departed"
+        return "disconnected"
     if status in (429, 503):
         return "overloaded"
     return {2: "ok", 4: "refused"}.get(status // 100, "failed")

@@ -1,4 +1,4 @@
-"""Footprint: what is counted for a request covers what the process really takes, for every option."""
+"""The footprint of a request covers the memory that the process really takes, for every option."""
 
 import subprocess
 import sys
@@ -26,17 +26,17 @@ def header(width: int, height: int, kind: str = "jpeg", coded_px: int = 0) -> He
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads /proc")
-def test_no_option_takes_more_than_is_counted_for_it() -> None:
-    """The high-water mark of a process of its own, over every case of the benchmark."""
+def test_no_option_takes_more_memory_than_its_footprint() -> None:
+    """Measures the high-water mark of a separate process, for every case of the benchmark."""
     command = (sys.executable, "-m", "benchmarks.footprint", "--megapixels", "1")
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.count("→") > 60
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert completed.stdout.count("→") > 60
 
 
 @pytest.mark.parametrize(("kind", "cases"), [(MaskOptions, MASK_OPTIONS), (CutoutOptions, CUTOUT_OPTIONS)])
-def test_every_option_is_among_the_cases_that_are_measured(
+def test_the_benchmark_measures_every_option(
     kind: type[MaskOptions | CutoutOptions], cases: tuple[dict[str, object], ...]
 ) -> None:
     costless = {"model", "require_foreground", "shadow_opacity"}
@@ -52,18 +52,18 @@ def test_every_format_is_counted() -> None:
     assert {"jpeg", "png", "webp", "gif", "avif", "bmp", "heic"} == set(DECODE_BYTES)
 
 
-def test_what_a_key_pays_for_is_the_larger_of_picture_and_canvas_and_what_comes_beside() -> None:
+def test_a_key_is_charged_for_the_larger_of_picture_and_canvas_plus_background_and_mask() -> None:
     crop = CutoutOptions(crop=True, margin="50%")
-    beside = {"backdrop": header(3000, 1000), "mask": header(500, 500)}
+    extra = {"backdrop": header(3000, 1000), "mask": header(500, 500)}
 
     assert footprint(header(1000, 2000), CutoutOptions(), limit_px=LIMIT_PX).pixels == 2_000_000
     assert footprint(header(1000, 2000), crop, limit_px=LIMIT_PX).pixels == 8_000_000
     assert footprint(header(1000, 2000), crop, limit_px=5_000_000).pixels == 5_000_000
-    assert footprint(header(1000, 2000), crop, limit_px=LIMIT_PX, **beside).pixels == 8_000_000 + 3_250_000
+    assert footprint(header(1000, 2000), crop, limit_px=LIMIT_PX, **extra).pixels == 8_000_000 + 3_250_000
     assert footprint(header(1000, 2000), MaskOptions(), limit_px=LIMIT_PX).pixels == 2_000_000
 
 
-def test_coded_tiles_are_held_even_where_the_picture_is_small() -> None:
+def test_coded_tiles_are_counted_even_if_the_picture_is_small() -> None:
     plain = footprint(header(64, 64, "avif"), MaskOptions(), limit_px=LIMIT_PX)
     grid = footprint(header(64, 64, "avif", coded_px=40_000_000), MaskOptions(), limit_px=LIMIT_PX)
 
@@ -73,13 +73,13 @@ def test_coded_tiles_are_held_even_where_the_picture_is_small() -> None:
 
 
 @given(st.integers(1, 16_384), st.integers(1, 3000), st.sampled_from(["png", "avif", "webp"]))
-def test_a_picture_that_lies_is_counted_like_one_that_stands(width: int, height: int, kind: str) -> None:
+def test_a_landscape_picture_is_counted_like_a_portrait(width: int, height: int, kind: str) -> None:
     options = CutoutOptions(format=kind, crop=True, margin="500px 0 50% 10px", shadow="drop")
-    lying, status = (
+    landscape, portrait = (
         footprint(header(*sides), options, limit_px=LIMIT_PX) for sides in ((width, height), (height, width))
     )
 
-    assert lying == status
+    assert landscape == portrait
 
 
 @given(
@@ -88,7 +88,7 @@ def test_a_picture_that_lies_is_counted_like_one_that_stands(width: int, height:
     st.tuples(*[st.floats(0, 1)] * 4),
     st.sampled_from(["0", "10px", "50%", "500px", "1px 50% 499.5px 33.3%", "0.4px 0.6%"]),
 )
-def test_no_canvas_is_larger_than_was_counted(
+def test_no_canvas_is_larger_than_its_estimate(
     height: int, width: int, corners: tuple[float, ...], margin: str
 ) -> None:
     left, right = sorted(int(corner * width) for corner in corners[:2])
@@ -103,7 +103,7 @@ def test_no_canvas_is_larger_than_was_counted(
     assert placement.width <= max_width
 
 
-def test_what_would_never_fit_is_refused_with_what_it_needs() -> None:
+def test_a_request_that_can_never_fit_is_refused_with_the_bytes_it_needs() -> None:
     check_memory(100, 100)
     with pytest.raises(RequestTooLarge) as refusal:
         check_memory(101, 100)

@@ -1,4 +1,4 @@
-"""Reading: what a file hides has no influence on anything, and what shines through a backdrop is white."""
+"""Hidden colours of a picture have no influence, and transparent parts of a backdrop are laid over white."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.engine.clock import SystemClock
 from app.imaging.matting.saliency import is_empty, weigh
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.prepare import prepare_second_look
+from app.pipeline.prepare import prepare_refinement
 from app.pipeline.values import PreparedPicture, Result, Segmentation
 from app.telemetry import StepTimes
 from tests.pictures import disc_alpha, flat, noise, opened, photo, png, webp
@@ -21,11 +21,11 @@ EMPTY = np.zeros(SIZE, np.uint8)
 
 
 def rgba(hidden: NDArray[np.uint8], alpha: NDArray[np.uint8] = ALPHA) -> NDArray[np.uint8]:
-    """A photo where alpha shows any of it, and something else where it does not."""
+    """A photo with alpha, and the colours ``hidden`` where alpha is 0."""
     return np.dstack([np.where(alpha[:, :, None] > 0, photo(*SIZE), hidden), alpha])
 
 
-def read(
+def prepared_picture(
     upload: bytes,
     options: MaskOptions | CutoutOptions,
     *,
@@ -36,22 +36,22 @@ def read(
     return prepared(request, StepTimes(SystemClock()))
 
 
-def answered(
+def rendered(
     upload: bytes, options: MaskOptions | CutoutOptions, *, backdrop: bytes | None = None
 ) -> tuple[PreparedPicture, Result]:
-    """Carry an upload through all steps, with a disc in the place of the network's map."""
-    steps, sent = StepTimes(SystemClock()), read(upload, options, backdrop=backdrop)
+    """Run all steps on an upload, with a disc in place of the network's map."""
+    steps, picture = StepTimes(SystemClock()), prepared_picture(upload, options, backdrop=backdrop)
     segmentation = Segmentation(
-        sent.picture,
+        picture.picture,
         MAP,
         is_empty=False,
         manifest=MANIFEST,
         provider="none",
         etag="",
-        frame=sent.frame,
-        backdrop=sent.backdrop,
+        frame=picture.frame,
+        backdrop=picture.backdrop,
     )
-    return sent, result_of(segmentation, options, steps, hq_budget_s=60)
+    return picture, result_of(segmentation, options, steps, hq_budget_s=60)
 
 
 @pytest.mark.parametrize("encode", [png, lambda pixels: webp(pixels, lossless=True)], ids=["png", "webp"])
@@ -79,33 +79,33 @@ def answered(
 )
 def test_hidden_colours_change_nothing(encode, options) -> None:  # type: ignore[no-untyped-def]
     results = [
-        answered(encode(rgba(hidden)), options)
+        rendered(encode(rgba(hidden)), options)
         for hidden in (flat(*SIZE, colour=(0, 0, 0)), flat(*SIZE, colour=(255, 255, 255)), noise((*SIZE, 3)))
     ]
 
     assert 1 == len({(result.encoded, result.mask) for _, result in results})
-    for sent, _ in results:
-        assert sent.network_input is not None
-        assert_array_equal(sent.network_input, results[0][0].network_input)
+    for picture, _ in results:
+        assert picture.network_input is not None
+        assert_array_equal(picture.network_input, results[0][0].network_input)
 
 
-def test_the_network_sees_a_see_through_picture_over_white() -> None:
+def test_the_network_gets_a_transparent_picture_over_white() -> None:
     pixels = np.dstack([flat(32, 32, (200, 100, 0)), np.full((32, 32), 51, np.uint8)])  # a fifth
-    sent = read(png(pixels), MaskOptions())
+    picture = prepared_picture(png(pixels), MaskOptions())
     expected = [[255 - 11, 255 - 31, 255 - 51]]
 
-    assert sent.network_input is not None
+    assert picture.network_input is not None
     assert_array_equal(
-        sent.network_input.reshape(-1, 3), np.repeat(expected, sent.network_input.size // 3, axis=0)
+        picture.network_input.reshape(-1, 3), np.repeat(expected, picture.network_input.size // 3, axis=0)
     )
-    assert sent.visible is not None
-    assert {51} == set(sent.visible.ravel().tolist())
+    assert picture.visible is not None
+    assert {51} == set(picture.visible.ravel().tolist())
 
 
-def test_a_second_look_sees_it_over_white_too() -> None:
-    sent = read(png(rgba(noise((*SIZE, 3)), EMPTY)), CutoutOptions())
-    segmentation = Segmentation(sent.picture, MAP, is_empty=False, manifest=MANIFEST, provider="", etag="")
-    actual = prepare_second_look(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
+def test_the_second_run_gets_a_transparent_picture_over_white_too() -> None:
+    picture = prepared_picture(png(rgba(noise((*SIZE, 3)), EMPTY)), CutoutOptions())
+    segmentation = Segmentation(picture.picture, MAP, is_empty=False, manifest=MANIFEST, provider="", etag="")
+    actual = prepare_refinement(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
 
     assert 255 == actual.min()
 
@@ -117,18 +117,18 @@ def test_a_second_look_sees_it_over_white_too() -> None:
         (0, 1.0, True),
         (255, 0.49, True),
         (200, 1.0, False),
-        (100, 1.0, False),  # see-through all over: judged by its own opacity
+        (100, 1.0, False),  # transparent everywhere: judged relative to its opacity
         (100, 0.4, True),
-        (20, 1.0, True),  # hardly to be seen at all
+        (20, 1.0, True),  # hardly visible at all
     ],
 )
-def test_emptiness_is_of_what_shows(alpha: int, raw: float, expected: bool) -> None:
+def test_emptiness_is_judged_by_visible_pixels(alpha: int, raw: float, expected: bool) -> None:
     saliency = np.full((4, 4), raw, np.float32)
 
     assert expected == is_empty(saliency, np.full((4, 4), alpha, np.uint8))
 
 
-def test_a_subject_that_is_hidden_is_none_though_something_else_shows() -> None:
+def test_a_hidden_subject_does_not_count_even_if_other_pixels_are_visible() -> None:
     saliency = np.array([[1.0, 0.2]], np.float32)
 
     assert is_empty(saliency, np.array([[0, 255]], np.uint8))
@@ -137,20 +137,22 @@ def test_a_subject_that_is_hidden_is_none_though_something_else_shows() -> None:
 
 
 @pytest.mark.parametrize(("alpha", "is_mask_empty"), [(EMPTY, True), (ALPHA, False)])
-def test_a_mask_that_takes_in_nothing_that_shows_is_empty(
+def test_a_mask_that_selects_no_visible_pixel_is_empty(
     alpha: NDArray[np.uint8], *, is_mask_empty: bool
 ) -> None:
-    white = png(np.full(SIZE, 255, np.uint8))
+    upload, white = png(rgba(photo(*SIZE), alpha)), png(np.full(SIZE, 255, np.uint8))
+    picture = prepared_picture(upload, CutoutOptions(), mask=white)
 
-    assert is_mask_empty == read(png(rgba(photo(*SIZE), alpha)), CutoutOptions(), mask=white).is_mask_empty
+    assert is_mask_empty == picture.is_own_mask_empty
 
 
-def test_shrinking_weighs_colours_by_how_much_they_show() -> None:
-    """Red beside hidden green: the mean of what shows is red, at half of the opacity."""
+def test_shrinking_weights_colours_by_their_alpha() -> None:
+    """Red next to hidden green: the mean of the visible pixels is red, at half the opacity."""
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:, ::2], pixels[:, 1::2] = (255, 0, 0, 255), (0, 255, 0, 0)
-    picture = read(png(pixels), CutoutOptions(megapixels=0.0001)).picture
-    halved = read(png(np.tile(pixels, (4, 4, 1))), CutoutOptions(megapixels=0.000256)).picture
+    picture = prepared_picture(png(pixels), CutoutOptions(megapixels=0.0001)).picture
+    tiled = png(np.tile(pixels, (4, 4, 1)))
+    halved = prepared_picture(tiled, CutoutOptions(megapixels=0.000256)).picture
 
     assert (8, 8) == picture.rgb.shape[:2]
     assert (16, 16) == halved.rgb.shape[:2]
@@ -170,11 +172,11 @@ def backdrop_of(colour: tuple[int, int, int], alpha: int, size: tuple[int, int] 
 @pytest.mark.parametrize(
     ("alpha", "expected"), [(255, BLUE), (0, (255, 255, 255)), (51, (204, 204, 255)), (128, (127, 127, 255))]
 )
-def test_a_see_through_backdrop_is_laid_over_white(
+def test_a_transparent_backdrop_is_laid_over_white(
     size: tuple[int, int], alpha: int, expected: tuple[int, int, int]
 ) -> None:
-    """(1 - a) 255 + a c of each channel, whatever is hidden and however it is scaled."""
-    result = answered(
+    """(1 - a) 255 + a c of each channel, for any hidden colours and any scale."""
+    result = rendered(
         png(photo(*SIZE)), CutoutOptions(matting="none"), backdrop=backdrop_of(BLUE, alpha, size)
     )[1]
     actual = opened(result.encoded)
@@ -185,12 +187,12 @@ def test_a_see_through_backdrop_is_laid_over_white(
 
 @pytest.mark.parametrize("size", [SIZE, (30, 40), (120, 160), (7, 300), (300, 7)])
 @pytest.mark.parametrize(("alpha", "tolerance"), [(255, 0), (128, 1), (51, 3), (0, 0)])
-def test_with_rgba_a_backdrop_stays_see_through(size: tuple[int, int], alpha: int, tolerance: int) -> None:
+def test_with_rgba_a_backdrop_stays_transparent(size: tuple[int, int], alpha: int, tolerance: int) -> None:
     options = CutoutOptions(matting="none", channels="rgba")
     actual = opened(
-        answered(png(photo(*SIZE)), options, backdrop=backdrop_of((10, 120, 250), alpha, size))[1].encoded
+        rendered(png(photo(*SIZE)), options, backdrop=backdrop_of((10, 120, 250), alpha, size))[1].encoded
     )
-    bare = opened(answered(png(photo(*SIZE)), options)[1].encoded)
+    bare = opened(rendered(png(photo(*SIZE)), options)[1].encoded)
     front = bare[:, :, 3].astype(float) / 255
 
     assert np.abs(actual[:, :, 3] - 255 * (front + alpha / 255 * (1 - front))).max() <= 0.51
@@ -200,11 +202,11 @@ def test_with_rgba_a_backdrop_stays_see_through(size: tuple[int, int], alpha: in
 
 @pytest.mark.parametrize("channels", ["auto", "rgba", "alpha"])
 @pytest.mark.parametrize("size", [SIZE, (31, 47), (200, 90)])
-def test_what_a_backdrop_hides_is_never_painted(channels: str, size: tuple[int, int]) -> None:
+def test_hidden_colours_of_a_backdrop_are_never_in_the_result(channels: str, size: tuple[int, int]) -> None:
     options = CutoutOptions.model_validate({"matting": "none", "channels": channels})
     alpha = noise(size, 3) // 128 * np.uint8(255)
     results = {
-        answered(
+        rendered(
             png(photo(*SIZE)),
             options,
             backdrop=png(np.dstack([np.where(alpha[:, :, None] > 0, photo(*size), hidden), alpha])),

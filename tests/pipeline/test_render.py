@@ -22,7 +22,7 @@ from tests.rendering import LIMITS, MANIFEST, result_of
 RGB = photo(60, 80)
 MAP = disc_alpha(32, 32, softness=0.4)
 INFO = ResultInfo("disc", "none", "none", "none", judge(MAP, 60, 80), (), "")
-ENOUGH_S, NONE_S = 2.0, 0.0  # on a clock that stands still
+ENOUGH_S, NONE_S = 2.0, 0.0  # the clock of these tests does not advance
 
 
 @pytest.fixture(params=["mask", "cutout"])
@@ -31,37 +31,37 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_hq_with_time_enough_is_the_solved_matte_and_warns_of_nothing(kind: str) -> None:
-    result = answered(kind, "hq", hq_budget_s=ENOUGH_S)
+def test_hq_with_enough_time_returns_the_solved_matte_without_a_warning(kind: str) -> None:
+    result = rendered(kind, "hq", hq_budget_s=ENOUGH_S)
 
     assert ("hq", ()) == (result.info.matting, result.info.warnings)
     assert_array_equal(to_grey(solve_alpha(RGB, MAP, is_time_left=lambda: True).alpha), alpha_of(result))
 
 
-def test_hq_without_time_is_cut_short_at_the_fast_matte_and_says_so(kind: str) -> None:
-    result = answered(kind, "hq", hq_budget_s=NONE_S)
+def test_hq_without_time_returns_the_fast_matte_with_a_warning(kind: str) -> None:
+    result = rendered(kind, "hq", hq_budget_s=NONE_S)
 
     assert ("hq", (HQ_CUT_SHORT,)) == (result.info.matting, result.info.warnings)
     assert_array_equal(to_grey(refine_alpha(RGB, MAP)), alpha_of(result))
 
 
 @pytest.mark.parametrize("matting", ["fast", "none"])
-def test_the_other_paths_have_no_budget(kind: str, matting: str) -> None:
-    result = answered(kind, matting, hq_budget_s=NONE_S)
+def test_the_other_matting_paths_have_no_time_budget(kind: str, matting: str) -> None:
+    result = rendered(kind, matting, hq_budget_s=NONE_S)
 
     assert (matting, ()) == (result.info.matting, result.info.warnings)
 
 
-def test_where_nothing_was_seen_no_path_ran(kind: str) -> None:
-    result = answered(kind, "hq", hq_budget_s=NONE_S, is_empty=True)
+def test_an_empty_scene_is_not_matted(kind: str) -> None:
+    result = rendered(kind, "hq", hq_budget_s=NONE_S, is_empty=True)
 
     assert ("none", ()) == (result.info.matting, result.info.warnings)
     assert 0 == alpha_of(result).max()
 
 
 @pytest.mark.parametrize("side", [32, 60])
-def test_a_network_sized_mask_is_weighed_by_the_uploads_own_alpha(side: int) -> None:
-    """Also where the picture happens to be as large as the network's map."""
+def test_a_network_sized_mask_is_weighted_by_the_uploads_own_alpha(side: int) -> None:
+    """Also if the picture happens to be as large as the network's map."""
     own_alpha = np.zeros((side, side), dtype=np.uint8)
     own_alpha[:, side // 2 :] = 255
     half = Picture(photo(side, side), own_alpha, ())
@@ -76,13 +76,13 @@ def test_a_network_sized_mask_is_weighed_by_the_uploads_own_alpha(side: int) -> 
 
 
 @pytest.mark.parametrize("opacity", [0, 128, 255])
-def test_the_verdict_is_of_what_shows(kind: str, opacity: int) -> None:
-    """Of a map that is 1 on the left half: coverage, box and emptiness by map times own alpha."""
+def test_the_verdict_is_computed_from_visible_pixels(kind: str, opacity: int) -> None:
+    """For a map that is 1 on the left half: coverage, box and emptiness of the map times own alpha."""
     saliency = np.zeros((32, 32), np.float32)
     saliency[:, :16] = 1
     own_alpha = np.full((60, 80), opacity, np.uint8)
     own_alpha[:30] = 0
-    verdict = answered(
+    verdict = rendered(
         kind, "none", hq_budget_s=ENOUGH_S, saliency=saliency, own_alpha=own_alpha
     ).info.verdict
 
@@ -92,16 +92,16 @@ def test_the_verdict_is_of_what_shows(kind: str, opacity: int) -> None:
 
 
 @pytest.mark.parametrize("clean", [0.0, 0.05])
-def test_the_verdict_is_of_the_map_as_it_was_cleaned(kind: str, clean: float) -> None:
+def test_the_verdict_is_computed_from_the_cleaned_map(kind: str, clean: float) -> None:
     speck = MAP.copy()
     speck[0, 31] = 1
-    result = answered(kind, "none", hq_budget_s=ENOUGH_S, saliency=speck, clean=clean)
+    result = rendered(kind, "none", hq_budget_s=ENOUGH_S, saliency=speck, clean=clean)
 
     assert (clean == 0) == result.info.verdict.touches_border
     assert (clean == 0) == (result.info.verdict.box is not None and result.info.verdict.box[2] == 80)
 
 
-def answered(
+def rendered(
     kind: str,
     matting: str,
     *,
@@ -111,16 +111,16 @@ def answered(
     clean: float = 0,
     own_alpha: NDArray[np.uint8] | None = None,
 ) -> Result:
-    """Carry what was seen through the steps after the network."""
-    steps, asked = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
+    """Run the steps after the network on the small photo."""
+    steps, chosen = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
     saliency = np.zeros_like(MAP) if is_empty else saliency
     segmentation = Segmentation(
         Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", etag=""
     )
     if kind == "mask":
-        options = MaskOptions.model_validate(asked)
+        options = MaskOptions.model_validate(chosen)
         return result_of(segmentation, options, steps, hq_budget_s=hq_budget_s)
-    return result_of(segmentation, CutoutOptions.model_validate(asked), steps, hq_budget_s=hq_budget_s)
+    return result_of(segmentation, CutoutOptions.model_validate(chosen), steps, hq_budget_s=hq_budget_s)
 
 
 def alpha_of(result: Result) -> NDArray[np.uint8]:
@@ -133,8 +133,8 @@ def alpha_of(result: Result) -> NDArray[np.uint8]:
     ("side", "alpha", "media_type"),
     [(65_500, 255, "image/jpeg"), (65_501, 255, "image/png"), (65_501, 0, "image/png")],
 )
-def test_auto_takes_png_where_a_jpeg_cannot_hold_the_side(side: int, alpha: int, media_type: str) -> None:
-    """libjpeg's own limit is 65,500 pixels, whichever way the picture lies."""
+def test_auto_is_png_if_a_side_exceeds_the_limit_of_jpeg(side: int, alpha: int, media_type: str) -> None:
+    """libjpeg's limit is 65,500 pixels, for width and height."""
     for shape in ((1, side), (side, 1)):
         pixels = np.full((*shape, 4), alpha, np.uint8)
         result = encode_result(Rendered(pixels, INFO), CutoutOptions(format="auto"), StepTimes(ManualClock()))
@@ -143,8 +143,8 @@ def test_auto_takes_png_where_a_jpeg_cannot_hold_the_side(side: int, alpha: int,
         assert shape == opened(result.encoded).shape[:2]
 
 
-class NoLongerWantedError(Exception):
-    """What ends the work."""
+class CancelledByCheckError(Exception):
+    """Raised by a check to end the work."""
 
 
 COSTLY = [
@@ -162,23 +162,23 @@ COSTLY = [
 ]
 
 
-@pytest.mark.parametrize(("which", "asked", "minimum"), COSTLY)
-def test_long_work_is_asked_often_whether_it_is_still_wanted(
-    which: str, asked: dict[str, object], minimum: int
+@pytest.mark.parametrize(("which", "chosen", "minimum"), COSTLY)
+def test_long_work_often_checks_whether_to_continue(
+    which: str, chosen: dict[str, object], minimum: int
 ) -> None:
-    """Counted, on a picture of half a megapixel: the more there is to do, the more often."""
+    """Counts the checks for half a megapixel: more work has more checks."""
     calls: list[str] = []
     steps = StepTimes(ManualClock())
     steps.check = lambda: calls.append(steps.current)
-    finished(which, asked, steps)
+    rendered_large(which, chosen, steps)
 
     assert len(calls) >= minimum
     assert set(calls) == ({"matte", "encode"} if which == "mask" else {"matte", "compose", "encode"})
 
 
-@pytest.mark.parametrize(("which", "asked", "minimum"), COSTLY)
-def test_whatever_is_no_longer_wanted_ends_where_it_is(
-    which: str, asked: dict[str, object], minimum: int
+@pytest.mark.parametrize(("which", "chosen", "minimum"), COSTLY)
+def test_work_ends_at_the_first_check_that_raises(
+    which: str, chosen: dict[str, object], minimum: int
 ) -> None:
     for allowed in range(0, minimum, 3):
         steps, left = StepTimes(ManualClock()), [allowed]
@@ -186,16 +186,16 @@ def test_whatever_is_no_longer_wanted_ends_where_it_is(
         def end(left: list[int] = left) -> None:
             left[0] -= 1
             if left[0] < 0:
-                raise NoLongerWantedError
+                raise CancelledByCheckError
 
         steps.check = end
-        with pytest.raises(NoLongerWantedError):
-            finished(which, asked, steps)
+        with pytest.raises(CancelledByCheckError):
+            rendered_large(which, chosen, steps)
         assert left == [-1]
 
 
 @pytest.mark.parametrize(
-    ("asked", "backdrop"),
+    ("chosen", "backdrop"),
     [
         ({}, None),
         ({"matting": "fast"}, None),
@@ -210,11 +210,11 @@ def test_whatever_is_no_longer_wanted_ends_where_it_is(
     ],
 )
 @pytest.mark.parametrize("has_large_mask", [False, True])
-def test_composing_takes_at_most_32_bytes_a_pixel(
-    asked: dict[str, object], backdrop: tuple[int, ...] | None, *, has_large_mask: bool
+def test_composing_takes_at_most_32_bytes_per_pixel(
+    chosen: dict[str, object], backdrop: tuple[int, ...] | None, *, has_large_mask: bool
 ) -> None:
-    """Of the picture or the canvas, whichever is larger, on top of what it is given."""
-    options = CutoutOptions.model_validate({"matting": "none", **asked})
+    """Per pixel of the larger of picture and canvas, in addition to the input."""
+    options = CutoutOptions.model_validate({"matting": "none", **chosen})
     large = photo(900, 1200)
     saliency = disc_alpha(900, 1200, softness=0.1) if has_large_mask else MAP
     behind = None if backdrop is None else noise(backdrop if len(backdrop) == 3 else (*backdrop, 3))
@@ -228,21 +228,20 @@ def test_composing_takes_at_most_32_bytes_a_pixel(
         backdrop=behind,
     )
     limits = RenderLimits(ENOUGH_S, LIMITS)
-    rendered = render(segmentation, options, StepTimes(ManualClock()), limits)
-    pixels = max(900 * 1200, rendered.pixels.shape[0] * rendered.pixels.shape[1])
-    del rendered
+    result = render(segmentation, options, StepTimes(ManualClock()), limits)
+    pixels = max(900 * 1200, result.pixels.shape[0] * result.pixels.shape[1])
+    del result
     peak = peak_bytes(lambda: render(segmentation, options, StepTimes(ManualClock()), limits))
-
     fitting_bytes = 32 * 2**20 if options.matting == "fast" else 0  # a strip of the guided filter
 
     assert peak <= 32 * pixels + 16 * 2**20 + fitting_bytes
 
 
-def finished(which: str, asked: dict[str, object], steps: StepTimes) -> Result:
-    """Carry half a megapixel through the steps after the network."""
-    size = (150, 200) if asked.get("matting") == "hq" else (600, 800)
+def rendered_large(which: str, chosen: dict[str, object], steps: StepTimes) -> Result:
+    """Run the steps after the network on half a megapixel."""
+    size = (150, 200) if chosen.get("matting") == "hq" else (600, 800)
     picture = Picture(photo(*size), None, ())
     segmentation = Segmentation(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
     if which == "mask":
-        return result_of(segmentation, MaskOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)
-    return result_of(segmentation, CutoutOptions.model_validate(asked), steps, hq_budget_s=ENOUGH_S)
+        return result_of(segmentation, MaskOptions.model_validate(chosen), steps, hq_budget_s=ENOUGH_S)
+    return result_of(segmentation, CutoutOptions.model_validate(chosen), steps, hq_budget_s=ENOUGH_S)

@@ -1,4 +1,4 @@
-"""Decoding in cells gives what decoding gives, and leaves behind whoever does it harm."""
+"""The sandboxed decoder returns what ``decode`` returns, and survives hostile pictures."""
 
 import os
 import resource
@@ -22,18 +22,18 @@ from tests.imaging.properties import clap, with_property
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, webp
 
 LIMIT_PX = 50_000_000
-TREACHEROUS = """
+HOSTILE_SANDBOX = """
 import os, socket, time
 from app.engine.threads.sandbox_messages import receive_message, send_message
 channel = socket.socket(fileno=os.dup(0))
 send_message(channel, {"ready": True})
 while True:
-    facts, (upload,) = receive_message(channel, max_bytes=10**9)
+    info, (upload,) = receive_message(channel, max_bytes=10**9)
     if upload == b"die": os._exit(1)
     if upload == b"crash": os.kill(os.getpid(), 11)
     if upload == b"killed": os.kill(os.getpid(), 9)
-    if upload == b"killed once" and not os.path.exists(facts["header"]["media_type"]):
-        open(facts["header"]["media_type"], "w").close()
+    if upload == b"killed once" and not os.path.exists(info["header"]["media_type"]):
+        open(info["header"]["media_type"], "w").close()
         os.kill(os.getpid(), 9)
     if upload == b"hang": time.sleep(600)
     if upload == b"lie": send_message(channel, {"size": [2, 2], "warnings": []}, bytes(5))
@@ -51,17 +51,17 @@ def isolated() -> SandboxedDecoder:
     return SandboxedDecoder(sandboxes, LIMIT_PX)
 
 
-def treacherous(timeout_s: float = 60.0, *, clock: Clock | None = None) -> SandboxedDecoder:
-    sandboxes = SandboxPool((sys.executable, "-c", TREACHEROUS), 1, timeout_s, clock or SystemClock())
+def hostile_decoder(timeout_s: float = 60.0, *, clock: Clock | None = None) -> SandboxedDecoder:
+    sandboxes = SandboxPool((sys.executable, "-c", HOSTILE_SANDBOX), 1, timeout_s, clock or SystemClock())
     sandboxes.start()
     return SandboxedDecoder(sandboxes, LIMIT_PX)
 
 
-def outcome(read: Callable[[bytes, Header], Picture], upload: bytes) -> tuple[object, ...]:
+def outcome(decoder: Callable[[bytes, Header], Picture], upload: bytes) -> tuple[object, ...]:
     try:
         header = sniff(upload)
         check_size(header, limit_px=LIMIT_PX, limit_side_px=16_384)
-        picture = read(upload, header)
+        picture = decoder(upload, header)
     except CutoutError as error:
         return type(error), str(error)
     alpha = None if picture.own_alpha is None else picture.own_alpha.tobytes()
@@ -86,13 +86,15 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_cell_decodes_as_the_server_would(isolated: SandboxedDecoder, name: str) -> None:
+def test_a_sandbox_decodes_as_the_server_does(isolated: SandboxedDecoder, name: str) -> None:
     assert outcome(decode, PICTURES[name]) == outcome(isolated, PICTURES[name])
 
 
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
-def test_a_cell_needs_nothing_that_it_gave_up(isolated: SandboxedDecoder, shared_data: Path) -> None:
-    """Nothing is imported or opened in the middle of a rare file: every fourth hostile one is tried."""
+def test_a_sandbox_decodes_rare_files_within_its_limits(
+    isolated: SandboxedDecoder, shared_data: Path
+) -> None:
+    """No decoder imports or opens anything for a rare file: tries every fourth hostile file."""
     files = sorted((shared_data / "hostile").glob("*/*"))[::4]
     before = isolated.sandboxes.deaths
     different = [
@@ -104,67 +106,67 @@ def test_a_cell_needs_nothing_that_it_gave_up(isolated: SandboxedDecoder, shared
     assert isolated.sandboxes.deaths == before
 
 
-def test_a_picture_that_ends_two_cells_is_not_tried_again() -> None:
-    read = treacherous()
+def test_a_picture_that_crashes_two_sandboxes_is_not_tried_again() -> None:
+    decoder = hostile_decoder()
     for _ in range(20):
         with pytest.raises(CorruptPicture):
-            read(b"die", TWO_BY_TWO)
+            decoder(b"die", TWO_BY_TWO)
 
-    assert read.sandboxes.deaths == 2
+    assert decoder.sandboxes.deaths == 2
 
 
 @pytest.mark.parametrize("upload", [b"die", b"crash", b"hang"])
-def test_a_picture_is_tried_again_after_some_minutes(upload: bytes) -> None:
+def test_a_picture_is_tried_again_after_ten_minutes(upload: bytes) -> None:
     clock = ManualClock()
-    read = treacherous(timeout_s=0.5, clock=clock)
+    decoder = hostile_decoder(timeout_s=0.5, clock=clock)
     for _ in range(2):
         for _ in range(3):
             with pytest.raises((CorruptPicture, PictureTooComplex)):
-                read(upload, TWO_BY_TWO)
-        deaths = read.sandboxes.deaths
+                decoder(upload, TWO_BY_TWO)
+        deaths = decoder.sandboxes.deaths
         clock.advance(FORGOTTEN_AFTER_S)
 
     assert deaths == (2 if upload == b"hang" else 4)
 
 
-def test_a_picture_whose_cells_are_killed_is_never_condemned() -> None:
-    read = treacherous()
+def test_a_picture_whose_sandboxes_are_killed_is_never_refused_as_corrupt() -> None:
+    decoder = hostile_decoder()
     for _ in range(3):
         with pytest.raises(Overloaded) as raised:
-            read(b"killed", TWO_BY_TWO)
+            decoder(b"killed", TWO_BY_TWO)
 
     assert raised.value.retry_after_s == 1
-    assert read.sandboxes.deaths == 6
+    assert decoder.sandboxes.deaths == 6
 
 
-def test_a_picture_whose_cell_is_killed_once_is_decoded_by_another(tmp_path: Path) -> None:
-    read = treacherous()
-    picture = read(b"killed once", Header("png", 2, 2, str(tmp_path / "was here")))
+def test_a_picture_whose_sandbox_is_killed_once_is_decoded_by_another(tmp_path: Path) -> None:
+    decoder = hostile_decoder()
+    picture = decoder(b"killed once", Header("png", 2, 2, str(tmp_path / "was here")))
 
     assert picture.rgb.shape == (2, 2, 3)
-    assert read.sandboxes.deaths == 1
+    assert decoder.sandboxes.deaths == 1
 
 
 def test_a_picture_that_takes_too_long_is_not_tried_again() -> None:
-    read = treacherous(timeout_s=0.5)
+    decoder = hostile_decoder(timeout_s=0.5)
     with pytest.raises(PictureTooComplex):
-        read(b"hang", TWO_BY_TWO)
+        decoder(b"hang", TWO_BY_TWO)
     with pytest.raises(CorruptPicture):
-        read(b"hang", TWO_BY_TWO)
+        decoder(b"hang", TWO_BY_TWO)
 
-    assert read.sandboxes.deaths == 1
+    assert decoder.sandboxes.deaths == 1
 
 
 @pytest.mark.parametrize(
     ("upload", "error"), [(b"lie", ValueError), (b"invent", RuntimeError), (b"swell", MemoryError)]
 )
-def test_a_cell_is_not_believed(upload: bytes, error: type[Exception]) -> None:
+def test_messages_of_a_sandbox_are_not_trusted(upload: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        treacherous()(upload, TWO_BY_TWO)
+        hostile_decoder()(upload, TWO_BY_TWO)
 
 
-def test_a_cell_that_is_killed_costs_no_answer(isolated: SandboxedDecoder) -> None:
-    for pid in _cells_of_this_process():
+def test_no_request_fails_because_a_sandbox_was_killed(isolated: SandboxedDecoder) -> None:
+    for pid in _sandboxes_of_this_process():
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
@@ -173,17 +175,21 @@ def test_a_cell_that_is_killed_costs_no_answer(isolated: SandboxedDecoder) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
-def test_a_cell_may_open_nothing_and_take_no_more_than_a_picture_needs(isolated: SandboxedDecoder) -> None:
-    with ThreadPoolExecutor(2) as callers:  # a cell gives up its rights at its first picture
+def test_a_sandbox_can_open_nothing_and_allocate_no_more_than_a_picture_needs(
+    isolated: SandboxedDecoder,
+) -> None:
+    with ThreadPoolExecutor(2) as callers:  # a sandbox sets its limits at its first picture
         list(callers.map(lambda _: outcome(isolated, PICTURES["jpeg"]), range(8)))
-    used = [pid for pid in _cells_of_this_process() if resource.prlimit(pid, resource.RLIMIT_FSIZE) == (0, 0)]
+    used = [
+        pid for pid in _sandboxes_of_this_process() if resource.prlimit(pid, resource.RLIMIT_FSIZE) == (0, 0)
+    ]
     assert used
     for pid in used:
         assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (0, 0)
         assert 0 < resource.prlimit(pid, resource.RLIMIT_AS)[1] < 2**32
 
 
-def _cells_of_this_process() -> list[int]:
+def _sandboxes_of_this_process() -> list[int]:
     children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
     pids = [int(pid) for file in children for pid in file.read_text().split()]
     return [

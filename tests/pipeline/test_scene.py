@@ -10,7 +10,7 @@ from app.pipeline.scene import (
     OWN_MASK_PROVIDER,
     blend,
     planned_runs,
-    second_look,
+    refinement_box,
     segmentation_of,
 )
 from app.pipeline.values import PreparedPicture, Segmentation
@@ -77,7 +77,7 @@ def test_a_mask_that_shows_nothing_is_an_empty_scene() -> None:
 
 
 def test_a_second_look_is_at_a_small_subject_alone() -> None:
-    box = second_look(segmented(SMALL_DISC), CROP)
+    box = refinement_box(segmented(SMALL_DISC), CROP)
 
     assert box is not None
     left, top, right, bottom = box
@@ -98,7 +98,7 @@ def test_a_second_look_is_at_a_small_subject_alone() -> None:
 def test_there_is_no_second_look_where_it_is_no_use(
     raw: np.ndarray | None, own_mask: np.ndarray | None, options: CutoutOptions
 ) -> None:
-    assert second_look(segmented(raw, options, own_mask=own_mask), options) is None
+    assert refinement_box(segmented(raw, options, own_mask=own_mask), options) is None
 
 
 def test_an_empty_second_look_changes_nothing() -> None:

@@ -30,7 +30,7 @@ def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
         (400, "refused"),
         (422, "refused"),
         (429, "overloaded"),
-        (499, "departed"),
+        (499, "disconnected"),
         (500, "failed"),
         (503, "overloaded"),
         (504, "failed"),

@@ -1,1 +1,1 @@
-"""Endpoints: the table of what is served, and a module for each API."""
+"""Endpoints: the table of all endpoints, and a module for each API."""

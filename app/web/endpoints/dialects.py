@@ -1,4 +1,4 @@
-"""Routes of the dialects: remove.bg's ``/v1.0``, rembg's ``/api/remove`` and withoutBG's two."""
+"""Dialects: serves the endpoints of remove.bg, rembg and withoutBG."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -24,7 +24,7 @@ RENDERERS: Renderers = {
 
 @table.REMOVEBG.on(router, include_in_schema=False)
 async def remove_background(request: Request) -> Response:
-    """Respond as remove.bg does."""
+    """Serve remove.bg's ``/v1.0/removebg``."""
     call, result = await _serve(request, removebg.parse_request)
     return removebg_responses.response_of(
         call,
@@ -36,13 +36,13 @@ async def remove_background(request: Request) -> Response:
 
 @table.REMOVEBG_ACCOUNT.on(router, include_in_schema=False)
 async def account() -> JSONResponse:
-    """Describe an account as remove.bg does."""
+    """Serve remove.bg's ``/v1.0/account``."""
     return removebg_responses.account()
 
 
 @table.REMOVEBG_IMPROVE.on(router, include_in_schema=False)
 async def improve(request: Request) -> JSONResponse:
-    """Accept a picture whose result was bad, and keep nothing of it."""
+    """Serve remove.bg's ``/v1.0/improve``: accept a picture with a bad result, and store nothing."""
     async with admit(request) as context:
         name = await receive(request, context, removebg.parse_improvement, may_be_picture=False)
     return JSONResponse({"id": name})
@@ -50,27 +50,27 @@ async def improve(request: Request) -> JSONResponse:
 
 @table.REMBG.on(router, include_in_schema=False)
 async def remove(request: Request) -> Response:
-    """Respond as rembg's server does."""
+    """Serve rembg's ``/api/remove``."""
     _, result = await _serve(request, rembg.parse_request)
     return SlicedResponse(result.encoded, media_type=result.media_type)
 
 
 @table.WITHOUTBG.on(router, include_in_schema=False)
 async def alpha_channel(request: Request) -> Response:
-    """Respond with the alpha matte, as withoutBG does."""
+    """Return the alpha matte as a file, like withoutBG."""
     _, result = await _serve(request, withoutbg.parse_request)
     return SlicedResponse(result.encoded, media_type=result.media_type)
 
 
 @table.WITHOUTBG_BASE64.on(router, include_in_schema=False)
 async def alpha_channel_base64(request: Request) -> Response:
-    """Respond with the alpha matte in JSON, as withoutBG does."""
+    """Return the alpha matte in JSON, like withoutBG."""
     _, result = await _serve(request, withoutbg.parse_request)
     return withoutbg.alpha_in_json(result)
 
 
 async def _serve(request: Request, parser: Parser[ParsedImage]) -> tuple[ParsedImage, Result]:
-    """Serve a request of a dialect that knows no conditional requests."""
+    """Serve a request of a dialect without conditional requests."""
     parsed, result = await serve(request, parser)
     assert isinstance(result, Result)  # noqa: S101 - the context has no entity tags
     return parsed, result

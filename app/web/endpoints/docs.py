@@ -1,6 +1,6 @@
-"""Docs: the contract as a page to read and to try, whose every file comes from this server.
+"""Docs: serves a page to read and try the OpenAPI document, with all of its files.
 
-All links are relative, so that the page works under whatever path a proxy serves it.
+All links are relative, so that the page works under any path of a proxy.
 """
 
 from importlib.resources import files
@@ -38,8 +38,8 @@ _START = """SwaggerUIBundle({
   validatorUrl: null,
 });
 """
-# The page draws itself with styles in its elements; scripts are files, and all of them are ours.
-_MAY_LOAD_FROM_HERE = {
+# Swagger UI sets styles on elements; its scripts are files from this server.
+_POLICY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
@@ -48,21 +48,21 @@ _MAY_LOAD_FROM_HERE = {
 @table.DOCS.on(router, include_in_schema=False)
 async def page() -> Response:
     """Return the page."""
-    return HTMLResponse(_HTML, headers=_MAY_LOAD_FROM_HERE)
+    return HTMLResponse(_HTML, headers=_POLICY)
 
 
 @table.DOCS_START.on(router, include_in_schema=False)
 async def start() -> Response:
-    """Return the lines that start the page; a script within it would need an exception from its policy."""
+    """Return the script that starts the page; an inline script would need an exception in the policy."""
     return Response(_START, media_type="text/javascript")
 
 
 @table.DOCS_ASSET.on(router, include_in_schema=False)
 async def asset(name: str) -> Response:
-    """Return one of the files that the page is made of.
+    """Return a file of the page.
 
     Raises:
-        HTTPException: There is no such file.
+        HTTPException: The file does not exist.
     """
     if name not in ASSETS:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""Health: three questions an orchestrator asks, each with its own answer."""
+"""Health: serves the three probes of orchestrators, the OpenAPI document and the pages of problems."""
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
@@ -15,18 +15,18 @@ from app.web.service import Service, service_of
 router = APIRouter()
 
 
-@table.LIVE.on(router, openapi_extra=describe_json(Alive, "The process answers.", 503))
+@table.LIVE.on(router, openapi_extra=describe_json(Alive, "The process is alive.", 503))
 async def livez(request: Request) -> JSONResponse:
-    """Say that the process answers and its executor moves; a failure means: restart it."""
+    """Report that the process is alive and its executor does not hang; if this fails, restart it."""
     check_alive(service_of(request))
     return JSONResponse({"status": "alive"})
 
 
 def check_alive(service: Service) -> None:
-    """Return if the executor moves.
+    """Check that the executor does not hang.
 
     Raises:
-        NotReady: It seems to hang.
+        NotReady: The executor seems to hang.
     """
     if service.pipeline is not None and service.pipeline.is_overdue():
         raise NotReady("The executor seems to hang; if it stays so, this process had better be replaced.")
@@ -34,14 +34,14 @@ def check_alive(service: Service) -> None:
 
 @table.STARTED.on(router, openapi_extra=describe_json(Started, "Models are warm.", 503))
 async def startupz(request: Request) -> JSONResponse:
-    """Say that models are loaded and warm; until then the other probes should wait."""
+    """Report that models are loaded and warm; until then the other probes should wait."""
     service_of(request).ready_pipeline()
     return JSONResponse({"status": "started"})
 
 
-@table.READY.on(router, openapi_extra=describe_json(Ready, "Requests are welcome.", 503))
+@table.READY.on(router, openapi_extra=describe_json(Ready, "The server accepts requests.", 503))
 async def readyz(request: Request) -> JSONResponse:
-    """Say that requests are welcome, and what they will run on."""
+    """Report that the server accepts requests, and the execution providers of its models."""
     service = service_of(request)
     if service.drain.has_begun:
         raise NotReady("The server is stopping.")
@@ -61,7 +61,7 @@ async def readyz(request: Request) -> JSONResponse:
 
 @table.CONTRACT.on(router, include_in_schema=False)
 async def contract(request: Request) -> Response:
-    """Return the OpenAPI document; it is made once, not for each who asks."""
+    """Return the OpenAPI document, which is built once."""
     state = request.app.state
     if not hasattr(state, "contract"):
         document = await run_in_threadpool(request.app.openapi)
@@ -71,5 +71,5 @@ async def contract(request: Request) -> Response:
 
 @table.PROBLEM_PAGE.on(router, include_in_schema=False)
 async def problem_page(slug: str) -> PlainTextResponse:
-    """Describe a problem type: the page behind the ``type`` of an error answer."""
+    """Describe a problem type: the page that the ``type`` of an error refers to."""
     return describe_problem(slug)

@@ -1,9 +1,9 @@
-"""OIP: the raw tensor by the Open Inference Protocol, version 2, for clients of KServe and Triton.
+"""Open inference: serves version 2 of the Open Inference Protocol, for clients of KServe and Triton.
 
-What goes in is what the served graph takes (``network_input``, uint8 (N, S, S, 3) RGB), what comes out is its
-raw ``saliency``, float32 (N, S, S). The pictures of a request join those of others in the same batches, under
-the same budgets and deadlines. Tensors come as JSON numbers or behind the JSON as raw bytes, as Triton's
-binary extension has it; sampling, stretching and matting stay with the caller.
+The input is that of the served graph (``network_input``, uint8 (N, S, S, 3) RGB), the output its raw
+``saliency``, float32 (N, S, S). The pictures of a request join those of other requests in the same batches,
+under the same budgets and deadlines. Tensors are JSON numbers, or raw bytes after the JSON (Triton's binary
+extension). Sampling, stretching and matting are left to the caller.
 """
 
 import json
@@ -41,7 +41,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """One inference request: the caller's name for it, the pictures (N, S, S, 3), and how to answer."""
+    """A parsed inference request: its id, the pictures (N, S, S, 3), and whether to return raw bytes."""
 
     id: str | None
     pictures: NDArray[np.uint8]
@@ -50,20 +50,20 @@ class InferRequest:
 
 @table.INFERENCE_SERVER.on(router)
 async def server() -> JSONResponse:
-    """Name the server and what of the protocol's extensions it knows."""
+    """Return the name of the server and the protocol extensions that it supports."""
     return JSONResponse({"name": "cutout", "version": __version__, "extensions": ["binary_tensor_data"]})
 
 
 @table.INFERENCE_LIVE.on(router)
 async def live(request: Request) -> JSONResponse:
-    """Say that the process answers."""
+    """Report that the process is alive."""
     await livez(request)
     return JSONResponse({"live": True})
 
 
 @table.INFERENCE_READY.on(router)
 async def ready(request: Request) -> JSONResponse:
-    """Say that requests are welcome."""
+    """Report that the server accepts requests."""
     await readyz(request)
     return JSONResponse({"ready": True})
 
@@ -71,7 +71,7 @@ async def ready(request: Request) -> JSONResponse:
 @table.INFERENCE_MODEL.on(router)
 @table.INFERENCE_VERSION.on(router)
 async def model(request: Request, name: str) -> JSONResponse:
-    """Describe the tensors of a model in memory."""
+    """Return the input and output tensors of a model in memory."""
     manifest = _manifest(request, name)
     side = manifest.input_size_px
     return JSONResponse(
@@ -88,7 +88,7 @@ async def model(request: Request, name: str) -> JSONResponse:
 @table.INFERENCE_MODEL_READY.on(router)
 @table.INFERENCE_VERSION_READY.on(router)
 async def model_ready(request: Request, name: str) -> JSONResponse:
-    """Say that a model is in memory."""
+    """Report that a model is in memory."""
     await readyz(request)
     _manifest(request, name)
     return JSONResponse({"name": name, "ready": True})
@@ -97,7 +97,7 @@ async def model_ready(request: Request, name: str) -> JSONResponse:
 @table.INFER.on(router)
 @table.INFER_VERSION.on(router)
 async def infer(request: Request, name: str) -> Response:
-    """Run the network on what was sent."""
+    """Run the network on the tensor of a request."""
     service = service_of(request)
     parser = partial(parse_request, request.headers.get(HEAD))
     async with admit(request) as context:
@@ -111,17 +111,17 @@ async def infer(request: Request, name: str) -> Response:
 
 
 def parse_request(head: str | None, content_type: str, body: bytes, query: Query) -> InferRequest:  # noqa: ARG001 - as all
-    """Read an inference request.
+    """Parse an inference request.
 
     Args:
-        head: The header with the length of the JSON; all of the body if None.
+        head: The header with the length of the JSON; if None, the whole body is JSON.
         content_type: Not used.
-        body: JSON, followed by the raw bytes of the tensor if it is sent in binary.
+        body: JSON, followed by the bytes of a binary tensor.
         query: Not used.
 
     Raises:
-        MalformedRequest: It is not an inference request.
-        InvalidOption: Its tensor is not the one that a network takes.
+        MalformedRequest: The body is not an inference request.
+        InvalidOption: The tensor is not the input of a network.
     """
     length = len(body) if head is None else whole_number(head, maximum=len(body))
     if length is None:
@@ -135,19 +135,19 @@ def parse_request(head: str | None, content_type: str, body: bytes, query: Query
     if any(each.get("name") != OUTPUT for each in outputs):
         raise InvalidOption("outputs", OUTPUT)
     return InferRequest(
-        id=_name_of(document),
+        id=_id_of(document),
         pictures=_tensor(inputs[0], memoryview(body)[length:]),
         in_binary=_wants_binary(document, outputs),
     )
 
 
-def response(model_name: str, asked: InferRequest, saliency: NDArray[np.float32]) -> Response:
-    """Write an inference response."""
+def response(model_name: str, request: InferRequest, saliency: NDArray[np.float32]) -> Response:
+    """Return the inference response."""
     tensor: dict[str, object] = {"name": OUTPUT, "datatype": "FP32", "shape": list(saliency.shape)}
     document: dict[str, object] = {"model_name": model_name, "model_version": VERSION, "outputs": [tensor]}
-    if asked.id is not None:
-        document["id"] = asked.id
-    if not asked.in_binary:
+    if request.id is not None:
+        document["id"] = request.id
+    if not request.in_binary:
         tensor["data"] = Numbers(saliency)
         return json_response(document)
     raw = saliency.astype("<f4", copy=False).tobytes()
@@ -158,7 +158,7 @@ def response(model_name: str, asked: InferRequest, saliency: NDArray[np.float32]
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
-    """Tell an error as the protocol does: ``{"error": …}``."""
+    """Return the protocol's error response: ``{"error": …}``."""
     text = "Internal server error." if problem.status_code == 500 else str(error)
     kept = ("retry-after", "connection", "www-authenticate")
     headers = {name: problem.headers[name] for name in kept if name in problem.headers}
@@ -197,8 +197,8 @@ def _tensor(described: dict[str, object], raw: memoryview) -> NetworkInput:
     return read_numbers(text.raw, (count, height, width, channels))
 
 
-def _name_of(document: dict[str, object]) -> str | None:
-    """Return the caller's name for the request, which is a text or a number."""
+def _id_of(document: dict[str, object]) -> str | None:
+    """Return the caller's id of the request, which is a text or a number."""
     name = document.get("id")
     if name is not None and not isinstance(name, str | int | float):
         raise MalformedRequest('"id" is not a text.')
@@ -209,5 +209,5 @@ def _wants_binary(document: dict[str, object], outputs: list[dict[str, object]])
     whole = document.get("parameters")
     of_all = whole.get("binary_data_output", False) if isinstance(whole, dict) else False
     of_one = outputs[0].get("parameters") if outputs else None
-    wanted = of_one.get("binary_data", of_all) if isinstance(of_one, dict) else of_all
-    return wanted is True
+    is_binary = of_one.get("binary_data", of_all) if isinstance(of_one, dict) else of_all
+    return is_binary is True

@@ -1,4 +1,4 @@
-"""OpenAPI: the description of the endpoints, made from the options and the table of problems."""
+"""OpenAPI: describes the endpoints, from the options and the table of problems."""
 
 import copy
 from typing import Any
@@ -22,21 +22,21 @@ IDEMPOTENCY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Your own name for this request, so that it is safe to send again: the answer is the "
-    "same, and is not worked out twice while it is remembered.",
+    "description": "Your own key for this request, so that it is safe to send again: while the key is kept, "
+    "a repeated request gets the same result and is not processed twice.",
     "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY_PATTERN},
 }
-ANSWER_HEADERS = {
+RESULT_HEADERS = {
     "X-Request-Id": "Yours if you sent one, else a new one.",
-    "Server-Timing": "Every step with its duration in milliseconds.",
+    "Server-Timing": "The duration of each step in milliseconds.",
     "X-Cutout-Model": "The model that ran.",
-    "X-Cutout-Provider": "The execution provider that really ran it.",
+    "X-Cutout-Provider": "The execution provider that ran it.",
     "X-Cutout-Matting": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
-    "X-Cutout-Refine": "`crop` where the network looked twice, else `none`.",
-    "X-Cutout-Verdict": "What the result is worth, in a word.",
-    "X-Cutout-Subject": "The subject's left, top, right and bottom, if `report_box` asks for it.",
-    "X-Cutout-Warnings": "What was odd about the picture, if anything.",
-    "X-Cutout-Cache": "`hit` where the answer was remembered.",
+    "X-Cutout-Refine": "`crop` if the network ran twice, else `none`.",
+    "X-Cutout-Verdict": "`ok`, `uncertain` or `no_foreground`.",
+    "X-Cutout-Subject": "The subject's left, top, right and bottom, if `report_box` is true.",
+    "X-Cutout-Warnings": "Codes of unusual properties of the picture or the result.",
+    "X-Cutout-Cache": "`hit` if the result is from the cache.",
     "ETag": "Strong tag over picture, options and model.",
 }
 RESULT = {
@@ -64,13 +64,14 @@ ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
 def describe_json(model: type[BaseModel], description: str, *statuses: int) -> dict[str, Any]:
-    """Return the OpenAPI operation members of an endpoint that answers with a model, or with problems."""
+    """Return the OpenAPI operation members of an endpoint that returns a model or problems."""
     return {"responses": {"200": in_json(model, description), **problems(*statuses)}}
 
 
-def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
+def describe_endpoint(options: type[BaseModel], result: str) -> dict[str, Any]:
     """Return the OpenAPI operation members of a picture endpoint."""
     properties = options.model_json_schema()["properties"]
+    formats = properties["format"]["enum"]
     return {
         "parameters": [
             {
@@ -85,38 +86,41 @@ def describe_endpoint(options: type[BaseModel], what: str) -> dict[str, Any]:
         + [IDEMPOTENCY],
         "security": SECURITY,
         "requestBody": {"required": True, "content": _request_content(properties)},
-        "responses": {"200": _answer(what, properties["format"]["enum"]), **problems(*ENVELOPE_STATUSES)},
+        "responses": {
+            "200": _result_response(result, formats),
+            **problems(*ENVELOPE_STATUSES),
+        },
     }
 
 
 def completed(document: dict[str, Any], *, fetches: bool) -> dict[str, Any]:
-    """Add to an OpenAPI document HEAD and what is the operator's choice: keys, pictures that are fetched."""
+    """Add schemas, authentication, HEAD and, if pictures are fetched, ``image_url`` to the document."""
     components = document.setdefault("components", {})
     components["schemas"] = {**components.get("schemas", {}), **all_schemas()}
     components["securitySchemes"] = {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
         "Bearer": {"type": "http", "scheme": "bearer"},
     }
-    document["servers"] = [{"url": "./"}]  # beside the document, under whatever path a proxy serves it
+    document["servers"] = [{"url": "./"}]  # relative to the document, under any path of a proxy
     for operations in document["paths"].values():
         if "get" in operations:
-            operations["head"] = _head_of(operations["get"])
+            operations["head"] = _as_head(operations["get"])
     for endpoint in (MASK, CUTOUT) if fetches else ():
         content = document["paths"][endpoint.path]["post"]["requestBody"]["content"]
         for media_type in ("multipart/form-data", "application/json"):
-            _name_url(content[media_type]["schema"])
+            _add_url(content[media_type]["schema"])
     return document
 
 
-def _head_of(get: dict[str, Any]) -> dict[str, Any]:
-    """Describe the same request without a body in its answers."""
+def _as_head(get: dict[str, Any]) -> dict[str, Any]:
+    """Describe the same request without a body in its responses."""
     responses = {
         status: _without(response, "content") for status, response in get.get("responses", {}).items()
     }
     return {**get, "operationId": f"{get['operationId']}_head", "responses": responses}
 
 
-def _name_url(schema: dict[str, Any]) -> None:
+def _add_url(schema: dict[str, Any]) -> None:
     schema["properties"][URL_FIELD] = {
         "type": "string",
         "format": "uri",
@@ -160,30 +164,30 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "multipart/form-data": multipart, "application/json": json_body}
 
 
-def _answer(what: str, formats: list[str]) -> dict[str, Any]:
+def _result_response(result: str, formats: list[str]) -> dict[str, Any]:
     return {
-        "description": f"The {what}.",
+        "description": f"The {result}.",
         "headers": {
             name: {"schema": {"type": "string"}, "description": description}
-            for name, description in ANSWER_HEADERS.items()
+            for name, description in RESULT_HEADERS.items()
         },
         "content": {
             **{FORMATS[name]: {"schema": BINARY} for name in formats if name in FORMATS},
-            **_two_results(what),
+            **_two_results(result),
             "application/json": {"schema": reference_to(PictureResult), "example": RESULT},
         },
     }
 
 
-def _two_results(what: str) -> dict[str, Any]:
-    if what != "cutout":
+def _two_results(result: str) -> dict[str, Any]:
+    if result != "cutout":
         return {}
     schema = {"type": "object", "properties": {"cutout": BINARY, "mask": BINARY}}
     return {"multipart/form-data": {"schema": schema}}
 
 
 def problems(*statuses: int) -> dict[str, Any]:
-    """Return the OpenAPI responses of some failures."""
+    """Return the OpenAPI responses of the problems with some statuses."""
     responses: dict[str, Any] = {}
     for status in statuses:
         kinds = [kind for kind in KINDS if kind.status == status]

@@ -1,7 +1,7 @@
-"""rembg: the one endpoint of its server, answered by this one.
+"""rembg: parses requests to the endpoint of rembg's server, and renders its errors.
 
-Every option may be in the form or in the query, whichever rembg itself would have looked at; the names of its
-models that are published U²-Net weights are those of ours.
+Every option may be in the form or in the query, although rembg itself reads only one of them. Models with
+published U²-Net weights have the same names in rembg and here.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ from app.web.request.picture_part import picture_of
 from app.web.request.texts import whole_number
 
 OWN_DEFAULTS = frozenset({"", "bria-rmbg", "u2net"})
-"""Names that clients send because they are rembg's default, now or once: here our default model."""
+"""The present and former default models of rembg; here they select this server's default model."""
 SOURCES = ("file", "url")
 OPTIONS = ("model", "a", "af", "ab", "ae", "om", "ppm", "dc", "vm", "bgc", "extras")
 
 
 def parse_request(content_type: str, body: bytes, query: Query) -> ImageRequest:
-    """Understand a request to ``/api/remove``.
+    """Parse a request to ``/api/remove``.
 
     Raises:
-        ParameterRefused: An option has a value that it cannot have, or there is no picture.
-        InvalidOption: The model's name is none.
-        MalformedRequest: The body cannot be read.
+        ParameterRefused: The value of an option is not accepted, or there is no picture.
+        InvalidOption: There is no model of that name.
+        MalformedRequest: The body cannot be parsed.
     """
     form = read_form(content_type, body) if body else Form([])
     parts = [*(Part(name, value) for name, value in query), *form.parts]
@@ -58,7 +58,7 @@ def parse_request(content_type: str, body: bytes, query: Query) -> ImageRequest:
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
-    """Tell an error as FastAPI does: ``{"detail": …}``, with a status that says whose fault it is."""
+    """Return an error in FastAPI's format, ``{"detail": …}``; 4xx if the client can fix it."""
     detail = "Internal Server Error" if problem.status_code == 500 else str(error)
     kept = ("retry-after", "connection", "www-authenticate")
     headers = {name: problem.headers[name] for name in kept if name in problem.headers}
@@ -95,7 +95,7 @@ def _number(name: str, text: str, *, maximum: int) -> int:
 
 
 def _colour(text: str) -> str:
-    """Read ``r,g,b,a`` as a hex colour."""
+    """Parse ``r,g,b,a``, and return a hex colour."""
     parts = text.split(",")
     if len(parts) != 4:
         raise ParameterRefused("bgc", "bgc is r,g,b,a")

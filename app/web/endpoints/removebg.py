@@ -1,8 +1,7 @@
-"""remove.bg: its API in its own words, v1.0, answered by this server.
+"""remove.bg: parses requests to version 1.0 of its API.
 
-Every parameter it documents is known here; what cannot be honoured is accepted and listed in
-``docs/removebg.md``. Errors are its errors: ``{"errors": [{"title": …, "code": …}]}``, 400 for whatever is
-wrong with a request, 403 for a key.
+Every documented parameter is accepted; ``docs/removebg.md`` lists those that have no effect. Errors have its
+format: ``{"errors": [{"title": …, "code": …}]}``, with 400 for an invalid request and 403 for an invalid key.
 """
 
 import uuid
@@ -39,10 +38,10 @@ BACKGROUNDS = ("bg_color", "bg_image_url", "bg_image_file")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of remove.bg: its default, how it is read, and the error code of a value that is not."""
+    """One parameter of remove.bg: its default, its parser, and the error code of an invalid value."""
 
     default: str
-    read: Callable[[str], object]
+    parse: Callable[[str], object]
     code: str = ""
     is_honoured: bool = True
 
@@ -108,7 +107,7 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 @dataclass(frozen=True, slots=True)
 class RemovebgRequest(CutoutRequest):
-    """A request to ``/v1.0/removebg``; ``declared_type`` is the caller's opinion of the subject."""
+    """A request to ``/v1.0/removebg``; ``declared_type`` is the type of subject that the caller declares."""
 
     declared_type: str = "auto"
     type_level: str = "1"
@@ -118,8 +117,8 @@ def parse_request(content_type: str, body: bytes, query: Query) -> RemovebgReque
     """Parse a request to ``/v1.0/removebg``.
 
     Raises:
-        ParameterRefused: A parameter has a value that remove.bg would not accept either.
-        MalformedRequest: The body cannot be read.
+        ParameterRefused: A parameter has a value that remove.bg does not accept either.
+        MalformedRequest: The body cannot be parsed.
     """
     form = read_form(content_type, body)
     parts = [*(Part(name, value) for name, value in query), *form.parts]
@@ -131,9 +130,9 @@ def parse_request(content_type: str, body: bytes, query: Query) -> RemovebgReque
     colour = values["bg_color"]
     if chosen == "jpeg" and colour is None:
         colour = "white"
-    is_bare = colour is None and backdrop is None
+    has_no_background = colour is None and backdrop is None
     maximum = float(str(values["size"]))
-    if chosen == "png" or (chosen == "auto" and is_bare):
+    if chosen == "png" or (chosen == "auto" and has_no_background):
         maximum = min(maximum, PNG_MEGAPIXELS)
     options: dict[str, object] = {
         "format": "png" if values["channels"] == "alpha" and chosen == "auto" else chosen,
@@ -165,13 +164,13 @@ def _value(name: str, text: str) -> object:
     if text == "":
         return None
     try:
-        return parameter.read(text)
+        return parameter.parse(text)
     except (ValueError, KeyError) as error:
         raise ParameterRefused(parameter.code, f"Invalid value for {name}") from error
 
 
 def _source(parts: list[Part], blank: frozenset[str]) -> PictureSource:
-    """Return the one picture that a request brings or names."""
+    """Return the one picture of a request."""
     sent = [part for part in parts if part.name in SOURCES]
     given = [part for part in sent if part.value != b""]
     if not given:
@@ -209,7 +208,7 @@ def parse_improvement(content_type: str, body: bytes, query: Query) -> str:  # n
     """Parse a request to ``/v1.0/improve``, and return an id for it; the picture is not kept.
 
     Raises:
-        ParameterRefused: It brings no picture.
+        ParameterRefused: The request has no picture.
     """
     form = read_form(content_type, body)
     _source(form.parts, form.blank)

@@ -1,4 +1,4 @@
-"""remove.bg's answers: the picture or JSON with its headers, and errors in its words."""
+"""remove.bg responses: renders results and errors in remove.bg's format."""
 
 import math
 import time
@@ -16,12 +16,12 @@ from app.web.endpoints.removebg import RemovebgRequest
 from app.web.sliced_response import Base64, SlicedResponse, json_response
 
 CREDITS = 1_000_000
-"""What an account seems to hold: clients look whether it is enough, and nothing is charged here."""
+"""The reported balance of an account: clients check that it suffices. Nothing is charged."""
 NO_FOREGROUND = (
     "Could not identify foreground in image. For details and recommendations see "
     "https://www.remove.bg/supported-images."
 )
-# By the leaf: status, code and title. A status of 0 is that of the problem.
+# Status, code and title by the class of the error.
 _ERRORS: Mapping[type[Exception], tuple[int, str, str]] = {
     errors.Unauthorized: (403, "auth_failed", "API Key invalid"),
     errors.QuotaExceeded: (429, "rate_limit_exceeded", "Rate limit exceeded"),
@@ -46,7 +46,7 @@ _ERRORS: Mapping[type[Exception], tuple[int, str, str]] = {
 def response_of(
     request: RemovebgRequest, result: Result, *, wants_json: bool, quota: Quota | None
 ) -> Response:
-    """Build the answer to a request."""
+    """Return the response with a result."""
     box = result.info.subject or Rectangle(0, 0, result.width_px, result.height_px)
     foreground = {"top": box.top, "left": box.left, "width": box.width, "height": box.height}
     headers = {
@@ -66,14 +66,14 @@ def response_of(
 
 
 def account() -> JSONResponse:
-    """Describe an account that has enough of everything; the keys are those that clients insist on."""
+    """Return an account with enough credits; clients require all of these members."""
     credits_ = {"total": CREDITS, "subscription": 0, "payg": 0, "enterprise": CREDITS}
     attributes = {"credits": credits_, "api": {"free_calls": 0, "sizes": "all"}}
     return JSONResponse({"data": {"attributes": attributes}})
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:
-    """Tell an error as remove.bg does; there is always a title."""
+    """Return an error in remove.bg's format, which always has a title."""
     status, code, title = next(
         (_ERRORS[cls] for cls in type(error).__mro__ if cls in _ERRORS),
         (problem.status_code, "internal_error", "The request could not be finished"),
@@ -92,7 +92,7 @@ def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Resp
 
 
 def _rate_limit(quota: Quota | None) -> dict[str, str]:
-    """Return what is left of a quota of megapixels, if there is one; the reset is a time of day."""
+    """Return the headers for a quota of megapixels, if there is one; the reset is a Unix time."""
     for quota_status in () if quota is None else quota.statuses():
         if quota_status.resource == "megapixels":
             return {

@@ -1,6 +1,6 @@
-"""Schemas: the JSON that the API answers with, as OpenAPI describes it.
+"""Schemas: defines the JSON responses of the API for the OpenAPI document.
 
-Answers are not built from these models, which would cost each of them time; tests compare the two.
+Responses are not built from these models, because that would make each of them slower; tests compare the two.
 """
 
 from typing import Any, Literal
@@ -28,13 +28,13 @@ class _Described(BaseModel):
 
 
 class Verdict(_Described):
-    """What a result is worth."""
+    """The verdict on a result."""
 
     label: Literal["ok", "uncertain", "no_foreground"]
-    coverage: float = Field(description="Part of the picture that is subject, 0 to 1.")
-    uncertainty: float = Field(description="0 where the map is decided everywhere, 1 where it is nowhere.")
+    coverage: float = Field(description="Part of the picture that belongs to the subject, 0 to 1.")
+    uncertainty: float = Field(description="0 if each pixel is clearly subject or background, 1 if none is.")
     box: tuple[int, int, int, int] | None = Field(
-        description="Left, top, right and bottom of all that shows, in pixels; right and bottom exclusive."
+        description="Left, top, right and bottom of the subject, in pixels; right and bottom exclusive."
     )
     touches_border: bool
     is_empty: bool
@@ -44,7 +44,7 @@ class PictureResult(_Described):
     """A mask or a cutout in JSON."""
 
     image: str = Field(description="The picture, in base64.")
-    mask: str | None = Field(None, description="The mask as PNG in base64, where `results` asks for both.")
+    mask: str | None = Field(None, description="The mask as PNG in base64, if `results` is `mask,cutout`.")
     media_type: str
     width_px: int
     height_px: int
@@ -80,12 +80,12 @@ class ModelList(_Described):
 
     default: str
     models: list[ModelDescription]
-    on_request: list[str] = Field(description="Models that are loaded when a request asks for one.")
+    on_request: list[str] = Field(description="Models that are loaded by the first request for them.")
     unavailable: list[str]
 
 
 class Alive(_Described):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["alive"]
 
@@ -97,7 +97,7 @@ class Started(_Described):
 
 
 class Ready(_Described):
-    """Requests are welcome."""
+    """The server accepts requests."""
 
     status: Literal["ready"]
     device_requested: str
@@ -111,12 +111,12 @@ MODELS: tuple[type[BaseModel], ...] = (Problem, PictureResult, ModelList, Alive,
 
 
 def reference_to(model: type[BaseModel]) -> dict[str, str]:
-    """Return the schema that stands for a model's."""
+    """Return a reference to the schema of a model."""
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
 def in_json(model: type[BaseModel], description: str) -> dict[str, Any]:
-    """Return the OpenAPI response that brings a model."""
+    """Return the OpenAPI response with a model as JSON."""
     return {"description": description, "content": {"application/json": {"schema": reference_to(model)}}}
 
 

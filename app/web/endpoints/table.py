@@ -1,8 +1,8 @@
-"""Endpoints: the one table of what is served, and what each entry means to every layer around the router.
+"""Table: lists all endpoints, with the properties that the layers around the router need.
 
-The router serves an entry by ``Endpoint.on``; metrics count requests by its ``label``; load shedding and
-deadlines go by ``picture_methods``, drain and the request log by ``is_probe``, authentication by ``is_open``,
-and error responses by its ``dialect``. ``create_app`` refuses a route that is not in the table.
+``Endpoint.on`` adds an entry to the router; metrics count requests by its ``label``; load shedding and
+deadlines use ``picture_methods``, drain and the access log ``is_probe``, authentication ``is_open``, and
+error responses ``dialect``. ``create_app`` refuses a route that is not in the table.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ INFER_LABEL = "/v2/models/{}/infer"
 
 
 class Dialect(Enum):
-    """The API whose words an endpoint speaks, in its errors as well."""
+    """The API that an endpoint implements, which defines the format of its errors."""
 
     PROBLEM = "problem+json"
     REMOVEBG = "remove.bg"
@@ -32,13 +32,13 @@ class Endpoint:
     """One entry of the table.
 
     Attributes:
-        path: As the router has it, perhaps with ``{parameters}``.
-        methods: Besides HEAD, which is answered wherever GET is.
-        picture_methods: Those that bring a picture, and so have a deadline and are refused under load.
-        is_probe: Answered in every phase of the drain, without a key; successes are not logged.
-        is_open: Answered without a key.
-        dialect: How errors are told.
-        label: Its name in metrics, where that is not its path.
+        path: The path in the router, which may have ``{parameters}``.
+        methods: The methods, without HEAD, which is served wherever GET is.
+        picture_methods: The methods that send a picture, so that they have a deadline and may be shed.
+        is_probe: Whether it is served in every phase of the drain; its successes are not logged.
+        is_open: Whether it is served without a key.
+        dialect: The format of its errors.
+        label: Its name in metrics, if that is not its path.
     """
 
     path: str
@@ -50,25 +50,25 @@ class Endpoint:
     label: str = ""
 
     def on(self, router: APIRouter, **described: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Return the decorator that serves this endpoint by a function, as ``APIRouter.api_route`` does."""
+        """Return a decorator that serves this endpoint with a function, like ``APIRouter.api_route``."""
         return router.api_route(self.path, methods=list(self.methods), **described)
 
 
-def _brings_picture(path: str, dialect: Dialect, *more_methods: str, label: str = "") -> Endpoint:
+def _for_pictures(path: str, dialect: Dialect, *more_methods: str, label: str = "") -> Endpoint:
     methods = ("POST", *more_methods)
     return Endpoint(path, methods, picture_methods=methods, dialect=dialect, label=label)
 
 
-MASK = _brings_picture("/v1/mask", Dialect.PROBLEM)
-CUTOUT = _brings_picture("/v1/cutout", Dialect.PROBLEM)
+MASK = _for_pictures("/v1/mask", Dialect.PROBLEM)
+CUTOUT = _for_pictures("/v1/cutout", Dialect.PROBLEM)
 MODELS = Endpoint("/v1/models")
 
-REMOVEBG = _brings_picture("/v1.0/removebg", Dialect.REMOVEBG)
+REMOVEBG = _for_pictures("/v1.0/removebg", Dialect.REMOVEBG)
 REMOVEBG_ACCOUNT = Endpoint("/v1.0/account", dialect=Dialect.REMOVEBG)
-REMOVEBG_IMPROVE = _brings_picture("/v1.0/improve", Dialect.REMOVEBG)
-WITHOUTBG = _brings_picture("/v1.0/alpha-channel", Dialect.WITHOUTBG)
-WITHOUTBG_BASE64 = _brings_picture("/v1.0/alpha-channel-base64", Dialect.WITHOUTBG)
-REMBG = _brings_picture("/api/remove", Dialect.REMBG, "GET")
+REMOVEBG_IMPROVE = _for_pictures("/v1.0/improve", Dialect.REMOVEBG)
+WITHOUTBG = _for_pictures("/v1.0/alpha-channel", Dialect.WITHOUTBG)
+WITHOUTBG_BASE64 = _for_pictures("/v1.0/alpha-channel-base64", Dialect.WITHOUTBG)
+REMBG = _for_pictures("/api/remove", Dialect.REMBG, "GET")
 
 INFERENCE_SERVER = Endpoint("/v2", dialect=Dialect.OPEN_INFERENCE)
 INFERENCE_LIVE = Endpoint("/v2/health/live", is_probe=True, is_open=True, dialect=Dialect.OPEN_INFERENCE)
@@ -77,10 +77,8 @@ INFERENCE_MODEL, INFERENCE_VERSION, INFERENCE_MODEL_READY, INFERENCE_VERSION_REA
     Endpoint(f"/v2/models/{{name}}{rest}", dialect=Dialect.OPEN_INFERENCE, label=OTHER)
     for rest in ("", "/versions/1", "/ready", "/versions/1/ready")
 )
-INFER = _brings_picture("/v2/models/{name}/infer", Dialect.OPEN_INFERENCE, label=INFER_LABEL)
-INFER_VERSION = _brings_picture(
-    "/v2/models/{name}/versions/1/infer", Dialect.OPEN_INFERENCE, label=INFER_LABEL
-)
+INFER = _for_pictures("/v2/models/{name}/infer", Dialect.OPEN_INFERENCE, label=INFER_LABEL)
+INFER_VERSION = _for_pictures("/v2/models/{name}/versions/1/infer", Dialect.OPEN_INFERENCE, label=INFER_LABEL)
 
 LIVE = Endpoint("/livez", is_probe=True, is_open=True)
 READY = Endpoint("/readyz", is_probe=True, is_open=True)
@@ -101,7 +99,7 @@ _DIALECT_BY_FOLDER = {each.path.split("/")[1]: each.dialect for each in reversed
 
 
 def find(path: str) -> Endpoint | None:
-    """Return the endpoint of a path, ``None`` if nothing is served there."""
+    """Return the endpoint of a path, ``None`` if there is none."""
     found = _BY_PATH.get(path)
     if found is not None:
         return found
@@ -109,19 +107,19 @@ def find(path: str) -> Endpoint | None:
 
 
 def label_of(path: str) -> str:
-    """Return the name under which requests to a path are counted: there are few, whatever is asked for."""
+    """Return the label of a path in metrics. The number of labels is small, whatever paths clients send."""
     endpoint = find(path)
     return OTHER if endpoint is None else endpoint.label or endpoint.path
 
 
 def is_probe_at(path: str) -> bool:
-    """Tell whether a path is that of a probe."""
+    """Return whether a path is that of a probe."""
     endpoint = find(path)
     return endpoint is not None and endpoint.is_probe
 
 
 def dialect_of(path: str) -> Dialect:
-    """Return the dialect of a path; where nothing is served, that of its first folder."""
+    """Return the dialect of a path; without an endpoint, that of its first folder."""
     endpoint = find(path)
     if endpoint is not None:
         return endpoint.dialect
@@ -129,10 +127,10 @@ def dialect_of(path: str) -> Dialect:
 
 
 def check_routes(routes: Iterable[BaseRoute]) -> None:
-    """Compare what a router serves with the table.
+    """Compare routes with the table.
 
     Raises:
-        LookupError: A route is in one of them only, or with other methods.
+        LookupError: A route or a method is in only one of them.
     """
     listed = {(each.path, method) for each in ENDPOINTS for method in each.methods}
     served = {

@@ -1,4 +1,4 @@
-"""Routes of ``/v1``."""
+"""V1: serves the endpoints of ``/v1``."""
 
 import re
 
@@ -25,8 +25,8 @@ async def mask(request: Request) -> Response:
     """Return the saliency mask of a picture.
 
     By default it is the map as the authors of U²-Net publish it: stretched from its minimum to
-    its maximum, bilinear at the upright picture's size, 8-bit grey. A picture without a subject
-    gives an all-black mask and the verdict `no_foreground`.
+    its maximum, resized bilinearly to the upright picture, 8-bit grey. For a picture without a
+    subject the mask is black and the verdict `no_foreground`.
     """
     read_conditions(request)
     _, result = await serve(request, parse_mask_request)
@@ -37,7 +37,7 @@ async def mask(request: Request) -> Response:
 async def cutout(request: Request) -> Response:
     """Return the picture's subject with straight alpha, at the upright picture's size.
 
-    Colours along the edge are free of the old background; where alpha is 0, so are the colours.
+    Colours along the edge are free of the old background; where alpha is 0, the colours are 0.
     """
     read_conditions(request)
     _, result = await serve(request, parse_cutout_request)
@@ -51,7 +51,7 @@ async def cutout(request: Request) -> Response:
 async def list_models(request: Request) -> JSONResponse:
     """List the models in memory, the default first, with their licences and quality figures.
 
-    `on_request` are models that are loaded when a request asks for one.
+    `on_request` are models that are loaded by the first request for them.
     """
     models = service_of(request).ready_pipeline().models
     return JSONResponse(
@@ -65,7 +65,7 @@ async def list_models(request: Request) -> JSONResponse:
 
 
 def read_conditions(request: Request) -> None:
-    """Read the headers that may spare a request its work: ``If-None-Match`` and ``Idempotency-Key``."""
+    """Read the headers that may avoid processing: ``If-None-Match`` and ``Idempotency-Key``."""
     context = context_of(request.scope)
     as_json = wants_json(request.headers.get("accept", "*/*"))
     tags = re.findall(r'(?<!W/)"([0-9a-f]{32})(-json)?"', request.headers.get("if-none-match", ""))

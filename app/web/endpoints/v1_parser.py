@@ -1,4 +1,4 @@
-"""Parser of ``/v1``: a picture in any envelope, and options by their names."""
+"""V1 parser: parses requests to ``/v1``, with a picture in any envelope and named options."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ def parse_mask_request(content_type: str, body: bytes, query: Query) -> MaskRequ
 
     Raises:
         MalformedRequest: The request cannot be parsed, or has no picture.
-        UnknownOption, InvalidOption: An option is wrong.
+        UnknownOption, InvalidOption: An option is invalid.
     """
     envelope = open_envelope(content_type, body, query)
     given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
@@ -32,7 +32,7 @@ def parse_cutout_request(content_type: str, body: bytes, query: Query) -> Cutout
 
     Raises:
         MalformedRequest: The request cannot be parsed, or has no picture.
-        UnknownOption, InvalidOption: An option is wrong, or does not go with a background or a mask.
+        UnknownOption, InvalidOption: An option is invalid, or cannot be used with a background or a mask.
     """
     envelope = open_envelope(content_type, body, query)
     given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)

@@ -1,4 +1,4 @@
-"""Responses of ``/v1``: the image, or JSON or a form with it, and the headers that describe it."""
+"""V1 responses: renders a result as an image, JSON or a form, with the headers that describe it."""
 
 from dataclasses import asdict
 

@@ -1,6 +1,7 @@
-"""withoutBG: its two endpoints, which answer an alpha matte and leave the colours to the client.
+"""withoutBG: parses requests to its two endpoints, and renders the alpha matte and errors.
 
-Its SDK sends base64 in JSON, rembg's ``-m withoutbg`` a file; neither has options.
+Its SDK sends base64 in JSON, rembg's ``-m withoutbg`` sends a file; neither has options. The client computes
+the colours.
 """
 
 from starlette.datastructures import Headers
@@ -19,34 +20,34 @@ FIELDS = ("file", "image_base64")
 
 
 def parse_request(content_type: str, body: bytes, query: Query) -> CutoutRequest:  # noqa: ARG001 - as all
-    """Understand a request to either endpoint: one picture, as ``file`` or as ``image_base64``.
+    """Parse a request to either endpoint: one picture, as ``file`` or as ``image_base64``.
 
     Raises:
         ParameterRefused: There is no picture, or more than one.
-        MalformedRequest: The body cannot be read.
+        MalformedRequest: The body cannot be parsed.
     """
     form = read_form(content_type, body)
     sent = [part for part in form.parts if part.name in FIELDS]
-    found = [part for part in sent if part.value != b""]
-    if len(found) != 1:
-        is_empty = not found and (sent or not form.blank.isdisjoint(FIELDS))
+    given = [part for part in sent if part.value != b""]
+    if len(given) != 1:
+        is_empty = not given and (sent or not form.blank.isdisjoint(FIELDS))
         empty = "The picture is empty. " if is_empty else ""
         raise ParameterRefused("picture", f"{empty}Send one picture, as {' or '.join(FIELDS)}.")
-    value = found[0].value
-    if isinstance(value, bytes) and found[0].name == "image_base64":
+    value = given[0].value
+    if isinstance(value, bytes) and given[0].name == "image_base64":
         upload = decode_base64(value)
     else:
-        upload = picture_of(found[0])
+        upload = picture_of(given[0])
     return CutoutRequest(PictureSource(upload), CutoutOptions(channels="alpha"))
 
 
 def alpha_in_json(result: Result) -> Response:
-    """Return the answer of ``/v1.0/alpha-channel-base64``."""
+    """Return the response of ``/v1.0/alpha-channel-base64``."""
     return json_response({"alpha_base64": Base64(result.encoded)})
 
 
 def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Response:  # noqa: ARG001 - as all
-    """Tell an error as its clients read it: the SDK ``error``, rembg ``detail``."""
+    """Return an error for both clients: the SDK reads ``error``, rembg ``detail``."""
     text = "Internal Server Error" if problem.status_code == 500 else str(error)
     kept = ("retry-after", "connection", "www-authenticate")
     headers = {name: problem.headers[name] for name in kept if name in problem.headers}

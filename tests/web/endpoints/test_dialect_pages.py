@@ -1,4 +1,4 @@
-"""The pages for those who come from elsewhere name every parameter that is accepted, and no other."""
+"""The pages of the dialects list exactly the parameters that are accepted."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def rows(page: str) -> dict[str, str]:
-    """Return what the page's table says, by parameter."""
+    """Return the descriptions in the page's table, by parameter."""
     table = re.findall(r"^\| (`[^|]+`) \| (.+) \|$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
     return {name: text for names, text in table for name in re.findall(r"`(\w+)`", names)}
 
@@ -20,10 +20,10 @@ def test_the_page_of_remove_bg_is_complete() -> None:
     assert set(rows("removebg.md")) == known
 
 
-def test_what_makes_no_difference_is_said() -> None:
-    said = rows("removebg.md")
+def test_parameters_without_effect_are_listed_as_accepted() -> None:
+    documented = rows("removebg.md")
     for name, parameter in removebg.PARAMETERS.items():
-        assert ("accepted" in said[name]) is (not parameter.is_honoured), name
+        assert ("accepted" in documented[name]) is (not parameter.is_honoured), name
 
 
 def test_the_page_of_rembg_is_complete() -> None:

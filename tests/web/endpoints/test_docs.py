@@ -1,4 +1,4 @@
-"""The page of the contract: it loads nothing from elsewhere."""
+"""The docs page loads only files of this server."""
 
 import re
 from urllib.parse import urljoin
@@ -27,7 +27,7 @@ def test_every_file_of_the_page_comes_from_this_server(live: Live) -> None:
     assert "sandbox" in live.client.get("/docs/start.js").headers["content-security-policy"]
 
 
-def test_nothing_else_is_to_be_had_there(live: Live) -> None:
+def test_no_other_file_is_served(live: Live) -> None:
     for name in (
         "redoc.standalone.js",
         "..%2Fcore.py",
@@ -39,7 +39,7 @@ def test_nothing_else_is_to_be_had_there(live: Live) -> None:
         assert live.client.get(f"/docs/{name}").status_code == 404, name
 
 
-def test_the_page_starts_with_the_contract_of_this_server(live: Live) -> None:
+def test_the_page_shows_the_openapi_document_of_this_server(live: Live) -> None:
     assert '"openapi.json"' in live.client.get("/docs/start.js").text
 
 
@@ -49,7 +49,7 @@ def anyio_backend() -> str:
 
 
 def under(path: str, *, prefix: str | None = None, root_path: str = "") -> httpx.AsyncClient:
-    """A client of an application with a key, which asks under a path of its host."""
+    """A client of an application with a key, which sends its requests to paths under ``path``."""
     settings = Settings(web={"path_prefix": prefix}, access={"key_hashes": "ab" * 32})
     transport = ASGITransport(create_app(settings), root_path=root_path)
     return httpx.AsyncClient(transport=transport, base_url=f"http://here{path}")
@@ -62,9 +62,9 @@ async def test_the_page_works_under_a_path(how: dict[str, str]) -> None:
         page = await client.get("/docs")
         links = [urljoin(str(page.url), link) for link in re.findall(r'(?:src|href)="([^"]+)"', page.text)]
         start = (await client.get(links[-1])).text
-        contract_url = urljoin(str(page.url), re.findall(r'url: "([^"]+)"', start)[0])
-        contract = await client.get(contract_url)
-        server = urljoin(contract_url, contract.json()["servers"][0]["url"])
+        document_url = urljoin(str(page.url), re.findall(r'url: "([^"]+)"', start)[0])
+        document = await client.get(document_url)
+        server = urljoin(document_url, document.json()["servers"][0]["url"])
         refused = await client.post(urljoin(server, "v1/cutout"))
 
         assert [(await client.get(link)).status_code for link in links] == [200] * 4
@@ -80,12 +80,12 @@ async def test_the_page_works_under_a_path(how: dict[str, str]) -> None:
         *(("/cutoutlivez", 401), ("/cutout/cutout/livez", 401), ("/cutout", 401)),
     ],
 )
-async def test_a_prefix_is_cut_off_once_where_it_is_one(path: str, status: int) -> None:
+async def test_a_path_prefix_is_removed_once(path: str, status: int) -> None:
     async with under("", prefix="/cutout") as client:
         assert (await client.get(path)).status_code == status
 
 
 @pytest.mark.parametrize("prefix", ["cutout", "/", "/cutout/", "/a//b", "/a b", "/é", "https://here/a"])
-def test_what_is_no_prefix_stops_the_start(prefix: str) -> None:
+def test_an_invalid_path_prefix_stops_the_start(prefix: str) -> None:
     with pytest.raises(ValidationError):
         Settings(web={"path_prefix": prefix})

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, by its own words and byte by byte."""
+"""Requests and responses of the Open Inference Protocol, in JSON and in binary."""
 
 import json
 import time
@@ -19,7 +19,7 @@ TENSOR = prepare(PICTURE, 320)[None]
 URL = "/v2/models/u2netp/infer"
 
 
-def asked(tensor: NDArray[np.uint8], **more: object) -> dict[str, object]:
+def json_request(tensor: NDArray[np.uint8], **more: object) -> dict[str, object]:
     described = {"name": "network_input", "datatype": "UINT8", "shape": list(tensor.shape)}
     return {"inputs": [{**described, "data": tensor.ravel().tolist()}], **more}
 
@@ -31,7 +31,7 @@ def post(live: Live, document: object, raw: bytes = b"", **headers: str) -> http
     return live.client.post(URL, content=head + raw, headers=headers)
 
 
-def in_binary(tensor: NDArray[np.uint8]) -> tuple[dict[str, object], bytes]:
+def binary_request(tensor: NDArray[np.uint8]) -> tuple[dict[str, object], bytes]:
     described = {"name": "network_input", "datatype": "UINT8", "shape": list(tensor.shape)}
     described["parameters"] = {"binary_data_size": tensor.size}
     outputs = [{"name": "saliency", "parameters": {"binary_data": True}}]
@@ -46,9 +46,9 @@ def saliency_of(response: httpx.Response) -> NDArray[np.float32]:
     return np.frombuffer(response.content[length:], np.float32).reshape(output["shape"])
 
 
-def test_the_saliency_is_that_of_the_mask(live: Live) -> None:
+def test_the_saliency_equals_that_of_the_mask(live: Live) -> None:
     mask = live.client.post("/v1/mask", content=png(PICTURE), params={"size": "network"}).content
-    response = post(live, asked(TENSOR, id="mine"))
+    response = post(live, json_request(TENSOR, id="mine"))
     document = response.json()
     (output,) = document["outputs"]
     saliency = np.asarray(output["data"], np.float32).reshape(output["shape"])
@@ -60,8 +60,8 @@ def test_the_saliency_is_that_of_the_mask(live: Live) -> None:
 
 def test_binary_tensors_give_the_same_bits(live: Live) -> None:
     batch = np.concatenate([TENSOR, TENSOR[:, ::-1], TENSOR])
-    together = saliency_of(post(live, *in_binary(batch)))
-    (output,) = post(live, asked(TENSOR)).json()["outputs"]
+    together = saliency_of(post(live, *binary_request(batch)))
+    (output,) = post(live, json_request(TENSOR)).json()["outputs"]
 
     assert together.shape == (3, 320, 320)
     assert np.abs(together[0].ravel() - np.asarray(output["data"], np.float32)).max() <= 1e-5
@@ -73,7 +73,7 @@ def test_the_pictures_of_a_request_join_those_of_others(live: Live) -> None:
     samples = [s for f in live.service.telemetry.registry.collect() for s in f.samples]
     before = sum(s.value for s in samples if s.name == "cutout_batch_size_sum")
     with ThreadPoolExecutor(3) as pool:
-        responses = list(pool.map(lambda _: post(live, *in_binary(np.repeat(TENSOR, 2, 0))), range(3)))
+        responses = list(pool.map(lambda _: post(live, *binary_request(np.repeat(TENSOR, 2, 0))), range(3)))
     samples = [s for f in live.service.telemetry.registry.collect() for s in f.samples]
 
     assert {response.status_code for response in responses} == {200}
@@ -101,12 +101,12 @@ def test_server_and_model_describe_themselves(live: Live) -> None:
         ({"inputs": []}, 400),
         ({"inputs": [7]}, 400),
         ({"inputs": [{"name": "x", "datatype": "UINT8", "shape": [1, 320, 320, 3]}]}, 400),
-        (asked(TENSOR[:, :64, :64]), 400),
-        (asked(TENSOR[:, :64]), 400),
-        ({**asked(TENSOR), "outputs": [{"name": "x"}]}, 400),
-        ({**asked(TENSOR), "outputs": 7}, 400),
-        ({**asked(TENSOR), "id": ["x"]}, 400),
-        ({**asked(TENSOR), "id": "x" * 70_000}, 400),
+        (json_request(TENSOR[:, :64, :64]), 400),
+        (json_request(TENSOR[:, :64]), 400),
+        ({**json_request(TENSOR), "outputs": [{"name": "x"}]}, 400),
+        ({**json_request(TENSOR), "outputs": 7}, 400),
+        ({**json_request(TENSOR), "id": ["x"]}, 400),
+        ({**json_request(TENSOR), "id": "x" * 70_000}, 400),
         *(
             (
                 {
@@ -136,15 +136,17 @@ def test_server_and_model_describe_themselves(live: Live) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_as_the_protocol_does(live: Live, document: object, status: int) -> None:
+def test_an_invalid_request_gets_an_error_in_the_protocols_format(
+    live: Live, document: object, status: int
+) -> None:
     response = post(live, document)
 
     assert response.status_code == status
     assert isinstance(response.json()["error"], str)
 
 
-def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
-    document, raw = in_binary(TENSOR)
+def test_a_wrong_length_and_an_unknown_model_get_an_error(live: Live) -> None:
+    document, raw = binary_request(TENSOR)
     lengths = [
         live.client.post(
             URL,
@@ -156,7 +158,9 @@ def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
     short = post(live, document, raw[:-1])
     unknown = [live.client.get("/v2/models/none"), live.client.post("/v2/models/none/infer", json={})]
     unknown.append(
-        live.client.post("/v2/models/none/infer", content=json.dumps(asked(TENSOR[:, :2, :2])).encode())
+        live.client.post(
+            "/v2/models/none/infer", content=json.dumps(json_request(TENSOR[:, :2, :2])).encode()
+        )
     )
 
     assert {response.status_code for response in (*lengths, short)} == {400}
@@ -164,39 +168,39 @@ def test_a_wrong_length_and_an_unknown_model_are_told(live: Live) -> None:
     assert all("error" in response.json() for response in unknown)
 
 
-def test_requests_of_many_pictures_take_turns_with_others(live: Live) -> None:
-    """While two run five pictures each, no more of them are ahead of an arrival than can run at once."""
+def test_requests_of_many_pictures_alternate_with_others(live: Live) -> None:
+    """While two run five pictures each, no more of them are queued than can run in one batch."""
     pipeline = live.service.ready_pipeline()
-    document, raw = in_binary(np.repeat(TENSOR, 5, axis=0))
+    document, raw = binary_request(np.repeat(TENSOR, 5, axis=0))
     queued_runs = []
     with ThreadPoolExecutor(2) as clients:
-        long_ones = [clients.submit(post, live, document, raw) for _ in range(2)]
-        while not all(each.done() for each in long_ones):
+        long_requests = [clients.submit(post, live, document, raw) for _ in range(2)]
+        while not all(each.done() for each in long_requests):
             queued_runs.append(pipeline.admission.wait_estimator.queued_runs)
             time.sleep(0.001)
-        responses = [each.result() for each in long_ones]
+        responses = [each.result() for each in long_requests]
 
     assert [200, 200] == [response.status_code for response in responses]
     assert max(queued_runs) == 2
 
 
-def test_others_are_answered_while_a_request_of_many_pictures_runs(live: Live) -> None:
-    document, raw = in_binary(np.repeat(TENSOR, 9, axis=0))
+def test_other_requests_are_served_while_a_request_of_many_pictures_runs(live: Live) -> None:
+    document, raw = binary_request(np.repeat(TENSOR, 9, axis=0))
     runs = live.service.ready_pipeline().admission.wait_estimator
     with ThreadPoolExecutor(1) as clients:
-        long_one = clients.submit(post, live, document, raw)
-        while runs.turns_of_others(9) < 8 and not long_one.done():
+        long_request = clients.submit(post, live, document, raw)
+        while runs.turns_of_others(9) < 8 and not long_request.done():
             time.sleep(0.001)
         mask = live.client.post("/v1/mask", content=png(PICTURE), params={"size": "network"})
-        is_done = long_one.done()
-        response = long_one.result()
+        is_done = long_request.done()
+        response = long_request.result()
 
     assert (200, 200) == (mask.status_code, response.status_code)
     assert not is_done
 
 
-def test_many_pictures_that_cannot_all_be_run_in_time_are_refused_at_once(live: Live) -> None:
-    document, raw = in_binary(np.repeat(TENSOR, 13, axis=0))
+def test_many_pictures_that_cannot_all_run_in_time_are_refused_at_once(live: Live) -> None:
+    document, raw = binary_request(np.repeat(TENSOR, 13, axis=0))
     response = post(live, document, raw, **{"X-Request-Timeout-Ms": "400"})
 
     assert response.status_code == 503
@@ -205,10 +209,10 @@ def test_many_pictures_that_cannot_all_be_run_in_time_are_refused_at_once(live: 
 
 
 @pytest.mark.parametrize("indent", [None, 0])
-def test_nested_numbers_are_the_flat_ones(live: Live, indent: int | None) -> None:
-    nested = asked(TENSOR)
+def test_nested_numbers_give_the_same_result_as_flat_ones(live: Live, indent: int | None) -> None:
+    nested = json_request(TENSOR)
     nested["inputs"][0]["data"] = TENSOR.tolist()  # type: ignore[index] # a list of one dictionary
-    (flat,) = post(live, asked(TENSOR)).json()["outputs"]
+    (flat,) = post(live, json_request(TENSOR)).json()["outputs"]
     response = live.client.post(URL, content=json.dumps(nested, indent=indent).encode())
 
     assert response.status_code == 200
@@ -216,7 +220,5 @@ def test_nested_numbers_are_the_flat_ones(live: Live, indent: int | None) -> Non
 
 
 @pytest.mark.parametrize("parameters", [{"data": ["a"]}, {"data": [0.5]}, {"data": {"data": [1, "b"]}}])
-def test_what_else_is_named_data_is_the_callers_own_business(
-    live: Live, parameters: dict[str, object]
-) -> None:
-    assert post(live, asked(TENSOR, parameters=parameters)).status_code == 200
+def test_other_members_named_data_may_have_any_value(live: Live, parameters: dict[str, object]) -> None:
+    assert post(live, json_request(TENSOR, parameters=parameters)).status_code == 200

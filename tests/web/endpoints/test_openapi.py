@@ -22,13 +22,13 @@ def test_every_option_is_a_documented_parameter(live: Live) -> None:
         assert all(parameter["description"] for parameter in parameters)
 
 
-def test_every_format_of_an_answer_is_documented_where_it_can_be_had(live: Live) -> None:
+def test_every_format_of_a_result_is_documented_at_its_endpoint(live: Live) -> None:
     paths = live.client.get("/openapi.json").json()["paths"]
     pictures = {"image/png", "image/webp", "image/jpeg", "image/avif"}
-    for path, also in (("/v1/mask", set()), ("/v1/cutout", {"application/zip", "multipart/form-data"})):
+    for path, additional in (("/v1/mask", set()), ("/v1/cutout", {"application/zip", "multipart/form-data"})):
         content = paths[path]["post"]["responses"]["200"]["content"]
 
-        assert pictures | also | {"application/json"} == set(content)
+        assert pictures | additional | {"application/json"} == set(content)
 
 
 def test_failures_are_documented_with_examples(live: Live) -> None:
@@ -39,7 +39,7 @@ def test_failures_are_documented_with_examples(live: Live) -> None:
         assert responses[status]["content"][MEDIA_TYPE]["examples"], status
 
 
-def test_the_json_example_is_a_request_that_is_accepted_in_form(live: Live) -> None:
+def test_the_json_example_is_a_valid_request(live: Live) -> None:
     operation = live.client.get("/openapi.json").json()["paths"]["/v1/cutout"]["post"]
     example = operation["requestBody"]["content"]["application/json"]["example"]
     response = live.client.post(

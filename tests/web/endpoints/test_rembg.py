@@ -1,4 +1,4 @@
-"""rembg's endpoint: options in the form or the query, PNG out, and a clear error where rembg has none."""
+"""rembg's endpoint takes options in form or query, returns PNG, and reports errors that rembg does not."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.web.conftest import Live
 UPLOAD = (Path(__file__).parents[3] / "docs/images/astronaut.jpg").read_bytes()
 
 
-def ask(live: Live, *, query: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+def post(live: Live, *, query: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
     return live.client.post(
         "/api/remove", files={"file": ("in.jpg", UPLOAD)}, data=fields, params=query or {}
     )
@@ -43,19 +43,19 @@ def of_v1(live: Live, endpoint: str, **options: str) -> bytes:
     ],
     ids=str,
 )
-def test_an_option_does_what_that_of_v1_does_in_form_and_query(
+def test_an_option_in_form_or_query_has_the_effect_of_the_option_of_v1(
     live: Live, fields: dict[str, str], options: dict[str, str]
 ) -> None:
     expected = of_v1(live, "cutout", channels="rgba", **options)
 
-    for response in (ask(live, **fields), ask(live, query=fields)):
+    for response in (post(live, **fields), post(live, query=fields)):
         assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
         assert response.content == expected
         assert Image.open(io.BytesIO(response.content)).mode == "RGBA"
 
 
-def test_the_mask_alone_is_grey_and_may_be_yes_or_no(live: Live) -> None:
-    soft, hard = ask(live, om="true"), ask(live, om=True, ppm=True)
+def test_the_mask_alone_is_grey_and_may_be_binary(live: Live) -> None:
+    soft, hard = post(live, om="true"), post(live, om=True, ppm=True)
 
     assert {Image.open(io.BytesIO(response.content)).mode for response in (soft, hard)} == {"L"}
     assert soft.content == of_v1(live, "mask")
@@ -77,13 +77,13 @@ def test_the_mask_alone_is_grey_and_may_be_yes_or_no(live: Live) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_told(live: Live, fields: dict[str, str], status: int) -> None:
-    for response in (ask(live, **fields), ask(live, query=fields)):
+def test_an_invalid_option_gets_an_error(live: Live, fields: dict[str, str], status: int) -> None:
+    for response in (post(live, **fields), post(live, query=fields)):
         assert response.status_code == status
         assert isinstance(response.json()["detail"], str)
 
 
-def test_what_is_no_picture_is_told_and_not_a_500(live: Live) -> None:
+def test_a_missing_or_invalid_picture_gets_an_error_of_the_client(live: Live) -> None:
     nothing = live.client.post("/api/remove", data={"a": "true"})
     junk = live.client.post("/api/remove", files={"file": ("x", b"junk")})
     get = live.client.get("/api/remove")

@@ -1,4 +1,4 @@
-"""remove.bg's API: every row of its tables, value in, bytes and headers out."""
+"""Tests remove.bg's API: every parameter with its values, and the bytes and headers of the responses."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ KEYED = {"X-Api-Key": "k"}
 
 @pytest.fixture(scope="module")
 def shop(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """The service as a remove.bg account would see it: with a key, and with a quota of megapixels."""
+    """The service with a key and a quota of megapixels, like a remove.bg account."""
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
     digest = hashlib.sha256(b"k").hexdigest()
     file.write_text(f'[keys.shop]\nsha256 = "{digest}"\nmegapixels_per_minute = 500\n')
@@ -42,7 +42,7 @@ def shop(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield live
 
 
-def ask(live: Live, **fields: Any) -> httpx.Response:
+def post(live: Live, **fields: Any) -> httpx.Response:
     headers = KEYED | fields.pop("headers", {})
     files = {"image_file": ("in.jpg", fields.pop("upload", UPLOAD)), **fields.pop("files", {})}
     return live.client.post("/v1.0/removebg", files=files, data=fields, headers=headers)
@@ -54,14 +54,14 @@ def of_v1(live: Live, **options: str) -> bytes:
     return response.content
 
 
-def told(response: httpx.Response) -> tuple[int, str]:
+def error_of(response: httpx.Response) -> tuple[int, str]:
     error = response.json()["errors"][0]
     assert error["title"]
     return response.status_code, error["code"]
 
 
-def test_a_plain_call_is_a_small_png_with_every_header(shop: Live) -> None:
-    response = ask(shop)
+def test_a_request_without_parameters_returns_a_small_png_with_every_header(shop: Live) -> None:
+    response = post(shop)
     cutout = opened(response.content)
 
     assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
@@ -97,7 +97,7 @@ def bodies() -> dict[str, dict[str, Any]]:
         "json": {"json": {"image_file_b64": text, "size": "preview", "crop": True, "type": "auto"}},
         "json, chunked": {
             "content": (
-                piece for piece in [json.dumps({"image_file_b64": text, "crop": "true"}).encode()] * 1
+                chunk for chunk in [json.dumps({"image_file_b64": text, "crop": "true"}).encode()] * 1
             ),
             "headers": {"Content-Type": "application/json"},
         },
@@ -111,12 +111,12 @@ def test_every_kind_of_body_gives_the_same_picture(shop: Live, kind: str) -> Non
     response = shop.client.post("/v1.0/removebg", **{**sent, "headers": KEYED | sent.get("headers", {})})
 
     assert response.status_code == 200, response.text
-    assert response.content == ask(shop, crop="true").content
+    assert response.content == post(shop, crop="true").content
 
 
-def test_json_is_answered_where_it_is_asked_for(shop: Live) -> None:
-    plain = ask(shop)
-    data = ask(shop, headers={"Accept": "application/json"}).json()["data"]
+def test_json_is_returned_if_it_is_requested(shop: Live) -> None:
+    plain = post(shop)
+    data = post(shop, headers={"Accept": "application/json"}).json()["data"]
 
     assert base64.b64decode(data["result_b64"]) == plain.content
     for name in ("top", "left", "width", "height"):
@@ -124,8 +124,8 @@ def test_json_is_answered_where_it_is_asked_for(shop: Live) -> None:
 
 
 @pytest.mark.parametrize("size", MEGAPIXELS)
-def test_every_size_is_its_megapixels(shop: Live, size: str) -> None:
-    response = ask(shop, size=size, format="webp")
+def test_every_size_limits_the_megapixels(shop: Live, size: str) -> None:
+    response = post(shop, size=size, format="webp")
 
     assert int(response.headers["x-width"]) == min(512, int((MEGAPIXELS[size] * 1e6) ** 0.5))
 
@@ -134,20 +134,20 @@ def test_every_size_is_its_megapixels(shop: Live, size: str) -> None:
     ("chosen", "media_type"),
     [("auto", "image/png"), ("png", "image/png"), ("jpg", "image/jpeg"), ("webp", "image/webp")],
 )
-def test_every_format_is_what_it_says(shop: Live, chosen: str, media_type: str) -> None:
-    response = ask(shop, format=chosen)
+def test_every_format_has_its_media_type(shop: Live, chosen: str, media_type: str) -> None:
+    response = post(shop, format=chosen)
 
     assert response.headers["content-type"] == media_type
     assert Image.open(io.BytesIO(response.content)).size == (500, 500)
 
 
-def test_auto_is_a_jpeg_where_nothing_shines_through(shop: Live) -> None:
-    assert ask(shop, bg_color="fff").headers["content-type"] == "image/jpeg"
+def test_auto_is_a_jpeg_if_the_result_is_opaque(shop: Live) -> None:
+    assert post(shop, bg_color="fff").headers["content-type"] == "image/jpeg"
 
 
-def test_a_zip_holds_colours_and_grey_alpha_as_they_are(shop: Live) -> None:
-    response = ask(shop, format="zip")
-    alpha = opened(ask(shop, format="png").content)[:, :, 3]
+def test_a_zip_contains_colours_and_grey_alpha_uncompressed(shop: Live) -> None:
+    response = post(shop, format="zip")
+    alpha = opened(post(shop, format="png").content)[:, :, 3]
     with zipfile.ZipFile(io.BytesIO(response.content)) as bundle:
         assert bundle.namelist() == ["color.jpg", "alpha.png"]
         assert {entry.compress_type for entry in bundle.infolist()} == {zipfile.ZIP_STORED}
@@ -184,12 +184,12 @@ SAME_AS_V1 = [
 @pytest.mark.parametrize(
     ("parameters", "options"), SAME_AS_V1, ids=lambda value: "&".join(value) or "nothing"
 )
-def test_a_parameter_does_what_the_option_of_v1_does(
+def test_a_parameter_has_the_effect_of_the_option_of_v1(
     shop: Live, parameters: dict[str, str], options: dict[str, str]
 ) -> None:
     expected = {"format": "auto", "megapixels": "0.25", **options}
 
-    assert np.array_equal(opened(ask(shop, **parameters).content), opened(of_v1(shop, **expected)))
+    assert np.array_equal(opened(post(shop, **parameters).content), opened(of_v1(shop, **expected)))
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_a_parameter_does_what_the_option_of_v1_does(
     ],
     ids=str,
 )
-def test_what_cannot_be_honoured_changes_nothing(shop: Live, parameters: dict[str, str]) -> None:
-    assert ask(shop, **parameters).content == ask(shop).content
+def test_a_parameter_that_is_not_honoured_has_no_effect(shop: Live, parameters: dict[str, str]) -> None:
+    assert post(shop, **parameters).content == post(shop).content
 
 
-def test_the_type_is_what_the_caller_says_or_other(shop: Live) -> None:
-    assert ask(shop, type="car").headers["x-type"] == "car"
-    assert "x-type" not in ask(shop, type_level="none").headers
+def test_the_type_is_the_declared_one_or_other(shop: Live) -> None:
+    assert post(shop, type="car").headers["x-type"] == "car"
+    assert "x-type" not in post(shop, type_level="none").headers
 
 
 def test_a_background_may_be_a_picture(shop: Live) -> None:
     behind = np.full((500, 500, 3), (10, 200, 30), np.uint8)
-    over = ask(shop, format="png", files={"bg_image_file": ("b.png", _png(behind))})
-    cutout = opened(ask(shop, format="png").content)
+    over = post(shop, format="png", files={"bg_image_file": ("b.png", _png(behind))})
+    cutout = opened(post(shop, format="png").content)
 
     alpha = cutout[:, :, 3:] / 255
     assert np.abs(opened(over.content) - (cutout[:, :, :3] * alpha + behind * (1 - alpha))).max() <= 1
@@ -227,13 +227,13 @@ def test_a_background_may_be_a_picture(shop: Live) -> None:
 def test_a_background_covers_and_is_centred(shop: Live) -> None:
     behind = np.zeros((100, 300, 3), np.uint8)
     behind[:, 100:200] = 255
-    over = opened(ask(shop, format="png", files={"bg_image_file": ("b.png", _png(behind))}).content)
-    bare = opened(ask(shop, format="png").content)[:, :, 3] == 0
+    over = opened(post(shop, format="png", files={"bg_image_file": ("b.png", _png(behind))}).content)
+    bare = opened(post(shop, format="png").content)[:, :, 3] == 0
 
     assert over[:, 10:-10][bare[:, 10:-10]].min() > 250
 
 
-WRONG = [
+INVALID = [
     ({"size": "huge"}, "invalid_size"),
     ({"type": "ghost"}, "invalid_type"),
     ({"type_level": "3"}, "invalid_type_level"),
@@ -265,18 +265,22 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "code"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_wrong_is_told_in_remove_bg_s_words(shop: Live, fields: dict[str, Any], code: str) -> None:
-    assert told(ask(shop, **fields)) == (400, code)
+@pytest.mark.parametrize(
+    ("fields", "code"), INVALID, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_an_invalid_request_gets_the_error_code_of_remove_bg(
+    shop: Live, fields: dict[str, Any], code: str
+) -> None:
+    assert error_of(post(shop, **fields)) == (400, code)
 
 
-def test_every_parameter_has_a_value_that_is_wrong() -> None:
-    codes = {code for _, code in WRONG}
+def test_every_parameter_has_an_invalid_value() -> None:
+    codes = {code for _, code in INVALID}
 
     assert {parameter.code for parameter in PARAMETERS.values()} <= codes
 
 
-def test_a_picture_has_to_be_sent(shop: Live) -> None:
+def test_a_request_without_a_picture_is_refused(shop: Live) -> None:
     for sent in ({"data": {"size": "auto"}}, {"json": {}}, {"files": {"image_file": ("x", b"")}}, {}):
         response = shop.client.post("/v1.0/removebg", headers=KEYED, **sent)
         error = response.json()["errors"][0]
@@ -288,10 +292,10 @@ def test_a_picture_has_to_be_sent(shop: Live) -> None:
         assert error["detail"].startswith("Please provide the source image")
 
 
-def test_a_picture_by_url_needs_the_operator_s_leave(shop: Live) -> None:
+def test_a_picture_by_url_needs_the_operators_permission(shop: Live) -> None:
     response = shop.client.post("/v1.0/removebg", headers=KEYED, data={"image_url": "http://x.invalid/"})
 
-    assert told(response) == (400, "failed_image_download")
+    assert error_of(response) == (400, "failed_image_download")
 
 
 @pytest.mark.parametrize(
@@ -299,13 +303,13 @@ def test_a_picture_by_url_needs_the_operator_s_leave(shop: Live) -> None:
     [({}, "Missing API Key"), ({"X-Api-Key": "wrong"}, "API Key invalid")],
     ids=["none", "wrong"],
 )
-def test_without_its_key_nobody_gets_in(shop: Live, key: dict[str, str], title: str) -> None:
+def test_a_request_without_a_valid_key_is_refused(shop: Live, key: dict[str, str], title: str) -> None:
     for method, path in (("POST", "/v1.0/removebg"), ("GET", "/v1.0/account"), ("POST", "/v1.0/improve")):
         response = shop.client.request(method, path, headers=key)
-        assert (*told(response), response.json()["errors"][0]["title"]) == (403, "auth_failed", title)
+        assert (*error_of(response), response.json()["errors"][0]["title"]) == (403, "auth_failed", title)
 
 
-def test_a_quota_that_is_used_up_says_when_to_come_back(models_dir: Path) -> None:
+def test_an_exhausted_quota_returns_retry_after(models_dir: Path) -> None:
     settings = Settings(
         models=("u2netp",),
         models_dir=models_dir,
@@ -314,14 +318,14 @@ def test_a_quota_that_is_used_up_says_when_to_come_back(models_dir: Path) -> Non
         access={"key_hashes": hashlib.sha256(b"k").hexdigest(), "megapixels_per_minute": 0.3},
     )
     with serving(settings) as live:
-        first, second = ask(live), ask(live)
+        first, second = post(live), post(live)
 
     assert first.status_code == 200
-    assert told(second) == (429, "rate_limit_exceeded")
+    assert error_of(second) == (429, "rate_limit_exceeded")
     assert int(second.headers["retry-after"]) > 0
 
 
-def test_the_account_has_the_keys_that_clients_insist_on(shop: Live) -> None:
+def test_the_account_has_the_members_that_clients_require(shop: Live) -> None:
     attributes = shop.client.get("/v1.0/account", headers=KEYED).json()["data"]["attributes"]
 
     assert set(attributes) == {"credits", "api"}
@@ -330,13 +334,13 @@ def test_the_account_has_the_keys_that_clients_insist_on(shop: Live) -> None:
     assert attributes["credits"]["total"] > 0
 
 
-def test_an_improvement_is_thanked_for_and_not_kept(shop: Live) -> None:
+def test_a_picture_for_improvement_is_accepted(shop: Live) -> None:
     response = shop.client.post(
         "/v1.0/improve", headers=KEYED, files={"image_file": ("x", UPLOAD)}, data={"tag": "t"}
     )
 
     assert (response.status_code, set(response.json())) == (200, {"id"})
-    assert told(shop.client.post("/v1.0/improve", headers=KEYED, data={"tag": "t"})) == (
+    assert error_of(shop.client.post("/v1.0/improve", headers=KEYED, data={"tag": "t"})) == (
         400,
         "missing_source",
     )
@@ -348,12 +352,12 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def test_a_large_picture_as_png_is_ten_megapixels_at_most(shop: Live) -> None:
+def test_a_large_picture_as_png_has_at_most_ten_megapixels(shop: Live) -> None:
     upload = jpeg(photo(3400, 3600), quality=30)
     assert len(upload) < 2_000_000
 
     sizes = {
-        chosen: ask(shop, upload=upload, size="full", format=chosen).headers for chosen in ("png", "webp")
+        chosen: post(shop, upload=upload, size="full", format=chosen).headers for chosen in ("png", "webp")
     }
     pixels = {chosen: int(h["x-width"]) * int(h["x-height"]) for chosen, h in sizes.items()}
     assert 9_900_000 < pixels["png"] <= 10_000_000

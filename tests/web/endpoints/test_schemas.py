@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of JSON answers, against real ones."""
+"""The schemas of the OpenAPI document agree with real JSON responses."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ IN_JSON = {"Accept": "application/json"}
     ("path", "model"),
     [("/livez", Alive), ("/readyz", Ready), ("/startupz", Started), ("/v1/models", ModelList)],
 )
-def test_what_is_asked_for_is_what_its_schema_says(live: Live, path: str, model: type[BaseModel]) -> None:
-    told = live.client.get(path).json()
+def test_a_response_matches_its_schema(live: Live, path: str, model: type[BaseModel]) -> None:
+    document = live.client.get(path).json()
 
-    assert model.model_validate(told).model_dump(mode="json") == told
+    assert model.model_validate(document).model_dump(mode="json") == document
 
 
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout", "/v1/cutout?results=cutout,mask"])
-def test_a_result_is_what_its_schema_says(live: Live, path: str) -> None:
-    told = live.client.post(path, content=jpeg(photo(60, 80)), headers=IN_JSON).json()
-    read = PictureResult.model_validate(told)
+def test_a_result_matches_its_schema(live: Live, path: str) -> None:
+    document = live.client.post(path, content=jpeg(photo(60, 80)), headers=IN_JSON).json()
+    parsed = PictureResult.model_validate(document)
 
-    assert read.model_dump(mode="json", exclude_unset=True) == told
-    assert (read.mask is None) == ("results" not in path)
+    assert parsed.model_dump(mode="json", exclude_unset=True) == document
+    assert (parsed.mask is None) == ("results" not in path)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,15 @@ def test_a_result_is_what_its_schema_says(live: Live, path: str) -> None:
         ("?quality=0", jpeg(photo(60, 80)), {"name", "accepted"}),
     ],
 )
-def test_a_problem_is_what_its_schema_says(live: Live, query: str, sent: bytes, members: set[str]) -> None:
-    told = live.client.post(f"/v1/mask{query}", content=sent).json()
-    read = Problem.model_validate(told)
+def test_a_problem_matches_its_schema(live: Live, query: str, sent: bytes, members: set[str]) -> None:
+    document = live.client.post(f"/v1/mask{query}", content=sent).json()
+    parsed = Problem.model_validate(document)
 
-    assert read.model_dump(mode="json") == told
-    assert set(read.model_extra or {}) == members
+    assert parsed.model_dump(mode="json") == document
+    assert set(parsed.model_extra or {}) == members
 
 
-def test_the_example_of_a_result_is_what_its_schema_says() -> None:
+def test_the_example_of_a_result_matches_its_schema() -> None:
     assert PictureResult.model_validate(RESULT).model_dump(mode="json", exclude_unset=True) == RESULT
 
 
@@ -60,7 +60,7 @@ def references(of: Any) -> set[str]:
     return set().union(*(references(each) for each in of)) if isinstance(of, list) else set()
 
 
-def test_every_json_answer_has_a_schema_and_every_schema_is_used(live: Live) -> None:
+def test_every_json_response_has_a_schema_and_every_schema_is_used(live: Live) -> None:
     document = live.client.get("/openapi.json").json()
     contents = [
         content

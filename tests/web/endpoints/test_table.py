@@ -1,4 +1,4 @@
-"""The table of endpoints against the router, and what the layers around it make of a path."""
+"""The table of endpoints agrees with the router, and gives each path its label, dialect and flags."""
 
 import pytest
 from fastapi import APIRouter
@@ -20,7 +20,7 @@ from app.web.endpoints.table import (
 SERVED = [route for router in ROUTERS for route in router.routes]
 
 
-def test_what_is_served_is_in_the_table_and_the_other_way_round() -> None:
+def test_the_router_and_the_table_have_the_same_endpoints() -> None:
     check_routes(SERVED)
 
 
@@ -44,7 +44,7 @@ def test_an_endpoint_that_is_not_served_stops_the_start(endpoint: Endpoint) -> N
         check_routes(rest)
 
 
-def test_every_dialect_but_ours_tells_its_errors() -> None:
+def test_every_other_dialect_renders_its_errors() -> None:
     assert set(RENDERERS) == set(Dialect) - {Dialect.PROBLEM}
 
 
@@ -70,7 +70,9 @@ def test_every_dialect_but_ours_tells_its_errors() -> None:
         ("/metrics", OTHER, Dialect.PROBLEM, False, False),
     ],
 )
-def test_what_a_path_means(path: str, label: str, dialect: Dialect, *, is_probe: bool, is_open: bool) -> None:
+def test_properties_of_a_path(
+    path: str, label: str, dialect: Dialect, *, is_probe: bool, is_open: bool
+) -> None:
     found = find(path)
 
     assert label_of(path) == label

@@ -34,13 +34,13 @@ def test_a_raw_upload_gives_a_cutout_of_the_same_size_with_straight_alpha(live: 
     assert 0.1 < (pixels[:, :, 3] > 128).mean() < 0.6
 
 
-def test_a_mask_is_grey_and_of_the_same_size(live: Live) -> None:
+def test_a_mask_is_grey_and_has_the_same_size(live: Live) -> None:
     response = live.client.post("/v1/mask", content=UPLOAD, headers=AS_JPEG)
 
     assert (opened(response.content).mode, opened(response.content).size) == ("L", (451, 300))
 
 
-def test_raw_multipart_and_json_give_the_same_answer(live: Live) -> None:
+def test_raw_multipart_and_json_give_the_same_result(live: Live) -> None:
     raw = live.client.post("/v1/cutout?format=webp", content=UPLOAD, headers=AS_JPEG)
     multipart = live.client.post("/v1/cutout", files={"image": UPLOAD}, data={"format": "webp"})
     text = base64.b64encode(UPLOAD).decode()
@@ -51,13 +51,13 @@ def test_raw_multipart_and_json_give_the_same_answer(live: Live) -> None:
     assert raw.headers["etag"] == multipart.headers["etag"] == as_json.headers["etag"]
 
 
-def test_an_answer_carries_its_facts(live: Live) -> None:
+def test_headers_describe_the_result(live: Live) -> None:
     response = live.client.post("/v1/cutout", content=UPLOAD, headers={**AS_JPEG, "X-Request-Id": "abc-1"})
-    facts = {name: value for name, value in response.headers.items() if name.startswith("x-")}
-    matting = facts.pop("x-cutout-matting")
+    described = {name: value for name, value in response.headers.items() if name.startswith("x-")}
+    matting = described.pop("x-cutout-matting")
     steps = re.findall(r"(\w+);dur=[\d.]+", response.headers["server-timing"])
 
-    assert facts == {
+    assert described == {
         "x-request-id": "abc-1",
         "x-content-type-options": "nosniff",
         "x-cutout-model": "u2netp",
@@ -81,7 +81,7 @@ def test_an_answer_carries_its_facts(live: Live) -> None:
     assert re.fullmatch(r'"[0-9a-f]{32}"', response.headers["etag"])
 
 
-def test_a_trace_is_passed_through_if_it_is_one(live: Live) -> None:
+def test_a_valid_traceparent_is_returned(live: Live) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     passed = live.client.get("/livez", headers={"traceparent": trace})
     ignored = live.client.get("/livez", headers={"traceparent": "00-nonsense"})
@@ -90,7 +90,7 @@ def test_a_trace_is_passed_through_if_it_is_one(live: Live) -> None:
     assert "traceparent" not in ignored.headers
 
 
-def test_a_deadline_that_the_queue_does_not_leave_time_for_is_refused_at_once(live: Live) -> None:
+def test_a_request_that_the_queue_leaves_no_time_for_is_refused_at_once(live: Live) -> None:
     assert live.service.pipeline is not None
     with ExitStack() as queue:
         for _ in range(10_000):
@@ -102,8 +102,8 @@ def test_a_deadline_that_the_queue_does_not_leave_time_for_is_refused_at_once(li
     assert live.service.admission.requests == 0
 
 
-def test_an_idle_server_tries_however_little_time_there_is(live: Live) -> None:
-    """A forecast that was learnt in a slow hour would otherwise refuse for ever."""
+def test_an_idle_server_admits_a_request_with_any_deadline(live: Live) -> None:
+    """Otherwise an estimate that was learnt in a slow hour would refuse every request for ever."""
     response = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": "1"})
 
     assert (response.status_code, response.json()["type"]) == (504, "/problems/deadline-exceeded")
@@ -112,13 +112,13 @@ def test_an_idle_server_tries_however_little_time_there_is(live: Live) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "-5", "0", "1.5"])
-def test_a_deadline_that_is_no_number_is_malformed(live: Live, text: str) -> None:
+def test_a_deadline_that_is_not_a_positive_integer_is_malformed(live: Live, text: str) -> None:
     response = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": text})
 
     assert (response.status_code, response.json()["type"]) == (400, "/problems/malformed-request")
 
 
-def test_the_entity_tag_follows_picture_options_and_endpoint(live: Live) -> None:
+def test_the_entity_tag_depends_on_picture_options_and_endpoint(live: Live) -> None:
     tags = [
         live.client.post(path, content=upload, headers=AS_JPEG).headers["etag"]
         for path, upload in (
@@ -132,30 +132,30 @@ def test_the_entity_tag_follows_picture_options_and_endpoint(live: Live) -> None
     assert len(set(tags)) == 4
 
 
-def test_a_client_that_wants_json_gets_the_facts_beside_base64(live: Live) -> None:
+def test_json_has_the_properties_of_the_result_and_base64(live: Live) -> None:
     plain = live.client.post("/v1/mask", content=UPLOAD, headers=AS_JPEG)
     response = live.client.post("/v1/mask", content=UPLOAD, headers={**AS_JPEG, "Accept": "application/json"})
-    facts = response.json()
+    document = response.json()
 
-    assert base64.b64decode(facts.pop("image")) == plain.content
-    assert (facts["width_px"], facts["height_px"], facts["media_type"]) == (451, 300, "image/png")
-    assert facts["verdict"]["label"] == "ok"
-    assert facts["steps_ms"]["infer"] > 0
-    assert facts["matting_ms"] == pytest.approx(facts["steps_ms"]["matte"], abs=0.1)
+    assert base64.b64decode(document.pop("image")) == plain.content
+    assert (document["width_px"], document["height_px"], document["media_type"]) == (451, 300, "image/png")
+    assert document["verdict"]["label"] == "ok"
+    assert document["steps_ms"]["infer"] > 0
+    assert document["matting_ms"] == pytest.approx(document["steps_ms"]["matte"], abs=0.1)
     assert response.headers["etag"] != plain.headers["etag"]
 
 
 @pytest.mark.parametrize(
     "accept", ["*/*", "image/png", "application/json, text/plain, */*", "image/*,application/json"]
 )
-def test_a_client_that_takes_either_gets_the_picture(live: Live, accept: str) -> None:
+def test_a_client_that_accepts_both_gets_the_image(live: Live, accept: str) -> None:
     response = live.client.post("/v1/mask", content=UPLOAD, headers={**AS_JPEG, "Accept": accept})
 
     assert response.headers["content-type"] == "image/png"
 
 
 @pytest.mark.parametrize("accept", ["application/zip", "application/json, application/zip"])
-def test_a_cutout_can_be_had_as_colours_and_alpha(live: Live, accept: str) -> None:
+def test_a_cutout_as_a_zip_has_colours_and_alpha(live: Live, accept: str) -> None:
     plain = opened(live.client.post("/v1/cutout", content=UPLOAD).content)
     response = live.client.post("/v1/cutout?format=zip", content=UPLOAD, headers={"Accept": accept})
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
@@ -172,7 +172,7 @@ def test_an_avif_has_the_same_alpha_as_a_png(live: Live) -> None:
     assert np.array_equal(*(np.asarray(opened(a.content))[:, :, 3] for a in (plain, response)))
 
 
-def test_a_scene_without_a_subject_gives_an_empty_mask_and_says_so(live: Live) -> None:
+def test_a_scene_without_a_subject_gives_an_empty_result_with_its_verdict(live: Live) -> None:
     response = live.client.post("/v1/cutout", content=png(flat(200, 300)))
 
     assert response.headers["x-cutout-verdict"] == "no_foreground"
@@ -180,7 +180,7 @@ def test_a_scene_without_a_subject_gives_an_empty_mask_and_says_so(live: Live) -
 
 
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout"])
-def test_a_scene_without_a_subject_is_refused_where_one_is_required(live: Live, path: str) -> None:
+def test_a_scene_without_a_subject_is_refused_if_one_is_required(live: Live, path: str) -> None:
     scene, subject = (
         live.client.post(f"{path}?require_foreground=true", content=upload)
         for upload in (png(flat(200, 300)), UPLOAD)
@@ -190,16 +190,16 @@ def test_a_scene_without_a_subject_is_refused_where_one_is_required(live: Live, 
     assert 200 == subject.status_code
 
 
-def test_cleaning_leaves_one_island(live: Live) -> None:
-    asked = {"size": "network", "threshold": "0.9", "clean": "0.1"}
-    response = live.client.post("/v1/mask", params=asked, content=UPLOAD)
-    parts, _ = cv2.connectedComponents(np.asarray(opened(response.content)), connectivity=8)
+def test_cleaning_leaves_one_component(live: Live) -> None:
+    options = {"size": "network", "threshold": "0.9", "clean": "0.1"}
+    response = live.client.post("/v1/mask", params=options, content=UPLOAD)
+    count, _ = cv2.connectedComponents(np.asarray(opened(response.content)), connectivity=8)
 
-    assert 2 == parts  # the background and the subject
+    assert 2 == count  # the background and the subject
 
 
-def test_what_time_cut_short_has_a_weak_tag(live: Live) -> None:
-    """The budget of a running service is not a caller's to choose, so it is changed from within."""
+def test_a_result_of_hq_without_enough_time_has_a_weak_tag(live: Live) -> None:
+    """A client cannot choose the time budget, so the test changes it inside the running service."""
     pipeline = live.service.ready_pipeline()
     whole = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
     limits, pipeline._limits = pipeline._limits, replace(pipeline._limits, hq_budget_s=0)
@@ -212,7 +212,7 @@ def test_what_time_cut_short_has_a_weak_tag(live: Live) -> None:
     assert cut_short.headers["etag"] == f"W/{whole.headers['etag'].removeprefix('W/')}"
 
 
-def test_a_small_subject_is_looked_at_twice_when_asked(live: Live) -> None:
+def test_refine_runs_the_network_twice_for_a_small_subject(live: Live) -> None:
     canvas = np.full((1200, 1600, 3), 235, dtype=np.uint8)
     canvas[500:756, 700:956] = np.asarray(opened(UPLOAD).convert("RGB").resize((256, 256)))
     upload = png(canvas)
@@ -224,26 +224,26 @@ def test_a_small_subject_is_looked_at_twice_when_asked(live: Live) -> None:
     assert ["refine" in response.headers["server-timing"] for response in (once, twice)] == [False, True]
 
 
-def test_a_subject_that_fills_the_picture_is_not_looked_at_again(live: Live) -> None:
+def test_refine_runs_the_network_once_for_a_subject_that_fills_the_picture(live: Live) -> None:
     upload = png(np.asarray(opened(UPLOAD).convert("RGB"))[100:400, 150:350])
     response = live.client.post("/v1/mask?refine=crop", content=upload)
 
     assert "none" == response.headers["x-cutout-refine"]
 
 
-def test_a_network_sized_mask_is_the_map_itself(live: Live) -> None:
+def test_a_network_sized_mask_has_the_size_of_the_map(live: Live) -> None:
     response = live.client.post("/v1/mask?size=network", content=UPLOAD)
 
     assert opened(response.content).size == (320, 320)
 
 
-def test_a_threshold_gives_yes_or_no(live: Live) -> None:
+def test_a_threshold_gives_a_binary_mask(live: Live) -> None:
     response = live.client.post("/v1/mask?threshold=0.5", content=UPLOAD)
 
     assert set(np.unique(np.asarray(opened(response.content)))) == {0, 255}
 
 
-def test_a_background_colour_fills_what_was_removed(live: Live) -> None:
+def test_a_background_colour_fills_the_removed_background(live: Live) -> None:
     response = live.client.post("/v1/cutout?background=%23ff8800&format=jpeg&quality=95", content=UPLOAD)
     pixels = np.asarray(opened(response.content)).astype(int)
 
@@ -251,7 +251,7 @@ def test_a_background_colour_fills_what_was_removed(live: Live) -> None:
     assert np.abs(pixels[:20, :20] - (255, 136, 0)).max() < 12
 
 
-def test_a_model_beside_the_default_is_loaded_by_the_request_that_asks_for_it(
+def test_a_model_other_than_the_default_is_loaded_by_the_first_request_for_it(
     live: Live, models_dir: Path
 ) -> None:
     if not (models_dir / "u2net" / "manifest.json").exists():
@@ -300,7 +300,7 @@ TRUNCATED = UPLOAD[: len(UPLOAD) // 2]
         ("/v1/nothing", UPLOAD, 404, "not-found"),
     ],
 )
-def test_a_bad_request_gets_its_problem_and_the_next_one_is_served(
+def test_an_invalid_request_gets_its_problem_and_the_next_one_is_served(
     live: Live, path: str, content: bytes, status: int, slug: str
 ) -> None:
     response = live.client.post(path, content=content)
@@ -315,7 +315,7 @@ def test_a_bad_request_gets_its_problem_and_the_next_one_is_served(
     assert live.service.admission.requests == 0
 
 
-def test_a_wrong_multipart_field_is_told_the_right_ones(live: Live) -> None:
+def test_the_error_of_a_wrong_multipart_field_lists_the_right_ones(live: Live) -> None:
     response = live.client.post("/v1/cutout", files={"picture": UPLOAD})
 
     assert (response.status_code, response.json()["type"]) == (400, "/problems/malformed-request")
@@ -329,13 +329,13 @@ def test_a_compressed_body_is_refused(live: Live) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
-def test_a_coding_that_is_none_is_none(live: Live, encoding: str) -> None:
+def test_content_encoding_identity_is_accepted(live: Live, encoding: str) -> None:
     response = live.client.post("/v1/mask", content=UPLOAD, headers={"Content-Encoding": encoding})
 
     assert response.status_code == 200
 
 
-def test_a_chunked_upload_is_bounded_too(live: Live) -> None:
+def test_a_chunked_upload_has_the_same_limit(live: Live) -> None:
     response = live.client.post("/v1/cutout", content=(bytes(100_000) for _ in range(41)))
 
     assert response.status_code == 413

@@ -1,4 +1,4 @@
-"""withoutBG's two endpoints: what its clients send, and what they read."""
+"""withoutBG's two endpoints accept the requests of its clients, and return what they parse."""
 
 import base64
 
@@ -13,7 +13,7 @@ PICTURE = jpeg(photo(120, 160))
 TEXT = base64.b64encode(PICTURE).decode()
 
 
-def test_both_endpoints_answer_the_alpha_matte(live: Live) -> None:
+def test_both_endpoints_return_the_alpha_matte(live: Live) -> None:
     plain = live.client.post("/v1/cutout", content=PICTURE, params={"channels": "alpha"}).content
     file = live.client.post("/v1.0/alpha-channel", files={"file": ("image.png", PICTURE, "image/png")})
     text = live.client.post("/v1.0/alpha-channel-base64", json={"image_base64": TEXT})
@@ -34,7 +34,7 @@ def test_both_endpoints_answer_the_alpha_matte(live: Live) -> None:
         ({"content": PICTURE, "headers": {"Content-Type": "text/plain"}}, 400),
     ],
 )
-def test_an_error_is_told_for_both_clients(live: Live, sent: dict[str, object], status: int) -> None:
+def test_an_error_has_the_members_of_both_clients(live: Live, sent: dict[str, object], status: int) -> None:
     response = httpx.post(f"http://127.0.0.1:{live.port}/v1.0/alpha-channel-base64", **sent)  # type: ignore[arg-type]
 
     assert response.status_code == status
