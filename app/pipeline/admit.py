@@ -25,7 +25,8 @@ from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, Pictur
 INSPECTED_INLINE_BYTES = 4096
 MAX_TRIED_RUNS = 2
 """An idle server admits this many runs, those of one picture, regardless of its estimate."""
-WORKER_STEPS = ("decode", "prepare", "refine", "matte", "compose", "encode")
+STEPS_ELSEWHERE = frozenset({"receive", "fetch", "admit", "load", "batch", "infer"})
+"""The steps that are not run by the workers."""
 
 
 class PictureAdmission:
@@ -85,7 +86,8 @@ class PictureAdmission:
         """Refund the pixels of a canvas smaller than estimated, and learn from the request's duration."""
         result = result if isinstance(result, Result) else None
         if result is not None and not result.is_cached:
-            seconds = sum(context.steps.seconds.get(name, 0.0) for name in WORKER_STEPS)
+            steps = context.steps.seconds.items()
+            seconds = sum(duration_s for name, duration_s in steps if name not in STEPS_ELSEWHERE)
             self.wait_estimator.learn(pixels=needed.pixels, seconds=seconds)
         if context.quota is None:
             return
