@@ -99,7 +99,7 @@ def footprint(
         options: The options of the request.
         backdrop: The header of the picture to put behind the subject.
         mask: The header of the caller's own mask.
-        limit_px: The largest canvas that is allowed.
+        limit_px: The most pixels of a canvas.
         upload_bytes: Length of the longest file of the request.
     """
     source_px = picture.width_px * picture.height_px

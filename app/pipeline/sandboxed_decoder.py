@@ -1,7 +1,7 @@
 """Sandboxed decoder: decodes pictures in child processes, for operators who do not trust decoders.
 
 A decoder is a million lines of C that parse untrusted bytes. In a sandbox
-(``app/engine/threads/sandbox.py``) an exploited decoder can only crash: the process can open no file and no
+(``app/engine/threads/sandbox.py``) the worst it can do is to crash: the process can open no file and no
 connection, and allocate no more memory than the largest picture needs. A picture that crashes two sandboxes
 is refused for ten minutes. If a sandbox is killed from outside, the picture is decoded once more; if that one
 is killed too, the request is refused with ``Overloaded``.
@@ -121,7 +121,7 @@ class SandboxedDecoder:
 
 
 def _picture(message: Mapping[str, object], buffers: list[bytearray], header: Header) -> Picture:
-    """Build a picture from a sandbox's message. The message is not trusted: everything in it is checked."""
+    """Build a picture from a sandbox's message, which is not trusted: its sizes and types are checked."""
     whole, warnings = (header.height_px, header.width_px), message.get("warnings")
     size = message.get("size", list(whole))
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)):
