@@ -43,7 +43,8 @@ test: $(TESTED) ## Run the tests with real weights; images and Ray if their file
 	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
-test-all: $(TESTED) ## Run all tests
+test-all: export HYPOTHESIS_PROFILE ?= thorough
+test-all: $(TESTED) ## Run all tests, with more generated examples
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" $(UNSERVED) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory served WHICH="not ray"
 	@$(MAKE) --no-print-directory test-ray

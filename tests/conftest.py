@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from tests.generated import load_profile
+except ImportError:  # the environments for torch and Ray have no Hypothesis
+    pass
+else:
+    load_profile()
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_DIR = ROOT / "models"
 

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge
 from app.imaging.formats.decode import decode
 from app.imaging.formats.isobmff import coded_data, read_boxes
 from app.imaging.formats.sniff import Header, check_size, sniff
+from tests.generated import examples
 from tests.grids import Tile, grid_of, single, tile_of
 from tests.peaks import peak_bytes
 from tests.pictures import avif, heic, noise, photo
@@ -187,7 +188,7 @@ def test_items_that_share_their_bytes_are_read_once(tile: Tile, brand: bytes) ->
 
 
 @given(at=st.integers(0, 2000), value=st.integers(0, 255), kept=st.floats(0.1, 1), kind=st.integers(0, 1))
-@settings(max_examples=300, deadline=None)
+@examples(3)
 def test_any_mutation_of_a_grid_raises_only_cutout_errors(
     at: int, value: int, kept: float, kind: int
 ) -> None:
