@@ -162,6 +162,7 @@ COSTLY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "asked", "minimum"), COSTLY)
 def test_long_work_is_asked_often_whether_it_is_still_wanted(
     which: str, asked: dict[str, object], minimum: int
@@ -176,6 +177,7 @@ def test_long_work_is_asked_often_whether_it_is_still_wanted(
     assert set(calls) == ({"matte", "encode"} if which == "mask" else {"matte", "compose", "encode"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "asked", "minimum"), COSTLY)
 def test_whatever_is_no_longer_wanted_ends_where_it_is(
     which: str, asked: dict[str, object], minimum: int
@@ -194,6 +196,7 @@ def test_whatever_is_no_longer_wanted_ends_where_it_is(
         assert left == [-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "backdrop"),
     [

@@ -91,6 +91,7 @@ def test_arrays_that_are_not_8_bit_pictures_are_refused(pixels: NDArray[np.uint8
         encode_png(pixels)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("channels", [(), (3,), (4,)])
 def test_pngcheck_reports_no_error(tmp_path: Path, channels: tuple[int, ...]) -> None:
     pngcheck = shutil.which("pngcheck")

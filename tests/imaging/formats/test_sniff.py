@@ -89,6 +89,7 @@ def test_a_heic_is_accepted_with_the_extra() -> None:
     assert {"image/heic", "image/heif"} <= set(ACCEPTED)
 
 
+@pytest.mark.process
 def test_without_the_extra_a_heic_is_refused_with_a_hint_at_it() -> None:
     """In a separate process, where the package is hidden before it is imported."""
     script = (
@@ -219,6 +220,7 @@ def test_bytes_that_look_like_scans_inside_a_comment_do_not_count() -> None:
     assert 47 == sniff(commented).width_px
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filling",
     [b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\xfe\x00\x02", b"\x00"],

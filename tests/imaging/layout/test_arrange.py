@@ -235,6 +235,7 @@ def test_strips_of_a_scaled_cutout_equal_those_of_the_whole(
     assert not actual[~is_visible].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.3, 0.83, 1.0, 1.9])
 def test_composing_takes_few_bytes_a_pixel(factor: float) -> None:
     """Crop with margins, scale, shadow and a picture behind, on top of the cutout and that picture."""

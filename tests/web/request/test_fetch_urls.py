@@ -132,6 +132,7 @@ class UnreachableResolver:
         return ["127.0.0.9"]
 
 
+@pytest.mark.process
 @given(URLS)
 @example("http://xn--a/")
 @example("http://\ud800/")
