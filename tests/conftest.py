@@ -63,7 +63,13 @@ def _is_main_thread() -> bool:
 
 
 @pytest.fixture(scope="session")
-def models_dir() -> Path:
+def models_dir(exported_models_dir: Path) -> Path:
+    """The models that a folder's tests use: the exported ones, unless its conftest.py overrides this."""
+    return exported_models_dir
+
+
+@pytest.fixture(scope="session")
+def exported_models_dir() -> Path:
     """The folder of exported models; ``make test`` fills it."""
     if not (MODELS_DIR / "u2netp" / "manifest.json").exists():
         pytest.fail(
