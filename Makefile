@@ -26,9 +26,11 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # ONNX Runtime sends telemetry by default. app/engine/models/onnxruntime_loader.py disables it; this does so for the peers.
 export ORT_DISABLE_TELEMETRY = 1
+# Hundreds of tests start processes, which would else compile this project again each time.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-all served test-ray check format lock bench bench-load peers export ray clean
+.PHONY: help setup serve unit test test-all served test-ray check format lock bench bench-load peers export ray clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,12 +40,17 @@ setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with
 serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
+unit: export HYPOTHESIS_PROFILE ?= quick
+unit: $(VENV)/.dev ## Run the tests that need no process, socket, torch or weights; takes a minute
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m unit tests --ignore=tests/journeys $(PYTEST_ARGS)
+
 test: $(TESTED) ## Run the tests with real weights; images and Ray if their files have changed
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
-test-all: $(TESTED) ## Run all tests
+test-all: export HYPOTHESIS_PROFILE ?= thorough
+test-all: $(TESTED) ## Run all tests, with more generated examples
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" $(UNSERVED) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory served WHICH="not ray"
 	@$(MAKE) --no-print-directory test-ray

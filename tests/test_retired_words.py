@@ -11,6 +11,7 @@ def plant(root: Path, name: str, text: str) -> None:
     (root / name).write_text(text, encoding="utf-8")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("line", "word"),
     [
@@ -29,6 +30,7 @@ def test_a_retired_word_is_found_with_its_line(tmp_path: Path, line: str, word: 
     assert f"app/part.py:3: {word}: write " in "\n".join(find(tmp_path))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "line", ["keys_ring = almost_lines", "def carry_out() -> None:", "AdmittedUpload(mostly=1)", "--answer"]
 )
@@ -38,12 +40,14 @@ def test_other_words_that_contain_a_retired_one_are_not_found(tmp_path: Path, li
     assert list(find(tmp_path)) == []
 
 
+@pytest.mark.process
 def test_excepted_files_may_use_their_word_and_no_other(tmp_path: Path) -> None:
     plant(tmp_path, "CHANGELOG.md", "`name-reused` has another name.\nNobody uses it.\n")
 
     assert [line.split(": write")[0] for line in find(tmp_path)] == ["CHANGELOG.md:2: Nobody"]
 
 
+@pytest.mark.process
 def test_in_a_repository_only_tracked_files_are_searched(tmp_path: Path) -> None:
     plant(tmp_path, "app/tracked.py", "KeyRing")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
@@ -53,5 +57,6 @@ def test_in_a_repository_only_tracked_files_are_searched(tmp_path: Path) -> None
     assert [line.split(":")[0] for line in find(tmp_path)] == ["app/tracked.py"]
 
 
+@pytest.mark.process
 def test_the_project_has_no_retired_words() -> None:
     assert list(find(ROOT)) == []

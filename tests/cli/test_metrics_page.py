@@ -18,6 +18,7 @@ from app.settings import Settings, Web
 from app.telemetry import Telemetry
 from app.web.connection_limits import ConnectionLimits
 
+pytestmark = pytest.mark.process
 HEAD_TIMEOUT_S = 1.0
 
 

@@ -5,12 +5,14 @@ import pytest
 from app.cli.listening import listen
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_listener_is_created_with_ipproto_tcp(host: str) -> None:
     with listen(host, 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
 def test_a_port_is_in_use_as_soon_as_it_is_opened(host: str) -> None:
     """Even before connections are accepted, because a loading server must hold its port."""

@@ -97,6 +97,7 @@ def test_inherited_values_round_trip_through_the_command_line() -> None:
     assert Inherited.parse(str(Inherited(3, 4))) == Inherited(3, 4)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("first", "reason"),
     [
@@ -118,6 +119,7 @@ def test_a_process_that_exits_or_hangs_is_restarted_with_one_log_line(
     assert (line["event"], line["why"], line["restarts"]) == ("restarting the server process", reason, 1)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("code", [1, 3])
 def test_a_first_process_that_cannot_start_is_not_restarted(
     code: int, handlers: None, capfd: pytest.CaptureFixture[str]
@@ -126,6 +128,7 @@ def test_a_first_process_that_cannot_start_is_not_restarted(
     assert not capfd.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_stop_signal_ends_the_server_process(
     number: signal.Signals, handlers: None, capfd: pytest.CaptureFixture[str]
@@ -138,6 +141,7 @@ def test_every_stop_signal_ends_the_server_process(
     assert not capfd.readouterr().err
 
 
+@pytest.mark.process
 def test_each_uncaught_exception_is_one_log_line() -> None:
     script = """
 import threading
@@ -158,6 +162,7 @@ raise KeyError("x")
     assert "KeyError" in lines[1]["exception"]
 
 
+@pytest.mark.process
 def test_the_supervisor_imports_no_large_library() -> None:
     script = f"""
 import sys

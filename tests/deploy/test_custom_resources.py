@@ -14,6 +14,7 @@ import pytest
 from tests.deploy.npm import compiler_errors, npm_packages
 from tests.deploy.test_kubernetes import rendered
 
+pytestmark = pytest.mark.process
 PACKAGES = ("@kubernetes-models/keda@2.0.0", "@kubernetes-models/prometheus-operator@6.0.0")
 MODULE_OF = {
     "ScaledObject": "@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject",

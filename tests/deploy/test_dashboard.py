@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.npm import compiler_errors, npm_packages
 
+pytestmark = pytest.mark.process
 DASHBOARD = Path(__file__).parents[2] / "docker/grafana/dashboards/cutout.json"
 PANELS = "@grafana/schema/dist/esm/raw/composable/{}/panelcfg/x/{}PanelCfg_types.gen"
 HEAD = f"""

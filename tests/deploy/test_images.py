@@ -51,12 +51,14 @@ def pins(lock: str) -> dict[str, str]:
     return versions
 
 
+@pytest.mark.process
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     finished = subprocess.run([tool("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True)
 
     assert (finished.stdout, finished.returncode) == ("", 0)
 
 
+@pytest.mark.process
 def test_hadolint_finds_mistakes(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM python:latest\nENTRYPOINT cutout serve\n")
     command = [tool("hadolint"), str(tmp_path / "Dockerfile")]
@@ -65,6 +67,7 @@ def test_hadolint_finds_mistakes(tmp_path: Path) -> None:
     assert {"DL3007", "DL3025"} <= set(re.findall(r"DL\d+", finished.stdout))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_compose_file_matches_the_specification(tmp_path: Path, *, broken: bool) -> None:
     text = COMPOSE.read_text(encoding="utf-8")
@@ -156,6 +159,7 @@ def test_every_compose_variable_is_documented_with_its_default() -> None:
     assert not re.findall(r"\$\{\w+\}", COMPOSE.read_text(encoding="utf-8"))
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("git") is None, reason="this machine has no git")
 def test_git_ignores_the_env_file() -> None:
     finished = subprocess.run(["git", "check-ignore", "--quiet", ".env"], cwd=ROOT)

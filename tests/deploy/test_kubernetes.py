@@ -22,6 +22,7 @@ from app.settings import Settings
 from tests.deploy.promql import metrics_of
 from tests.deploy.test_monitoring import exposed
 
+pytestmark = pytest.mark.process
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes/overlays"
 OVERLAYS = ("cpu", "gpu", "keda", "volume", "monitoring")
 SERVING = OVERLAYS[:-1]

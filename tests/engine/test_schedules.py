@@ -3,7 +3,6 @@
 from concurrent.futures import CancelledError
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -12,6 +11,7 @@ from app.engine.batching.planning import BatchLimits, CostTable, Ticket
 from app.engine.capacity.admission import Admission, Budget, Permit
 from app.errors import DeadlineExceeded, InferenceFailed, NotReady, Overloaded
 from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, SimulatedRun
+from tests.generated import examples
 
 FAILS, POISONS, HANGS = 253, 254, 255
 MAX_ESTIMATE_S = 0.01  # of the shortest run; runs take 0.006 s ± 50 %
@@ -176,4 +176,4 @@ class Schedules(RuleBasedStateMachine):
 
 
 TestSchedules = Schedules.TestCase
-TestSchedules.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestSchedules.settings = examples(1.5)

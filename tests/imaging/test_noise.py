@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.arrays import Rgb
 from app.imaging.noise import estimate_noise
+from tests.generated import examples
 from tests.pictures import disc_alpha, flat
 
 
@@ -22,7 +23,7 @@ def scene(height: int, width: int) -> Rgb:
 
 
 @given(sigma=st.floats(1, 12), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@examples(1 / 4)
 def test_the_noise_of_a_scene_is_estimated(sigma: float, seed: int) -> None:
     estimated = estimate_noise(with_noise(scene(400, 500), sigma, seed))
 

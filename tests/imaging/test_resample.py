@@ -3,11 +3,12 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.imaging.resample import enlarged_rows, rows_for, scaled_rows, strips_of
+from tests.generated import examples
 from tests.pictures import noise
 
 
@@ -36,7 +37,7 @@ def scaled(pixels: NDArray[np.uint8], length: int, axis: int) -> NDArray[np.floa
     st.floats(0, 0.99),
     st.floats(0, 0.99),
 )
-@settings(max_examples=150, deadline=None)
+@examples(2)
 def test_scaled_rows_equal_those_of_the_whole_scaled_picture(
     old: tuple[int, int], new: tuple[int, int], seed: int, begin: float, share: float
 ) -> None:
@@ -57,7 +58,6 @@ def test_scaled_rows_equal_those_of_the_whole_scaled_picture(
     st.tuples(st.floats(1, 9), st.floats(1, 9)),
     st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
 def test_enlarged_rows_are_within_one_level_of_the_whole(
     old: tuple[int, int], factors: tuple[float, float], seed: int
 ) -> None:

@@ -1,16 +1,17 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from app.imaging.tiles import enlarge_tile, shrink, tiles_of
+from tests.generated import examples
 from tests.pictures import noise
 
 
 @given(height=st.integers(1, 700), width=st.integers(1, 700), scale=st.integers(1, 13))
-@settings(max_examples=30, deadline=None)
+@examples(1 / 2)
 def test_tiles_cover_every_pixel_once(height: int, width: int, scale: int) -> None:
     covered = np.zeros((height, width), dtype=int)
     for tile in tiles_of(height, width, multiple_px=scale):
@@ -20,7 +21,7 @@ def test_tiles_cover_every_pixel_once(height: int, width: int, scale: int) -> No
 
 
 @given(height=st.integers(1, 900), width=st.integers(1, 600), scale=st.integers(1, 13))
-@settings(max_examples=30, deadline=None)
+@examples(1 / 2)
 def test_an_enlarged_tile_equals_that_part_of_the_enlarged_whole(height: int, width: int, scale: int) -> None:
     coarse = noise((-(-height // scale), -(-width // scale), 6)).astype(np.float32)
     size = (coarse.shape[1] * scale, coarse.shape[0] * scale)

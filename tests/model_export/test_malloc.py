@@ -28,6 +28,7 @@ def page_faults(*, keeps: bool) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
 def test_freed_memory_is_reused_without_page_faults() -> None:
     kept, returned = page_faults(keeps=True), page_faults(keeps=False)

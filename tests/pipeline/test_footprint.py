@@ -25,6 +25,7 @@ def header(width: int, height: int, kind: str = "jpeg", coded_px: int = 0) -> He
     return Header(kind, width, height, f"image/{kind}", coded_px=coded_px)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads /proc")
 def test_no_option_takes_more_memory_than_its_footprint() -> None:
     """Measures the high-water mark of a separate process, for every case of the benchmark."""

@@ -162,6 +162,7 @@ COSTLY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "chosen", "minimum"), COSTLY)
 def test_long_work_often_checks_whether_to_continue(
     which: str, chosen: dict[str, object], minimum: int
@@ -176,6 +177,7 @@ def test_long_work_often_checks_whether_to_continue(
     assert set(calls) == ({"matte", "encode"} if which == "mask" else {"matte", "compose", "encode"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "chosen", "minimum"), COSTLY)
 def test_work_ends_at_the_first_check_that_raises(
     which: str, chosen: dict[str, object], minimum: int
@@ -194,6 +196,7 @@ def test_work_ends_at_the_first_check_that_raises(
         assert left == [-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "backdrop"),
     [

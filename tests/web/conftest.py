@@ -1,4 +1,4 @@
-"""Runs the service with the small model on a real socket, in a thread of the test process."""
+"""Runs the service with a fast model on a real socket, in a thread of the test process."""
 
 import threading
 import time
@@ -18,6 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.web.connection import Connection
 from app.web.service import Service
+from tests.networks import redness_model
 from tests.web.stub_server import StubServer, stub_servers
 
 
@@ -58,17 +59,37 @@ def serving(settings: Settings) -> Iterator[Live]:
 
 
 @pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of fast models with the names of the real ones: these tests judge HTTP and not maps."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("u2netp", "u2net"):
+        redness_model(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def live(models_dir: Path) -> Iterator[Live]:
-    """The service with u2netp, ready to serve."""
-    settings = Settings(
+    """The service with a fast model, ready to serve."""
+    with serving(settings_with(models_dir)) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def live_u2netp(exported_models_dir: Path) -> Iterator[Live]:
+    """The service with the real u2netp, for tests that depend on its map or on how long it takes."""
+    with serving(settings_with(exported_models_dir)) as served:
+        yield served
+
+
+def settings_with(models_dir: Path) -> Settings:
+    """Return the settings of a service on the CPU, with limits that a test can reach."""
+    return Settings(
         models=("u2netp",),
         models_dir=models_dir,
         device="cpu",
         web={"metrics_port": None},
         limits={"picture_pixels": 13_000_000, "upload_bytes": 4_000_000},
     )
-    with serving(settings) as served:
-        yield served
 
 
 @pytest.fixture

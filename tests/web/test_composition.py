@@ -52,8 +52,10 @@ def test_a_moved_subject_has_the_same_pixels(
     assert np.array_equal(moved[: bottom - top, : right - left], plain[top:bottom, left:right])
 
 
-def test_a_scaled_subject_has_the_requested_size(live: Live, plain: NDArray[np.uint8]) -> None:
-    response = live.client.post("/v1/cutout", content=UPLOAD, params={"scale": "50%", "report_box": "true"})
+def test_a_scaled_subject_has_the_requested_size(live_u2netp: Live, plain: NDArray[np.uint8]) -> None:
+    response = live_u2netp.client.post(
+        "/v1/cutout", content=UPLOAD, params={"scale": "50%", "report_box": "true"}
+    )
     left, top, right, bottom = map(int, response.headers["x-cutout-subject"].split(","))
     scaled = opened(response.content)
 

@@ -209,6 +209,7 @@ def test_an_address_is_counted_by_its_owner(address: str, owner: str) -> None:
     assert owner_of(address) == owner
 
 
+@pytest.mark.process
 def test_a_closed_connection_is_freed_without_the_garbage_collector() -> None:
     """Otherwise memory would grow between collections, which the server makes rare."""
     made: list[weakref.ref[Connection]] = []

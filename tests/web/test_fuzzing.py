@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.generated import examples
 from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
 
@@ -187,7 +188,7 @@ headers = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(examples(2), suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(ENDPOINTS), bodies, fields, headers, st.sampled_from(ENCODINGS))
 def test_random_requests_never_cause_an_internal_error(
     live: Live,

@@ -25,16 +25,16 @@ def overload(live: Live) -> Iterator[None]:
 
 @pytest.mark.parametrize("path", ["/v1/mask", "/v1/cutout", "/v1/mask?unknown=1"])
 def test_under_overload_requests_are_refused_before_upload_and_options_are_read(
-    live: Live, path: str
+    live_u2netp: Live, path: str
 ) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
-    with overload(live), socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
+    with overload(live_u2netp), socket.create_connection(("127.0.0.1", live_u2netp.port), timeout=60) as peer:
         peer.sendall(head.encode())
         response = peer.recv(65536)
 
     assert response.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: " in response.lower()
-    assert live.service.admission.requests == 0
+    assert live_u2netp.service.admission.requests == 0
 
 
 def test_requests_without_a_picture_are_served_under_overload(live: Live) -> None:

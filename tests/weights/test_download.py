@@ -89,6 +89,7 @@ def test_an_error_response_keeps_the_partial_download(server: FileServer, tmp_pa
     assert part.read_bytes() == CONTENT[:1000]
 
 
+@pytest.mark.process
 def test_a_closed_port_fails_with_the_size_of_the_partial_download(tmp_path: Path) -> None:
     with file_server() as stopped:
         pass

@@ -13,6 +13,7 @@ import pytest
 from app.engine.clock import SystemClock
 from app.engine.threads.sandbox import SandboxDied, SandboxLost, SandboxPool, SandboxTooSlow
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import os, socket, sys, time

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.threads.trampoline import ThreadAwaitable, run_on_threads
@@ -209,7 +209,6 @@ def test_results_of_calls_are_freed_with_the_coroutine_and_not_by_the_garbage_co
     leaves_after=st.one_of(st.none(), st.integers(0, 6)),
     yields=st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
 def test_every_coroutine_ends_once_and_cleans_up_once(
     pools: list[int], leaves_after: int | None, yields: int
 ) -> None:

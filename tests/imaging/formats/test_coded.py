@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge
 from app.imaging.formats.decode import decode
 from app.imaging.formats.isobmff import coded_data, read_boxes
 from app.imaging.formats.sniff import Header, check_size, sniff
+from tests.generated import examples
 from tests.grids import Tile, grid_of, single, tile_of
 from tests.peaks import peak_bytes
 from tests.pictures import avif, heic, noise, photo
@@ -62,6 +63,7 @@ def test_a_grid_counts_with_the_sum_of_its_tiles(
     assert (size[1], size[0], 3) == decode(upload, header).rgb.shape
 
 
+@pytest.mark.slow
 def test_a_tile_much_larger_than_its_grid_counts_with_its_own_size(brand: bytes) -> None:
     """A kilobyte declared 64 × 64 pixels, and decoded to 56 megapixels."""
     large = tiles_by_brand(LARGE_SIDE)[brand]
@@ -106,6 +108,7 @@ def test_a_grid_that_contradicts_itself_is_corrupt(
         sniff(upload)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", [(16, 16), (64, 16), None])
 def test_a_tile_larger_than_it_declares_is_corrupt(brand: bytes, declared: tuple[int, int] | None) -> None:
     tile = replace(tiles_by_brand(LARGE_SIDE)[brand], size=declared)
@@ -115,6 +118,7 @@ def test_a_tile_larger_than_it_declares_is_corrupt(brand: bytes, declared: tuple
             sniff(upload)
 
 
+@pytest.mark.slow
 def test_decoding_takes_at_most_the_memory_for_held_px(brand: bytes) -> None:
     large = tiles_by_brand(LARGE_SIDE)[brand]
     upload = grid_of([large] * 4, rows=2, columns=2, size=(2000, 1030), brand=brand)
@@ -123,6 +127,7 @@ def test_decoding_takes_at_most_the_memory_for_held_px(brand: bytes) -> None:
     assert peak_bytes(lambda: decode(upload, header)) <= 24 * header.held_px + 8 * 2**20
 
 
+@pytest.mark.slow
 def test_tiles_of_several_sizes_are_corrupt(brand: bytes, tile: Tile) -> None:
     other = replace(tiles_by_brand(LARGE_SIDE)[brand])
     with pytest.raises(CorruptPicture):
@@ -149,6 +154,7 @@ def test_alpha_counts_with_its_frames_whether_or_not_it_declares_a_size(brand: b
         )
 
 
+@pytest.mark.slow
 def test_a_single_picture_must_declare_at_least_its_coded_size(brand: bytes) -> None:
     large = tiles_by_brand(LARGE_SIDE)[brand]
 
@@ -187,7 +193,7 @@ def test_items_that_share_their_bytes_are_read_once(tile: Tile, brand: bytes) ->
 
 
 @given(at=st.integers(0, 2000), value=st.integers(0, 255), kept=st.floats(0.1, 1), kind=st.integers(0, 1))
-@settings(max_examples=300, deadline=None)
+@examples(3)
 def test_any_mutation_of_a_grid_raises_only_cutout_errors(
     at: int, value: int, kept: float, kind: int
 ) -> None:

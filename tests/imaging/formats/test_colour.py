@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from app.imaging.formats.colour import to_srgb
+from tests.generated import examples
 from tests.pictures import noise, photo
 from tests.profiles import (
     ADOBE_RGB,
@@ -180,7 +181,7 @@ def test_the_stored_colours_are_not_modified() -> None:
 
 
 @given(at=st.integers(0, 5000), junk=st.binary(min_size=1, max_size=8), has_tables=st.booleans())
-@settings(max_examples=150, deadline=None)
+@examples(2)
 def test_no_mutated_profile_fails_the_picture(at: int, junk: bytes, has_tables: bool) -> None:
     whole = table_profile(b"RGB ", lambda c: 100 * c, points=3) if has_tables else P3
     position = at % len(whole)

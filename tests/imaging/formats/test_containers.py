@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import PictureTooComplex
@@ -72,7 +72,6 @@ def test_segments_lie_inside_a_file_cut_anywhere() -> None:
 
 
 @given(after=st.integers(0, 3), slices=st.integers(1, 3), marker=st.sampled_from([0xD9, 0xDA, 0xC4]))
-@settings(deadline=None)
 def test_a_marker_is_found_across_the_slices_of_a_search(after: int, slices: int, marker: int) -> None:
     scan = b"\xff\xda\x00\x02" + bytes(slices * SLICE_BYTES - 10 + after)
     upload = b"\xff\xd8" + scan + bytes((0xFF, marker, 0, 2)) + b"\xff\xd9"

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from app.errors import CorruptPicture, CutoutError, UnsupportedFormat
 from app.imaging.formats.containers import jpeg_segments
 from app.imaging.formats.decode import Picture, decode
 from app.imaging.formats.sniff import check_size, sniff
+from tests.generated import examples
 from tests.imaging.damage import damaged
 from tests.pictures import avif, gif, jpeg, photo, png, webp
 
@@ -59,7 +60,7 @@ def test_error_texts_of_libraries_are_not_exposed() -> None:
 
 
 @given(mutated=damaged(PICTURE, before=1500))
-@settings(max_examples=200, deadline=None)
+@examples(2)
 def test_any_mutation_raises_only_cutout_errors(mutated: bytes) -> None:
     try:
         header = sniff(mutated)

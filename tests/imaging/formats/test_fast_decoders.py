@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from app.imaging.formats.fast_decoders import read_jpeg_strictly, read_webp_fast
 from app.imaging.formats.pillow import READER_ERRORS, read_with_pillow
 from app.imaging.formats.raw_picture import RawPicture
 from app.imaging.formats.sniff import Header, check_size, sniff
+from tests.generated import examples
 from tests.pictures import jpeg, noise, photo, webp
 
 PICTURE = photo(85, 131)
@@ -94,7 +95,7 @@ def test_an_animation_is_left_to_pillow() -> None:
     junk=st.binary(min_size=1, max_size=4),
     is_cut=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@examples(3)
 def test_fast_decoders_agree_with_pillow_on_mutated_files(
     kind: str, position: int, junk: bytes, is_cut: bool
 ) -> None:

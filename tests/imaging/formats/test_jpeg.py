@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from PIL import Image
 from app.errors import CorruptPicture, UnsupportedFormat
 from app.imaging.formats.decode import Picture, decode
 from app.imaging.formats.sniff import sniff
+from tests.generated import examples
 from tests.pictures import flat, jpeg, noise, photo
 
 PICTURE = photo(45, 61)
@@ -114,7 +115,7 @@ def test_a_trailer_instead_of_the_end_marker_is_ignored(kind: str) -> None:
 @given(
     kind=st.sampled_from([*KINDS]), place=st.floats(0, 1), tail=st.sampled_from([b"", NUL * 4096, b"\xff"])
 )
-@settings(max_examples=150, deadline=None)
+@examples(2)
 def test_a_jpeg_cut_anywhere_is_refused_or_complete(kind: str, place: float, tail: bytes) -> None:
     check_cut(kind, int(place * len(KINDS[kind])), tail)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ CHANNELS = st.sampled_from([(), (3,), (4,)])
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), channels=CHANNELS, seed=st.integers(0, 9))
-@settings(max_examples=100, deadline=None)
 def test_pillow_decodes_the_encoded_pixels(
     height: int, width: int, channels: tuple[int, ...], seed: int
 ) -> None:
@@ -92,6 +91,7 @@ def test_arrays_that_are_not_8_bit_pictures_are_refused(pixels: NDArray[np.uint8
         encode_png(pixels)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("channels", [(), (3,), (4,)])
 def test_pngcheck_reports_no_error(tmp_path: Path, channels: tuple[int, ...]) -> None:
     pngcheck = shutil.which("pngcheck")

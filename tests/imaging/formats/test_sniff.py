@@ -8,11 +8,12 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from app.errors import CorruptPicture, CutoutError, PictureTooComplex, PictureTooLarge, UnsupportedFormat
 from app.imaging.formats.containers import SLICE_BYTES
 from app.imaging.formats.sniff import ACCEPTED, Header, check_size, sniff
+from tests.generated import examples
 from tests.imaging.damage import damaged
 from tests.pictures import avif, gif, heic, jpeg, noise, photo, png, png_header, scan_bomb, webp
 
@@ -88,6 +89,7 @@ def test_a_heic_is_accepted_with_the_extra() -> None:
     assert {"image/heic", "image/heif"} <= set(ACCEPTED)
 
 
+@pytest.mark.process
 def test_without_the_extra_a_heic_is_refused_with_a_hint_at_it() -> None:
     """In a separate process, where the package is hidden before it is imported."""
     script = (
@@ -218,6 +220,7 @@ def test_bytes_that_look_like_scans_inside_a_comment_do_not_count() -> None:
     assert 47 == sniff(commented).width_px
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filling",
     [b"\xff", b"\xff\x00", b"\xff\xd0", b"\xff\xfe\x00\x02", b"\x00"],
@@ -279,7 +282,7 @@ def test_the_limits_are_on_pixels_and_on_sides(width: int, height: int, is_refus
 
 
 @given(mutated=damaged(PICTURE, before=400))
-@settings(max_examples=200, deadline=None)
+@examples(2)
 def test_any_mutation_raises_only_cutout_errors(mutated: bytes) -> None:
     try:
         header = sniff(mutated)

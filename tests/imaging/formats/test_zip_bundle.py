@@ -3,7 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
@@ -68,7 +68,6 @@ def test_a_picture_without_alpha_is_refused() -> None:
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99), dense=st.booleans())
-@settings(max_examples=60, deadline=None)
 def test_blocks_are_filled_as_by_a_naive_loop(height: int, width: int, seed: int, dense: bool) -> None:
     alpha = noise((height, width), seed)
     visible = np.where(alpha > 255 * (0.1 if dense else 0.9), alpha, np.uint8(0))

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from app.imaging.layout.arrange import (
     subject_box,
 )
 from app.imaging.layout.placement import Layout, Length, Placement, Rectangle, place
+from tests.generated import examples
 from tests.peaks import peak_bytes
 from tests.pictures import noise, photo
 
@@ -64,7 +65,7 @@ def test_a_crop_contains_every_pixel_of_the_subject() -> None:
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(0, 9))
-@settings(max_examples=40)
+@examples(1 / 2)
 def test_shrinking_by_whole_factors_averages_colours_weighted_by_alpha(
     rows: int, columns: int, factor: int, seed: int
 ) -> None:
@@ -93,7 +94,6 @@ def test_colours_of_transparent_pixels_do_not_bleed_in() -> None:
 
 
 @given(st.integers(0, 50), st.sampled_from([3, 4]), st.booleans())
-@settings(max_examples=60)
 def test_laying_over_follows_the_compositing_equation(seed: int, channels: int, is_picture: bool) -> None:
     front = cutout_of(6, 7, seed)
     behind = noise((6, 7, channels), seed + 1)
@@ -177,7 +177,7 @@ def covered_slowly(picture: NDArray[np.uint8], height: int, width: int) -> NDArr
     st.tuples(st.integers(1, 120), st.integers(1, 120)),
     st.integers(0, 99),
 )
-@settings(max_examples=150, deadline=None)
+@examples(2)
 def test_cropping_before_scaling_gives_the_same_pixels(
     own: tuple[int, int], canvas: tuple[int, int], seed: int
 ) -> None:
@@ -221,7 +221,7 @@ def resized_at_once(cutout: NDArray[np.uint8], height: int, width: int) -> NDArr
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.1, 4), st.integers(0, 99))
-@settings(max_examples=120, deadline=None)
+@examples(2)
 def test_strips_of_a_scaled_cutout_equal_those_of_the_whole(
     height: int, width: int, factor: float, seed: int
 ) -> None:
@@ -235,6 +235,7 @@ def test_strips_of_a_scaled_cutout_equal_those_of_the_whole(
     assert not actual[~is_visible].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.3, 0.83, 1.0, 1.9])
 def test_composing_takes_few_bytes_a_pixel(factor: float) -> None:
     """Crop with margins, scale, shadow and a picture behind, on top of the cutout and that picture."""

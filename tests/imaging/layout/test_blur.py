@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -50,7 +50,6 @@ def hard_edges(height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.floats(0.5, 60), st.integers(0, 999))
-@settings(max_examples=60, deadline=None)
 def test_hard_edges_are_blurred_as_at_full_size(height: int, width: int, sigma: float, seed: int) -> None:
     alpha = hard_edges(height, width, seed)
 

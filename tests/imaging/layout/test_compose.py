@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from app.imaging.layout.compose import assemble_cutout, combine_alpha, over_colour
 from app.imaging.matting.saliency import to_grey
+from tests.generated import examples
 from tests.pictures import disc_alpha, flat, noise
 
 
@@ -25,7 +26,7 @@ def test_a_colour_is_zero_where_its_alpha_rounds_to_0() -> None:
 
 
 @given(seed=st.integers(0, 99), height=st.integers(1, 150), colour=st.tuples(*[st.integers(0, 255)] * 3))
-@settings(max_examples=30, deadline=None)
+@examples(1 / 2)
 def test_over_a_colour_the_result_follows_the_compositing_equation(
     seed: int, height: int, colour: tuple[int, int, int]
 ) -> None:

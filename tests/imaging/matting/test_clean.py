@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from app.arrays import Mask, SaliencyMap
 from app.imaging.matting.clean import clean_map
+from tests.generated import examples
 from tests.peaks import peak_bytes
 from tests.pictures import disc_alpha
 
@@ -87,7 +88,6 @@ def test_a_subject_below_the_dividing_level_stays() -> None:
 
 
 @given(seed=st.integers(0, 10_000), area=st.floats(0.001, 0.1), level=st.sampled_from([0.3, 0.5, 0.8]))
-@settings(max_examples=80, deadline=None)
 def test_only_components_below_the_area_are_removed(seed: int, area: float, level: float) -> None:
     dirty = blotches(seed)
     cleaned = clean_map(dirty, area=area, level=level)
@@ -113,7 +113,7 @@ def test_only_components_below_the_area_are_removed(seed: int, area: float, leve
 
 
 @given(seed=st.integers(0, 10_000), area=st.floats(0.001, 0.1), block_px=st.sampled_from([2, 4, 8]))
-@settings(max_examples=40, deadline=None)
+@examples(1 / 2)
 def test_a_large_map_of_whole_blocks_is_cleaned_like_the_small_one(
     seed: int, area: float, block_px: int
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_large_map_of_whole_blocks_is_cleaned_like_the_small_one(
 
 
 @given(st.integers(0, 10_000), st.booleans(), st.integers(2, 5))
-@settings(max_examples=40, deadline=None)
+@examples(1 / 2)
 def test_specks_and_holes_of_a_large_map_vanish_with_their_rims(
     seed: int, is_hole: bool, block_px: int
 ) -> None:

@@ -38,6 +38,7 @@ def test_the_matte_is_the_minimum_that_a_dense_solver_finds() -> None:
     assert_allclose(solve_alpha(rgb, saliency, is_time_left=always).alpha.ravel(), expected, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megapixels", [0.3, 1.7])
 def test_the_solved_matte_is_nearer_to_the_truth_than_the_fast_one(megapixels: float) -> None:
     """At 1.7 megapixels the picture is solved at half its size and the matte upsampled."""
@@ -53,6 +54,7 @@ def test_the_solved_matte_is_nearer_to_the_truth_than_the_fast_one(megapixels: f
     assert errors[0] < 0.95 * errors[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megapixels", [0.2, 1.7])
 def test_the_solved_matte_is_exactly_0_or_1_outside_the_soft_band(megapixels: float) -> None:
     scene = composite(megapixels, seed=2)

@@ -33,6 +33,7 @@ def test_a_grey_picture_gives_finite_models() -> None:
     assert np.abs(actual).max() < 1e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "radius_px"), [((700, 900), 3), ((6000, 40), 9), ((400, 2000), 5)])
 def test_strips_of_the_model_equal_those_of_the_whole(size: tuple[int, int], radius_px: int) -> None:
     """Compares with the filter on the flipped and the transposed picture, whose strips lie elsewhere."""

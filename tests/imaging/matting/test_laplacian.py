@@ -2,13 +2,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from app.arrays import Mask, Rgb
 from app.imaging.matting.laplacian import Laplacian, matting_laplacian
+from tests.generated import examples
 from tests.pictures import noise, photo
 
 
@@ -35,7 +36,7 @@ def built(rgb: Rgb, unknown: Mask, *, epsilon: float) -> Laplacian:
 
 
 @given(height=st.integers(3, 9), width=st.integers(3, 9), seed=st.integers(0, 99), share=st.floats(0.05, 1))
-@settings(max_examples=40, deadline=None)
+@examples(1 / 2)
 def test_it_multiplies_like_levins_matrix_at_the_unknown_pixels(
     height: int, width: int, seed: int, share: float
 ) -> None:

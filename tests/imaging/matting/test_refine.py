@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from app.imaging.matting.refine import MAX_SIDE_PX, Box, blend_maps, choose_crop, prepare_crop
 from app.imaging.matting.saliency import resize_saliency
 from app.imaging.prepare import prepare
+from tests.generated import examples
 from tests.pictures import disc_alpha, noise
 
 
@@ -44,7 +45,7 @@ BOXES = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(20, 60), s
 
 
 @given(box=BOXES, seed=st.integers(0, 99))
-@settings(max_examples=15, deadline=None)
+@examples(1 / 4)
 def test_the_first_map_is_kept_outside_the_soft_band_and_the_crop(box: Box, seed: int) -> None:
     first = disc_alpha(64, 64, softness=0.2)
     second = np.random.default_rng(seed).random((64, 64), dtype=np.float32)

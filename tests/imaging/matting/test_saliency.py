@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from app.imaging.matting.saliency import enlarge_to_grey, is_empty, publish, resize_saliency, stretch, to_grey
+from tests.generated import examples
 
 RAW = np.random.default_rng(0).random((12, 12), dtype=np.float32) * 0.5 + 0.2
 
@@ -75,7 +76,7 @@ def test_a_published_map_is_truncated_to_8_bits_before_it_is_enlarged() -> None:
     width=st.integers(1, 120),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=200, deadline=None)
+@examples(2)
 def test_strips_are_within_a_level_of_the_whole_in_float(
     rows: int, columns: int, height: int, width: int, seed: int
 ) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.imaging.matting.verdict import Verdict, judge
@@ -54,7 +54,6 @@ def test_a_softer_edge_is_more_uncertain() -> None:
 @given(
     side=st.integers(1, 40), height=st.integers(1, 5000), width=st.integers(1, 5000), seed=st.integers(0, 99)
 )
-@settings(max_examples=60, deadline=None)
 def test_the_box_lies_in_the_picture_and_contains_every_visible_cell(
     side: int, height: int, width: int, seed: int
 ) -> None:

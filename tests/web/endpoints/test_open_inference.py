@@ -168,13 +168,13 @@ def test_a_wrong_length_and_an_unknown_model_get_an_error(live: Live) -> None:
     assert all("error" in response.json() for response in unknown)
 
 
-def test_requests_of_many_pictures_alternate_with_others(live: Live) -> None:
+def test_requests_of_many_pictures_alternate_with_others(live_u2netp: Live) -> None:
     """While two run five pictures each, no more of them are queued than can run in one batch."""
-    pipeline = live.service.ready_pipeline()
+    pipeline = live_u2netp.service.ready_pipeline()
     document, raw = binary_request(np.repeat(TENSOR, 5, axis=0))
     queued_runs = []
     with ThreadPoolExecutor(2) as clients:
-        long_requests = [clients.submit(post, live, document, raw) for _ in range(2)]
+        long_requests = [clients.submit(post, live_u2netp, document, raw) for _ in range(2)]
         while not all(each.done() for each in long_requests):
             queued_runs.append(pipeline.admission.wait_estimator.queued_runs)
             time.sleep(0.001)
@@ -184,14 +184,14 @@ def test_requests_of_many_pictures_alternate_with_others(live: Live) -> None:
     assert max(queued_runs) == 2
 
 
-def test_other_requests_are_served_while_a_request_of_many_pictures_runs(live: Live) -> None:
+def test_other_requests_are_served_while_a_request_of_many_pictures_runs(live_u2netp: Live) -> None:
     document, raw = binary_request(np.repeat(TENSOR, 9, axis=0))
-    runs = live.service.ready_pipeline().admission.wait_estimator
+    runs = live_u2netp.service.ready_pipeline().admission.wait_estimator
     with ThreadPoolExecutor(1) as clients:
-        long_request = clients.submit(post, live, document, raw)
+        long_request = clients.submit(post, live_u2netp, document, raw)
         while runs.turns_of_others(9) < 8 and not long_request.done():
             time.sleep(0.001)
-        mask = live.client.post("/v1/mask", content=png(PICTURE), params={"size": "network"})
+        mask = live_u2netp.client.post("/v1/mask", content=png(PICTURE), params={"size": "network"})
         is_done = long_request.done()
         response = long_request.result()
 
@@ -199,13 +199,13 @@ def test_other_requests_are_served_while_a_request_of_many_pictures_runs(live: L
     assert not is_done
 
 
-def test_many_pictures_that_cannot_all_run_in_time_are_refused_at_once(live: Live) -> None:
+def test_many_pictures_that_cannot_all_run_in_time_are_refused_at_once(live_u2netp: Live) -> None:
     document, raw = binary_request(np.repeat(TENSOR, 13, axis=0))
-    response = post(live, document, raw, **{"X-Request-Timeout-Ms": "400"})
+    response = post(live_u2netp, document, raw, **{"X-Request-Timeout-Ms": "400"})
 
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 1
-    assert (live.service.admission.requests, live.service.admission.memory_bytes) == (0, 0)
+    assert (live_u2netp.service.admission.requests, live_u2netp.service.admission.memory_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("indent", [None, 0])

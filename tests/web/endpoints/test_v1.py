@@ -263,8 +263,8 @@ def test_a_model_other_than_the_default_is_loaded_by_the_first_request_for_it(
     assert [model["name"] for model in listed["models"]] == ["u2netp", "u2net"]
 
 
-def test_the_models_in_service_are_listed(live: Live) -> None:
-    response = live.client.get("/v1/models").json()
+def test_the_models_in_service_are_listed(live_u2netp: Live) -> None:
+    response = live_u2netp.client.get("/v1/models").json()
 
     assert response["default"] == "u2netp"
     assert response["models"][0]["name"] == "u2netp"

@@ -195,6 +195,7 @@ def test_fetched_bytes_count_as_an_upload(hosts: None, public: Host) -> None:
         fetch("http://shop/", public, resolve=TableResolver(shop=[[PUBLIC]]), budget_bytes=len(PICTURE) - 1)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("name", "is_trusted"), [("shop.example", True), ("other.example", False)])
 def test_the_certificate_must_match_the_host_name(name: str, is_trusted: bool) -> None:
     authority = trustme.CA()

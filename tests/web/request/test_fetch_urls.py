@@ -5,7 +5,6 @@ import ssl
 
 import pytest
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.engine.capacity.admission import Admission, Budget
@@ -133,7 +132,7 @@ class UnreachableResolver:
         return ["127.0.0.9"]
 
 
-@hypothesis_settings(deadline=None)
+@pytest.mark.process
 @given(URLS)
 @example("http://xn--a/")
 @example("http://\ud800/")
