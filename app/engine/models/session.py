@@ -102,7 +102,7 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # the checks below raise for everything that matters
-    # Allocating the tensors of a run as one block doubles a warm session's memory on a CPU, and saves no time.
+    # Allocating a run's tensors as one block doubles a warm session's memory on a CPU, and saves no time.
     options.enable_mem_pattern = CUDA in probe.providers
     # Spinning threads use up the cores that decoding and encoding need between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
