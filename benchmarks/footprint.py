@@ -1,6 +1,6 @@
 """Footprint: what each option takes at its peak, against what ``app/pipeline/footprint.py`` counts for it.
 
-    python -m benchmarks.footprint [--megapixels 6] [--only TEXT]
+    python -m benchmarks.footprint [--megapixels 6] [--only TEXT] [--every 1]
 
 Each option, and products of those that make arrays of their own, is worked out from upload to answer with
 a map in the place of the network. The high-water mark of the process (``VmHWM``, reset beforehand) above what
@@ -231,11 +231,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--megapixels", type=float, default=6.0, help="size of the picture")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th case")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     tune_allocator()
     print_machine()
-    chosen = [case for case in cases() if asked.only in case.name]
+    chosen = [case for case in cases() if asked.only in case.name][:: asked.every]
     for case in chosen:
         measure(case, 0.05)  # what a library makes once
     results = [measure(case, asked.megapixels) for case in chosen]
