@@ -16,8 +16,9 @@ RAY        := .venv-ray
 # installed from the index below if that can be reached, else from the default index.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# Number of parallel test processes; tests that start server processes run one at a time.
+# Number of parallel test processes, and options of every test run.
 JOBS   ?= 2
+PYTEST_ARGS ?= --durations=20
 SERVED := tests/cli tests/journeys
 EXPORTED := torch
 UNSERVED = tests $(addprefix --ignore=,$(SERVED))
@@ -59,7 +60,7 @@ test-all: $(TESTED) ## Run all tests, with more generated examples
 served:
 	nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
 	  trap "kill $$torch 2>/dev/null" INT TERM; \
-	  $(VENV)/bin/python -m pytest -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
+	  $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
 	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))
 
 test-ray: $(RAY)/.ready

@@ -1,6 +1,6 @@
 """Footprint: measures the peak memory of each option, against what ``app/pipeline/footprint.py`` counts.
 
-    python -m benchmarks.footprint [--megapixels 6] [--only TEXT]
+    python -m benchmarks.footprint [--megapixels 6] [--only TEXT] [--every 1]
 
 Processes each option, and combinations of those that make arrays, from upload to encoded result, with a map
 in place of the network. The increase of the process's high-water mark (``VmHWM``, reset beforehand) must not
@@ -231,11 +231,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--megapixels", type=float, default=6.0, help="size of the picture")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th case")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     tune_allocator()
     print_machine()
-    chosen = [case for case in cases() if arguments.only in case.name]
+    chosen = [case for case in cases() if arguments.only in case.name][:: arguments.every]
     for case in chosen:
         measure(case, 0.05)  # warms up the libraries
     results = [measure(case, arguments.megapixels) for case in chosen]

@@ -22,7 +22,15 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_DIR = ROOT / "models"
 LARGE_MARKERS = {"journey", "torch", "ray", "gpu", "images", "whole", "slow", "process"}
-LARGE_FIXTURES = {"models_dir", "weights_folder", "shared_data", "start_server", "hosts", "server"}
+LARGE_FIXTURES = {
+    "exported_models_dir",
+    "models_dir",
+    "weights_folder",
+    "shared_data",
+    "start_server",
+    "hosts",
+    "server",
+}
 REFUSED_EVENTS = {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "socket.bind", "socket.connect"}
 _in_unit_test = False
 

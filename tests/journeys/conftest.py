@@ -15,6 +15,8 @@ from typing import IO
 
 import pytest
 
+from tests.networks import redness_model
+
 ROOT = Path(__file__).resolve().parents[2]
 CUTOUT = Path(sys.executable).with_name("cutout")
 
@@ -81,14 +83,22 @@ class Server:
         return self.process.wait(120)
 
 
+@pytest.fixture(scope="session")
+def served_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models that servers load: a fast one named u2netp, unless a test module overrides this."""
+    folder = tmp_path_factory.mktemp("models")
+    redness_model(folder, "u2netp")
+    return folder
+
+
 @pytest.fixture
-def serve(models_dir: Path) -> Iterator[Callable[..., Server]]:
+def serve(served_models: Path) -> Iterator[Callable[..., Server]]:
     """Start servers that are killed at the end of the test."""
     running: list[Server] = []
 
     def start(
         *arguments: str,
-        models: Path = models_dir,
+        models: Path = served_models,
         stderr: IO[str] | int = subprocess.PIPE,
         **environment: str,
     ) -> Server:

@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.journeys.conftest import ROOT, Server
+from tests.journeys.packages import install
 from tests.journeys.tls_proxy import tls_proxy
 from tests.pictures import opened
 
@@ -111,11 +112,8 @@ def stage(serve: Callable[..., Server], tmp_path: Path) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def python_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("python")
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder))
-    for more in (PYTHON_CLIENTS, ("--no-deps", "napari-rembg==0.0.7", "withoutbg==1.3.0")):
-        done = subprocess.run([*pip, *more], capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"the package index is out of reach: {done.stderr[-200:]}")
+    install(folder, *PYTHON_CLIENTS)
+    install(folder, "--no-deps", "napari-rembg==0.0.7", "withoutbg==1.3.0")
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 
 from tests.journeys.conftest import ROOT, Server
+from tests.journeys.packages import UV, make_environment
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 KEY = "a-key"
@@ -45,14 +45,7 @@ def run(*command: str | Path, folder: Path) -> str:
 def test_a_generated_client_is_typed_and_gets_a_cutout(serve: Callable[..., Server], tmp_path: Path) -> None:
     url = serve("--model", "u2netp", CUTOUT_ACCESS__KEY_HASHES=hashlib.sha256(KEY.encode()).hexdigest()).url
     made = tmp_path / "generator"
-    subprocess.run([sys.executable, "-m", "venv", made], check=True)
-    installed = subprocess.run(
-        [made / "bin/python", "-m", "pip", "install", "--quiet", GENERATOR, "mypy"],
-        capture_output=True,
-        text=True,
-    )
-    if installed.returncode != 0:
-        pytest.skip(f"{GENERATOR} cannot be installed: {installed.stderr[-200:]}")
+    make_environment(made, GENERATOR, "mypy")
     (tmp_path / "openapi.json").write_bytes(httpx.get(f"{url}/openapi.json").content)
     (tmp_path / "config.yml").write_text("post_hooks: []\nproject_name_override: cutout-client\n")
     run(
@@ -60,7 +53,7 @@ def test_a_generated_client_is_typed_and_gets_a_cutout(serve: Callable[..., Serv
         *("generate", "--path", "openapi.json", "--config", "config.yml", "--output-path", "client"),
         folder=tmp_path,
     )
-    run(made / "bin/python", "-m", "pip", "install", "--quiet", "./client", folder=tmp_path)
+    run(UV, "pip", "install", "--quiet", "--python", made / "bin/python", "./client", folder=tmp_path)
     (tmp_path / "program.py").write_text(PROGRAM)
     picture = ROOT / "docs/images/astronaut.jpg"
 

@@ -20,6 +20,12 @@ Serve = Callable[..., Server]
 UPLOAD = jpeg(photo(240, 320))
 
 
+@pytest.fixture(scope="module")
+def served_models(models_dir: Path) -> Path:
+    """The exported models: these tests judge the service as it is installed."""
+    return models_dir
+
+
 def test_the_example_command_in_the_readme_gives_a_cutout(serve: Serve, tmp_path: Path) -> None:
     url = serve("--model", "u2netp").url
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

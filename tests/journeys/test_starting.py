@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,12 @@ from tests.journeys.conftest import CUTOUT, ROOT, Server, free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.skipif(sys.platform == "win32", reason="signals")]
 Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def served_models(models_dir: Path) -> Path:
+    """The exported models: these tests judge the service as it is installed."""
+    return models_dir
 
 
 @pytest.mark.parametrize("arguments", [(), ("--supervise",), ("--host", "::1")], ids=str)

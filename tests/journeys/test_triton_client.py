@@ -13,6 +13,7 @@ import pytest
 from app.imaging.matting.saliency import stretch, to_grey
 from app.imaging.prepare import prepare
 from tests.journeys.conftest import ROOT, Server
+from tests.journeys.packages import install
 from tests.pictures import opened
 
 pytestmark = pytest.mark.journey
@@ -22,10 +23,7 @@ PICTURE = ROOT / "docs/images/astronaut.jpg"
 @pytest.fixture(scope="module")
 def triton_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("triton")
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder))
-    done = subprocess.run([*pip, "tritonclient[http]==2.73.0"], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"the package index is out of reach: {done.stderr[-200:]}")
+    install(folder, "tritonclient[http]==2.73.0")
     return folder
 
 

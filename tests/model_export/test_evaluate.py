@@ -105,7 +105,7 @@ def test_a_result_equals_the_steps_run_one_by_one(predictor: Predictor) -> None:
 
 
 def raw_maps(predictor: Predictor, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return predictor._pipeline.models.prepare_run("u2netp", batch).result()
+    return predictor._local.pipeline.models.prepare_run("u2netp", batch).result()
 
 
 def test_a_picture_without_a_subject_is_counted(predictor: Predictor) -> None:

@@ -1,0 +1,36 @@
+"""Packages for tests: installed with uv, or with pip where uv cannot reach the package index."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+UV = Path(sys.executable).with_name("uv")
+
+
+def install(folder: Path, *arguments: str) -> None:
+    """Install packages into a folder for ``PYTHONPATH``; skip the test if that is not possible."""
+    uv = (UV, "pip", "install", "--quiet", "--python", sys.executable)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet")
+    _run_first(*((*installer, "--target", folder, *arguments) for installer in (uv, pip)))
+
+
+def make_environment(folder: Path, *arguments: str) -> None:
+    """Make a virtual environment and install packages into it; skip the test if that is not possible."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin/python"
+    uv = (UV, "pip", "install", "--quiet", "--python", python, *arguments)
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *arguments)
+    _run_first(uv, pip)
+
+
+def _run_first(*commands: tuple[str | Path, ...]) -> None:
+    """Run commands until one succeeds; skip the test with the last one's message if none does."""
+    message = ""
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        message = done.stderr[-200:]
+    pytest.skip(f"packages cannot be installed: {message}")
