@@ -37,6 +37,12 @@ def test_the_server_conforms_to_its_contract(url: str, tmp_path: Path) -> None:
             Path(sys.executable).with_name("schemathesis"),
             *("--config-file", ROOT / "schemathesis.toml", "run", f"{url}/openapi.json"),
             *("--checks", "all", "--max-examples", "25", "--seed", "1", "--no-color"),
+            *(
+                "--request-timeout",
+                "100",
+                "--max-response-time",
+                "100",
+            ),  # the example loads a model, which takes as long as it takes
         ],
         cwd=tmp_path,
         capture_output=True,
