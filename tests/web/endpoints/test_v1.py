@@ -3,7 +3,6 @@ import io
 import re
 import zipfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import flat, jpeg, photo, png
-from tests.web.conftest import Live
+from tests.web.conftest import Live, serving, settings_with
 
 PHOTO = photo(300, 451)
 UPLOAD = jpeg(PHOTO)
@@ -197,15 +196,10 @@ def test_cleaning_leaves_one_island(live: Live) -> None:
     assert 2 == parts  # the background and the subject
 
 
-def test_what_time_cut_short_has_a_weak_tag(live: Live) -> None:
-    """The budget of a running service is not a caller's to choose, so it is changed from within."""
-    pipeline = live.service.ready_pipeline()
+def test_what_time_cut_short_has_a_weak_tag(live: Live, models_dir: Path) -> None:
     whole = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
-    limits, pipeline._render_limits = pipeline._render_limits, replace(pipeline._render_limits, hq_budget_s=0)
-    try:
-        cut_short = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
-    finally:
-        pipeline._render_limits = limits
+    with serving(settings_with(models_dir, engine={"hq_budget_s": 1e-9})) as hurried:
+        cut_short = hurried.client.post("/v1/mask?matting=hq", content=UPLOAD)
 
     assert "hq_cut_short" == cut_short.headers["x-cutout-warnings"]
     assert cut_short.headers["etag"] == f"W/{whole.headers['etag'].removeprefix('W/')}"
