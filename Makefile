@@ -16,8 +16,11 @@ RAY        := .venv-ray
 # installed from the index below if that can be reached, else from the default index.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# Number of parallel test processes, and options of every test run.
-JOBS   ?= 2
+# Numbers of parallel test processes: in general, and of tests that start servers. Those measure time, so on two
+# cores they run one by one, with the tests of the export in the background.
+JOBS    ?= 2
+SERVERS ?= 0
+# Options of every test run.
 PYTEST_ARGS ?= --durations=20
 SERVED := tests/cli tests/journeys
 EXPORTED := torch
@@ -60,7 +63,7 @@ test-all: $(TESTED) ## Run all tests, with more generated examples
 served:
 	nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
 	  trap "kill $$torch 2>/dev/null" INT TERM; \
-	  $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
+	  $(VENV)/bin/python -m pytest --numprocesses $(SERVERS) --dist loadfile -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
 	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))
 
 test-ray: $(RAY)/.ready

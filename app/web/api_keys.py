@@ -17,6 +17,7 @@ import secrets
 import stat
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,17 @@ class Key:
 class ApiKeys:
     """The valid keys: those of the environment and those of the keys file."""
 
-    def __init__(self, file: Path | None, hashes: str | None, rates: Rates) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        hashes: str | None,
+        rates: Rates,
+        *,
+        compare: Callable[[bytes, bytes], bool] = hmac.compare_digest,
+    ) -> None:
         self._file = file
         self._rates = rates
+        self._compare = compare
         self._content_digest = b""
         self._problem: str | None = None
         self._fixed = _parse_hashes(hashes or "", rates)
@@ -93,7 +102,7 @@ class ApiKeys:
         digest = hashlib.sha256(sent).digest()
         found = None
         for key in self._keys:
-            if hmac.compare_digest(digest, key.digest):
+            if self._compare(digest, key.digest):
                 found = key
         return found
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -81,7 +82,7 @@ def live_u2netp(exported_models_dir: Path) -> Iterator[Live]:
         yield served
 
 
-def settings_with(models_dir: Path) -> Settings:
+def settings_with(models_dir: Path, **more: Any) -> Settings:
     """Return the settings of a service on the CPU, with limits that a test can reach."""
     return Settings(
         models=("u2netp",),
@@ -89,6 +90,7 @@ def settings_with(models_dir: Path) -> Settings:
         device="cpu",
         web={"metrics_port": None},
         limits={"picture_pixels": 13_000_000, "upload_bytes": 4_000_000},
+        **more,
     )
 
 

@@ -1,8 +1,11 @@
 import hashlib
 import hmac
+import inspect
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,18 +42,17 @@ def test_other_texts_and_the_hash_itself_are_not_keys(sent: bytes) -> None:
     assert ApiKeys(None, sha256, NONE).find(bytes.fromhex(sha256)) is None
 
 
-def test_every_digest_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_digest_is_compared_in_constant_time() -> None:
     compared: list[tuple[bytes, bytes]] = []
-    real = hmac.compare_digest
 
     def watched(one: bytes, other: bytes) -> bool:
         compared.append((one, other))
-        return real(one, other)
+        return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr(api_keys.hmac, "compare_digest", watched)
-    keys = ApiKeys(None, ",".join(digest(name) for name in "abc"), NONE)
+    keys = ApiKeys(None, ",".join(digest(name) for name in "abc"), NONE, compare=watched)
     assert keys.find(b"a") is not None
 
+    assert inspect.signature(ApiKeys).parameters["compare"].default is hmac.compare_digest
     assert len(compared) == 3
     assert {type(part) for pair in compared for part in pair} == {bytes}
 
@@ -214,13 +216,11 @@ def test_a_replaced_keys_file_is_reloaded(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=300) | st.text(alphabet="[]{}=.,\"'#\n\\0-9eEinfTkeysha256_ ", max_size=300))
 def test_random_content_raises_nothing_but_keys_unreadable(content: bytes | str) -> None:
-    raw = content if isinstance(content, bytes) else content.encode()
-    try:
-        found = api_keys._parse_file(raw, Path("keys.toml"), NONE)
-    except KeysUnreadable:
-        return
+    with tempfile.TemporaryDirectory() as folder, suppress(KeysUnreadable):
+        file = Path(folder) / "keys.toml"
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    assert all(isinstance(key, api_keys.Key) for key in found)
+        assert ApiKeys(file, None, NONE).count >= 0
 
 
 @pytest.mark.parametrize("hashes", ["plain-text-key", "ab" * 31, f"{'ab' * 32};{'cd' * 32}"])

@@ -3,7 +3,6 @@ import io
 import re
 import zipfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import flat, jpeg, photo, png
-from tests.web.conftest import Live
+from tests.web.conftest import Live, serving, settings_with
 
 PHOTO = photo(300, 451)
 UPLOAD = jpeg(PHOTO)
@@ -198,15 +197,10 @@ def test_cleaning_leaves_one_component(live: Live) -> None:
     assert 2 == count  # the background and the subject
 
 
-def test_a_result_of_hq_without_enough_time_has_a_weak_tag(live: Live) -> None:
-    """A client cannot choose the time budget, so the test changes it inside the running service."""
-    pipeline = live.service.ready_pipeline()
+def test_a_result_of_hq_without_enough_time_has_a_weak_tag(live: Live, models_dir: Path) -> None:
     whole = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
-    limits, pipeline._limits = pipeline._limits, replace(pipeline._limits, hq_budget_s=0)
-    try:
-        cut_short = live.client.post("/v1/mask?matting=hq", content=UPLOAD)
-    finally:
-        pipeline._limits = limits
+    with serving(settings_with(models_dir, engine={"hq_budget_s": 1e-9})) as hurried:
+        cut_short = hurried.client.post("/v1/mask?matting=hq", content=UPLOAD)
 
     assert "hq_cut_short" == cut_short.headers["x-cutout-warnings"]
     assert cut_short.headers["etag"] == f"W/{whole.headers['etag'].removeprefix('W/')}"
