@@ -271,9 +271,14 @@ def _comparable(response: Response, request: Request) -> Response:
         if number > 0 or not _names_itself(request):
             body = re.sub(times, without, body)
     if response.status >= 400 or DOCUMENTS.fullmatch(request.target):
-        for old, new in (*RENAMED.items(), *RENAMED_OPTIONS.items(), *RENAMED_TITLES.items()):
-            body = re.sub(rb"(?<![\w-])" + re.escape(old.encode()) + rb"(?![\w-])", new.encode(), body)
+        body = _with_new_names(body)
     return Response(response.status, headers, body)
+
+
+def _with_new_names(body: bytes) -> bytes:
+    for old, new in (*RENAMED.items(), *RENAMED_OPTIONS.items(), *RENAMED_TITLES.items()):
+        body = re.sub(rb"(?<![\w-])" + re.escape(old.encode()) + rb"(?![\w-])", new.encode(), body)
+    return body
 
 
 def _comparable_header(name: str, text: str, response: Response, request: Request) -> str:
@@ -301,7 +306,7 @@ def _without_texts(response: Response, request: Request) -> Response:
     headers = tuple(pair for pair in comparable.headers if pair[0].lower() not in ("content-length", "etag"))
     body = b""
     if request.target == "/openapi.json" and response.body and comparable.status == 200:
-        document = json.loads(response.body, object_hook=_without_text_members)
+        document = json.loads(_with_new_names(response.body), object_hook=_without_text_members)
         body = json.dumps(document, indent=1).encode()
     return Response(comparable.status, headers, body)
 
