@@ -32,7 +32,7 @@ async def serve(request: Request, parser: Parser[ParsedImage]) -> tuple[ParsedIm
     """Return the parsed request and its result; the permit is released before the response is written.
 
     Raises:
-        CutoutError: Any leaf that a step raises.
+        CutoutError: A step fails.
         ClientDisconnected: The client closed the connection.
     """
     async with admit(request) as context:

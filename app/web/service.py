@@ -60,7 +60,7 @@ class Service:
         """Return the result of a parsed request; with an idempotency key, a repeat is not processed again.
 
         Raises:
-            CutoutError: Any leaf that a step raises.
+            CutoutError: A step fails.
         """
         pipeline = self.ready_pipeline()
         context.model = pipeline.models.choose(request.options.model)
