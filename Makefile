@@ -48,9 +48,9 @@ unit: export HYPOTHESIS_PROFILE ?= quick
 unit: $(VENV)/.dev ## Run the tests that need no process, socket, torch or weights; takes a minute
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m unit tests --ignore=tests/journeys $(PYTEST_ARGS)
 
-test: $(TESTED) ## Run the tests with real weights; images and Ray if their files have changed
+test: $(TESTED) ## Run the tests with real weights; torch, images and Ray if their files have changed
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	@$(MAKE) --no-print-directory served EXPORTED="$$($(VENV)/bin/python -m tests.passed torch >&2 || echo torch and not whole)" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: export HYPOTHESIS_PROFILE ?= thorough
@@ -61,7 +61,8 @@ test-all: $(TESTED) ## Run all tests, with more generated examples
 
 # Tests that start servers mostly wait, so the tests of the export run in the background and are printed afterwards.
 served:
-	nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1 & torch=$$!; \
+	: >.torch-tests.log; \
+	  if [ -n "$(EXPORTED)" ]; then nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1; fi & torch=$$!; \
 	  trap "kill $$torch 2>/dev/null" INT TERM; \
 	  $(VENV)/bin/python -m pytest --numprocesses $(SERVERS) --dist loadfile -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
 	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))

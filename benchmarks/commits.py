@@ -29,7 +29,8 @@ from benchmarks.server import Server, add_server_arguments
 
 WARM_S = 1.5
 GPU_RUN_MS = "2"
-FIGURES = ("requests/s", "p50", "p99")
+FIGURES = ("requests/s", "p50", "p99", "CPU/request")
+"""The last is the server's CPU time, on which other programs have the least influence."""
 _START = "import sys; from app.cli import main; sys.exit(main())"  # of a checkout, not the installed one
 SERVE_COMMAND = (sys.executable, "-c", _START, "serve", "--host", "127.0.0.1", "--port", "0")
 """Serves the checkout that is the current folder."""
@@ -79,9 +80,11 @@ async def _compare(
             server = servers[index]
             client = Client(server.host, server.port)
             length_s = WARM_S if number < 0 else seconds
+            begin_s = server.cpu_s()
             results = await closed_loop(client, lambda _: shot, clients=clients, seconds=length_s)
+            cpu_s = server.cpu_s() - begin_s
             await client.close()
-            figures[index] = _figures(results, length_s)
+            figures[index] = [*_figures(results, length_s), 1e3 * cpu_s / len(results)]
         if number >= 0:  # the first round warms up
             measured.append((figures[0], figures[1]))
     return measured

@@ -4,8 +4,9 @@
     python -m tests.passed images           # exit with 0 if that group is unchanged
     python -m tests.passed --record images  # after the group passed: record the hash of its files
 
-Building the images and starting a Ray cluster takes minutes, and these tests depend on few files. So
-`make test` skips a group whose files are the same as when it last passed, and `make test-all` skips none.
+Building the images, starting a Ray cluster, and exporting and training networks take minutes, and these tests
+depend on few files. So `make test` skips a group whose files are the same as when it last passed, and
+`make test-all` skips none.
 """
 
 import argparse
@@ -21,6 +22,11 @@ GROUPS = {
     "images": (
         *("Dockerfile", ".dockerignore", "docker/**/*", "docker-compose.yml", "pyproject.toml"),
         *("model_export/requirements*.txt", "tests/journeys/test_docker.py", "tests/journeys/dockerfile.py"),
+    ),
+    "torch": (
+        *("model_export/**/*.py", "model_export/**/*.toml", "model_export/**/*.txt"),
+        *("tests/model_export/**/*.py", "tests/conftest.py", "tests/pictures.py", "app/weights/**/*"),
+        *("app/engine/models/**/*.py", "app/pipeline/local.py", "app/options.py", "app/options_parser.py"),
     ),
     "ray": (
         *("pyproject.toml", "deploy/ray/**/*", "app/cli/cluster.py", "app/main.py", "app/web/drain.py"),
@@ -40,10 +46,11 @@ def digest_of(group: str) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """Return a file's content; of ``pyproject.toml`` only the tables that affect the installation."""
+    """Return a file's content; of ``pyproject.toml`` only what affects the installation of the service."""
     if path.name != "pyproject.toml":
         return path.read_bytes()
     tables = tomllib.loads(path.read_text())
+    tables["project"]["optional-dependencies"].pop("dev")
     return json.dumps([tables["project"], tables["build-system"]], sort_keys=True).encode()
 
 

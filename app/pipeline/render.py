@@ -63,6 +63,11 @@ def render(
     return _render_cutout(segmentation, options, steps, limits)
 
 
+def is_quick(options: MaskOptions | CutoutOptions) -> bool:
+    """Return whether rendering takes little time: a mask without matting."""
+    return isinstance(options, MaskOptions) and options.matting == "none"
+
+
 def _render_mask(
     segmentation: Segmentation, options: MaskOptions, steps: StepTimes, limits: RenderLimits
 ) -> Rendered:

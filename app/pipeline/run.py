@@ -24,10 +24,11 @@ from app.pipeline.encode import encode_result
 from app.pipeline.footprint import PictureLimits
 from app.pipeline.inference import TensorInference, infer
 from app.pipeline.prepare import Decoder, prepare_refinement, prepare_request
-from app.pipeline.render import RenderLimits, render
+from app.pipeline.render import RenderLimits, is_quick, render
 from app.pipeline.result_cache import ResultCache, etag_of
 from app.pipeline.scene import blend, planned_runs, refinement_box, segmentation_of
 from app.pipeline.values import ImageRequest, NotModified, PreparedPicture, Result, Segmentation
+from app.telemetry import StepTimes
 
 
 class Pipeline:
@@ -97,11 +98,14 @@ class Pipeline:
             )
             segmentation = await self._segment(prepared, options, session, context)
         del prepared  # what is no longer needed, since each step may hold as much again
-        rendered = await self.pools.matte.call(  # matte, compose
-            render, segmentation, options, steps, self._limits
-        )
-        del segmentation
-        result = await self.pools.encode.call(encode_result, rendered, options, steps)  # encode
+        if is_quick(options):  # matte, encode: changing the thread would take longer than either
+            result = await self.pools.encode.call(_finish, segmentation, options, steps, self._limits)
+        else:
+            rendered = await self.pools.matte.call(  # matte, compose
+                render, segmentation, options, steps, self._limits
+            )
+            del segmentation
+            result = await self.pools.encode.call(encode_result, rendered, options, steps)  # encode
         self.results.keep(result, context)
         return result
 
@@ -148,3 +152,9 @@ class Pipeline:
         self._batcher.stop()
         self.pools.stop()
         self._on_close()
+
+
+def _finish(
+    segmentation: Segmentation, options: MaskOptions | CutoutOptions, steps: StepTimes, limits: RenderLimits
+) -> Result:
+    return encode_result(render(segmentation, options, steps, limits), options, steps)
