@@ -16,14 +16,11 @@ RAY        := .venv-ray
 # installed from the index below if that can be reached, else from the default index.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# Numbers of parallel test processes: in general, and of tests that start servers. Those measure time, so on two
-# cores they run one by one, with the tests of the export in the background.
+# The number of parallel test processes, beside the one that starts servers.
 JOBS    ?= 2
-SERVERS ?= 0
 # Options of every test run.
 PYTEST_ARGS ?= --durations=20
 SERVED := tests/cli tests/journeys
-EXPORTED := torch
 UNSERVED = tests $(addprefix --ignore=,$(SERVED))
 TESTED = $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -34,7 +31,7 @@ export ORT_DISABLE_TELEMETRY = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve unit test test-all served test-ray check format lock bench bench-load peers export ray clean
+.PHONY: help setup serve unit test test-all together unserved test-ray check format lock bench bench-load peers export ray clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,23 +46,27 @@ unit: $(VENV)/.dev ## Run the tests that need no process, socket, torch or weigh
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m unit tests --ignore=tests/journeys $(PYTEST_ARGS)
 
 test: $(TESTED) ## Run the tests with real weights; torch, images and Ray if their files have changed
-	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory served EXPORTED="$$($(VENV)/bin/python -m tests.passed torch >&2 || echo torch and not whole)" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	@$(MAKE) --no-print-directory together UNSERVED_WHICH="not torch and not whole" \
+	  EXPORTED="$$($(VENV)/bin/python -m tests.passed torch >&2 || echo torch and not whole)" \
+	  SERVED_WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: export HYPOTHESIS_PROFILE ?= thorough
 test-all: $(TESTED) ## Run all tests, with more generated examples
-	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch" $(UNSERVED) $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory served WHICH="not ray"
+	@$(MAKE) --no-print-directory together UNSERVED_WHICH="not torch" EXPORTED=torch SERVED_WHICH="not ray"
 	@$(MAKE) --no-print-directory test-ray
 
-# Tests that start servers mostly wait, so the tests of the export run in the background and are printed afterwards.
-served:
-	: >.torch-tests.log; \
-	  if [ -n "$(EXPORTED)" ]; then nice -n 10 $(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS) >.torch-tests.log 2>&1; fi & torch=$$!; \
-	  trap "kill $$torch 2>/dev/null" INT TERM; \
-	  $(VENV)/bin/python -m pytest --numprocesses $(SERVERS) --dist loadfile -m "$(WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
-	  wait $$torch; torch=$$?; cat .torch-tests.log; exit $$((served + torch))
+# Tests that start servers measure time, so they run one by one. They mostly wait, so all others run in the
+# background meanwhile, with the lowest priority; their output follows.
+together:
+	nice -n 19 $(MAKE) --no-print-directory unserved >.background-tests.log 2>&1 & others=$$!; \
+	  trap "kill $$others" INT TERM; \
+	  $(VENV)/bin/python -m pytest -m "$(SERVED_WHICH)" $(SERVED) $(PYTEST_ARGS); served=$$?; \
+	  wait $$others; others=$$?; cat .background-tests.log; exit $$((served + others))
+
+unserved:
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "$(UNSERVED_WHICH)" $(UNSERVED) $(PYTEST_ARGS)
+	$(if $(EXPORTED),$(EXPORT)/bin/python -m pytest -m "$(EXPORTED)" tests/model_export $(PYTEST_ARGS))
 
 test-ray: $(RAY)/.ready
 	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
