@@ -40,6 +40,8 @@ CONTRACT_REQUESTS = 120
 """Each response has 30 kB; the loopback interface buffers three megabytes, even with a small window."""
 NON_READER_EVERY = 20
 CAPACITY_S = 10.0
+ATTACK_NICE = 5
+"""A real attack does not use the server's processors, so this one's own work has a low priority."""
 SHOT = Shot("/v1/mask", jpeg_photo(0.3))
 Kind = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
@@ -70,7 +72,9 @@ def main() -> None:
         )
         alone = asyncio.run(_healthy(server, rate, args.seconds))
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as executor:
+        with ProcessPoolExecutor(
+            1, mp_context=context, initializer=os.nice, initargs=(ATTACK_NICE,)
+        ) as executor:
             length_s = RAMP_S + args.seconds + 2
             attack = executor.submit(
                 run_slow_connections, server.host, server.port, args.connections, length_s
