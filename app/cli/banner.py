@@ -1,0 +1,67 @@
+"""Banner: what ``cutout serve`` prints when it is ready; on a terminal also the addresses for a browser."""
+
+import threading
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+
+EXAMPLE = Path("docs/images/astronaut.jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a ready server can say of itself.
+
+    Attributes:
+        address: The URL of the server, without a slash at the end.
+        models: The names of its models, the default first.
+        provider: The execution provider that runs them.
+        why_not_cuda: Why that is not CUDA, if it is the CPU.
+        metrics: The URL of the metrics page.
+        has_page: Whether there is a page for people at ``/``.
+    """
+
+    address: str
+    models: tuple[str, ...]
+    provider: str
+    why_not_cuda: str | None
+    metrics: str | None
+    has_page: bool = False
+
+    @property
+    def page(self) -> str:
+        """The URL to open in a browser: the page for people, or the description of the API."""
+        return f"{self.address}/" if self.has_page else self.docs
+
+    @property
+    def docs(self) -> str:
+        """The URL of the description of the API."""
+        return f"{self.address}/docs"
+
+
+def banner_of(facts: Facts, *, is_terminal: bool) -> str:
+    """Return the text to print; programs that read it need the address and the metrics only."""
+    photo = EXAMPLE if EXAMPLE.exists() else "photo.jpg"
+    command = f"curl --data-binary @{photo} -H 'Content-Type: image/jpeg'"
+    reason = "" if facts.why_not_cuda is None else f" (CUDA: {facts.why_not_cuda})"
+    pages = [f"  API                {facts.docs}"]
+    if facts.has_page:
+        pages.insert(0, f"  Page               {facts.page}")
+    lines = (
+        "",
+        f"  Cutout listens on  {facts.address}",
+        *(pages if is_terminal else ()),
+        f"  Models             {', '.join(facts.models)}",
+        f"  Runs on            {facts.provider}{reason}",
+        f"  Metrics            {facts.metrics or 'off'}",
+        "",
+        "  Try it:",
+        f"  {command} -o cutout.png {facts.address}/v1/cutout",
+        "",
+    )
+    return "\n".join(lines)
+
+
+def open_browser(url: str) -> None:
+    """Open a URL in the user's browser, without waiting for the browser."""
+    threading.Thread(target=webbrowser.open, args=(url,), name="browser", daemon=True).start()
