@@ -91,7 +91,7 @@ def _about_settings(situation: Situation) -> Iterator[str]:
         )
     gain = situation.together_per_s * situation.alone_s
     if situation.cores > 1 and gain < MIN_GAIN and not situation.is_shared:
-        yield "Several pictures at a time are hardly faster than one by one: the network alone uses all cores."
+        yield "Several pictures at a time are hardly faster than one: the network alone uses all cores."
     if situation.fitting < situation.in_flight:
         yield (
             f"The memory budget holds {situation.fitting} pictures of 12 megapixels at a time, and "

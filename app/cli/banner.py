@@ -9,8 +9,8 @@ EXAMPLE = Path("docs/images/astronaut.jpg")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a ready server can say of itself.
+class ReadyServer:
+    """What the banner reports of a server that is ready.
 
     Attributes:
         address: The URL of the server, without a slash at the end.
@@ -39,24 +39,24 @@ class Facts:
         return f"{self.address}/docs"
 
 
-def banner_of(facts: Facts, *, is_terminal: bool) -> str:
+def banner_of(ready: ReadyServer, *, is_terminal: bool) -> str:
     """Return the text to print; programs that read it need the address and the metrics only."""
     photo = EXAMPLE if EXAMPLE.exists() else "photo.jpg"
     command = f"curl --data-binary @{photo} -H 'Content-Type: image/jpeg'"
-    reason = "" if facts.why_not_cuda is None else f" (CUDA: {facts.why_not_cuda})"
-    pages = [f"  API                {facts.docs}"]
-    if facts.has_page:
-        pages.insert(0, f"  Page               {facts.page}")
+    reason = "" if ready.why_not_cuda is None else f" (CUDA: {ready.why_not_cuda})"
+    pages = [f"  API                {ready.docs}"]
+    if ready.has_page:
+        pages.insert(0, f"  Page               {ready.page}")
     lines = (
         "",
-        f"  Cutout listens on  {facts.address}",
+        f"  Cutout listens on  {ready.address}",
         *(pages if is_terminal else ()),
-        f"  Models             {', '.join(facts.models)}",
-        f"  Runs on            {facts.provider}{reason}",
-        f"  Metrics            {facts.metrics or 'off'}",
+        f"  Models             {', '.join(ready.models)}",
+        f"  Runs on            {ready.provider}{reason}",
+        f"  Metrics            {ready.metrics or 'off'}",
         "",
         "  Try it:",
-        f"  {command} -o cutout.png {facts.address}/v1/cutout",
+        f"  {command} -o cutout.png {ready.address}/v1/cutout",
         "",
     )
     return "\n".join(lines)

@@ -98,7 +98,7 @@ def _advice(
 
 
 def _load_of_machine() -> float | None:
-    """Return how many programs wanted a core in the last minute, on average; None where nothing counts them."""
+    """Return how many programs wanted a core on average in the last minute, if that is known."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):

@@ -22,7 +22,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
-from app.cli.banner import Facts, banner_of, open_browser
+from app.cli.banner import ReadyServer, banner_of, open_browser
 from app.cli.listening import BACKLOG
 from app.cli.metrics_page import MetricsPage, open_page, reachable
 from app.cli.stopping import on_stop
@@ -70,10 +70,10 @@ def run_server(
         if heartbeat is not None:
             heartbeat.send(READY)
         if not service.drain.has_begun:
-            facts = _facts(service, listener, page)
-            _print(banner_of(facts, is_terminal=sys.stdout.isatty()))
+            ready = _ready_server(service, listener, page)
+            _print(banner_of(ready, is_terminal=sys.stdout.isatty()))
             if opens_browser and not restarts:
-                open_browser(facts.page)
+                open_browser(ready.page)
 
     restarts = {} if inherited is None else inherited.restarts
     # After a restart, requests already wait in the backlog: accept them only when models are warm.
@@ -267,11 +267,11 @@ def _print(text: str) -> None:
         typer.echo(text)
 
 
-def _facts(service: Service, listener: socket.socket, page: MetricsPage | None) -> Facts:
+def _ready_server(service: Service, listener: socket.socket, page: MetricsPage | None) -> ReadyServer:
     assert service.pipeline is not None  # noqa: S101 - the caller checks it
     pipeline, web = service.pipeline, service.settings.web
     host, port = listener.getsockname()[:2]
-    return Facts(
+    return ReadyServer(
         address=f"http://{reachable(host)}:{port}",
         models=pipeline.models.names,
         provider=pipeline.models.provider,
