@@ -7,6 +7,7 @@ Rule 3: a wrong key or a server that stays away ends the run: every other pictur
 
 import asyncio
 import base64
+import os
 import random
 import uuid
 from collections.abc import Iterator, Mapping
@@ -183,7 +184,11 @@ def network_reason(error: BaseException) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "it did not respond in time"
     system = next((each for each in _causes(error) if isinstance(each, OSError) and each.strerror), None)
-    return str(error) or type(error).__name__ if system is None else reason_of(system)
+    if system is None:
+        return str(error) or type(error).__name__
+    # asyncio writes addresses into the text of an error; numbers below 0 are those of the resolver.
+    text = os.strerror(system.errno) if system.errno > 0 else system.strerror
+    return reason_of(OSError(system.errno, text))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
