@@ -207,12 +207,12 @@ class SimulatedProcessor:
     Attributes:
         in_flight: How many pictures it wants at a time.
         on_start: Called with each upload.
-        most_bytes: The most bytes that were in flight together.
+        peak_bytes: The most bytes that were in flight together.
     """
 
     in_flight: int = 2
     on_start: Callable[[bytes], object] = bool
-    most_bytes: int = 0
+    peak_bytes: int = 0
     _bytes: int = 0
 
     async def start(self) -> None:
@@ -225,7 +225,7 @@ class SimulatedProcessor:
         """Return the result after the event loop has served all other tasks a few times."""
         self.on_start(upload)
         self._bytes += len(upload)
-        self.most_bytes = max(self.most_bytes, self._bytes)
+        self.peak_bytes = max(self.peak_bytes, self._bytes)
         for _ in range(5):
             await asyncio.sleep(0.001)
         self._bytes -= len(upload)

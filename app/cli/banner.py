@@ -62,6 +62,8 @@ def banner_of(ready: ReadyServer, *, is_terminal: bool) -> str:
     return "\n".join(lines)
 
 
-def open_browser(url: str) -> None:
-    """Open a URL in the user's browser, without waiting for the browser."""
-    threading.Thread(target=webbrowser.open, args=(url,), name="browser", daemon=True).start()
+def open_browser(url: str) -> threading.Thread:
+    """Open a URL in the browser, on a thread: some browsers return only when they are closed."""
+    thread = threading.Thread(target=webbrowser.open, args=(url,), name="browser", daemon=True)
+    thread.start()
+    return thread

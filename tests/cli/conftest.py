@@ -32,9 +32,14 @@ def command(fast_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "COLUMNS": "200",
     }
 
-    def run(*arguments: str, stdin: bytes | None = None, **more: str) -> Result:
+    def run(*arguments: str, stdin: bytes | None = None, prog_name: str = "cutout", **more: str) -> Result:
         return CliRunner().invoke(
-            cutout, list(arguments), input=stdin, env={**environment, **more}, catch_exceptions=False
+            cutout,
+            list(arguments),
+            input=stdin,
+            env={**environment, **more},
+            catch_exceptions=False,
+            prog_name=prog_name,
         )
 
     yield run

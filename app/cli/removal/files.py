@@ -79,7 +79,7 @@ def remove_stale(folder: Path) -> int:
     removed = 0
     try:
         entries = [entry for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
     for entry in entries:
         if _is_stale(entry):

@@ -20,11 +20,12 @@ from app.cli.removal.files import identities_of, remove_stale
 from app.cli.removal.flags import Choices
 from app.cli.removal.local import open_local
 from app.cli.removal.plan import Planner
+from app.cli.removal.progress import Lines
 from app.cli.removal.remote import IN_FLIGHT, RemoteProcessor, server_address
 from app.cli.removal.requests import RequestTemplate, template_for
 from app.cli.removal.runner import Rules, Run
 from app.cli.removal.sources import Found, find_sources
-from app.cli.removal.stream import planned_items, skipped_outcome, watched_items
+from app.cli.removal.stream import planned_items, watched_items
 from app.cli.removal.values import Item, Processor, UsageProblem
 from app.cli.stopping import ends_at_once
 from app.logs import configure_logs
@@ -71,18 +72,23 @@ def run_order(order: Order) -> int:
     settings = settings_for([model] if model else None)
     configure_logs(settings.log_format)
     items = planner.items_for(found.sources)
-    skipped = [] if order.watches else [item for item in items if planner.is_done(item)]
-    pending = [] if order.watches else [item for item in items if not planner.is_done(item)]
+    pending, known = ([], []) if order.watches else planner.set_apart(items)
     console = Console(stderr=True)
+    lines = Lines(console, is_quiet=order.is_quiet)
+    for outcome in known:
+        lines.ended(outcome)
     ended = Ended()
     if pending or order.watches:
         for folder in {item.target.stem.parent for item in items}:
             remove_stale(folder)
         with _processor(order, template, settings) as processor:
             ended = _process(order, planner, settings, processor, pending, console)
-    ended.outcomes[:0] = [skipped_outcome(item) for item in skipped]
+    ended.outcomes[:0] = known
     ended.add_pending(pending)
-    is_single = len(items) == 1 and not skipped and not order.watches
+    is_single = not order.watches and [outcome.status for outcome in ended.outcomes] in (
+        ["written"],
+        ["failed"],
+    )
     reporting = Reporting(console, is_quiet=order.is_quiet, is_single=is_single, report=order.report)
     return conclude(ended, reporting, took_s=time.monotonic() - started_s, ignored=found.ignored)
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.cli.removal.destination import Destination, naming_for, target_for
+from app.cli.removal.failures import describe
 from app.cli.removal.sources import STDIN
 from app.cli.removal.targets import SUFFIXES, check_inputs, plan_items
-from app.cli.removal.values import Item, Source, Target
+from app.cli.removal.values import Item, Outcome, Source, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,44 @@ class Planner:
         check_inputs(items, [source.path for source in sources], Path.resolve)
         return items
 
+    def set_apart(self, items: Sequence[Item]) -> tuple[list[Item], list[Outcome]]:
+        """Return the items to process, and the outcomes of the others.
+
+        Those have their results already, or cannot be read: a misspelt name is reported at once, before a
+        model is loaded for it.
+        """
+        pending: list[Item] = []
+        known: list[Outcome] = []
+        for item in items:
+            path = item.source.path
+            if self.is_done(item):
+                known.append(skipped_outcome(item))
+            elif (error := _why_unreadable(path)) is not None:
+                known.append(Outcome(path, "failed", problem=describe(error, path)))
+            else:
+                pending.append(item)
+        return pending, known
+
     def is_done(self, item: Item) -> bool:
         """Return whether the results of a item exist, and are not replaced."""
         if self.replaces or self.destination.is_stdout:
             return False
         mask = item.target.mask
         return any(path.exists() for path in item.target.candidates) and (mask is None or mask.exists())
+
+
+def skipped_outcome(item: Item) -> Outcome:
+    """Return the outcome of a picture whose result exists."""
+    return Outcome(
+        item.source.path, "skipped", tuple(path for path in item.target.candidates if path.exists())
+    )
+
+
+def _why_unreadable(path: Path) -> OSError | None:
+    if path == STDIN:
+        return None
+    try:
+        path.stat()
+    except OSError as error:
+        return error
+    return None

@@ -187,8 +187,9 @@ def network_reason(error: BaseException) -> str:
     if system is None:
         return str(error) or type(error).__name__
     # asyncio writes addresses into the text of an error; numbers below 0 are those of the resolver.
-    text = os.strerror(system.errno) if system.errno > 0 else system.strerror
-    return reason_of(OSError(system.errno, text))
+    number = system.errno or 0
+    text = os.strerror(number) if number > 0 else system.strerror
+    return reason_of(OSError(number, text))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from app.cli.removal.files import Identity, identities_of
-from app.cli.removal.plan import Planner
+from app.cli.removal.plan import Planner, skipped_outcome
 from app.cli.removal.runner import Run
 from app.cli.removal.targets import NamesCollide
 from app.cli.removal.values import Item, Outcome, Problem, Source
@@ -58,10 +58,3 @@ def _items_for(
         if planner.is_done(item):
             run.listener.ended(skipped_outcome(item))
     return [item for item in items if not planner.is_done(item)]
-
-
-def skipped_outcome(item: Item) -> Outcome:
-    """Return the outcome of a picture whose result exists."""
-    return Outcome(
-        item.source.path, "skipped", tuple(path for path in item.target.candidates if path.exists())
-    )

@@ -55,7 +55,7 @@ def test_the_bytes_in_flight_are_bounded(tmp_path: Path) -> None:
     processor = SimulatedProcessor(in_flight=8)
     events, _ = run_over(tmp_path, [b"x" * 400] * 9 + [b"y" * 1001], processor, max_bytes=1000)
 
-    assert 800 == processor.most_bytes
+    assert 800 == processor.peak_bytes
     assert [("failed", "rejected")] == [
         (outcome.status, outcome.problem.type) for outcome in events.outcomes if outcome.problem is not None
     ]

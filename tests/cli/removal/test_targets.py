@@ -11,7 +11,7 @@ from app.options import CutoutOptions
 from tests.generated import examples
 
 PNG = SUFFIXES["png"]
-BESIDE = Naming("-cutout", PNG)
+NEXT_TO_IT = Naming("-cutout", PNG)
 NAMES = st.text(st.sampled_from("aAb.-é"), min_size=1, max_size=4)
 FILES = st.builds("{}.{}".format, NAMES, st.sampled_from(["jpg", "JPG", "png", "webp"]))
 FOLDERS = st.sampled_from(["", "x", "x/y"])
@@ -30,7 +30,7 @@ def folded(path: str) -> str:
 
 
 def test_the_result_is_next_to_its_picture() -> None:
-    assert ["in/photo-cutout.png"] == written_by(plan_items([source("in/photo.jpg")], BESIDE))
+    assert ["in/photo-cutout.png"] == written_by(plan_items([source("in/photo.jpg")], NEXT_TO_IT))
 
 
 def test_sub_folders_are_kept_in_the_folder_of_the_results() -> None:
@@ -46,19 +46,19 @@ def test_kept_names_get_the_suffix_of_the_result_only() -> None:
 
 
 def test_pictures_of_one_stem_keep_their_suffixes_in_the_names_of_their_results() -> None:
-    items = plan_items([source("a.jpg"), source("a.png"), source("b.png")], BESIDE)
+    items = plan_items([source("a.jpg"), source("a.png"), source("b.png")], NEXT_TO_IT)
 
     assert ["a.jpg-cutout.png", "a.png-cutout.png", "b-cutout.png"] == written_by(items)
 
 
 def test_a_longer_name_that_is_taken_lengthens_the_other_one_too() -> None:
-    items = plan_items([source("a.jpg"), source("a.png"), source("a.jpg.png")], BESIDE)
+    items = plan_items([source("a.jpg"), source("a.png"), source("a.jpg.png")], NEXT_TO_IT)
 
     assert ["a.jpg-cutout.png", "a.png-cutout.png", "a.jpg.png-cutout.png"] == written_by(items)
 
 
 def test_names_that_differ_in_case_only_are_kept_apart_for_any_file_system() -> None:
-    items = plan_items([source("A.jpg"), source("a.png")], BESIDE)
+    items = plan_items([source("A.jpg"), source("a.png")], NEXT_TO_IT)
 
     assert ["A.jpg-cutout.png", "a.png-cutout.png"] == written_by(items)
 
