@@ -4,7 +4,7 @@ The same models parse query, form and JSON fields and the command line, and desc
 OpenAPI document. To add an option, add a field here and read it in the step that it affects.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -32,6 +32,11 @@ PictureFormat = Literal["png", "webp", "jpeg", "avif"]
 
 CutoutFormat = Literal["png", "webp", "jpeg", "avif", "zip", "auto"]
 MASK_AND_CUTOUT = "mask,cutout"
+PARTS: Mapping[str, str] = {
+    "background": "Picture to put behind the subject.",
+    "mask": "Your own mask or trimap of the picture; then no network runs.",
+}
+"""Files that a request for a cutout may contain in addition to its picture, by the name of their field."""
 _NO_COLOUR = frozenset({"transparent", "blur"})
 
 

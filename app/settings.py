@@ -17,6 +17,8 @@ from app.setting_groups import Lifecycle as Lifecycle
 from app.setting_groups import Web as Web
 
 PREFIX = "CUTOUT_"
+API_KEY_VARIABLE = "CUTOUT_API_KEY"
+"""The key that ``cutout remove --server`` sends: a variable of a client, and not a setting."""
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
@@ -82,7 +84,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         pydantic.ValidationError: A value is invalid or out of its bounds.
     """
     names = os.environ if environ is None else environ
-    known = {variable for variable, _, _ in describe()}
+    known = {API_KEY_VARIABLE, *(variable for variable, _, _ in describe())}
     unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise UnknownSetting(f"Unknown settings: {', '.join(unknown)}. The README lists those that exist.")

@@ -3,6 +3,7 @@
 Each passes the same contract test as the implementation it replaces (``tests/test_fakes.py``).
 """
 
+import asyncio
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
+from app.cli.removal.values import Problem, Processed, Rejected, RunEnded
 from app.engine.models.manifest import Manifest, WeightsOrigin
 from app.errors import ModelUnavailable
 
@@ -194,3 +196,43 @@ class RecordingObserver:
     def batch_ran(self, model: str, *, size: int, pictures: int, duration_s: float) -> None:
         """Record that a run completed."""
         self.ran.append((model, pictures, size - pictures))
+
+
+@dataclass
+class SimulatedProcessor:
+    """A processor of ``cutout remove`` whose result is the upload itself, with a text in front.
+
+    The uploads ``reject``, ``crash`` and ``end`` fail, raise a bug, and end the run.
+
+    Attributes:
+        in_flight: How many pictures it wants at a time.
+        on_start: Called with each upload.
+        peak_bytes: The most bytes that were in flight together.
+    """
+
+    in_flight: int = 2
+    on_start: Callable[[bytes], object] = bool
+    peak_bytes: int = 0
+    _bytes: int = 0
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def process(self, upload: bytes) -> Processed:
+        """Return the result after the event loop has served all other tasks a few times."""
+        self.on_start(upload)
+        self._bytes += len(upload)
+        self.peak_bytes = max(self.peak_bytes, self._bytes)
+        for _ in range(5):
+            await asyncio.sleep(0.001)
+        self._bytes -= len(upload)
+        if upload == b"reject":
+            raise Rejected(Problem("simulated", "Simulated", "simulated"))
+        if upload == b"crash":
+            raise RuntimeError("simulated")
+        if upload == b"end":
+            raise RunEnded("simulated end")
+        return Processed(b"result of " + upload, "image/png", "simulated", "simulated", "ok")

@@ -15,7 +15,7 @@ from app.settings import PREFIX, UnknownSetting
 from app.system_errors import sentence_of
 from app.weights.fetch import WeightsUnavailable
 
-cutout = typer.Typer(no_args_is_help=True, add_completion=False, help="Background removal, self-hosted.")
+cutout = typer.Typer(no_args_is_help=True, help="Background removal, self-hosted.")
 cutout.command()(serve)
 cutout.command()(remove)
 cutout.command()(doctor)

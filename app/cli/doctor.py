@@ -1,47 +1,93 @@
-"""``cutout doctor``: prints the device, models and settings that the server would use."""
+"""``cutout doctor``: reports the device, models and settings that the server would use, and what is slow."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from app.errors import ModelUnavailable, ProviderUnavailable
+from app.logs import configure_logs
 from app.settings import Settings, describe, read_settings
 
+if TYPE_CHECKING:
+    from app.cli.diagnosis import Machine, ModelState
+    from app.cli.sample_run import Sample
 
-def doctor() -> None:
-    """Show which device and models the server would use on this machine, and why."""
+
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample/--no-sample", help="Process a picture of 6 megapixels with each model.")
+    ] = True,
+) -> None:
+    """Show which device and models the server would use here, what is slow, and what would help."""
     # Imported here, because every command imports this module, and the supervisor must stay small.
-    from app.engine.models.device import probe, usable_cores
-    from app.engine.models.onnxruntime_loader import onnxruntime
-    from app.pipeline.build import open_pipeline
-    from app.telemetry import Telemetry
+    from app.cli.diagnosis import examine_machine, examine_models
 
     settings = read_settings()
-    found = probe(settings.device)
-    console = Console(highlight=False, soft_wrap=True)
-    providers = ", ".join(onnxruntime.get_available_providers())
-    console.print(f"onnxruntime       {onnxruntime.__version__}, built with {providers}")
-    console.print(f"device            {settings.device}")
-    console.print(f"processor cores   {usable_cores()}")
+    configure_logs(settings.log_format)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    machine = examine_machine(settings)
+    if not as_json:
+        _print_machine(console, machine)
+    states = []
+    for state in examine_models(settings, machine, has_sample=sample):
+        states.append(state)
+        if not as_json:
+            _print_model(console, state)
+    if as_json:
+        typer.echo(json.dumps(_as_json(settings, machine, states), indent=2, ensure_ascii=False))
+    else:
+        _print_settings(console, settings)
+    if any(state.problem is not None for state in states):
+        raise typer.Exit(1)
+
+
+def _print_machine(console: Console, machine: "Machine") -> None:
+    console.print(f"onnxruntime       {machine.runtime}, built with {', '.join(machine.providers)}")
+    console.print(f"device            {machine.device}")
+    console.print(f"processor cores   {machine.cores}")
+    why = machine.why_not_cuda
+    console.print(f"CUDA              {'available' if why is None else f'no: {why}'}")
+
+
+def _print_model(console: Console, state: "ModelState") -> None:
+    if state.problem is not None:
+        console.print(f"model {state.name:<11} cannot be served: {state.problem}")
+        return
+    console.print(f"model {state.name:<11} runs on {state.provider}, sha256 verified")
+    if state.sample is None:
+        return
+    _print_sample(console, state.sample)
+    for sentence in state.advice or ("Nothing stands out as slow.",):
+        console.print(f"  → {sentence}")
+
+
+def _print_sample(console: Console, sample: "Sample") -> None:
+    total_ms = sum(sample.steps_ms.values()) or 1.0
     console.print(
-        f"CUDA              {'available' if found.why_not_cuda is None else 'no: ' + found.why_not_cuda}"
+        f"  {sample.megapixels:g} megapixels in {sample.alone_s:.2f} s; "
+        f"{sample.together_per_s:.2f} pictures/s with {sample.in_flight} in flight"
     )
-    failed = False
-    for name in settings.models:
-        try:
-            pipeline = open_pipeline(settings.model_copy(update={"models": (name,)}), Telemetry())
-            console.print(f"model {name:<11} runs on {pipeline.models.provider}, sha256 verified")
-            pipeline.close()
-        except ModelUnavailable as error:
-            failed = True
-            console.print(f"model {name:<11} cannot be served: {error.reason}")
-        except ProviderUnavailable as error:
-            failed = True
-            console.print(f"model {name:<11} cannot be served: {error}")
+    for name, duration_ms in sample.steps_ms.items():
+        share = duration_ms / total_ms
+        console.print(f"  {name:<10} {duration_ms:>8.1f} ms {share:>5.0%} {'█' * round(24 * share)}".rstrip())
+
+
+def _print_settings(console: Console, settings: Settings) -> None:
     console.print("settings")
     for variable, _, _ in describe():
         console.print(f"  {variable:<36} {_value_of(settings, variable)}")
-    if failed:
-        raise typer.Exit(1)
+
+
+def _as_json(settings: Settings, machine: "Machine", states: list["ModelState"]) -> dict[str, object]:
+    return {
+        "machine": asdict(machine),
+        "models": [asdict(state) for state in states],
+        "settings": {variable: _value_of(settings, variable) for variable, _, _ in describe()},
+    }
 
 
 def _value_of(settings: Settings, variable: str) -> str:

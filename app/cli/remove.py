@@ -1,78 +1,91 @@
-"""``cutout remove``: removes the background of one picture, with the server's own pipeline."""
+"""``cutout remove``: removes the background of pictures, with the server's own pipeline or by a server."""
 
-import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from app.cli.options import settings_for
-from app.cli.stopping import ends_at_once
-from app.options import CutoutOptions, MaskOptions
-from app.options_parser import parse_options
-from app.settings import Settings
+from app.cli.removal.flags import choices_of, with_api_flags
+from app.cli.removal.values import UsageProblem
+from app.settings import API_KEY_VARIABLE
+from app.system_errors import sentence_of
 
-if TYPE_CHECKING:
-    from app.pipeline.values import Result
-    from app.telemetry import StepTimes
-
-FORMAT_BY_SUFFIX = {
-    ".png": "png",
-    ".webp": "webp",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".avif": "avif",
-    ".zip": "zip",
-}
+USAGE = 2
 
 
+Pictures = Annotated[list[str], typer.Argument(help="Files, folders and globs; - reads stdin.")]
+Output = Annotated[
+    str | None, typer.Option("--output", "-o", help="File or folder to write; - writes to stdout.")
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search sub-folders too.")]
+KeepNames = Annotated[bool, typer.Option("--keep-names", help="With -o FOLDER: no -cutout in the names.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace results that exist.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Keep taking new files from folders, until Ctrl-C.")]
+OnlyMask = Annotated[bool, typer.Option("--only-mask", help="Write the mask instead of the cutout.")]
+Report = Annotated[Path | None, typer.Option(help="JSON file for the outcome of each picture.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")]
+InFlight = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Pictures at a time; chosen by default.")
+]
+Server = Annotated[str | None, typer.Option(help="Address of a running server to use.")]
+Key = Annotated[str | None, typer.Option(envvar=API_KEY_VARIABLE, help="API key for the server.")]
+
+
+@with_api_flags
 def remove(
-    source: Annotated[Path, typer.Argument(help="Picture to read: JPEG, PNG, WebP, GIF or AVIF.")],
-    target: Annotated[Path, typer.Argument(help="File to write; its suffix decides the format.")],
-    model: Annotated[str | None, typer.Option(help="Model to use.")] = None,
-    matting: Annotated[str, typer.Option(help="fast, hq or none.")] = "fast",
-    background: Annotated[str, typer.Option(help="transparent, or a colour.")] = "transparent",
-    refine: Annotated[str, typer.Option(help="none, or crop: look again at a small subject.")] = "none",
-    clean: Annotated[float, typer.Option(help="Specks and holes below this part of the picture go.")] = 0.0,
-    quality: Annotated[int, typer.Option(help="Quality of WebP, AVIF and JPEG, 1 to 100.")] = 90,
-    mask: Annotated[bool, typer.Option("--mask", help="Write the mask instead of the cutout.")] = False,  # noqa: FBT002 - a flag
+    pictures: Pictures,
+    *,
+    output: Output = None,
+    recursive: Recursive = False,
+    keep_names: KeepNames = False,
+    force: Force = False,
+    watch: Watch = False,
+    only_mask: OnlyMask = False,
+    report: Report = None,
+    quiet: Quiet = False,
+    in_flight: InFlight = None,
+    server: Server = None,
+    key: Key = None,
+    **chosen: str | None,
 ) -> None:
-    """Remove the background of one picture."""
-    suffix = target.suffix.lower()
-    if suffix not in FORMAT_BY_SUFFIX:
-        raise ValueError(f"{target}: the suffix must be one of {', '.join(FORMAT_BY_SUFFIX)}")
-    fields: dict[str, object] = {
-        "format": FORMAT_BY_SUFFIX[suffix],
-        "quality": quality,
-        "refine": refine,
-        "clean": clean,
-    }
-    fields |= {} if mask else {"matting": matting, "background": background}
-    options = parse_options(MaskOptions, fields) if mask else parse_options(CutoutOptions, fields)
-    settings = settings_for([model] if model else None)
-    upload = source.read_bytes()
-    with ends_at_once():  # a step cannot be stopped, and nothing is written yet
-        result, steps = _remove(upload, options, settings)
-    target.write_bytes(result.encoded)
-    took = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in steps.seconds.items())
-    info = result.info
-    Console(stderr=True).print(
-        f"{target}: {result.width_px} × {result.height_px} px, {info.model} on {info.provider}, "
-        f"verdict {info.verdict.label} ({took})",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for warning in info.warnings:
-        Console(stderr=True).print(f"warning: {warning}", highlight=False)
+    """Remove the background of pictures.
 
+    The result of photo.jpg is photo-cutout.png next to it.
 
-def _remove(
-    upload: bytes, options: MaskOptions | CutoutOptions, settings: Settings
-) -> tuple["Result", "StepTimes"]:
+    Results that exist are skipped, so the same command goes on where an interrupted one was.
+
+    Exit codes: 0; 1 if a picture failed; 2 if the arguments are wrong.
+    """
     # Imported here, because every command imports this module, and the supervisor must stay small.
-    from app.pipeline.local import open_local_pipeline
-    from app.pipeline.values import request_for
+    from app.cli.removal.order import Order, run_order
 
-    with open_local_pipeline(settings) as local:
-        return asyncio.run(local.run(request_for(upload, options), timeout_s=settings.limits.deadline_s))
+    order = Order(
+        pictures=tuple(pictures),
+        output=output,
+        recursive=recursive,
+        keeps_names=keep_names,
+        replaces=force,
+        watches=watch,
+        only_mask=only_mask,
+        report=report,
+        is_quiet=quiet,
+        in_flight=in_flight,
+        server=server,
+        key=key,
+        choices=choices_of(chosen),
+    )
+    with _usage_problems():
+        code = run_order(order)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _usage_problems() -> Iterator[None]:
+    """Print a problem of the arguments as a sentence, and exit with the code for usage."""
+    try:
+        yield
+    except UsageProblem as error:
+        typer.echo(f"cutout: {sentence_of(error)}", err=True)
+        raise typer.Exit(USAGE) from error

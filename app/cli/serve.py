@@ -26,6 +26,10 @@ def serve(
         bool | None,
         typer.Option("--supervise/--no-supervise", help="Restart the server process if it dies or hangs."),
     ] = None,
+    *,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the page in a browser once the server is ready.")
+    ] = False,
     inherited: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve masks and cutouts over HTTP."""
@@ -33,11 +37,12 @@ def serve(
     _check_exposure(settings)
     if inherited is not None:
         from_parent = Inherited.parse(inherited)
-        _serve_here(settings, socket.socket(fileno=from_parent.listener_fd), from_parent)
+        listener = socket.socket(fileno=from_parent.listener_fd)
+        _serve_here(settings, listener, from_parent, opens_browser=open_browser)
         return
     listener = listen(str(settings.web.host), settings.web.port)
     if not settings.lifecycle.supervise:
-        _serve_here(settings, listener, None)
+        _serve_here(settings, listener, None, opens_browser=open_browser)
         return
     configure_logs(settings.log_format)
     log_what_breaks()
@@ -78,8 +83,10 @@ def _check_exposure(settings: Settings) -> None:
     )
 
 
-def _serve_here(settings: Settings, listener: socket.socket, inherited: Inherited | None) -> None:
+def _serve_here(
+    settings: Settings, listener: socket.socket, inherited: Inherited | None, *, opens_browser: bool
+) -> None:
     from app.cli.worker import run_server  # the supervisor never imports the server
 
-    if not run_server(settings, listener, inherited):
+    if not run_server(settings, listener, inherited, opens_browser=opens_browser):
         raise typer.Exit(CANNOT_START)

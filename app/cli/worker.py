@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -23,6 +22,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
+from app.cli.banner import ReadyServer, banner_of, open_browser
 from app.cli.listening import BACKLOG
 from app.cli.metrics_page import MetricsPage, open_page, reachable
 from app.cli.stopping import on_stop
@@ -40,7 +40,6 @@ from app.web.drain import Drain
 from app.web.lingering import LingerLimits
 from app.web.service import Service
 
-EXAMPLE = Path("docs/images/astronaut.jpg")
 SWITCH_INTERVAL_S = 0.001
 """Time for which a busy thread may block the event loop; Python's default is five times as long."""
 LINGER_UPLOADS = 4
@@ -53,7 +52,9 @@ FORCE_S = 0.8
 log = structlog.get_logger("cutout.worker")
 
 
-def run_server(settings: Settings, listener: socket.socket, inherited: Inherited | None) -> bool:
+def run_server(
+    settings: Settings, listener: socket.socket, inherited: Inherited | None, *, opens_browser: bool = False
+) -> bool:
     """Serve on ``listener`` until a signal to stop; return whether the default model could be served."""
     configure_logs(settings.log_format)
     log_what_breaks()
@@ -69,7 +70,10 @@ def run_server(settings: Settings, listener: socket.socket, inherited: Inherited
         if heartbeat is not None:
             heartbeat.send(READY)
         if not service.drain.has_begun:
-            _print(_banner(service, listener, page))
+            ready = _ready_server(service, listener, page)
+            _print(banner_of(ready, is_terminal=sys.stdout.isatty()))
+            if opens_browser and not restarts:
+                open_browser(ready.page)
 
     restarts = {} if inherited is None else inherited.restarts
     # After a restart, requests already wait in the backlog: accept them only when models are warm.
@@ -263,24 +267,15 @@ def _print(text: str) -> None:
         typer.echo(text)
 
 
-def _banner(service: Service, listener: socket.socket, page: MetricsPage | None) -> str:
+def _ready_server(service: Service, listener: socket.socket, page: MetricsPage | None) -> ReadyServer:
     assert service.pipeline is not None  # noqa: S101 - the caller checks it
-    pipeline = service.pipeline
-    models = pipeline.models
+    pipeline, web = service.pipeline, service.settings.web
     host, port = listener.getsockname()[:2]
-    address = f"http://{reachable(host)}:{port}"
-    is_on_cpu = models.provider == CPU and pipeline.why_not_cuda is not None
-    photo = EXAMPLE if EXAMPLE.exists() else "photo.jpg"
-    command = f"curl --data-binary @{photo} -H 'Content-Type: image/jpeg'"
-    lines = (
-        "",
-        f"  Cutout listens on  {address}",
-        f"  Models             {', '.join(models.names)}",
-        f"  Runs on            {models.provider}{f' (CUDA: {pipeline.why_not_cuda})' if is_on_cpu else ''}",
-        f"  Metrics            {'off' if page is None else page.url}",
-        "",
-        "  Try it:",
-        f"  {command} -o cutout.png {address}/v1/cutout",
-        "",
+    return ReadyServer(
+        address=f"http://{reachable(host)}:{port}",
+        models=pipeline.models.names,
+        provider=pipeline.models.provider,
+        why_not_cuda=pipeline.why_not_cuda if pipeline.models.provider == CPU else None,
+        metrics=None if page is None else page.url,
+        has_page=bool(getattr(web, "playground", False)),
     )
-    return "\n".join(lines)

@@ -24,9 +24,9 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "environment", "expected"),
     [
-        ("remove nowhere.jpg out.png", {}, "nowhere.jpg: no such file or directory"),
-        ("remove folder.png out.png", {}, "folder.png: is a directory"),
-        ("remove file/photo.jpg out.png", {}, "file/photo.jpg: not a directory"),
+        ("remove nowhere.jpg -o out.png", {}, "nowhere.jpg: no such file or directory"),
+        ("remove file/photo.jpg", {}, "file/photo.jpg: not a directory"),
+        ("remove folder.png --mask nowhere.png", {}, "nowhere.png: no such file or directory"),
         ("serve --port 99999", {}, "cannot listen on 127.0.0.1 port 99999: "),
         ("serve --host nowhere", {}, "'nowhere' does not appear to be an IPv4 or IPv6 address"),
         ("serve", {"CUTOUT_WEB__PORT": "lots"}, "CUTOUT_WEB__PORT: "),

@@ -1,0 +1,105 @@
+"""Diagnosis: collects what ``cutout doctor`` reports."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.cli.advice import Situation, advise
+from app.cli.sample_run import Sample, run_sample
+from app.engine.models.device import CPU, Probe, probe, usable_cores
+from app.engine.models.onnxruntime_loader import onnxruntime
+from app.errors import ModelUnavailable, ProviderUnavailable
+from app.imaging.formats.sniff import Header
+from app.options import CutoutOptions
+from app.pipeline.build import budget_of
+from app.pipeline.footprint import footprint
+from app.pipeline.local import open_local_pipeline
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the network can run on."""
+
+    runtime: str
+    providers: tuple[str, ...]
+    device: str
+    cores: int
+    why_not_cuda: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """Whether a model can be served; ``problem`` is why not."""
+
+    name: str
+    provider: str | None = None
+    problem: str | None = None
+    sample: Sample | None = None
+    advice: tuple[str, ...] = ()
+
+
+def examine_machine(settings: Settings) -> Machine:
+    """Return what the network can run on."""
+    found: Probe = probe(settings.device)
+    return Machine(
+        onnxruntime.__version__,
+        tuple(onnxruntime.get_available_providers()),
+        settings.device,
+        usable_cores(),
+        found.why_not_cuda,
+    )
+
+
+def examine_models(settings: Settings, machine: Machine, *, has_sample: bool) -> Iterator[ModelState]:
+    """Load one model after the other, and yield its state.
+
+    Args:
+        settings: The settings of the server.
+        machine: The machine.
+        has_sample: Whether to process a sample picture with each.
+    """
+    for name in settings.models:
+        load = _load_of_machine()
+        try:
+            with open_local_pipeline(settings.model_copy(update={"models": (name,)})) as local:
+                provider = local.pipeline.models.provider
+                sample = run_sample(local) if has_sample else None
+        except ModelUnavailable as error:
+            yield ModelState(name, problem=error.reason)
+        except ProviderUnavailable as error:
+            yield ModelState(name, problem=str(error))
+        else:
+            advice = () if sample is None else _advice(settings, machine, name, provider, sample, load)
+            yield ModelState(name, provider, sample=sample, advice=tuple(advice))
+
+
+def _advice(
+    settings: Settings, machine: Machine, name: str, provider: str, sample: Sample, load: float | None
+) -> list[str]:
+    phone = footprint(
+        Header("jpeg", 4000, 3000, "image/jpeg"), CutoutOptions(), limit_px=settings.limits.picture_pixels
+    )
+    return advise(
+        Situation(
+            model=name,
+            steps_ms=sample.steps_ms,
+            alone_s=sample.alone_s,
+            together_per_s=sample.together_per_s,
+            is_on_cpu=provider == CPU,
+            why_not_cuda=machine.why_not_cuda,
+            cores=machine.cores,
+            threads=settings.engine.threads,
+            load=load,
+            fitting=budget_of(settings).memory_bytes // phone.memory_bytes,
+            in_flight=sample.in_flight,
+        )
+    )
+
+
+def _load_of_machine() -> float | None:
+    """Return how many programs wanted a core on average in the last minute, if that is known."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
