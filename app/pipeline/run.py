@@ -135,6 +135,11 @@ class Pipeline:
         """Return the device time of the runs queued before a picture for ``model`` that arrives now."""
         return self.admission.wait_estimator.queued_runs * self._batcher.per_picture_s(model)
 
+    @property
+    def max_batch(self) -> int:
+        """The maximum number of pictures in one run."""
+        return self._batcher.max_batch
+
     def is_overdue(self) -> bool:
         """Return whether the executor may hang."""
         return self._batcher.is_overdue()

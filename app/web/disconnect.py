@@ -8,6 +8,22 @@ from starlette.requests import Request
 
 from app.web.problems import ClientDisconnected
 
+LOST_KEY = "connection_lost"
+"""The name in ``scope["state"]`` of an event that is set when the connection has ended."""
+
+
+async def wait_for_loss(request: Request) -> None:
+    """Wait until the connection of a request has ended, also while its body is not being read.
+
+    A server without the event waits for ever.
+
+    Raises:
+        ClientDisconnected: The client closed the connection.
+    """
+    lost: asyncio.Event = request.scope.get("state", {}).get(LOST_KEY) or asyncio.Event()
+    await lost.wait()
+    raise ClientDisconnected
+
 
 @asynccontextmanager
 async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
