@@ -101,7 +101,7 @@ class Telemetry:
             registry=registry,
         )
         self._batch_items = Counter(
-            "cutout_batch_items",
+            "cutout_batch_request_pictures",
             "Pictures of batches, by model and outcome; the batch itself counts as one request.",
             ["model", "outcome"],
             registry=registry,

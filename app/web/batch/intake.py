@@ -179,9 +179,7 @@ class Intake:
     def _check_time(self) -> None:
         """End the batch if the server is stopping, or at its deadline."""
         if self._service.drain.phase is Phase.REFUSING:
-            raise NotReady(
-                "The server is stopping. Send the rest of the batch again, to another one."
-            )
+            raise NotReady("The server is stopping. Send the rest of the batch again, to another one.")
         if self._service.clock.now_s() >= self._context.deadline_s:
             raise DeadlineExceeded(self._context.allowed_s)
 

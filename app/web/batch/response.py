@@ -58,6 +58,7 @@ class BatchResponse(Response):
         self._context.item_s = allowed_seconds(request.headers, limits.deadline_s)
         self._context.deadline_s = self._context.started_s + limits.batch_deadline_s
         self._context.is_duplex = True
+        self._context.idempotency_key = request.headers.get("idempotency-key")
         self._report = Report()
         self._renderer = renderer_for(request.headers.get("accept", ""), self._report)
         patience_s = min(PATIENCE_S, limits.write_timeout_s / 2)

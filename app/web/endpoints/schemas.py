@@ -80,9 +80,7 @@ class BatchLine(BaseModel):
     name: str | None = Field(None, description="The name of the picture.")
     status: int | None = Field(None, description="As of a request of its own; 304 if it was skipped.")
     result: str | None = Field(None, description="The name of its result in a ZIP.")
-    mask_result: str | None = Field(
-        None, description="The name of its mask in a ZIP, if there are both."
-    )
+    mask_result: str | None = Field(None, description="The name of its mask in a ZIP, if there are both.")
     problem: Problem | None = Field(None, description="Why it failed.")
     batch: BatchTotals | None = Field(None, description="The batch as a whole; only in the last line.")
 

@@ -32,9 +32,7 @@ def check_name(name: str) -> None:
     if _CONTROL.search(name) or "\\" in name or "�" in name:
         raise EntryRefused("The name of the file has a backslash, a control character or no valid encoding.")
     if name.startswith("/") or _DRIVE.match(name) or any(part in ("", ".", "..") for part in parts):
-        raise EntryRefused(
-            "The name of the file is no plain relative path: it is absolute or has '..'."
-        )
+        raise EntryRefused("The name of the file is no plain relative path: it is absolute or has '..'.")
 
 
 def is_clutter(name: str) -> bool:

@@ -139,9 +139,7 @@ class ZipStream:
         if header.is_encrypted:
             return EntryRefused("The entry is encrypted. Send it without a password.")
         if header.method not in (STORED, DEFLATED):
-            return EntryRefused(
-                "The entry is neither stored nor deflated. Use one of the two methods."
-            )
+            return EntryRefused("The entry is neither stored nor deflated. Use one of the two methods.")
         if size is None or compressed is None:
             return None
         if size > self._limit_bytes or (header.method == STORED and compressed > self._limit_bytes):
