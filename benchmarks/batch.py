@@ -3,8 +3,8 @@
     python -m benchmarks.batch [--pictures 300] [--megapixels 1] [--seconds 20]
 
 All phases use one server and the same pictures, of which a batch has three corrupt ones, a bomb and a name
-that leaves its folder. Single requests at the concurrency of the batch come first, then a light load of single
-requests alone, then the same load during a batch. The figures are ratios within this run.
+that leaves its folder. Single requests at the concurrency of the batch come first, then a light load of
+single requests alone, then the same load during a batch. The figures are ratios within this run.
 
 Linux only: reads ``/proc``.
 """
