@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import Request
 
@@ -25,6 +25,17 @@ async def wait_for_loss(request: Request) -> None:
     raise ClientDisconnected
 
 
+async def wait_for_disconnect(request: Request) -> None:
+    """Wait until the client of a request, whose body was read to its end, closes the connection.
+
+    Raises:
+        ClientDisconnected: The client closed the connection.
+    """
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    raise ClientDisconnected
+
+
 @asynccontextmanager
 async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
     """Cancel the block as soon as the client closes the connection.
@@ -40,8 +51,8 @@ async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal has_disconnected
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        with suppress(ClientDisconnected):
+            await wait_for_disconnect(request)
         has_disconnected = True
         working.cancel()
 

@@ -9,6 +9,7 @@ disconnects, all tasks end.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from starlette.requests import Request
@@ -25,7 +26,7 @@ from app.web.batch.renderers import Renderer, renderer_for
 from app.web.batch.report import Report
 from app.web.batch.upload import BatchUpload
 from app.web.context import context_of
-from app.web.disconnect import wait_for_loss
+from app.web.disconnect import wait_for_disconnect, wait_for_loss
 from app.web.load_shedding import allowed_seconds
 from app.web.problems import problem_body, response_slug
 from app.web.request.forms import read_query
@@ -71,21 +72,24 @@ class BatchResponse(Response):
             held.enter_context(self._service.batches.enter())
             try:
                 async with asyncio.TaskGroup() as group:
-                    lost = group.create_task(wait_for_loss(self._request))
+                    watching = [group.create_task(wait_for_loss(self._request))]
                     writing = group.create_task(writer.write_all())
-                    await self._process(held)
+                    await self._process(
+                        held, lambda: watching.append(group.create_task(wait_for_disconnect(self._request)))
+                    )
                     await writing
                     held.close()  # all work is done
+                    for task in watching:
+                        task.cancel()
                     await writer.end()
-                    lost.cancel()
             except BaseExceptionGroup as errors:
                 raise _first_of(errors) from None
             finally:
                 self._outbox.drop()
                 self._log()
 
-    async def _process(self, held: ExitStack) -> None:
-        """Read the body and wait for its pictures; a client that disconnects meanwhile ends both."""
+    async def _process(self, held: ExitStack, on_body_end: Callable[[], None]) -> None:
+        """Read the body, and wait for its pictures."""
         limits = self._service.settings.limits
         permit = held.enter_context(self._service.admission.enter())
         body = BodyReader(
@@ -107,6 +111,7 @@ class BatchResponse(Response):
             upload = BatchUpload(self._request.headers.get("content-type", ""), limits.upload_bytes)
             try:
                 await intake.read_all(body, upload)
+                on_body_end()
             except CutoutError as error:
                 if intake.count == 0:
                     raise

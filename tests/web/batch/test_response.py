@@ -213,3 +213,42 @@ def test_the_cache_serves_pictures_of_batches(start: Callable[..., InProcess]) -
 
     assert first["image"] == again["image"]
     assert "infer" not in dict(again["steps_ms"])  # type: ignore[call-overload]
+
+
+def test_a_client_that_leaves_after_its_body_ends_the_work(start: Callable[..., InProcess]) -> None:
+    server = start()
+    messages = [
+        {"type": "http.request", "body": packed([f"{i}.jpg" for i in range(50)]), "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/batch",
+            "raw_path": b"/v1/batch",
+            "query_string": b"",
+            "headers": [],
+            "client": None,
+            "server": None,
+            "root_path": "",
+            "http_version": "1.1",
+            "scheme": "http",
+        }
+        await server.app(scope, receive, send)  # type: ignore[arg-type]
+        for _ in range(100):
+            if server.is_free():
+                return
+            await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+    assert server.is_free()
+    assert all(message.get("more_body", True) for message in sent)
