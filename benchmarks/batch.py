@@ -114,12 +114,11 @@ async def _measure(server: Server, uploads: list[bytes], content: bytes, count: 
     server.forget_peak()
     batch = await send_batch(server, content, ZIP)
     batch_peak = server.peak_bytes()
-    lines = await send_batch(server, content, LINES)
-    running = asyncio.create_task(send_batch(server, content, ZIP))
+    running = asyncio.create_task(send_batch(server, content, LINES))
     await asyncio.sleep(1)
     during = await closed_loop(client, choose, clients=1, seconds=seconds)
     is_overlapping = not running.done()
-    await running
+    lines = await running
     await client.close()
     p99_alone, p99_during = (percentile([r.latency_s for r in each], 99) for each in (alone, during))
     print(

@@ -247,9 +247,9 @@ def test_the_same_idempotency_key_in_progress_is_a_conflict(live: Live, catalogu
 
 def test_a_client_that_reads_nothing_before_it_has_sent_everything_is_not_blocked(models_dir: Path) -> None:
     """It gets the results that the server keeps, and the names of the pictures to send again."""
-    large = png(noise((300, 300, 3)))
-    content = packed([(f"{i}.png", large) for i in range(80)])
-    limits = {"write_timeout_s": 1.0, "batch_unread_bytes": 2**20, "picture_pixels": 10**6}
+    large = png(noise((250, 250, 3)))
+    content = packed([(f"{i}.png", large) for i in range(60)])
+    limits = {"write_timeout_s": 1.0, "batch_unread_bytes": 2**18}
     settings = settings_with(models_dir)
     settings = settings.model_copy(update={"limits": settings.limits.model_copy(update=limits)})
     with serving(settings) as live, socket.socket() as client:
@@ -265,11 +265,13 @@ def test_a_client_that_reads_nothing_before_it_has_sent_everything_is_not_blocke
         wait_until_free(live)
     report = received[received.rindex(b'"items"') :]
 
-    assert report.count(b'"status": 200') + report.count(b'"/problems/results-unread"') >= 80
-    assert 0 < report.count(b'"/problems/results-unread"') < 80
+    unread = report.count(b'"/problems/results-unread"')
+    assert report.count(b'"status": 200') + unread >= 60  # a count may be between two chunks
+    assert 0 < unread < 60
 
 
-def test_other_requests_are_served_meanwhile(live: Live, catalogue: bytes) -> None:
+def test_other_requests_are_served_meanwhile(live: Live) -> None:
+    content = packed([(f"{i}.jpg", picture(i % 5)) for i in range(60)])
     done = threading.Event()
     statuses: list[int] = []
 
@@ -280,10 +282,10 @@ def test_other_requests_are_served_meanwhile(live: Live, catalogue: bytes) -> No
 
     thread = threading.Thread(target=send_singles)
     thread.start()
-    response = live.client.post("/v1/batch", content=catalogue, headers=ZIP)
+    response = live.client.post("/v1/batch", content=content, headers=ZIP)
     done.set()
     thread.join()
 
     assert response.status_code == 200
-    assert len(statuses) > 10
+    assert len(statuses) > 3
     assert set(statuses) == {200}
