@@ -108,6 +108,7 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure overloa
 	$(VENV)/bin/python -m benchmarks.footprint
 	$(VENV)/bin/python -m benchmarks.search --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.refused --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.batch --model $(MODEL)
 
 ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine only
 	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster

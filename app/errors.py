@@ -22,6 +22,10 @@ CutoutError
 │  ├─ UrlNotAllowed         a picture's URL is not allowed, or its host is unreachable
 │  ├─ FetchingDisabled      fetching pictures by URL is disabled
 │  ├─ PictureNotFetched     the host of a picture's URL returned no picture
+│  ├─ CorruptArchive        the ZIP of a batch is none, or cannot be read further
+│  ├─ EntryRefused          a file of a batch has an unsafe name, is encrypted, or is a duplicate or a bomb
+│  ├─ TooManyPictures       a batch has more files than the server accepts
+│  ├─ ResultsUnread         the client of a batch sends pictures but does not read the results
 │  ├─ IdempotencyKeyReused  the request's idempotency key belongs to another request
 │  └─ Unauthorized          no key, or an invalid one
 ├─ RequestInProgress        the same request is in progress; try again
@@ -287,6 +291,41 @@ class PictureNotFetched(RequestRejected):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The host of the picture's URL was reached, but {why}.")
+
+
+class CorruptArchive(RequestRejected):
+    """The body of a batch is no ZIP, or the rest of the ZIP cannot be read."""
+
+
+class EntryRefused(RequestRejected):
+    """A file of a batch is refused before it is looked at."""
+
+
+class TooManyPictures(RequestRejected):
+    """A batch has more files than the server accepts."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"A batch may have {limit} pictures. Send the rest in another one.")
+
+    def facts(self) -> dict[str, object]:
+        """Return the limit."""
+        return {"limit": self.limit}
+
+
+class ResultsUnread(RequestRejected):
+    """The client of a batch sends more pictures, but has stopped to read the results."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"The client does not read the results while it sends, and the server keeps {limit_bytes} bytes "
+            "of them. Send this picture in another batch, or use a client that reads while it sends."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the limit in bytes."""
+        return {"limit_bytes": self.limit_bytes}
 
 
 class IdempotencyKeyReused(RequestRejected):

@@ -27,10 +27,11 @@ from app.web.access_log import AccessLog
 from app.web.api_keys import ApiKeys
 from app.web.auth import ApiKeyAuth
 from app.web.background import keep_running, sample, tidy_up, watch_keys
+from app.web.batch.gate import BatchGate
 from app.web.body_end import BodyEnd
 from app.web.cors import cors_rules
 from app.web.drain import Drain, DrainGate
-from app.web.endpoints import dialects, docs, health, open_inference, v1
+from app.web.endpoints import batch, dialects, docs, health, open_inference, v1
 from app.web.endpoints.dialects import RENDERERS
 from app.web.endpoints.openapi import completed
 from app.web.endpoints.table import check_routes
@@ -45,7 +46,7 @@ from app.web.service import Service
 from app.web.text_check import TextCheck
 
 log = structlog.get_logger("cutout.main")
-ROUTERS = (v1.router, health.router, docs.router, dialects.router, open_inference.router)
+ROUTERS = (v1.router, batch.router, health.router, docs.router, dialects.router, open_inference.router)
 MAX_IDEMPOTENCY_KEYS = 10_000  # some megabytes
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 
@@ -116,6 +117,7 @@ def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]
         ApiKeys(access.keys_file, access.key_hashes, rates),
         IdempotencyKeys(MAX_IDEMPOTENCY_KEYS),
         DropRate(clock),
+        BatchGate(settings.limits.batches),
         _picture_fetcher(settings, clock),
     )
     service.telemetry.watch_admission(service.admission)

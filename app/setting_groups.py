@@ -48,6 +48,24 @@ class Limits(BaseModel):
         le=3600,
         description="Time from the first byte of a request to its response, in seconds.",
     )
+    batches: int = Field(4, ge=1, le=1000, description="Maximum number of batches in progress at a time.")
+    batch_items: int = Field(1000, ge=1, le=100_000, description="Most pictures of a batch.")
+    batch_bytes: int = Field(2**30, ge=1024, description="Largest body of a batch, in bytes.")
+    batch_deadline_s: float = Field(
+        3600.0, gt=0, le=86_400, description="Time from the first byte of a batch to its end, in seconds."
+    )
+    batch_concurrency: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Pictures of all batches that are processed at a time; unset: one per core, or as many "
+        "as one run on CUDA takes.",
+    )
+    batch_unread_bytes: int = Field(
+        16 * 2**20,
+        ge=0,
+        description="Results of a batch that are kept while its client sends but does not read, in bytes.",
+    )
 
 
 class Engine(BaseModel):

@@ -38,6 +38,9 @@ class RequestContext:
         outcome: ``ok``, or the slug of a problem.
         log_fields: Additional fields of the log line.
         has_begun: Whether a response has begun.
+        is_duplex: Whether the response is sent while the body is still read.
+        is_background: Whether other pictures go first on the device.
+        item_s: The time that each picture of a batch has.
         on_written: Called when the response is complete, or abandoned.
     """
 
@@ -55,6 +58,9 @@ class RequestContext:
     outcome: str = "ok"
     log_fields: dict[str, object] = field(default_factory=dict)
     has_begun: bool = False
+    is_duplex: bool = False
+    is_background: bool = False
+    item_s: float = math.inf
     on_written: Callable[[], None] = nothing
     _permit: Permit | None = None
 

@@ -23,7 +23,12 @@ async def infer(
 ) -> SaliencyMap:
     """Run a loaded network on one picture, and return its raw map."""
     context.steps.current = "batch"
-    ticket = batcher.submit(session.manifest.name, network_input, deadline_s=context.deadline_s)
+    ticket = batcher.submit(
+        session.manifest.name,
+        network_input,
+        deadline_s=context.deadline_s,
+        is_background=context.is_background,
+    )
     inferred = await ThreadAwaitable(ticket.future, partial(batcher.abandon, ticket), can_be_left=True)
     context.steps.add("batch", inferred.waited_s)
     context.steps.add("infer", inferred.ran_s)

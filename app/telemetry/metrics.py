@@ -100,6 +100,12 @@ class Telemetry:
             buckets=REQUEST_BUCKETS_S,
             registry=registry,
         )
+        self._batch_items = Counter(
+            "cutout_batch_request_pictures",
+            "Pictures of batches, by model and outcome; the batch itself counts as one request.",
+            ["model", "outcome"],
+            registry=registry,
+        )
         self._cancelled = Counter(
             "cutout_cancelled",
             "Requests whose client disconnected or whose deadline passed, by the step they had reached.",
@@ -200,6 +206,14 @@ class Telemetry:
         name = model or NO_MODEL
         self._requests.labels(endpoint, name, outcome).inc()
         self._request_duration.labels(endpoint, name, outcome_class(status)).observe(duration_s)
+        if outcome == OVERLOADED:
+            self._refused += 1
+        elif model is not None:
+            self._accepted += 1
+
+    def batch_item_ended(self, outcome: str, *, model: str | None) -> None:
+        """Record a finished picture of a batch under its one outcome."""
+        self._batch_items.labels(model or NO_MODEL, outcome).inc()
         if outcome == OVERLOADED:
             self._refused += 1
         elif model is not None:

@@ -40,7 +40,8 @@ class BodyEnd:
         body = _Body(receive, self._rate)
 
         async def send_after_body(message: Message) -> None:
-            if message["type"] == "http.response.start" and not body.is_at_end:
+            is_early = not body.is_at_end and not context_of(scope).is_duplex
+            if message["type"] == "http.response.start" and is_early:
                 if message["status"] in CLOSING_STATUSES:
                     MutableHeaders(scope=message)["Connection"] = "close"
                 if message["status"] != TOO_SLOW and self._waiting < MAX_WAITING:

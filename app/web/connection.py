@@ -17,6 +17,7 @@ between: a chunk of a body may be a single byte, and each chunk costs as much wo
 ``connection_limits.py`` has the deadlines and the limit for each address.
 """
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,7 +28,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.web.connection_limits import ConnectionLimits, owner_of
 from app.web.context import request_id_from
 from app.web.cors import origin_of, refusal_headers
-from app.web.half_closed import HalfClosed
+from app.web.disconnect import LOST_KEY
+from app.web.half_closed import HalfClosed, was_reset
 from app.web.problems import (
     HEAD_TOO_SLOW,
     MALFORMED,
@@ -45,8 +47,11 @@ ORIGIN_TIMEOUT_S = 1.0
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 protocol, with a deadline for each phase and strict checks of each head."""
 
-    def __init__(self, connection_limits: ConnectionLimits, **uvicorn_arguments: Any) -> None:
-        super().__init__(**uvicorn_arguments)
+    def __init__(
+        self, connection_limits: ConnectionLimits, app_state: dict[str, Any], **uvicorn_arguments: Any
+    ) -> None:
+        self._lost = asyncio.Event()
+        super().__init__(app_state={**app_state, LOST_KEY: self._lost}, **uvicorn_arguments)
         self.conn = self._strict = StrictConnection(h11.SERVER)
         self._unread = bytearray()
         self._is_read_scheduled = False
@@ -72,6 +77,7 @@ class Connection(H11Protocol):
         """Remove the connection from the counts."""
         self._connection_limits.remove(self, self._owner)
         super().connection_lost(exc)
+        self._lost.set()
         self._own_transport.drop_callbacks()
 
     def data_received(self, data: bytes) -> None:
@@ -132,6 +138,7 @@ class Connection(H11Protocol):
             return
         super().data_received(data)
         self._update_head_timer()
+        self._extend_write_deadline()
 
     def on_response_complete(self) -> None:
         """Check the next head, which may have arrived together with the last request."""
@@ -165,8 +172,12 @@ class Connection(H11Protocol):
 
     def check_deadlines(self, now_s: float) -> None:
         """Close the connection if its client has missed a deadline."""
+        if self.flow.read_paused:
+            self._extend_write_deadline()
         if self._has_passed(self._write_since_s, now_s, self._connection_limits.write_timeout_s):
             self._abort("slow-reader")
+        elif self.flow.read_paused and was_reset(self._own_transport):
+            self.transport.abort()  # asyncio does not notice it while it does not read
         elif self.transport.is_closing() and not self._own_transport.is_lingering:
             # Closing waits until the client has read the last bytes, which may never happen.
             self._write_since_s = self._write_since_s or now_s
@@ -174,6 +185,15 @@ class Connection(H11Protocol):
             self._refuse_over_limit()
         elif self._has_passed(self._head_since_s, now_s, self._connection_limits.head_timeout_s):
             self._refuse(HEAD_TOO_SLOW, "The request's headers did not arrive in time.")
+
+    def _extend_write_deadline(self) -> None:
+        """Give a client that is still sending its body more time to read the response.
+
+        Many clients read nothing before they have sent everything. The deadline is for clients that do
+        neither, and not while the server itself has paused reading.
+        """
+        if self._write_since_s is not None and self.conn.their_state is h11.SEND_BODY:
+            self._write_since_s = self._connection_limits.clock.now_s()
 
     @staticmethod
     def _has_passed(since_s: float | None, now_s: float, timeout_s: float) -> bool:

@@ -2,11 +2,38 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.requests import Request
 
 from app.web.problems import ClientDisconnected
+
+LOST_KEY = "connection_lost"
+"""The name in ``scope["state"]`` of an event that is set when the connection has ended."""
+
+
+async def wait_for_loss(request: Request) -> None:
+    """Wait until the connection of a request has ended, also while its body is not being read.
+
+    A server without the event waits for ever.
+
+    Raises:
+        ClientDisconnected: The client closed the connection.
+    """
+    lost: asyncio.Event = request.scope.get("state", {}).get(LOST_KEY) or asyncio.Event()
+    await lost.wait()
+    raise ClientDisconnected
+
+
+async def wait_for_disconnect(request: Request) -> None:
+    """Wait until the client of a request, whose body was read to its end, closes the connection.
+
+    Raises:
+        ClientDisconnected: The client closed the connection.
+    """
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    raise ClientDisconnected
 
 
 @asynccontextmanager
@@ -24,8 +51,8 @@ async def cancel_on_disconnect(request: Request) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal has_disconnected
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        with suppress(ClientDisconnected):
+            await wait_for_disconnect(request)
         has_disconnected = True
         working.cancel()
 

@@ -37,7 +37,7 @@ class HalfClosed:
         is_pending = self._connection.our_state is h11.SEND_RESPONSE  # later, the response itself probes
         is_http_1_0 = self._connection.their_http_version != b"1.1"
         is_given_up = is_pending and is_http_1_0 and self._interval_s >= HTTP_1_0_INTERVAL_S
-        if is_given_up or _was_reset(self._transport):
+        if is_given_up or was_reset(self._transport):
             self._transport.abort()
             return
         if is_pending and not is_http_1_0 and self._interval_s in (FIRST_CHECK_S, MAX_INTERVAL_S):
@@ -46,7 +46,7 @@ class HalfClosed:
         self._loop.call_later(self._interval_s, self._check)
 
 
-def _was_reset(transport: Any) -> bool:
+def was_reset(transport: Any) -> bool:
     """Return whether the client has sent a reset; asyncio does not notice it, because it no longer reads."""
     connected: socket.socket = transport.get_extra_info("socket")
     return connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

@@ -5,8 +5,10 @@ Rule 2: a response never contains a stack trace, a path, a library's message or 
 Rule 3: this is the only place that catches everything.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import structlog
 from starlette.datastructures import Headers
@@ -24,6 +26,7 @@ Renderers = Mapping[Dialect, "Callable[[Exception, JSONResponse, Headers], Respo
 """How a dialect formats an error, given its problem response."""
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger("cutout.web")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.UrlNotAllowed: ProblemKind(422, "url-not-allowed", "The picture URL is not allowed"),
     errors.FetchingDisabled: ProblemKind(422, "fetching-disabled", "Fetching pictures by URL is disabled"),
     errors.PictureNotFetched: ProblemKind(422, "picture-not-fetched", "The picture URL returned no picture"),
+    errors.CorruptArchive: ProblemKind(422, "corrupt-archive", "The ZIP cannot be read"),
+    errors.EntryRefused: ProblemKind(422, "entry-refused", "The file of the batch is refused"),
+    errors.TooManyPictures: ProblemKind(422, "too-many-pictures", "The batch has too many pictures"),
+    errors.ResultsUnread: ProblemKind(408, "results-unread", "The results are not read"),
     errors.IdempotencyKeyReused: ProblemKind(
         422, "idempotency-key-reused", "The idempotency key belongs to another request"
     ),
@@ -94,7 +101,14 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """Build the response for one problem; ``facts`` become extension members."""
-    body = {
+    body = _body(kind, detail, request_id=request_id, facts=facts)
+    return JSONResponse(body, kind.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _body(
+    kind: ProblemKind, detail: str, *, request_id: str, facts: dict[str, object] | None = None
+) -> dict[str, object]:
+    return {
         "type": f"/problems/{kind.slug}",
         "title": kind.title,
         "status": kind.status,
@@ -102,19 +116,30 @@ def problem(
         "instance": f"urn:request:{request_id}",
         **(facts or {}),
     }
-    return JSONResponse(body, kind.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_body(error: errors.CutoutError, request_id: str) -> dict[str, object]:
+    """Build the document for an error of our own tree, without a response around it."""
+    return _body(_kind_of(error), _detail_of(error), request_id=request_id, facts=error.facts())
 
 
 def problem_of(error: errors.CutoutError, request_id: str) -> JSONResponse:
     """Build the response for an error of our own tree."""
-    kind = next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
+    kind = _kind_of(error)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if kind.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    detail = str(error)
-    if kind.status == 500:
-        detail = "The request could not be finished. This is a bug; the log has it under the request id."
-    return problem(kind, detail, request_id=request_id, facts=error.facts(), headers=headers)
+    return problem(kind, _detail_of(error), request_id=request_id, facts=error.facts(), headers=headers)
+
+
+def _kind_of(error: errors.CutoutError) -> ProblemKind:
+    return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
+
+
+def _detail_of(error: errors.CutoutError) -> str:
+    if _kind_of(error).status == 500:
+        return "The request could not be finished. This is a bug; the log has it under the request id."
+    return str(error)
 
 
 def on_framework_error(request: Request, error: Exception) -> JSONResponse:
@@ -173,6 +198,22 @@ class ProblemWall:
             await response(scope, receive, send)
 
 
+async def result_or_problem(
+    work: Awaitable[T], context: RequestContext
+) -> tuple[T, None] | tuple[None, dict[str, object]]:
+    """Return the result of one item of a request, or the document of its problem.
+
+    The context of the item gets the outcome, and unexpected errors are logged, as for a request of its own.
+    """
+    try:
+        return await work, None
+    except Exception as raised:  # noqa: BLE001 - rule 3
+        error = _lack_of_memory(raised, context) if isinstance(raised, MemoryError) else raised
+        response = _response_to(error, context)
+        _forget_frames(raised)
+        return None, cast("dict[str, object]", json.loads(bytes(response.body)))
+
+
 def _lack_of_memory(raised: MemoryError, context: RequestContext) -> errors.Overloaded:
     log.warning("out of memory", request_id=context.request_id)
     overloaded = errors.Overloaded("memory")
@@ -210,7 +251,7 @@ def _forget_frames(error: BaseException | None) -> None:
 
 def response_slug(error: errors.CutoutError) -> str:
     """Return the slug of an error, in its response and in metrics."""
-    return next(PROBLEMS[cls].slug for cls in type(error).__mro__ if cls in PROBLEMS)
+    return _kind_of(error).slug
 
 
 def describe_problem(slug: str) -> PlainTextResponse:

@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, Pictur
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.api_keys import ApiKeys
+from app.web.batch.gate import BatchGate
 from app.web.drain import Drain
 from app.web.lingering import DropRate
 from app.web.request.fetch import PictureFetcher
@@ -40,6 +41,7 @@ class Service:
     keys: ApiKeys
     idempotency_keys: IdempotencyKeys
     drop_rate: DropRate
+    batches: BatchGate
     fetcher: PictureFetcher | None = None
     pipeline: Pipeline | None = None
     failure: Exception | None = None
@@ -78,6 +80,20 @@ class Service:
         """Hold the request's idempotency key, if it has one, for the block.
 
         Raises:
+            CutoutError: As ``hold_key``.
+        """
+        digest = ""
+        if context.idempotency_key is not None:
+            threads = self.ready_pipeline().pools.inspect
+            digest = await threads.run_holding(context.permit, request_digest, request)
+        with self.hold_key(context, digest) as claim:
+            yield claim
+
+    @contextmanager
+    def hold_key(self, context: RequestContext, digest: str) -> Iterator[Claim]:
+        """Hold the idempotency key of a request with a digest, if it has one, for the block.
+
+        Raises:
             MalformedRequest: The key is not one to 255 visible characters.
             RequestInProgress: The same request is in progress.
             IdempotencyKeyReused: The key belongs to another request.
@@ -87,11 +103,15 @@ class Service:
             return
         if re.fullmatch(IDEMPOTENCY_KEY_PATTERN, context.idempotency_key) is None:
             raise MalformedRequest("The Idempotency-Key is not one to 255 visible characters.")
-        threads = self.ready_pipeline().pools.inspect
-        digest = await threads.run_holding(context.permit, request_digest, request)
         key = context.idempotency_key.strip('"')
         with self.idempotency_keys.claim(context.key_name, key, digest) as claim:
             yield claim
+
+    def batch_concurrency(self) -> int:
+        """Return how many pictures of batches are at work at a time."""
+        pipeline, limits = self.ready_pipeline(), self.settings.limits
+        wanted = limits.batch_concurrency or max(pipeline.pools.decode.threads, pipeline.max_batch)
+        return max(1, min(wanted, limits.in_flight_requests // 2))
 
     async def _fetch(self, request: ImageRequest, context: RequestContext) -> ImageRequest:
         """Fetch the pictures that a request names by their URLs."""

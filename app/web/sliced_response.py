@@ -101,6 +101,17 @@ def json_response(
     document: Mapping[str, object], *, headers: Mapping[str, str] | None = None
 ) -> SlicedResponse:
     """Return a document as JSON, whose large values are ``Base64`` or ``Numbers``."""
+    return SlicedResponse(*json_contents(document), media_type="application/json", headers=headers)
+
+
+def json_slices_of(document: Mapping[str, object]) -> Iterator[bytes | memoryview]:
+    """Yield a document as JSON, slice by slice; its large values are ``Base64``."""
+    for content in json_contents(document):
+        yield from content.slices() if isinstance(content, Base64 | Numbers) else _slices_of(content)
+
+
+def json_contents(document: Mapping[str, object]) -> list[Content]:
+    """Return a document as JSON, in parts: its large values, and the text between them."""
     placeholder, large = secrets.token_hex(16), list[Content]()
 
     def replace_large(value: object) -> str:
@@ -117,7 +128,7 @@ def json_response(
         is_text = isinstance(value, Base64)
         contents += [b'"', value, b'"'] if is_text else [value]
         contents.append(after.encode())
-    return SlicedResponse(*contents, media_type="application/json", headers=headers)
+    return contents
 
 
 def _slices_of(content: bytes) -> Iterator[memoryview]:

@@ -5,7 +5,7 @@ import time
 import pytest
 from starlette.requests import Request
 
-from app.web.disconnect import cancel_on_disconnect
+from app.web.disconnect import LOST_KEY, cancel_on_disconnect, wait_for_loss
 from app.web.problems import ClientDisconnected
 from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
@@ -53,6 +53,17 @@ def test_results_and_errors_pass_through() -> None:
     assert asyncio.run(respond()) == 7
     with pytest.raises(LookupError, match="as raised"):
         asyncio.run(fail())
+
+
+def test_the_loss_of_a_connection_is_noticed_without_reading() -> None:
+    async def run() -> None:
+        request = request_with()
+        lost = request.scope["state"] = {LOST_KEY: asyncio.Event()}
+        lost[LOST_KEY].set()
+        await wait_for_loss(request)
+
+    with pytest.raises(ClientDisconnected):
+        asyncio.run(run())
 
 
 def test_a_disconnect_is_counted_once_and_releases_the_permit(live: Live) -> None:

@@ -79,13 +79,16 @@ class Batcher:
         if self._helper is not None:
             self._helper.shutdown()
 
-    def submit(self, model: str, network_input: NetworkInput, *, deadline_s: float) -> Ticket:
+    def submit(
+        self, model: str, network_input: NetworkInput, *, deadline_s: float, is_background: bool = False
+    ) -> Ticket:
         """Queue one picture.
 
         Args:
             model: The name of a loaded model.
             network_input: uint8 (S, S, 3).
             deadline_s: Instant of the batcher's clock after which the result is useless.
+            is_background: Whether other pictures go first.
 
         Returns:
             A ticket whose future resolves to the saliency, ``DeadlineExceeded`` or ``InferenceFailed``.
@@ -94,7 +97,7 @@ class Batcher:
             Overloaded: The queue is full.
             NotReady: The batcher is stopping.
         """
-        ticket = Ticket(model, network_input, self._clock.now_s(), deadline_s)
+        ticket = Ticket(model, network_input, self._clock.now_s(), deadline_s, is_background)
         with self._changed:
             if self._is_stopping:
                 raise NotReady("The server is stopping.")

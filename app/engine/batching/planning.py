@@ -7,7 +7,9 @@ Rule 3: fair between models. A model that has used over ``fair_share_s`` more de
 model with the least waits its turn, so no model starves, however busy another is.
 Rule 4: among the eligible models, the earliest deadline runs first. A deadline counts as at most
 ``patience_s`` after arrival, so a ticket with a late deadline does not wait for ever.
-Rule 5: tickets that are cancelled, or would expire before the end of the run, are dropped before it.
+Rule 5: pictures of a background job, such as a batch of hundreds, run after all others of their bucket,
+unless they have waited for ``patience_s``.
+Rule 6: tickets that are cancelled, or would expire before the end of the run, are dropped before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,6 +63,7 @@ class Ticket:
     network_input: NetworkInput
     arrived_s: float
     deadline_s: float
+    is_background: bool = False
     future: "Future[Inferred]" = field(default_factory=Future)
     is_abandoned: bool = False
     bucket: tuple[str, tuple[int, ...], str] = field(init=False)
@@ -160,14 +163,21 @@ def plan_batch(
     alive, expired = _in_time(staying, now_s, costs)
     if not alive:
         return Plan(tuple(cancelled), expired)
-    bucket = _next_bucket(alive, limits, used_s or {})
+    bucket = _in_order(_next_bucket(alive, limits, used_s or {}), now_s, limits)
     take, size = costs.split(bucket[0].model, len(bucket), limits.max_batch)
-    leave_at_s = bucket[0].arrived_s + limits.max_delay_s
+    leave_at_s = min(ticket.arrived_s for ticket in bucket) + limits.max_delay_s
     if len(bucket) < limits.max_batch and now_s < leave_at_s and not is_last:
         first_deadline_s = min(ticket.deadline_s for ticket in alive)
         return Plan(tuple(cancelled), expired, look_again_s=min(leave_at_s, first_deadline_s))
     reason = _reason(len(bucket), limits, is_last=is_last)
     return Plan(tuple(cancelled), expired, tuple(bucket[:take]), size, reason)
+
+
+def _in_order(bucket: list[Ticket], now_s: float, limits: BatchLimits) -> list[Ticket]:
+    """Return a bucket with its background tickets last, except for those that have waited long."""
+    if not any(ticket.is_background for ticket in bucket):
+        return bucket
+    return sorted(bucket, key=lambda t: t.is_background and now_s - t.arrived_s < limits.patience_s)
 
 
 def _reason(available: int, limits: BatchLimits, *, is_last: bool) -> Reason:

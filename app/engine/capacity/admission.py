@@ -107,9 +107,13 @@ class Permit:
         try:
             yield
         finally:
-            if self._holders > 0:
-                self._admission.upload_bytes -= count
-                self._upload_bytes -= count
+            self.release_bytes(count)
+
+    def release_bytes(self, count: int) -> None:
+        """Give ``count`` of the held bytes back; no effect after the end of the request."""
+        if self._holders > 0:
+            self._admission.upload_bytes -= count
+            self._upload_bytes -= count
 
     def hold_pictures(self, *, pixels: int, memory_bytes: int) -> None:
         """Take pixels and memory for pictures from their two budgets.

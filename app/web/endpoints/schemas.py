@@ -58,6 +58,33 @@ class PictureResult(_Described):
     steps_ms: dict[str, float]
 
 
+class BatchTotals(_Described):
+    """The end of a batch."""
+
+    succeeded: int
+    failed: int
+    skipped: int
+    ignored: int = Field(description="Folders, and files that an operating system adds to archives.")
+    unused_names: list[str] = Field(description="Names in `items` for which no picture came.")
+    problem: Problem | None = Field(description="Why the batch ended early.")
+
+
+class BatchLine(BaseModel):
+    """A line of a batch: one picture, or at the end the batch as a whole.
+
+    A picture that succeeded also has the members of `PictureResult`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str | None = Field(None, description="The name of the picture.")
+    status: int | None = Field(None, description="As of a request of its own; 304 if it was skipped.")
+    result: str | None = Field(None, description="The name of its result in a ZIP.")
+    mask_result: str | None = Field(None, description="The name of its mask in a ZIP, if there are both.")
+    problem: Problem | None = Field(None, description="Why it failed.")
+    batch: BatchTotals | None = Field(None, description="The batch as a whole; only in the last line.")
+
+
 class ModelDescription(_Described):
     """A model in memory."""
 
@@ -107,7 +134,7 @@ class Ready(_Described):
     unavailable: list[str]
 
 
-MODELS: tuple[type[BaseModel], ...] = (Problem, PictureResult, ModelList, Alive, Started, Ready)
+MODELS: tuple[type[BaseModel], ...] = (Problem, PictureResult, BatchLine, ModelList, Alive, Started, Ready)
 
 
 def reference_to(model: type[BaseModel]) -> dict[str, str]:

@@ -61,6 +61,7 @@ def _for_pictures(path: str, dialect: Dialect, *more_methods: str, label: str = 
 
 MASK = _for_pictures("/v1/mask", Dialect.PROBLEM)
 CUTOUT = _for_pictures("/v1/cutout", Dialect.PROBLEM)
+BATCH = Endpoint("/v1/batch", ("POST",))
 MODELS = Endpoint("/v1/models")
 
 REMOVEBG = _for_pictures("/v1.0/removebg", Dialect.REMOVEBG)

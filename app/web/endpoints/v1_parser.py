@@ -18,13 +18,7 @@ def parse_mask_request(content_type: str, body: bytes, query: Query) -> MaskRequ
         MalformedRequest: The request cannot be parsed, or has no picture.
         UnknownOption, InvalidOption: An option is invalid.
     """
-    envelope = open_envelope(content_type, body, query)
-    given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
-    options = parse_options(MaskOptions, given, typed=envelope.typed)
-    for name, sent in ((BACKDROP_FIELD, envelope.backdrop), (MASK_FIELD, envelope.mask)):
-        if sent is not None:
-            raise UnknownOption(name, tuple(MaskOptions.model_fields))
-    return MaskRequest(_picture(envelope), options)
+    return mask_request_of(open_envelope(content_type, body, query))
 
 
 def parse_cutout_request(content_type: str, body: bytes, query: Query) -> CutoutRequest:
@@ -34,7 +28,29 @@ def parse_cutout_request(content_type: str, body: bytes, query: Query) -> Cutout
         MalformedRequest: The request cannot be parsed, or has no picture.
         UnknownOption, InvalidOption: An option is invalid, or cannot be used with a background or a mask.
     """
-    envelope = open_envelope(content_type, body, query)
+    return cutout_request_of(open_envelope(content_type, body, query))
+
+
+def mask_request_of(envelope: Envelope) -> MaskRequest:
+    """Return the request for a mask that an envelope contains.
+
+    Raises:
+        UnknownOption, InvalidOption: An option is invalid.
+    """
+    given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
+    options = parse_options(MaskOptions, given, typed=envelope.typed)
+    for name, sent in ((BACKDROP_FIELD, envelope.backdrop), (MASK_FIELD, envelope.mask)):
+        if sent is not None:
+            raise UnknownOption(name, tuple(MaskOptions.model_fields))
+    return MaskRequest(_picture(envelope), options)
+
+
+def cutout_request_of(envelope: Envelope) -> CutoutRequest:
+    """Return the request for a cutout that an envelope contains.
+
+    Raises:
+        UnknownOption, InvalidOption: An option is invalid, or cannot be used with a background or a mask.
+    """
     given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
     options = parse_options(CutoutOptions, given, typed=envelope.typed)
     if envelope.mask is not None and options.region is not None:

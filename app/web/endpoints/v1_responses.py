@@ -1,5 +1,6 @@
 """V1 responses: renders a result as an image, JSON or a form, with the headers that describe it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from starlette.requests import Request
@@ -86,11 +87,19 @@ def _matting_ms(request: Request) -> float:
 
 
 def _as_json(request: Request, result: Result) -> dict[str, object]:
-    steps = context_of(request.scope).steps.seconds
     mask = {} if result.mask is None else {"mask": Base64(result.mask)}
+    steps_s = context_of(request.scope).steps.seconds
+    return {**mask, "image": Base64(result.encoded), **describe_result(result, steps_s)}
+
+
+def describe_result(result: Result, steps_s: Mapping[str, float]) -> dict[str, object]:
+    """Return the properties of a result for JSON, without its pictures.
+
+    Args:
+        result: The result.
+        steps_s: The duration of each step, in seconds.
+    """
     return {
-        **mask,
-        "image": Base64(result.encoded),
         "media_type": result.media_type,
         "width_px": result.width_px,
         "height_px": result.height_px,
@@ -98,8 +107,8 @@ def _as_json(request: Request, result: Result) -> dict[str, object]:
         "provider": result.info.provider,
         "matting": result.info.matting,
         "refine": result.info.refine,
-        "matting_ms": round(_matting_ms(request), 1),
+        "matting_ms": round(steps_s.get("matte", 0.0) * 1e3, 1),
         "verdict": {"label": result.info.verdict.label, **asdict(result.info.verdict)},
         "warnings": list(result.info.warnings),
-        "steps_ms": {name: round(seconds * 1e3, 2) for name, seconds in steps.items()},
+        "steps_ms": {name: round(seconds * 1e3, 2) for name, seconds in steps_s.items()},
     }

@@ -20,10 +20,7 @@ async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeo
         Overloaded: The uploads of all requests together exceed their budget.
         ClientDisconnected: The client closed the connection.
     """
-    if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
-        raise UnsupportedFormat(("identity",), what="content encoding")
-    if declared_length(request) > limit_bytes:
-        raise UploadTooLarge(limit_bytes)
+    check_declared(request, limit_bytes=limit_bytes)
     body = io.BytesIO()  # grows in place, and ``getvalue`` does not copy; joining would take twice the memory
     try:
         async with asyncio.timeout(timeout_s):
@@ -37,6 +34,19 @@ async def read_body(request: Request, permit: Permit, *, limit_bytes: int, timeo
     except ClientDisconnect as error:
         raise ClientDisconnected from error
     return body.getvalue()
+
+
+def check_declared(request: Request, *, limit_bytes: int) -> None:
+    """Refuse a body by its headers, before it is read.
+
+    Raises:
+        UnsupportedFormat: The body is compressed.
+        UploadTooLarge: Its declared length exceeds ``limit_bytes``.
+    """
+    if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
+        raise UnsupportedFormat(("identity",), what="content encoding")
+    if declared_length(request) > limit_bytes:
+        raise UploadTooLarge(limit_bytes)
 
 
 def declared_length(request: Request) -> int:

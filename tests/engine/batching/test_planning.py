@@ -51,6 +51,21 @@ def test_a_picture_past_its_deadline_is_not_run() -> None:
     assert Plan(expired=(expired,), batch=(other,), batch_size=1) == plan_batch([expired, other], 5.0, EAGER)
 
 
+def test_pictures_of_a_batch_job_run_after_the_others_unless_they_have_waited_long() -> None:
+    job = Ticket("a", np.zeros((4, 4, 3), np.uint8), 0.0, NEVER_S, is_background=True)
+    later = [ticket(i, arrived_s=1.0) for i in range(4)]
+
+    assert tuple(later) == plan_batch([job, *later], 1.0, EAGER).batch
+    assert (job, *later[:3]) == plan_batch([job, *later], EAGER.patience_s, EAGER).batch
+
+
+def test_they_fill_a_run_with_others() -> None:
+    job = Ticket("a", np.zeros((4, 4, 3), np.uint8), 0.0, NEVER_S, is_background=True)
+    other = ticket(arrived_s=1.0)
+
+    assert (other, job) == plan_batch([job, other], 1.0, EAGER).batch
+
+
 def test_a_delay_counts_from_the_oldest_arrival() -> None:
     patient = BatchLimits(max_batch=4, max_delay_s=0.010, max_waiting=64)
     waiting = [ticket(arrived_s=1.000), ticket(arrived_s=1.009)]

@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.options import CutoutOptions, MaskOptions
+from app.web.endpoints.openapi_batch import describe_batch
 from app.web.problems import MEDIA_TYPE
 from tests.web.conftest import Live
 
@@ -20,6 +22,18 @@ def test_every_option_is_a_documented_parameter(live: Live) -> None:
 
         assert [p["name"] for p in parameters] == [*options.model_fields, "Idempotency-Key"]
         assert all(parameter["description"] for parameter in parameters)
+
+
+def test_every_option_of_a_batch_is_documented() -> None:
+    described = describe_batch()
+    parameters = {parameter["name"] for parameter in described["parameters"]}
+    fields = set(described["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"])
+    options = {*MaskOptions.model_fields, *CutoutOptions.model_fields}
+    page = (Path(__file__).parents[3] / "docs" / "batch.md").read_text()
+
+    assert parameters == options | {"items", "skip", "Idempotency-Key"}
+    assert fields == options | {"items", "skip", "options", "image", "pictures"}
+    assert all(f"`{name}`" in page for name in fields - options)
 
 
 def test_every_format_of_a_result_is_documented_at_its_endpoint(live: Live) -> None:

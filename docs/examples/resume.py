@@ -1,0 +1,47 @@
+"""Cut out a folder in batches, with httpx; run it again to go on where it was.
+
+    python resume.py http://127.0.0.1:8000 photos cutouts
+
+httpx reads the response when it has sent the request, so a batch here has few pictures: the server keeps
+16 MiB of results for such a client. Each line of the response is one picture; it is saved when it arrives,
+and what is there already is not sent again.
+"""
+
+import base64
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+
+import httpx
+
+PICTURES = 20
+
+
+def main() -> int:
+    """Process the folder, and return 1 if a picture failed."""
+    server, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    target.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    waiting = iter([p for p in sorted(source.iterdir()) if not (target / f"{p.stem}-cutout.png").exists()])
+    with httpx.Client(base_url=server, timeout=120, headers={"Accept": "application/x-ndjson"}) as client:
+        while pictures := list(islice(waiting, PICTURES)):
+            files = [("image", (picture.name, picture.read_bytes())) for picture in pictures]
+            with client.stream("POST", "/v1/batch", files=files) as response:
+                response.raise_for_status()
+                for item in map(json.loads, response.iter_lines()):
+                    failed += save(item, target)
+    return 1 if failed else 0
+
+
+def save(item: dict, target: Path) -> bool:
+    """Save the result of one line; return whether the picture failed."""
+    if "image" in item:
+        (target / item["result"]).write_bytes(base64.b64decode(item["image"]))
+    elif "problem" in item:
+        print(f"{item['name']}: {item['problem']['detail']}", file=sys.stderr)
+    return "problem" in item
+
+
+if __name__ == "__main__":
+    sys.exit(main())
