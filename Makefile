@@ -48,9 +48,9 @@ unit: export HYPOTHESIS_PROFILE ?= quick
 unit: $(VENV)/.dev ## Run the tests that need no process, socket, torch or weights; takes a minute
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m unit tests --ignore=tests/journeys $(PYTEST_ARGS)
 
-test: $(TESTED) ## Run the tests with real weights; images and Ray if their files have changed
+test: $(TESTED) ## Run the tests with real weights; images, page and Ray if their files have changed
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not torch and not whole" $(UNSERVED) $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	@$(MAKE) --no-print-directory served EXPORTED="torch and not whole" WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images) $$($(VENV)/bin/python -m tests.passed page >&2 && echo and not page)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: export HYPOTHESIS_PROFILE ?= thorough

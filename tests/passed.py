@@ -4,7 +4,8 @@
     python -m tests.passed images           # exit with 0 if that group is unchanged
     python -m tests.passed --record images  # after the group passed: record the hash of its files
 
-Building the images and starting a Ray cluster takes minutes, and these tests depend on few files. So
+Building the images, driving a browser and starting a Ray cluster takes minutes, and these tests depend on few
+files. So
 `make test` skips a group whose files are the same as when it last passed, and `make test-all` skips none.
 """
 
@@ -21,6 +22,10 @@ GROUPS = {
     "images": (
         *("Dockerfile", ".dockerignore", "docker/**/*", "docker-compose.yml", "pyproject.toml"),
         *("model_export/requirements*.txt", "tests/journeys/test_docker.py", "tests/journeys/dockerfile.py"),
+    ),
+    "page": (
+        *("app/web/page/**/*", "app/web/endpoints/playground.py", "app/web/endpoints/v1*.py"),
+        *("app/options.py", "tests/journeys/test_page*.py", "tests/journeys/playground.py"),
     ),
     "ray": (
         *("pyproject.toml", "deploy/ray/**/*", "app/cli/cluster.py", "app/main.py", "app/web/drain.py"),

@@ -17,7 +17,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 shutil.copy(path, target)
     monkeypatch.setattr(passed, "ROOT", tmp_path)
     monkeypatch.setattr(passed, "RECORD", tmp_path / "passed.json")
-    monkeypatch.setattr("sys.argv", ["passed", "--record", "images", "--record", "ray"])
+    monkeypatch.setattr("sys.argv", ["passed", *(f"--record={group}" for group in passed.GROUPS)])
     assert passed.main() == 0
     return tmp_path
 
@@ -33,6 +33,7 @@ def test_every_pattern_matches_a_file(group: str) -> None:
         ("Dockerfile", {"images"}),
         ("docker/locks/cpu.txt", {"images"}),
         ("app/cli/cluster.py", {"ray"}),
+        ("app/web/page/style/base.css", {"page"}),
         ("docker/a-new-file", {"images"}),
     ],
 )

@@ -1,8 +1,8 @@
 """Playground: serves the page at ``/`` with its own files, which are in ``app/web/page/``.
 
-The page is plain HTML, CSS and modules of JavaScript, and loads nothing from other hosts. It contains no secret,
-so it needs no key: it asks for one, and sends it with each request to the API. All links are relative, so that
-the page works under any path of a proxy.
+The page is plain HTML, CSS and modules of JavaScript, and loads nothing from other hosts. It has no secret,
+so it needs no key: it asks for one, and sends it with each request to the API. All links are relative, so
+that the page works under any path of a proxy.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 /** The steps of the server in plain words; other names are shown as they are. */
 export const STEPS = {
   receive: "Receive", admit: "Check", decode: "Decode", prepare: "Prepare", batch: "Wait for the network",
-  infer: "Network", refine: "Network again", matte: "Edge", correct: "Strokes", compose: "Compose", encode: "Encode",
+  infer: "Network", refine: "Network again", matte: "Edge", strokes: "Strokes", compose: "Compose", encode: "Encode",
 };
 
 export const VERDICTS = {

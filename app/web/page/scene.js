@@ -52,6 +52,13 @@ export async function brushScene(picture) {
   return canvas;
 }
 
+/** Return the pixels of the upright picture per pixel of its matte, which `megapixels` makes smaller. */
+export async function strokeFactor(picture) {
+  const original = await originalOf(picture);
+  const { canvas: matte } = await cutoutOf(picture.result);
+  return original ? original.width / matte.width : 1;
+}
+
 /** Return the alpha of a result as a grey PNG, the way the API takes a mask. */
 export async function alphaOf(result) {
   const { canvas } = await cutoutOf(result);

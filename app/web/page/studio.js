@@ -5,7 +5,7 @@ import { matteOptions } from "./options.js";
 import { Picture } from "./picture.js";
 import { Problem } from "./problem.js";
 import { readReport } from "./report.js";
-import { alphaOf } from "./scene.js";
+import { alphaOf, strokeFactor } from "./scene.js";
 import { send } from "./send.js";
 import { isTooLarge, shrink } from "./shrink.js";
 import { Slots } from "./slots.js";
@@ -67,7 +67,8 @@ export class Studio extends EventTarget {
     }
     this.#strokes.set(picture, [stroke]);
     while (this.#strokes.get(picture)?.length) {
-      const strokes = this.#strokes.get(picture).splice(0);
+      const factor = await strokeFactor(picture);
+      const strokes = this.#strokes.get(picture).splice(0).map((each) => enlarged(each, factor));
       const mask = await alphaOf(picture.result);
       if (!(await this.#request(picture, { mask, strokes }, (result) => picture.addResult(result), true))) break;
     }
@@ -173,4 +174,8 @@ export class Studio extends EventTarget {
   #tell(type, detail = null) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+function enlarged({ kind, width, points }, factor) {
+  return { kind, width: Math.round(width * factor), points: points.map(([x, y]) => [Math.round(x * factor), Math.round(y * factor)]) };
 }
