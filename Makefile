@@ -16,7 +16,7 @@ RAY        := .venv-ray
 # installed from the index below if that can be reached, else from the default index.
 TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
-# The number of parallel test processes, beside the one that starts servers.
+# The number of parallel test processes, in addition to the one that starts servers.
 JOBS    ?= 2
 # Options of every test run.
 PYTEST_ARGS ?= --durations=20
@@ -45,10 +45,10 @@ unit: export HYPOTHESIS_PROFILE ?= quick
 unit: $(VENV)/.dev ## Run the tests that need no process, socket, torch or weights; takes a minute
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m unit tests --ignore=tests/journeys $(PYTEST_ARGS)
 
-test: $(TESTED) ## Run the tests with real weights; torch, images and Ray if their files have changed
+test: $(TESTED) ## Run the tests with real weights; torch, images, page and Ray if their files have changed
 	@$(MAKE) --no-print-directory together UNSERVED_WHICH="not torch and not whole" \
 	  EXPORTED="$$($(VENV)/bin/python -m tests.passed torch >&2 || echo torch and not whole)" \
-	  SERVED_WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images)"
+	  SERVED_WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images) $$($(VENV)/bin/python -m tests.passed page >&2 && echo and not page)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: export HYPOTHESIS_PROFILE ?= thorough

@@ -20,6 +20,9 @@ SaliencyMap: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
 """Yes or no per pixel, bool (H, W)."""
 
+Trimap: TypeAlias = NDArray[np.uint8]
+"""0 background, 128 unknown, 255 foreground, uint8 (H, W)."""
+
 AlphaMatte: TypeAlias = NDArray[np.float32]
 """Opacity per pixel, float32 (H, W) in [0, 1]."""
 

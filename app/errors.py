@@ -250,14 +250,14 @@ class NoForeground(RequestRejected):
 
 
 class MaskDoesNotFit(RequestRejected):
-    """The mask in the request and its picture differ in shape."""
+    """The mask in the request, or a picture of strokes, and its picture differ in shape."""
 
-    def __init__(self, mask: tuple[int, int], picture: tuple[int, int]) -> None:
+    def __init__(self, mask: tuple[int, int], picture: tuple[int, int], *, name: str = "mask") -> None:
         self.mask = mask
         self.picture = picture
         super().__init__(
-            f"The mask is {mask[1]} × {mask[0]} px, and the upright picture {picture[1]} × {picture[0]} px. "
-            "They need the same shape."
+            f"The {name} is {mask[1]} × {mask[0]} px, and the upright picture {picture[1]} × {picture[0]} "
+            "px. They need the same shape."
         )
 
     def facts(self) -> dict[str, object]:

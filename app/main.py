@@ -31,7 +31,7 @@ from app.web.batch.gate import BatchGate
 from app.web.body_end import BodyEnd
 from app.web.cors import cors_rules
 from app.web.drain import Drain, DrainGate
-from app.web.endpoints import batch, dialects, docs, health, open_inference, v1
+from app.web.endpoints import batch, dialects, docs, health, open_inference, playground, v1
 from app.web.endpoints.dialects import RENDERERS
 from app.web.endpoints.openapi import completed
 from app.web.endpoints.table import check_routes
@@ -46,7 +46,10 @@ from app.web.service import Service
 from app.web.text_check import TextCheck
 
 log = structlog.get_logger("cutout.main")
-ROUTERS = (v1.router, batch.router, health.router, docs.router, dialects.router, open_inference.router)
+ROUTERS = (
+    *(v1.router, batch.router, health.router, docs.router, playground.router),
+    *(dialects.router, open_inference.router),
+)
 MAX_IDEMPOTENCY_KEYS = 10_000  # some megabytes
 DESCRIPTION = "Saliency masks and alpha-matted cutouts from photographs."
 

@@ -25,6 +25,7 @@ from app.imaging.layout.placement import (
     parse_region,
     parse_scale,
 )
+from app.imaging.matting.painting import MAX_TEXT_BYTES, STROKES_FORM, Stroke, parse_strokes
 from app.spelling import format_of, truth_of
 
 PictureFormat = Literal["png", "webp", "jpeg", "avif"]
@@ -107,6 +108,18 @@ class Options(BaseModel):
         default=False,
         description="Refuses a picture without a subject (422) instead of returning an empty result.",
     )
+    strokes: Annotated[str | None, _checked(parse_strokes)] = Field(
+        None,
+        max_length=MAX_TEXT_BYTES,
+        description=f"What a person painted to correct the result, in pixels of the upright picture: "
+        f"{STROKES_FORM}. Later strokes count where they overlap. Files `keep` and `remove` do the same, "
+        "8-bit pictures in the picture's shape that are painted where they are bright (128 or more).",
+    )
+
+    @property
+    def painted_strokes(self) -> tuple[Stroke, ...]:
+        """The strokes, in the order in which they were painted."""
+        return () if self.strokes is None else parse_strokes(self.strokes)
 
 
 class MaskOptions(Options):

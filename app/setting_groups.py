@@ -158,6 +158,10 @@ class Web(BaseModel):
         description="Path prefix under which a proxy forwards requests without removing it: `/cutout`.",
     )
 
+    playground: bool = Field(
+        default=True, description="Serve the page at `/` on which people try the service in a browser."
+    )
+
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, text: str | None) -> str | None:

@@ -10,6 +10,7 @@ exceed what is counted. Linux only: reads ``/proc``. Exits with 1 if a case take
 import argparse
 import gc
 import io
+import json
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from app.options_parser import parse_options
 from app.pipeline.encode import encode_result
 from app.pipeline.footprint import footprint
 from app.pipeline.render import RenderLimits, render
-from app.pipeline.values import ImageRequest, Segmentation
+from app.pipeline.values import OWN_MASK_PROVIDER, ImageRequest, Segmentation
 from app.telemetry import StepTimes
 from benchmarks.pictures import photo
 from benchmarks.report import print_machine, print_table
@@ -65,13 +66,14 @@ MANIFEST = Manifest(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One path: endpoint, options, upload, and the sizes of background and mask relative to the picture."""
+    """One path: endpoint, options, upload, and the sizes of the other pictures relative to it."""
 
     endpoint: str
     options: Mapping[str, object] = field(default_factory=dict)
     upload: str = "jpeg"
     backdrop: float = 0.0
     mask: float = 0.0
+    drawn: float = 0.0
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ class Case:
         options = " ".join(f"{name}={value}" for name, value in self.options.items()) or "defaults"
         extra = f", background {self.backdrop:g}×" if self.backdrop else ""
         extra += f", mask {self.mask:g}×" if self.mask else ""
+        extra += f", keep and remove {self.drawn:g}×" if self.drawn else ""
         return f"{self.upload} → {self.endpoint}, {options}{extra}"
 
 
@@ -91,6 +94,7 @@ class Measured:
     counted: int
 
 
+STROKES = json.dumps([{"kind": "keep", "width": 90, "points": [[100, 100], [600, 400]]}])
 CUTOUT_OPTIONS: tuple[dict[str, object], ...] = (
     {},
     *({"format": name} for name in ("webp", "avif", "zip")),
@@ -102,6 +106,7 @@ CUTOUT_OPTIONS: tuple[dict[str, object], ...] = (
     *({"crop": True, "margin": "50%"}, {"crop": True, "margin": "50%", "shadow": "drop"}),
     *({"scale": "100%"}, {"scale": "20%", "position": "10% 80%"}, {"position": "center"}),
     *({"shadow": "drop"}, {"shadow": "drop", "background": "white"}, {"region": "10% 10% 90% 90%"}),
+    *({"strokes": STROKES}, {"strokes": STROKES, "matting": "none"}, {"strokes": STROKES, "matting": "hq"}),
     *({"megapixels": 1}, {"channels": "rgba", "background": "white"}),
     {"crop": True, "margin": "50%", "shadow": "drop", "background": "red", "format": "avif"},
     {"crop": True, "margin": "50%", "shadow": "drop", "background": "#ff880080", "format": "webp"},
@@ -111,7 +116,9 @@ MASK_OPTIONS: tuple[dict[str, object], ...] = (
     *({"format": name} for name in ("webp", "jpeg", "avif")),
     *({"matting": name} for name in ("fast", "hq")),
     *({"threshold": 0.5}, {"size": "network"}, {"clean": 0.01}, {"refine": "crop"}),
+    {"strokes": STROKES},
 )
+DRAWN = ("keep", "remove")
 CROPPED = {"crop": True, "margin": "50%", "shadow": "drop"}
 EXTRA_PICTURES = (
     Case("cutout", backdrop=1.0),
@@ -123,6 +130,10 @@ EXTRA_PICTURES = (
     Case("cutout", {"matting": "hq"}, mask=2.0),
     Case("cutout", {"clean": 0.01}, mask=2.0),
     Case("cutout", {**CROPPED, "format": "webp"}, "png alpha", backdrop=2.0, mask=2.0),
+    Case("mask", mask=1.0, drawn=1.0),
+    Case("mask", drawn=3.0),
+    Case("cutout", mask=1.0, drawn=1.0),
+    Case("cutout", {**CROPPED, "strokes": STROKES}, "png alpha", backdrop=1.0, drawn=2.0),
 )
 
 
@@ -150,6 +161,7 @@ def measure(case: Case, megapixels: float) -> Measured:
         for role, kind, part in (
             ("backdrop", "png alpha", case.backdrop),
             ("mask", "png alpha" if case.upload == "png alpha" else "png", case.mask),
+            *((name, "png alpha" if case.upload == "png alpha" else "png", case.drawn) for name in DRAWN),
         )
     }
     headers = {role: None if sent is None else sniff(sent) for role, sent in extra.items()}
@@ -172,11 +184,12 @@ def _process(request: ImageRequest) -> None:
         decoded.own_mask if decoded.own_mask is not None else _map(options),
         is_empty=False,
         manifest=MANIFEST,
-        provider="none",
+        provider=OWN_MASK_PROVIDER if decoded.own_mask is not None else "map",
         etag=decoded.etag,
         is_refined=options.refine == "crop",
         frame=decoded.frame,
         backdrop=decoded.backdrop,
+        painted=decoded.painted,
     )
     del decoded
     rendered = render(segmentation, options, steps, RenderLimits(60.0, LIMITS))

@@ -21,7 +21,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_DIR = ROOT / "models"
-LARGE_MARKERS = {"journey", "torch", "ray", "gpu", "images", "whole", "slow", "process"}
+LARGE_MARKERS = {"journey", "torch", "ray", "gpu", "images", "page", "whole", "slow", "process"}
 LARGE_FIXTURES = {
     "exported_models_dir",
     "models_dir",

@@ -4,9 +4,9 @@
     python -m tests.passed images           # exit with 0 if that group is unchanged
     python -m tests.passed --record images  # after the group passed: record the hash of its files
 
-Building the images, starting a Ray cluster, and exporting and training networks take minutes, and these tests
-depend on few files. So `make test` skips a group whose files are the same as when it last passed, and
-`make test-all` skips none.
+Building the images, driving a browser, starting a Ray cluster, and exporting and training networks take
+minutes, and these tests depend on few files. So `make test` skips a group whose files are the same as when it
+last passed, and `make test-all` skips none.
 """
 
 import argparse
@@ -26,7 +26,11 @@ GROUPS = {
     "torch": (
         *("model_export/**/*.py", "model_export/**/*.toml", "model_export/**/*.txt"),
         *("tests/model_export/**/*.py", "tests/conftest.py", "tests/pictures.py", "app/weights/**/*"),
-        *("app/engine/models/**/*.py", "app/pipeline/local.py", "app/options.py", "app/options_parser.py"),
+        *("app/engine/models/**/*.py", "app/pipeline/local.py"),
+    ),
+    "page": (
+        *("app/web/page/**/*", "app/web/endpoints/playground.py", "app/web/endpoints/v1*.py"),
+        *("app/options.py", "tests/journeys/test_page*.py", "tests/journeys/playground.py"),
     ),
     "ray": (
         *("pyproject.toml", "deploy/ray/**/*", "app/cli/cluster.py", "app/main.py", "app/web/drain.py"),

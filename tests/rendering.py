@@ -30,16 +30,19 @@ def admitted(
     *,
     backdrop: bytes | None = None,
     mask: bytes | None = None,
+    keep: bytes | None = None,
+    remove: bytes | None = None,
     limits: PictureLimits = LIMITS,
 ) -> ImageRequest:
     """Return a request whose pictures have been inspected."""
     picture = inspect(PictureSource(upload), limits)
-    if isinstance(options, MaskOptions):
-        return MaskRequest(picture, options)
-    extra = {
+    masks = {
         role: None if sent is None else inspect(PictureSource(sent), limits)
-        for role, sent in (("backdrop", backdrop), ("mask", mask))
+        for role, sent in (("mask", mask), ("keep", keep), ("remove", remove))
     }
+    if isinstance(options, MaskOptions):
+        return MaskRequest(picture, options, **masks)
+    extra = {**masks, "backdrop": None if backdrop is None else inspect(PictureSource(backdrop), limits)}
     return CutoutRequest(picture, options, **extra)
 
 

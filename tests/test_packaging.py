@@ -1,6 +1,13 @@
 import re
+import subprocess
 import tomllib
+import zipfile
 from pathlib import Path
+
+import pytest
+
+from app.web.endpoints.playground import read_files
+from tests.journeys.packages import UV
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -52,3 +59,16 @@ def test_each_platform_installs_exactly_one_onnxruntime() -> None:
     for machine, system in machines:
         chosen = [eval(marker, {"platform_machine": machine, "sys_platform": system}) for marker in markers]
         assert chosen.count(True) == 1
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_wheel_contains_the_page(tmp_path: Path) -> None:
+    command = [UV, "build", "--quiet", "--wheel", "--out-dir", tmp_path, ROOT]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"the wheel cannot be built, which needs hatchling: {done.stderr[-200:]}")
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    assert {f"app/web/page/{name}" for name in read_files()} <= names

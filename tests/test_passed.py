@@ -33,6 +33,7 @@ def test_every_pattern_matches_a_file(group: str) -> None:
         ("Dockerfile", {"images"}),
         ("docker/locks/cpu.txt", {"images"}),
         ("app/cli/cluster.py", {"ray"}),
+        ("app/web/page/style/base.css", {"page"}),
         ("docker/a-new-file", {"images"}),
         ("model_export/requirements.txt", {"images", "torch"}),
         ("app/weights/fetch.py", {"torch"}),

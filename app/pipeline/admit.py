@@ -20,7 +20,7 @@ from app.options import CutoutOptions, MaskOptions
 from app.pipeline.context import RequestContext
 from app.pipeline.footprint import Footprint, PictureLimits, check_memory, footprint
 from app.pipeline.scene import planned_runs
-from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, PictureSource, Result
+from app.pipeline.values import ImageRequest, NotModified, PictureSource, Result, extra_pictures, with_picture
 
 INSPECTED_INLINE_BYTES = 4096
 MAX_TRIED_RUNS = 2
@@ -130,24 +130,21 @@ class PictureAdmission:
 
     def _needed(self, request: ImageRequest) -> Footprint:
         check_format(_header(request.picture), request.options)
-        sources = (request.picture, request.backdrop, request.mask)
+        extra = extra_pictures(request)
+        headers = {role: _header(source) for role, source in extra.items()}
         return footprint(
             _header(request.picture),
             request.options,
-            backdrop=None if request.backdrop is None else request.backdrop.header,
-            mask=None if request.mask is None else request.mask.header,
+            **headers,
             limit_px=self._limits.pixels,
-            upload_bytes=max(len(source.upload or b"") for source in sources if source is not None),
+            upload_bytes=max(len(source.upload or b"") for source in (request.picture, *extra.values())),
         )
 
     async def _inspect_all(self, request: ImageRequest, context: RequestContext) -> ImageRequest:
-        """Inspect the picture first, then the background and the mask."""
+        """Inspect the picture first, then the others."""
         request = replace(request, picture=await self._inspect(request.picture, context))
-        if isinstance(request, CutoutRequest):
-            if request.backdrop is not None:
-                request = replace(request, backdrop=await self._inspect(request.backdrop, context))
-            if request.mask is not None:
-                request = replace(request, mask=await self._inspect(request.mask, context))
+        for role, source in extra_pictures(request).items():
+            request = with_picture(request, role, await self._inspect(source, context))
         return request
 
     async def _inspect(self, source: PictureSource, context: RequestContext) -> PictureSource:

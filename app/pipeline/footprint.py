@@ -5,7 +5,7 @@ processes. The footprint of a request is the memory of its largest phase. The by
 the high-water mark of the process (``python -m benchmarks.footprint`` fails if a path takes more than is
 counted here). A new option that makes arrays must be counted here, and nowhere else.
 
-    decode ─▶ decode background and mask ─▶ matte ─▶ compose ─▶ encode
+    decode ─▶ decode the other pictures ─▶ matte ─▶ compose ─▶ encode
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,10 @@ PICTURE_BYTES = 4
 """Bytes per pixel of the colours and the picture's own alpha, which are kept until the result is laid out."""
 MASK_BYTES = 8
 """Bytes per pixel of the caller's mask, and of the arrays that resize it."""
+DRAWN_BYTES = 3
+"""Bytes per pixel of a picture of strokes, while its brightness is computed."""
+STROKES_BYTES, STROKES_FLOOR_BYTES = 14, 24 * 2**20
+"""Bytes per pixel for what is painted and the mattes before and after; and those of the shrunk picture."""
 MATTE_BYTES = 16
 """Bytes per pixel of the picture while its alpha is computed."""
 COMPOSE_BYTES, LAY_OUT_BYTES = 8, 32
@@ -71,7 +75,7 @@ class Footprint:
     """The resources that a request may need.
 
     Attributes:
-        pixels: The larger of picture and canvas, plus background and mask. They are charged to the API key,
+        pixels: The larger of picture and canvas, plus the other pictures. They are charged to the API key,
             and the request's duration is estimated from them.
         memory_bytes: The peak memory, without the upload.
         canvas_px: The part of ``pixels`` by which the canvas may exceed the picture. The real size of the
@@ -89,6 +93,8 @@ def footprint(
     *,
     backdrop: Header | None = None,
     mask: Header | None = None,
+    keep: Header | None = None,
+    remove: Header | None = None,
     limit_px: int,
     upload_bytes: int = 0,
 ) -> Footprint:
@@ -99,27 +105,34 @@ def footprint(
         options: The options of the request.
         backdrop: The header of the picture to put behind the subject.
         mask: The header of the caller's own mask.
+        keep: The header of a picture of strokes.
+        remove: Likewise.
         limit_px: The most pixels of a canvas.
         upload_bytes: Length of the longest file of the request.
     """
     source_px = picture.width_px * picture.height_px
     canvas_px = min(_canvas_px(picture, options), limit_px)
     backdrop_px, mask_px = _pixels(backdrop), _pixels(mask)
+    drawn_px = _pixels(keep) + _pixels(remove)
+    is_painted = drawn_px > 0 or options.strokes is not None
     kept = PICTURE_BYTES * source_px
     with_backdrop = kept + PICTURE_BYTES * backdrop_px
-    with_all = with_backdrop + MASK_BYTES * mask_px
+    with_mask = with_backdrop + MASK_BYTES * mask_px
+    with_all = with_mask + drawn_px + is_painted * (STROKES_FLOOR_BYTES + STROKES_BYTES * source_px)
     copies = UPLOAD_COPIES * upload_bytes
     phases = (
         copies + _decoding(picture),
         copies + kept + _decoding(backdrop),
         copies + with_backdrop + _decoding(mask),
+        copies + with_mask + DRAWN_BYTES * drawn_px + max(_decoding(keep), _decoding(remove)),
         with_all + _matting(source_px, options, has_mask=mask is not None),
         with_all + _composing(max(source_px, canvas_px), options, has_backdrop=backdrop is not None),
         _encoding(source_px, canvas_px, options),
     )
     excess_px = max(0, canvas_px - source_px)
     floor = AVIF_FLOOR_BYTES if options.format == "avif" else FLOOR_BYTES
-    return Footprint(source_px + excess_px + backdrop_px + mask_px, floor + max(phases), excess_px)
+    charged_px = source_px + excess_px + backdrop_px + mask_px + drawn_px
+    return Footprint(charged_px, floor + max(phases), excess_px)
 
 
 def check_memory(needed_bytes: int, limit_bytes: int) -> None:

@@ -3,15 +3,19 @@
 Everything here runs on a ``decode`` thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from app.arrays import Cutout, NetworkInput, Rgb
+import numpy as np
+
+from app.arrays import Cutout, Grey, NetworkInput, Rgb, Trimap
 from app.engine.models.manifest import Manifest
+from app.errors import InvalidOption
 from app.imaging.formats.decode import Picture
 from app.imaging.formats.sniff import Header
 from app.imaging.layout.compose import hide_in_white, over_white, premultiply
-from app.imaging.layout.region import frame_picture, saliency_from_mask
+from app.imaging.layout.region import Frame, brightness_of, frame_picture, saliency_from_mask
+from app.imaging.matting.painting import STROKES_FORM, paint, painted_pixels
 from app.imaging.matting.refine import Box, prepare_crop
 from app.imaging.matting.saliency import shrink_alpha, weigh
 from app.imaging.opencv_errors import raises_memory_error
@@ -32,7 +36,8 @@ def prepare_request(
 
     Raises:
         CorruptPicture, UnsupportedFormat: A picture cannot be decoded.
-        MaskDoesNotFit: The caller's mask has another shape than the picture.
+        MaskDoesNotFit: The caller's mask, or a picture of strokes, has another shape than the picture.
+        InvalidOption: The strokes cover the picture too often.
         RegionOutsidePicture, RegionIsEmpty: The requested region is not in the picture.
     """
     options, frame, backdrop, own_mask = request.options, None, None, None
@@ -40,20 +45,65 @@ def prepare_request(
         picture = _decode(request.picture, decoder)
         if picture.own_alpha is not None:  # no later step may use hidden colours
             hide_in_white(picture.rgb, picture.own_alpha)
+        size = picture.rgb.shape[:2]
         if request.backdrop is not None:
             backdrop = _backdrop(_decode(request.backdrop, decoder), options, steps)
         if request.mask is not None:
             own_mask = saliency_from_mask(_decode(request.mask, decoder), picture, check=steps.check)
+        drawn = _drawn(request, picture, decoder)
     with steps.step("prepare"):
         if isinstance(options, CutoutOptions) and (options.max_pixels or options.corners):
             picture, frame = frame_picture(picture, max_px=options.max_pixels, corners=options.corners)
-        decoded = PreparedPicture(etag, picture, None, frame, backdrop, own_mask)
+        painted = _painted(drawn, options, size, frame, steps)
+        decoded = PreparedPicture(etag, picture, None, frame, backdrop, own_mask, painted=painted)
         return _with_network_input(decoded, manifest.input_size_px, steps)
 
 
 def _decode(source: PictureSource, decoder: Decoder) -> Picture:
     assert source.header is not None  # noqa: S101 - admitted
     return decoder(source.upload or b"", source.header)
+
+
+def _drawn(request: ImageRequest, picture: Picture, decoder: Decoder) -> dict[str, Grey]:
+    """Decode the pictures of strokes."""
+    sources = (("keep", request.keep), ("remove", request.remove))
+    return {
+        name: brightness_of(_decode(source, decoder), picture, name=f"picture {name!r}")
+        for name, source in sources
+        if source is not None
+    }
+
+
+def _painted(
+    drawn: Mapping[str, Grey],
+    options: MaskOptions | CutoutOptions,
+    size: tuple[int, int],
+    frame: Frame | None,
+    steps: StepTimes,
+) -> Trimap | None:
+    """Paint what is to be kept and removed, at the size and in the region that is segmented.
+
+    Args:
+        drawn: The brightness of the pictures of strokes, by name.
+        options: The options of the request.
+        size: Height and width of the upright picture, whose pixels the strokes are in.
+        frame: The size of the picture that is segmented, and the region of it.
+        steps: The clock of the request.
+    """
+    strokes = options.painted_strokes
+    if not drawn and not strokes:
+        return None
+    height, width = size if frame is None else (frame.height, frame.width)
+    masks = {name: painted_pixels(grey, height, width) for name, grey in drawn.items()}
+    scale = height / size[0], width / size[1]
+    try:
+        painted = paint(height, width, strokes=strokes, scale=scale, check=steps.check, **masks)
+    except ValueError as error:
+        raise InvalidOption("strokes", f"{STROKES_FORM}, that do not paint all over many times") from error
+    if frame is None or frame.is_whole:
+        return painted
+    region = frame.region
+    return np.ascontiguousarray(painted[region.top : region.bottom, region.left : region.right])
 
 
 def _with_network_input(decoded: PreparedPicture, side_px: int, steps: StepTimes) -> PreparedPicture:

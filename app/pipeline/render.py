@@ -15,16 +15,22 @@ from app.imaging.matting.closed_form import Solved, solve_alpha
 from app.imaging.matting.foreground import estimate_foreground
 from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import enlarge_to_grey, publish, resize_saliency, to_grey, weigh
+from app.imaging.matting.strokes import correct_alpha, keep_far
 from app.imaging.matting.verdict import FOREGROUND_THRESHOLD, judge
 from app.imaging.opencv_errors import raises_memory_error
 from app.imaging.progress import Check
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
 from app.pipeline.footprint import PictureLimits
 from app.pipeline.layout import lay_out
-from app.pipeline.values import Rendered, ResultInfo, Segmentation
+from app.pipeline.values import (
+    HQ_CUT_SHORT,
+    OWN_MASK_PROVIDER,
+    STROKES_CUT_SHORT,
+    Rendered,
+    ResultInfo,
+    Segmentation,
+)
 from app.telemetry import StepTimes
-
-HQ_CUT_SHORT = "hq_cut_short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RenderLimits:
-    """Limits on rendering: the time that ``hq`` may take, in seconds, and the size of a canvas."""
+    """Limits on rendering: the time that ``hq`` or strokes may take, in seconds, and the size of a canvas."""
 
     hq_budget_s: float
     canvas: PictureLimits
@@ -58,14 +64,73 @@ def render(
         CanvasTooLarge: The canvas has more pixels, or a longer side, than ``limits`` allow.
         FormatExceeded: The canvas has a longer side than its format can hold.
     """
+    if segmentation.painted is not None:
+        segmentation = _painted_over(segmentation, options, steps, limits)
     if isinstance(options, MaskOptions):
         return _render_mask(segmentation, options, steps, limits)
     return _render_cutout(segmentation, options, steps, limits)
 
 
-def is_quick(options: MaskOptions | CutoutOptions) -> bool:
-    """Return whether rendering takes little time: a mask without matting."""
-    return isinstance(options, MaskOptions) and options.matting == "none"
+def is_quick(segmentation: Segmentation, options: MaskOptions | CutoutOptions) -> bool:
+    """Return whether rendering takes little time: a mask without matting and strokes."""
+    return isinstance(options, MaskOptions) and options.matting == "none" and segmentation.painted is None
+
+
+def _painted_over(
+    segmentation: Segmentation, options: MaskOptions | CutoutOptions, steps: StepTimes, limits: RenderLimits
+) -> Segmentation:
+    """Correct the alpha by what the caller has painted; the result needs no more matting."""
+    painted = segmentation.painted
+    assert painted is not None  # noqa: S101 - the caller checks
+    with steps.step("matte"):
+        so_far = _alpha_so_far(segmentation, options, steps, limits)
+    with steps.step("strokes"):
+        progress = _progress(steps, limits.hq_budget_s)
+        corrected = correct_alpha(
+            segmentation.picture.rgb,
+            so_far.alpha,
+            painted,
+            is_time_left=progress.is_time_left,
+            check=progress.check,
+        )
+    completed = ((HQ_CUT_SHORT, so_far.is_complete), (STROKES_CUT_SHORT, corrected.is_complete))
+    warnings = tuple(code for code, is_complete in completed if not is_complete)
+    picture = replace(segmentation.picture, warnings=segmentation.picture.warnings + warnings)
+    return replace(
+        segmentation,
+        picture=picture,
+        saliency=corrected.alpha,
+        is_empty=not corrected.alpha.any(),
+        alpha_before=so_far.alpha,
+    )
+
+
+def _alpha_so_far(
+    segmentation: Segmentation, options: MaskOptions | CutoutOptions, steps: StepTimes, limits: RenderLimits
+) -> Solved:
+    """Return the alpha at the picture's size that the request would have without strokes.
+
+    With strokes, the caller's own mask is the alpha so far, so it is not matted again.
+    """
+    size = segmentation.picture.rgb.shape[:2]
+    if segmentation.provider == OWN_MASK_PROVIDER:
+        return Solved(resize_saliency(segmentation.saliency, *size), is_complete=True)
+    level = FOREGROUND_THRESHOLD
+    if isinstance(options, MaskOptions) and options.threshold is not None:
+        level = options.threshold
+    cleaned = _cleaned(segmentation, options, level=level, check=steps.check)
+    if isinstance(options, MaskOptions) and _is_published(cleaned, options):
+        return _as_matte(publish(cleaned.saliency, *size))
+    if options.matting == "none" and segmentation.picture.own_alpha is None:
+        return _as_matte(enlarge_to_grey(cleaned.saliency, *size, check=steps.check))
+    return _alpha_at_source_size(cleaned, options.matting, _progress(steps, limits.hq_budget_s))
+
+
+def _as_matte(grey: Grey) -> Solved:
+    """Convert 8 bits to a matte that rounds to the same 8 bits."""
+    alpha = grey.astype(np.float32)
+    alpha /= np.float32(255)
+    return Solved(alpha, is_complete=True)
 
 
 def _render_mask(
@@ -100,7 +165,7 @@ def _render_cutout(
 def _cleaned(
     segmentation: Segmentation, options: MaskOptions | CutoutOptions, *, level: float, check: Check
 ) -> Segmentation:
-    if options.clean == 0 or segmentation.is_empty:
+    if options.clean == 0 or segmentation.is_empty or segmentation.alpha_before is not None:
         return segmentation
     return replace(
         segmentation, saliency=clean_map(segmentation.saliency, area=options.clean, level=level, check=check)
@@ -122,7 +187,7 @@ def _grey_mask(segmentation: Segmentation, options: MaskOptions, progress: Progr
     if options.size == "network":
         solved = Solved(segmentation.saliency, is_complete=True)
         alpha = weigh(segmentation.saliency, segmentation.picture.own_alpha)
-    elif options.matting == "none" and options.threshold is None and segmentation.picture.own_alpha is None:
+    elif _is_published(segmentation, options):
         return publish(segmentation.saliency, *segmentation.picture.rgb.shape[:2]), True
     else:
         solved = _alpha_at_source_size(segmentation, options.matting, progress)
@@ -130,6 +195,12 @@ def _grey_mask(segmentation: Segmentation, options: MaskOptions, progress: Progr
     if options.threshold is not None:
         return np.where(alpha >= options.threshold, np.uint8(255), np.uint8(0)), solved.is_complete
     return to_grey(alpha, check=progress.check), solved.is_complete
+
+
+def _is_published(segmentation: Segmentation, options: MaskOptions) -> bool:
+    """Return whether the mask is the map as the authors of the network would publish it."""
+    is_plain = options.matting == "none" and options.threshold is None
+    return is_plain and segmentation.picture.own_alpha is None and segmentation.alpha_before is None
 
 
 def _matted(segmentation: Segmentation, options: CutoutOptions, progress: Progress) -> tuple[Rgb, Grey, bool]:
@@ -141,12 +212,18 @@ def _matted(segmentation: Segmentation, options: CutoutOptions, progress: Progre
     alpha = to_grey(_with_own_alpha(segmentation, solved.alpha), check=progress.check)
     if options.matting == "none":
         return rgb, alpha, True
-    return estimate_foreground(rgb, solved.alpha, check=progress.check), alpha, solved.is_complete
+    foreground = estimate_foreground(rgb, solved.alpha, check=progress.check)
+    if segmentation.painted is not None and segmentation.alpha_before is not None:
+        before = estimate_foreground(rgb, segmentation.alpha_before, check=progress.check)
+        foreground = keep_far(foreground, before, segmentation.painted, check=progress.check)
+    return foreground, alpha, solved.is_complete
 
 
 def _alpha_at_source_size(segmentation: Segmentation, matting: str, progress: Progress) -> Solved:
     """Return the network's alpha at the picture's size."""
     rgb = segmentation.picture.rgb
+    if segmentation.alpha_before is not None:
+        return Solved(segmentation.saliency, is_complete=True)
     if matting == "none" or segmentation.is_empty:
         return Solved(resize_saliency(segmentation.saliency, *rgb.shape[:2]), is_complete=True)
     if matting == "hq":

@@ -10,8 +10,7 @@ from dataclasses import replace
 from app.engine.capacity.cache import Cache
 from app.engine.models.manifest import Manifest
 from app.pipeline.context import RequestContext
-from app.pipeline.render import HQ_CUT_SHORT
-from app.pipeline.values import ImageRequest, NotModified, Result
+from app.pipeline.values import ImageRequest, NotModified, Result, extra_pictures
 
 
 class ResultCache:
@@ -32,8 +31,8 @@ class ResultCache:
         return None if result is None else replace(result, is_cached=True)
 
     def keep(self, result: Result, context: RequestContext) -> None:
-        """Store a result, unless ``hq`` ran out of time: the next run may give a better one."""
-        if HQ_CUT_SHORT not in result.info.warnings:
+        """Store a result, unless a step ran out of time: the next run may give a better one."""
+        if not result.info.is_cut_short:
             key = _cache_key(result.info.etag, context.key_name)
             self._cache.put(key, result, size_bytes=result.size_bytes)
 
@@ -48,7 +47,7 @@ def etag_of(request: ImageRequest, manifest: Manifest) -> str:
     digest: hashlib._Hash = request.picture.digest.copy()
     options = request.options
     digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
-    for role, source in (("backdrop", request.backdrop), ("mask", request.mask)):
-        if source is not None and source.digest is not None:
-            digest.update(role.encode() + source.digest.digest())
+    for role, source in extra_pictures(request).items():
+        assert source.digest is not None  # noqa: S101 - admitted
+        digest.update(role.encode() + source.digest.digest())
     return digest.hexdigest()[:32]

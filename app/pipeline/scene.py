@@ -1,8 +1,9 @@
-"""Scene: decides whether a saliency map has a subject, by three rules.
+"""Scene: decides whether a saliency map has a subject, by four rules.
 
 1. A map that is nearly flat and low, or whose subject is invisible in the picture, is an empty scene.
 2. The caller's own mask is used unchanged; it is empty if it selects no visible pixel of the picture.
-3. With ``refine=crop`` the network runs a second time, on a subject that fills little of the picture. If the
+3. What a person painted to keep is a subject.
+4. With ``refine=crop`` the network runs a second time, on a subject that fills little of the picture. If the
    second map is empty, the first one is kept.
 """
 
@@ -13,15 +14,13 @@ import numpy as np
 from app.arrays import SaliencyMap
 from app.engine.models.manifest import Manifest
 from app.errors import NoForeground
+from app.imaging.matting.painting import KEPT
 from app.imaging.matting.refine import Box, blend_maps, choose_crop
 from app.imaging.matting.saliency import is_empty, stretch, weigh
 from app.imaging.opencv_errors import raises_memory_error
 from app.options import CutoutOptions, MaskOptions
-from app.pipeline.values import PreparedPicture, Segmentation
+from app.pipeline.values import OWN_MASK_PROVIDER, PreparedPicture, Segmentation
 from app.telemetry import StepTimes
-
-OWN_MASK_PROVIDER = "none"
-"""The provider of a result for which no network ran."""
 
 
 def segmentation_of(
@@ -42,7 +41,8 @@ def segmentation_of(
     else:
         scene_is_empty = is_empty(raw, prepared.visible)
         saliency = np.zeros_like(raw) if scene_is_empty else stretch(raw)
-    if scene_is_empty and options.require_foreground:
+    is_kept = prepared.painted is not None and bool((prepared.painted == KEPT).any())
+    if scene_is_empty and options.require_foreground and not is_kept:
         raise NoForeground
     return Segmentation(
         prepared.picture,
@@ -54,6 +54,7 @@ def segmentation_of(
         frame=prepared.frame,
         backdrop=prepared.backdrop,
         visible=prepared.visible,
+        painted=prepared.painted,
     )
 
 

@@ -6,10 +6,10 @@ Each is immutable, so that a step may run on any thread. ``RequestContext`` (``c
 else about the request.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from app.arrays import Cutout, Grey, NetworkInput, Rgb, SaliencyMap
+from app.arrays import AlphaMatte, Cutout, Grey, NetworkInput, Rgb, SaliencyMap, Trimap
 from app.engine.models.manifest import Manifest
 from app.imaging.formats.decode import Picture
 from app.imaging.formats.sniff import Header
@@ -20,6 +20,13 @@ from app.options import CutoutOptions, MaskOptions
 
 if TYPE_CHECKING:
     import hashlib
+
+
+OWN_MASK_PROVIDER = "none"
+"""The provider of a result for which no network ran."""
+HQ_CUT_SHORT, STROKES_CUT_SHORT = "hq_cut_short", "strokes_cut_short"
+CUT_SHORT = frozenset({HQ_CUT_SHORT, STROKES_CUT_SHORT})
+"""The warnings of a result whose computation ran out of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,14 @@ class PictureSource:
 
 @dataclass(frozen=True, slots=True)
 class MaskRequest:
-    """A parsed request for the mask of a picture."""
+    """A parsed request for the mask of a picture; the pictures are those of ``CutoutRequest``."""
 
     picture: PictureSource
     options: MaskOptions
     backdrop: ClassVar[None] = None
-    mask: ClassVar[None] = None
+    mask: PictureSource | None = None
+    keep: PictureSource | None = None
+    remove: PictureSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +66,35 @@ class CutoutRequest:
         picture: The picture.
         options: The options.
         backdrop: A picture to put behind the subject.
-        mask: The caller's own mask or trimap, in place of the network's.
+        mask: The caller's own mask or trimap, in place of the network's; with strokes, the alpha so far.
+        keep, remove: Pictures of strokes, painted where they are bright.
     """
 
     picture: PictureSource
     options: CutoutOptions
     backdrop: PictureSource | None = None
     mask: PictureSource | None = None
+    keep: PictureSource | None = None
+    remove: PictureSource | None = None
 
 
 ImageRequest: TypeAlias = MaskRequest | CutoutRequest
+
+
+EXTRA_PICTURES = ("backdrop", "mask", "keep", "remove")
+"""The roles of the pictures that a request may have in addition to its picture."""
+
+
+def extra_pictures(request: ImageRequest) -> dict[str, PictureSource]:
+    """Return the pictures that a request has in addition to its picture, by role."""
+    sources = {role: getattr(request, role) for role in EXTRA_PICTURES}
+    return {role: source for role, source in sources.items() if source is not None}
+
+
+def with_picture(request: ImageRequest, role: str, source: PictureSource) -> ImageRequest:
+    """Return a request with another picture in one of its roles."""
+    changed: ImageRequest = replace(request, **{role: source})  # type: ignore[arg-type] # of the role
+    return changed
 
 
 def request_for(upload: bytes, options: MaskOptions | CutoutOptions) -> ImageRequest:
@@ -90,6 +118,7 @@ class PreparedPicture:
         own_mask: The caller's mask as a saliency map.
         visible: The picture's own alpha, if it has any, at the size of the network's map.
         is_own_mask_empty: Whether the caller's mask selects no visible pixel of the picture.
+        painted: What the caller painted to keep (255) and to remove (0), at the size of ``picture``.
     """
 
     etag: str
@@ -100,6 +129,7 @@ class PreparedPicture:
     own_mask: SaliencyMap | None = None
     visible: Grey | None = None
     is_own_mask_empty: bool = False
+    painted: Trimap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +144,9 @@ class Segmentation:
         provider: The execution provider that the network ran on.
         etag: The entity tag of the result.
         is_refined: Whether the network ran a second time, on the subject only.
-        frame, backdrop, visible: As in ``PreparedPicture``.
+        frame, backdrop, visible, painted: As in ``PreparedPicture``.
+        alpha_before: The alpha at the picture's size before strokes corrected it. ``saliency`` is then the
+            corrected one, which needs no more matting.
     """
 
     picture: Picture
@@ -127,6 +159,8 @@ class Segmentation:
     frame: Frame | None = None
     backdrop: Rgb | Cutout | None = None
     visible: Grey | None = None
+    painted: Trimap | None = None
+    alpha_before: AlphaMatte | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +184,11 @@ class ResultInfo:
     warnings: tuple[str, ...]
     etag: str
     subject: Rectangle | None = None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a step ran out of time, so that the same request may have another result."""
+        return not CUT_SHORT.isdisjoint(self.warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,14 @@ from app.engine.clock import Clock
 from app.errors import FetchingDisabled, MalformedRequest, NotReady
 from app.pipeline.context import RequestContext
 from app.pipeline.run import Pipeline
-from app.pipeline.values import CutoutRequest, ImageRequest, NotModified, PictureSource, Result
+from app.pipeline.values import (
+    EXTRA_PICTURES,
+    CutoutRequest,
+    ImageRequest,
+    NotModified,
+    PictureSource,
+    Result,
+)
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.api_keys import ApiKeys
@@ -139,7 +146,7 @@ def request_digest(request: ImageRequest) -> str:
     """Return what identifies a repeated request; not its bytes, since each form has another boundary."""
     options = request.options
     digest = hashlib.sha256(f"{type(options).__name__}{options.model_dump_json()}".encode())
-    for source in (request.picture, request.backdrop, request.mask):
+    for source in (request.picture, *(getattr(request, role) for role in EXTRA_PICTURES)):
         upload = None if source is None else source.upload
         digest.update(hashlib.sha256(b"-" if upload is None else b"+" + upload).digest())
         url = None if source is None else source.url

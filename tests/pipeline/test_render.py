@@ -11,8 +11,8 @@ from app.imaging.matting.saliency import to_grey
 from app.imaging.matting.verdict import judge
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline.encode import encode_result
-from app.pipeline.render import HQ_CUT_SHORT, RenderLimits, render
-from app.pipeline.values import Rendered, Result, ResultInfo, Segmentation
+from app.pipeline.render import RenderLimits, render
+from app.pipeline.values import HQ_CUT_SHORT, Rendered, Result, ResultInfo, Segmentation
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock
 from tests.peaks import peak_bytes

@@ -5,9 +5,8 @@ import pytest
 from app.imaging.matting.verdict import judge
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline.context import RequestContext
-from app.pipeline.render import HQ_CUT_SHORT
 from app.pipeline.result_cache import ResultCache, etag_of
-from app.pipeline.values import NotModified, Result, ResultInfo
+from app.pipeline.values import HQ_CUT_SHORT, NotModified, Result, ResultInfo
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock
 from tests.pictures import disc_alpha, flat, jpeg, photo, png

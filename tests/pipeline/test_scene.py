@@ -7,13 +7,12 @@ from app.imaging.formats.decode import Picture
 from app.imaging.matting.saliency import stretch
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline.scene import (
-    OWN_MASK_PROVIDER,
     blend,
     planned_runs,
     refinement_box,
     segmentation_of,
 )
-from app.pipeline.values import PreparedPicture, Segmentation
+from app.pipeline.values import OWN_MASK_PROVIDER, PreparedPicture, Segmentation
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock
 from tests.pictures import disc_alpha, photo

@@ -7,6 +7,7 @@ import pytest
 from tests.web.conftest import Live
 
 GET_PATHS = [
+    *("/", "/page/main.js"),
     *("/livez", "/readyz", "/startupz", "/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui.css"),
     *("/v1/models", "/v1.0/account", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/u2netp"),
     *(

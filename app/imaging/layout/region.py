@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from app.arrays import SaliencyMap
+from app.arrays import Grey, SaliencyMap
 from app.errors import MaskDoesNotFit
 from app.imaging.formats.decode import Picture
 from app.imaging.layout.arrange import opaque, resize_cutout
@@ -64,8 +64,7 @@ def saliency_from_mask(mask: Picture, picture: Picture, *, check: Check = no_che
     """
     height, width = picture.rgb.shape[:2]
     mask_height, mask_width = mask.rgb.shape[:2]
-    if abs(mask_width * height / width - mask_height) > 1 + mask_height / height:
-        raise MaskDoesNotFit((mask_height, mask_width), (height, width))
+    _check_shape(mask, picture, name="mask")
     saliency = np.empty((mask_height, mask_width), np.float32)
     for strip in strips_of(mask_height, mask_width):
         check()
@@ -76,6 +75,26 @@ def saliency_from_mask(mask: Picture, picture: Picture, *, check: Check = no_che
     if mask_height * mask_width <= height * width:
         return saliency
     return resize_saliency(saliency, min(height, mask_height), min(width, mask_width))
+
+
+def brightness_of(strokes: Picture, picture: Picture, *, name: str) -> Grey:
+    """Convert a picture of strokes to its brightness times its own alpha, at its own size.
+
+    Raises:
+        MaskDoesNotFit: It has another shape than the picture; the message names it by ``name``.
+    """
+    _check_shape(strokes, picture, name=name)
+    grey = cv2.cvtColor(strokes.rgb, cv2.COLOR_RGB2GRAY)
+    if strokes.own_alpha is not None:
+        grey = cv2.multiply(grey, strokes.own_alpha, scale=1 / 255)
+    return np.asarray(grey, np.uint8)
+
+
+def _check_shape(mask: Picture, picture: Picture, *, name: str) -> None:
+    height, width = picture.rgb.shape[:2]
+    mask_height, mask_width = mask.rgb.shape[:2]
+    if abs(mask_width * height / width - mask_height) > 1 + mask_height / height:
+        raise MaskDoesNotFit((mask_height, mask_width), (height, width), name=name)
 
 
 def _shrunk(picture: Picture, height: int, width: int) -> Picture:

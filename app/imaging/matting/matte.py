@@ -77,7 +77,7 @@ def refine_alpha(
     guide = _blurred(shrink(rgb, scale), height / scale / map_side_px, width / scale / map_side_px)
     check()
     radius_px = max(1, round(radius * map_px))
-    coefficients = _coefficients(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
+    coefficients = fit_edges(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
     del guide
     return _applied(alpha, rgb, coefficients, scale=scale, check=check)
 
@@ -105,7 +105,7 @@ def upsample_alpha(
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
     guide = coarse_rgb.astype(np.float32) / np.float32(255)
-    coefficients = _coefficients(
+    coefficients = fit_edges(
         guide, coarse_alpha, radius_px=_UPSAMPLING_RADIUS_PX, epsilon=_UPSAMPLING_EPSILON, check=check
     )
     del guide
@@ -133,10 +133,17 @@ def _blurred(rgb: Rgb, map_px_down: float, map_px_right: float) -> RgbFloat:
     return np.asarray(blurred, dtype=np.float32)
 
 
-def _coefficients(
-    guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float, check: Check
+def fit_edges(
+    guide: RgbFloat, target: SaliencyMap, *, radius_px: int, epsilon: float, check: Check = no_check
 ) -> _Coefficients:
     """Fit the colour model for 8-bit colours, and find the range of the map's values nearby.
+
+    Args:
+        guide: (h, w, 3) in [0, 1].
+        target: (h, w) in [0, 1], the map to fit.
+        radius_px: Of the square windows.
+        epsilon: Regularisation, a colour variance.
+        check: Called for each strip.
 
     Returns:
         (h, w, 4), three slopes and the offset, and (h, w, 2), the lowest and highest value nearby.
@@ -157,6 +164,22 @@ def _refined(
         return np.full_like(alpha, lowest_in_tile > SURE_FOREGROUND)
     is_soft = (alpha >= SURE_BACKGROUND) & (alpha <= SURE_FOREGROUND)
     sure = (alpha > SURE_FOREGROUND).astype(np.float32)
+    refined = apply_edges(rgb, coefficients, tile=tile, scale=scale)
+    return np.where(is_soft, refined, sure).astype(np.float32, copy=False)
+
+
+def apply_edges(rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int) -> AlphaMatte:
+    """Apply the models of ``fit_edges`` to the colours of one tile.
+
+    Args:
+        rgb: (H, W, 3), the pixels of the tile.
+        coefficients: Those of the whole picture, shrunk by ``scale``.
+        tile: The place of the tile in the picture.
+        scale: A whole number.
+
+    Returns:
+        (H, W) float32, within the range of the fitted map nearby.
+    """
     model, nearby = (enlarge_tile(grid, tile, scale) for grid in coefficients)
     red, green, blue, offset = cv2.split(model)
     lowest, highest = cv2.split(nearby)
@@ -166,4 +189,4 @@ def _refined(
     refined += offset
     np.maximum(refined, lowest, out=refined)
     np.minimum(refined, highest, out=refined)
-    return np.where(is_soft, refined, sure).astype(np.float32, copy=False)
+    return np.asarray(refined, np.float32)

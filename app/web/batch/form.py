@@ -18,7 +18,7 @@ from app.imaging.formats.sniff import begins_picture
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline.values import ImageRequest
 from app.web.endpoints.v1_parser import cutout_request_of, mask_request_of
-from app.web.request.envelope import BACKDROP_FIELD, MASK_FIELD, MAX_FIELD_BYTES, Envelope
+from app.web.request.envelope import BACKDROP_FIELD, MASK_FIELDS, MAX_FIELD_BYTES, Envelope
 from app.web.request.json_body import read_json
 from app.web.request.texts import read_text
 
@@ -114,8 +114,9 @@ class BatchForm:
         typed = (self._typed & self._common.keys()) | own.keys()
         if is_mask:
             options.pop(RESULTS)
-        if MASK_FIELD in options:
-            raise InvalidOption(MASK_FIELD, "none, in a batch")
+        for field in MASK_FIELDS:
+            if field in options:
+                raise InvalidOption(field, "none, in a batch")
         envelope = Envelope(
             upload, backdrop=None if is_mask else self._backdrop, options=options, typed=frozenset(typed)
         )

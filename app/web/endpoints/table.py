@@ -85,6 +85,9 @@ LIVE = Endpoint("/livez", is_probe=True, is_open=True)
 READY = Endpoint("/readyz", is_probe=True, is_open=True)
 STARTED = Endpoint("/startupz", is_probe=True, is_open=True)
 
+PLAYGROUND = Endpoint("/", is_open=True)
+PLAYGROUND_FILE = Endpoint("/page/{name:path}", is_open=True, label=OTHER)
+
 CONTRACT = Endpoint("/openapi.json", is_open=True)
 DOCS = Endpoint("/docs", is_open=True)
 DOCS_START = Endpoint("/docs/start.js", is_open=True, label=OTHER)

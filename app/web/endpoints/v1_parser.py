@@ -8,7 +8,7 @@ from app.options_parser import parse_options
 from app.pipeline.values import CutoutRequest, MaskRequest, PictureSource
 from app.spelling import format_of
 from app.web.handler import Query
-from app.web.request.envelope import BACKDROP_FIELD, MASK_FIELD, Envelope, open_envelope
+from app.web.request.envelope import BACKDROP_FIELD, Envelope, open_envelope
 
 
 def parse_mask_request(content_type: str, body: bytes, query: Query) -> MaskRequest:
@@ -16,7 +16,7 @@ def parse_mask_request(content_type: str, body: bytes, query: Query) -> MaskRequ
 
     Raises:
         MalformedRequest: The request cannot be parsed, or has no picture.
-        UnknownOption, InvalidOption: An option is invalid.
+        UnknownOption, InvalidOption: An option is invalid, or cannot be used with a mask or strokes.
     """
     return mask_request_of(open_envelope(content_type, body, query))
 
@@ -35,14 +35,16 @@ def mask_request_of(envelope: Envelope) -> MaskRequest:
     """Return the request for a mask that an envelope contains.
 
     Raises:
-        UnknownOption, InvalidOption: An option is invalid.
+        UnknownOption, InvalidOption: An option is invalid, or cannot be used with a mask or strokes.
     """
     given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
     options = parse_options(MaskOptions, given, typed=envelope.typed)
-    for name, sent in ((BACKDROP_FIELD, envelope.backdrop), (MASK_FIELD, envelope.mask)):
-        if sent is not None:
-            raise UnknownOption(name, tuple(MaskOptions.model_fields))
-    return MaskRequest(_picture(envelope), options)
+    if envelope.backdrop is not None:
+        raise UnknownOption(BACKDROP_FIELD, tuple(MaskOptions.model_fields))
+    is_painted = options.strokes is not None or "keep" in envelope.masks or "remove" in envelope.masks
+    if options.size == "network" and (envelope.masks or is_painted):
+        raise InvalidOption("size", "source, with a mask of your own or strokes")
+    return MaskRequest(_picture(envelope), options, **_masks(envelope))
 
 
 def cutout_request_of(envelope: Envelope) -> CutoutRequest:
@@ -53,19 +55,22 @@ def cutout_request_of(envelope: Envelope) -> CutoutRequest:
     """
     given = envelope.options if envelope.backdrop is None else _with_backdrop(envelope.options)
     options = parse_options(CutoutOptions, given, typed=envelope.typed)
-    if envelope.mask is not None and options.region is not None:
+    if "mask" in envelope.masks and options.region is not None:
         raise InvalidOption("region", "none, with a mask of your own")
-    if envelope.mask is not None and options.results == MASK_AND_CUTOUT:
+    if "mask" in envelope.masks and options.results == MASK_AND_CUTOUT:
         raise InvalidOption("results", "cutout, with a mask of your own")
     if envelope.backdrop is not None and options.format == "zip":
         raise InvalidOption("format", "any but zip, with a background: a ZIP holds the cutout's alpha")
     backdrop = None if envelope.backdrop is None else PictureSource(envelope.backdrop)
-    mask = None if envelope.mask is None else PictureSource(envelope.mask)
-    return CutoutRequest(_picture(envelope), options, backdrop, mask)
+    return CutoutRequest(_picture(envelope), options, backdrop, **_masks(envelope))
 
 
 def _picture(envelope: Envelope) -> PictureSource:
     return PictureSource(envelope.upload, envelope.image_url)
+
+
+def _masks(envelope: Envelope) -> dict[str, PictureSource]:
+    return {name: PictureSource(upload) for name, upload in envelope.masks.items()}
 
 
 def _with_backdrop(given: Mapping[str, object]) -> Mapping[str, object]:

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.imaging.formats.encode import FORMATS
-from app.pipeline.render import HQ_CUT_SHORT
 from app.pipeline.values import NotModified, Result
 from app.web.context import context_of
 from app.web.sliced_response import Base64, SlicedResponse, json_response
@@ -30,8 +29,8 @@ def respond(request: Request, result: Result | NotModified) -> Response:
         tag = f'"{result.etag}{JSON_TAG if as_json else ""}"'
         return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
     headers = _headers(request, result)
-    # If hq ran out of time, the next try may differ; a strong tag would promise the same bytes.
-    weak = "W/" if HQ_CUT_SHORT in result.info.warnings else ""
+    # If a step ran out of time, the next try may differ; a strong tag would promise the same bytes.
+    weak = "W/" if result.info.is_cut_short else ""
     if as_json:
         headers["ETag"] = f'{weak}"{result.info.etag}{JSON_TAG}"'
         return json_response(_as_json(request, result), headers=headers)

@@ -7,19 +7,23 @@ or JSON fields of the same names. This module uses neither the disk nor the netw
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.errors import MalformedRequest
+from app.errors import InvalidOption, MalformedRequest
+from app.imaging.matting.painting import MAX_TEXT_BYTES
 from app.web.request.forms import FORMS, Form, Part, kind_of, read_form
 from app.web.request.picture_part import is_picture, picture_of
 from app.web.request.texts import LongText, plain_slices, read_text
 
 IMAGE_FIELDS = ("image", "file", "image_file")
 URL_FIELD = "image_url"
-BACKDROP_FIELD, MASK_FIELD = "background", "mask"
+BACKDROP_FIELD, STROKES_FIELD = "background", "strokes"
+MASK_FIELDS = ("mask", "keep", "remove")
 ONE_PICTURE = (
     f"Send exactly one picture: a file or base64 text named one of {', '.join(IMAGE_FIELDS)}, or {URL_FIELD}."
 )
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 4096
+MAX_BYTES = {STROKES_FIELD: MAX_TEXT_BYTES}
+"""Limits of the options that may be longer than ``MAX_FIELD_BYTES``."""
 
 
 @dataclass(slots=True)
@@ -30,7 +34,7 @@ class Envelope:
         upload: The picture, if the request contains it.
         image_url: The URL of the picture otherwise.
         backdrop: The picture to put behind the subject: the file named ``background``.
-        mask: The caller's own mask or trimap: the file named ``mask``.
+        masks: The caller's own mask or trimap, and pictures of strokes: files, by name.
         options: The other fields, by name.
         typed: Names of options from JSON, whose values have types; all other values are texts.
         blank: Names of parts that were sent empty, and so count as absent.
@@ -39,7 +43,7 @@ class Envelope:
     upload: bytes | None = None
     image_url: str | None = None
     backdrop: bytes | None = None
-    mask: bytes | None = None
+    masks: dict[str, bytes] = field(default_factory=dict)
     options: dict[str, object] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     blank: frozenset[str] = frozenset()
@@ -78,13 +82,32 @@ def open_envelope(content_type: str, body: bytes, query: Iterable[tuple[str, str
         envelope.upload = body
     envelope.options = query_options | envelope.options
     _set_image_url(envelope)
-    if any(_is_too_long(value) for value in envelope.options.values()):
-        raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
+    envelope.options = {name: _bounded(name, value) for name, value in envelope.options.items()}
     return envelope
 
 
-def _is_too_long(value: object) -> bool:
-    return isinstance(value, LongText) or (isinstance(value, str) and len(value) > MAX_FIELD_BYTES)
+def _bounded(name: str, value: object) -> object:
+    """Return the value of an option, unless it is a text that is too long.
+
+    Raises:
+        InvalidOption: The option may be longer than others, but not as long.
+        MalformedRequest: It is too long.
+    """
+    limit_bytes = MAX_BYTES.get(name, MAX_FIELD_BYTES)
+    is_readable = name in MAX_BYTES and isinstance(value, LongText) and len(value.raw) <= 3 * limit_bytes
+    text = _text_of(value) if is_readable and isinstance(value, LongText) else value
+    if not isinstance(text, LongText) and not (isinstance(text, str) and len(text) > limit_bytes):
+        return text
+    if name in MAX_BYTES:
+        raise InvalidOption(name, f"a text of at most {limit_bytes} bytes")
+    raise MalformedRequest(f"An option is longer than {limit_bytes} bytes.")
+
+
+def _text_of(value: LongText) -> str:
+    try:
+        return read_text(b"".join(value.slices(value.raw)), "An option")
+    except ValueError as error:
+        raise MalformedRequest("A text of the body is not valid.") from error
 
 
 def _set_image_url(envelope: Envelope) -> None:
@@ -108,10 +131,10 @@ def _add_form(form: Form, envelope: Envelope) -> None:
             if envelope.upload is not None:
                 raise MalformedRequest("Send exactly one picture; the body holds more.")
             envelope.upload = picture_of(part)
-        elif part.name == MASK_FIELD:
-            if envelope.mask is not None:
-                raise MalformedRequest("Send one mask; the body holds more.")
-            envelope.mask = picture_of(part)
+        elif part.name in MASK_FIELDS:
+            if part.name in envelope.masks:
+                raise MalformedRequest(f"Send one {part.name}; the body holds more.")
+            envelope.masks[part.name] = picture_of(part)
         elif part.name == BACKDROP_FIELD and is_picture(part):
             if envelope.backdrop is not None:
                 raise MalformedRequest("Send one background; the body holds more.")

@@ -77,7 +77,7 @@ async def test_the_page_works_under_a_path(how: dict[str, str]) -> None:
     ("path", "status"),
     [
         *(("/livez", 200), ("/cutout/livez", 200), ("/cutout/problems/not-found", 200)),
-        *(("/cutoutlivez", 401), ("/cutout/cutout/livez", 401), ("/cutout", 401)),
+        *(("/cutoutlivez", 401), ("/cutout/cutout/livez", 401), ("/cutout", 308), ("/cutout/", 200)),
     ],
 )
 async def test_a_path_prefix_is_removed_once(path: str, status: int) -> None:

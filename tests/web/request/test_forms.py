@@ -68,7 +68,7 @@ def test_an_empty_field_or_file_counts_as_absent(absent: Part, *, comes_first: b
     envelope = opened(*parts)
 
     assert (envelope.upload, envelope.options) == (UPLOAD, {})
-    assert (envelope.mask, envelope.backdrop, envelope.image_url) == (None, None, None)
+    assert (envelope.masks, envelope.backdrop, envelope.image_url) == ({}, None, None)
 
 
 @pytest.mark.parametrize(
