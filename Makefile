@@ -98,6 +98,7 @@ bench: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure encoding, ma
 	$(VENV)/bin/python -m benchmarks.options
 	$(VENV)/bin/python -m benchmarks.edges --megapixels 2
 	$(VENV)/bin/python -m benchmarks.engine --model $(MODEL)
+	$(VENV)/bin/python -m benchmarks.remove --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.departures --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.hang
 

@@ -1,18 +1,26 @@
 """Contract tests of each interface, run on the real implementation and on its fake."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.cli.removal.local import open_local
+from app.cli.removal.requests import RequestTemplate
+from app.cli.removal.values import Processed, Processor, Rejected
 from app.engine.clock import Clock, SystemClock
 from app.engine.models.backend import Backend
 from app.engine.models.device import probe
 from app.engine.models.loading import Loader
 from app.engine.models.registry import ModelRegistry
+from app.settings import Settings
 from app.telemetry import Telemetry
-from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend
+from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, SimulatedProcessor
+from tests.networks import redness_model
+from tests.pictures import jpeg, photo
 
 
 @pytest.fixture(params=["real", "simulated"])
@@ -82,3 +90,34 @@ def test_an_observer_records_runs_and_models(observer: Any) -> None:
         assert observer.sent == [("u2netp", 4, "full")]
         assert observer.ran == [("u2netp", 3, 1)]
         assert observer.present == set()
+
+
+@pytest.fixture(params=["real", "simulated"])
+def processor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Processor]:
+    if request.param == "simulated":
+        yield SimulatedProcessor()
+        return
+    redness_model(tmp_path, "fast")
+    settings = Settings(models=("fast",), models_dir=tmp_path, device="cpu")
+    with open_local(settings, RequestTemplate("cutout", {}, {})) as local:
+        yield local
+
+
+def test_a_processor_returns_results_and_rejects_one_picture_alone(processor: Processor) -> None:
+    async def run() -> tuple[Processed, str]:
+        await processor.start()
+        results = await asyncio.gather(
+            processor.process(jpeg(photo(40, 50))), processor.process(b"reject"), return_exceptions=True
+        )
+        await processor.close()
+        processed, rejected = results
+        assert isinstance(processed, Processed)
+        assert isinstance(rejected, Rejected)
+        return processed, rejected.problem.type
+
+    processed, problem = asyncio.run(run())
+
+    assert processor.in_flight >= 1
+    assert processed.encoded
+    assert ("image/png", "ok") == (processed.media_type, processed.verdict)
+    assert problem in ("unsupported-format", "simulated")

@@ -37,8 +37,8 @@ def test_values_of_an_option_are_completed(command: Command, line: str, expected
 
 
 def test_a_shell_gets_a_script_that_asks_for_completions(command: Command) -> None:
-    script = command(_CUTOUT_COMPLETE="source_bash").stdout
+    script = command(_CUTOUT_COMPLETE="source_zsh").stdout
 
-    assert "_CUTOUT_COMPLETE=complete_bash" in script
-    assert "complete -o default -F _cutout_completion cutout" in script
+    assert "_CUTOUT_COMPLETE=complete_zsh" in script
+    assert "compdef _cutout_completion cutout" in script
     assert "--install-completion" in command("--help").stdout

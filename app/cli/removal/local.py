@@ -16,7 +16,7 @@ class LocalProcessor:
 
     def __init__(self, pipeline: LocalPipeline, template: RequestTemplate, *, timeout_s: float) -> None:
         self.in_flight = pipeline.in_flight
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._template = template
         # The pictures in flight share the machine, so each may take as long as all of them one by one.
         self._timeout_s = timeout_s * self.in_flight
@@ -35,7 +35,7 @@ class LocalProcessor:
         """
         try:
             request = self._template.parse(upload)
-            result, steps = await self._pipeline.run_when_admitted(request, timeout_s=self._timeout_s)
+            result, steps = await self.pipeline.run_when_admitted(request, timeout_s=self._timeout_s)
         except CutoutError as error:
             raise Rejected(problem_of(error)) from error
         info = result.info

@@ -8,7 +8,7 @@ Rule 3: a wrong key or a server that stays away ends the run: every other pictur
 import asyncio
 import base64
 import os
-import random
+import secrets
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -118,7 +118,7 @@ class RemoteProcessor:
             status = None if response is None else response.status_code
             retry_after = None if response is None else response.headers.get("retry-after")
             attempt = Attempt(number, waited_s, status, retry_after)
-            delay_s = delay_before_retry(attempt, jitter=random.random())  # noqa: S311 - spreads load
+            delay_s = delay_before_retry(attempt, jitter=secrets.randbelow(1000) / 1000)
             if delay_s is None or (failure is not None and not patience):
                 if response is None:
                     assert failure is not None  # noqa: S101 - one of the two is set
