@@ -30,6 +30,16 @@ def test_options_of_a_picture_override_those_of_all_and_those_the_query() -> Non
     assert made.request_for("b", b"").options.format == "avif"
 
 
+def test_a_field_overrides_the_options_in_json() -> None:
+    assert form(options={"quality": 60}, quality=b"70").request_for("a", b"").options.quality == 70
+
+
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    made = form(quality=b"70")
+    with pytest.raises(MalformedRequest):
+        made.add("quality", b"71")
+
+
 def test_results_decide_whether_a_picture_gets_a_mask() -> None:
     made = form(("results", "mask"), ("threshold", "0.5"), items={"a": {"results": "cutout"}})
 
@@ -57,7 +67,8 @@ def test_a_background_picture_is_put_behind_all_subjects() -> None:
     ("query", "fields", "error"),
     [
         ((("colour", "red"),), {}, UnknownOption),
-        ((("results", "mask"), ("crop", "true")), {}, UnknownOption),
+        ((("results", "mask"), ("crop", "true")), {}, InvalidOption),
+        ((("size", "network"),), {}, InvalidOption),
         ((("crop", "perhaps"),), {}, InvalidOption),
         ((("mask", "x"),), {}, InvalidOption),
         ((), {"options": {"quality": "90"}}, InvalidOption),
@@ -65,7 +76,6 @@ def test_a_background_picture_is_put_behind_all_subjects() -> None:
         ((), {"items": {"a": 1}}, MalformedRequest),
         ((), {"skip": "a"}, MalformedRequest),
         ((), {"skip": [1]}, MalformedRequest),
-        ((), {"options": {"crop": True}, "crop": b"false"}, MalformedRequest),
         ((), {"format": b"x" * 5000}, MalformedRequest),
     ],
 )
