@@ -2,7 +2,7 @@
 
     options   a JSON object: options of all pictures; each may also be a field or a part of the query
     items     a JSON object: the options of single pictures, by name
-    skip      a JSON list: names of pictures whose results the client already has
+    skip      a JSON list, or a field for each: names of pictures whose results the client already has
     background  a picture to put behind all subjects
 
 ``results`` may also be ``mask``: then the picture's options and result are those of ``/v1/mask``.
@@ -53,6 +53,8 @@ class BatchForm:
         Raises:
             MalformedRequest: It cannot be read, or is given twice with different values.
         """
+        if not value.strip():
+            return  # an empty field counts as absent
         if name == OPTIONS_FIELD:
             self._options = self._options | read_json(value)
         elif name == ITEMS_FIELD:
@@ -61,7 +63,7 @@ class BatchForm:
             self._skip = self._skip | _names_in(value)
         elif name == BACKDROP_FIELD and begins_picture(value):
             self._backdrop = value
-        elif value.strip():
+        else:
             if len(value) > MAX_FIELD_BYTES:
                 raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")
             self._add_option(name, read_text(value, "An option"))
@@ -146,6 +148,9 @@ def _objects_in(value: bytes) -> dict[str, dict[str, object]]:
 
 
 def _names_in(value: bytes) -> frozenset[str]:
+    """Return the names in a JSON list, or the one name that the field is."""
+    if not (value.startswith(b"[") and value.rstrip().endswith(b"]")):
+        return frozenset({read_text(value, "A name")})
     names = read_json(b'{"names":' + value + b"}").get("names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise MalformedRequest(f"The field {SKIP_FIELD} is no JSON list of names.")

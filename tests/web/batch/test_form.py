@@ -74,7 +74,6 @@ def test_a_background_picture_is_put_behind_all_subjects() -> None:
         ((), {"options": {"quality": "90"}}, InvalidOption),
         ((), {"items": [1]}, MalformedRequest),
         ((), {"items": {"a": 1}}, MalformedRequest),
-        ((), {"skip": "a"}, MalformedRequest),
         ((), {"skip": [1]}, MalformedRequest),
         ((), {"format": b"x" * 5000}, MalformedRequest),
     ],
@@ -95,6 +94,15 @@ def test_names_without_a_picture_are_listed() -> None:
 
     assert ["b"] == made.unused_names()
     assert made.skips("c")
+
+
+def test_names_to_skip_are_a_list_or_a_field_each() -> None:
+    made = form(skip=["a", "b"])
+    for name in (b"c", "ü [1]".encode(), b"[x", b""):
+        made.add("skip", name)
+
+    assert all(made.skips(name) for name in ("a", "b", "c", "ü [1]", "[x"))
+    assert not made.skips("")
 
 
 def test_a_retry_may_skip_more_names() -> None:
