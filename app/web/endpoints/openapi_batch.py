@@ -79,6 +79,7 @@ def _form(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "description": "Fields first, then the pictures.",
+        "additionalProperties": False,
         "anyOf": [{"required": ["image"]}, {"required": [ZIP_FIELD]}],
         "properties": {
             **copy.deepcopy(options),
