@@ -14,6 +14,7 @@ import asyncio
 import io
 import os
 import re
+import socket
 import zipfile
 from dataclasses import dataclass
 
@@ -74,7 +75,13 @@ async def send_batch(server: Server, content: bytes, accept: str) -> BatchRun:
     """Send a batch and read its response meanwhile."""
     loop = asyncio.get_running_loop()
     begun_s = loop.time()
-    reader, writer = await asyncio.open_connection(server.host, server.port, limit=2**24)
+    client = socket.socket()
+    client.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES
+    )  # else it counts as sent what waits here
+    client.connect((server.host, int(server.port)))
+    reader, writer = await asyncio.open_connection(sock=client, limit=2**24)
+    writer.transport.set_write_buffer_limits(0)
     head = f"POST /v1/batch HTTP/1.1\r\nHost: benchmark\r\nAccept: {accept}\r\nConnection: close\r\n"
     writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode())
     sent_bytes = 0

@@ -5,8 +5,8 @@ batches take turns.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from app.errors import Overloaded
 
@@ -41,19 +41,18 @@ class BatchGate:
         finally:
             self.batches -= 1
 
-    async def take_slot(self, concurrency: int) -> None:
-        """Wait until another picture may be at work; first come, first served.
+    @asynccontextmanager
+    async def slot(self, concurrency: int) -> AsyncIterator[None]:
+        """Wait until another picture may be at work, for the block; first come, first served.
 
         Args:
             concurrency: The most pictures at work; only the first call counts.
         """
         if self._slots is None:
             self._slots = asyncio.Semaphore(concurrency)
-        await self._slots.acquire()
-        self.pictures += 1
-
-    def return_slot(self) -> None:
-        """End the work on a picture."""
-        assert self._slots is not None  # noqa: S101 - a slot was taken
-        self.pictures -= 1
-        self._slots.release()
+        async with self._slots:
+            self.pictures += 1
+            try:
+                yield
+            finally:
+                self.pictures -= 1

@@ -1,7 +1,7 @@
 """Intake: takes the pictures of a batch out of its body, one by one, as fast as they can be processed.
 
-One picture is read in advance. While it waits for one of the few slots for pictures of batches, nothing is
-read, so TCP makes the client wait: of a body of any size, only this picture and those at work are in memory.
+One picture is read in advance. While it waits until another one is done, nothing is read, so TCP makes the
+client wait: of a body of any size, only this picture and those at work are in memory.
 """
 
 import asyncio
@@ -84,6 +84,7 @@ class Intake:
         self._picture: _Picture | None = None
         self._unread: ResultsUnread | None = None
         self._has_begun = False
+        self._room = asyncio.Semaphore(service.batch_concurrency())
         self.count = self.ignored = 0
 
     async def read_all(self, body: BodyReader, upload: BatchUpload) -> None:
@@ -205,12 +206,12 @@ class Intake:
             self._outbox.put(failed(picture.name, error, self._context))
 
     async def _end(self, event: EntryEnded) -> None:
-        """Wait for a slot, and start the work on the current picture."""
+        """Start the work on the current picture, when there is room for another one of this batch."""
         if event.error is not None:
             self._fail(event.error)
         if self._picture is None:
             return
-        await self._service.batches.take_slot(self._service.batch_concurrency())
+        await self._room.acquire()
         picture, self._picture = self._picture, None
         self._start(self._process(picture.name, picture.content.getvalue()))
 
@@ -219,5 +220,5 @@ class Intake:
             item = await self._work.process(name, partial(self._form.request_for, name, upload))
         finally:
             self._permit.release_bytes(len(upload))
-            self._service.batches.return_slot()
+            self._room.release()
         self._outbox.put(item)

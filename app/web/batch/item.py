@@ -1,6 +1,7 @@
 """Item: processes one picture of a batch, admitted like a request of its own."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -56,7 +57,7 @@ class ItemWork:
     Args:
         service: The service.
         context: The context of the batch.
-        allowed_s: The time that each picture has, from its last byte to its result.
+        allowed_s: The time that each picture has, from its first slot to its result.
     """
 
     def __init__(self, service: Service, context: RequestContext, allowed_s: float) -> None:
@@ -68,11 +69,9 @@ class ItemWork:
     async def process(self, name: str, request: Callable[[], ImageRequest]) -> ItemResult:
         """Return the outcome of one picture; ``request`` parses its options."""
         clock, batch = self._service.clock, self._batch
-        now_s = clock.now_s()
         context = RequestContext(
             StepTimes(clock),
-            now_s,
-            now_s + self._allowed_s,
+            clock.now_s(),
             request_id=batch.request_id,
             traceparent=batch.traceparent,
             key_name=batch.key_name,
@@ -102,17 +101,22 @@ class ItemWork:
         While the server or the quota of the key has no room for it, wait and try again.
         """
         request = parse()
+        service = self._service
         while True:
-            try:
-                if context.quota is not None and not is_charged:
-                    context.quota.spend_request()
-                    is_charged = True
-                return await self._try(request, context), isinstance(request, MaskRequest)
-            except (Overloaded, QuotaExceeded) as error:
-                wait_s = error.retry_after_s or 1
-                if self._service.clock.now_s() + wait_s >= context.deadline_s:
-                    raise
-            await asyncio.sleep(wait_s)
+            async with service.batches.slot(service.batch_concurrency()):
+                if context.deadline_s == math.inf:  # the time for other batches does not count
+                    context.started_s = service.clock.now_s()
+                    context.deadline_s = context.started_s + self._allowed_s
+                try:
+                    if context.quota is not None and not is_charged:
+                        context.quota.spend_request()
+                        is_charged = True
+                    return await self._try(request, context), isinstance(request, MaskRequest)
+                except (Overloaded, QuotaExceeded) as error:
+                    wait_s = error.retry_after_s or 1
+                    if service.clock.now_s() + wait_s >= context.deadline_s:
+                        raise
+            await asyncio.sleep(wait_s)  # without a slot: another batch may have what this one lacks
 
     async def _try(self, request: ImageRequest, context: RequestContext) -> Result:
         with self._service.admission.enter() as permit:

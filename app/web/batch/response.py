@@ -58,7 +58,6 @@ class BatchResponse(Response):
         self._context = context_of(request.scope)
         self._context.item_s = allowed_seconds(request.headers, limits.deadline_s)
         self._context.deadline_s = self._context.started_s + limits.batch_deadline_s
-        self._context.is_duplex = True
         self._context.idempotency_key = request.headers.get("idempotency-key")
         self._report = Report()
         self._renderer = renderer_for(request.headers.get("accept", ""), self._report)
@@ -169,6 +168,7 @@ class _Writer:
     async def _begin(self) -> None:
         if self._context.has_begun:
             return
+        self._context.is_duplex = True
         headers = {"content-type": self._renderer.media_type, "vary": "Accept"}
         if self._renderer.file_name:
             headers["content-disposition"] = f'attachment; filename="{self._renderer.file_name}"'

@@ -15,8 +15,8 @@ from app.web.request.zip_headers import DIRECTORY, LOCAL
 from app.web.request.zip_stream import NO_ZIP, EntryBegun, EntryContent, EntryEnded, Event, ZipStream
 
 ZIP_FIELD = "pictures"
-MAX_FIELD_BYTES = 256 * 1024
-MAX_FIELDS = 64
+MAX_FIELDS, MAX_FIELDS_BYTES = 2048, 512 * 1024
+"""Of all fields of a form together, without the background picture."""
 _START_BYTES = 4
 
 
@@ -102,7 +102,7 @@ class _FormUpload:
         self._part = PartBegun("", None, "")
         self._value = bytearray()
         self._zip: ZipStream | None = None
-        self._size_bytes = self._pictures = self._fields = 0
+        self._size_bytes = self._pictures = self._fields = self._fields_bytes = 0
         self._is_skipping = False
 
     def feed(self, received: bytes) -> Iterator[UploadEvent]:
@@ -152,10 +152,14 @@ class _FormUpload:
 
     def _read_field(self, event: PartEvent) -> Iterator[UploadEvent]:
         if isinstance(event, PartContent):
-            limit_bytes = self._limit_bytes if self._part.name == BACKDROP_FIELD else MAX_FIELD_BYTES
-            if len(self._value) + len(event.content) > limit_bytes:
-                raise MalformedRequest(f"A field of the form is longer than {limit_bytes} bytes.")
             self._value += event.content
+            if self._part.name == BACKDROP_FIELD:
+                if len(self._value) > self._limit_bytes:
+                    raise UploadTooLarge(self._limit_bytes)
+                return
+            self._fields_bytes += len(event.content)
+            if self._fields_bytes > MAX_FIELDS_BYTES:
+                raise MalformedRequest(f"The fields of the form are longer than {MAX_FIELDS_BYTES} bytes.")
             return
         self._fields += 1
         if self._fields > MAX_FIELDS:

@@ -79,13 +79,21 @@ def _form(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "description": "Fields first, then the pictures.",
+        "additionalProperties": False,
+        "anyOf": [{"required": ["image"]}, {"required": [ZIP_FIELD]}],
         "properties": {
             **copy.deepcopy(options),
-            OPTIONS_FIELD: {"type": "object", "description": "Options of all pictures, in one JSON object."},
+            OPTIONS_FIELD: {
+                "type": "object",
+                "properties": copy.deepcopy(options),
+                "additionalProperties": False,
+                "description": "Options of all pictures, in one JSON object.",
+            },
             ITEMS_FIELD: ITEMS,
             SKIP_FIELD: SKIP,
             "image": {
                 "type": "array",
+                "minItems": 1,
                 "items": BINARY,
                 "description": "Pictures, each with a file name.",
             },

@@ -30,6 +30,16 @@ def test_options_of_a_picture_override_those_of_all_and_those_the_query() -> Non
     assert made.request_for("b", b"").options.format == "avif"
 
 
+def test_a_field_overrides_the_options_in_json() -> None:
+    assert form(options={"quality": 60}, quality=b"70").request_for("a", b"").options.quality == 70
+
+
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    made = form(quality=b"70")
+    with pytest.raises(MalformedRequest):
+        made.add("quality", b"71")
+
+
 def test_results_decide_whether_a_picture_gets_a_mask() -> None:
     made = form(("results", "mask"), ("threshold", "0.5"), items={"a": {"results": "cutout"}})
 
@@ -57,15 +67,14 @@ def test_a_background_picture_is_put_behind_all_subjects() -> None:
     ("query", "fields", "error"),
     [
         ((("colour", "red"),), {}, UnknownOption),
-        ((("results", "mask"), ("crop", "true")), {}, UnknownOption),
+        ((("results", "mask"), ("crop", "true")), {}, InvalidOption),
+        ((("size", "network"),), {}, InvalidOption),
         ((("crop", "perhaps"),), {}, InvalidOption),
         ((("mask", "x"),), {}, InvalidOption),
         ((), {"options": {"quality": "90"}}, InvalidOption),
         ((), {"items": [1]}, MalformedRequest),
         ((), {"items": {"a": 1}}, MalformedRequest),
-        ((), {"skip": "a"}, MalformedRequest),
         ((), {"skip": [1]}, MalformedRequest),
-        ((), {"options": {"crop": True}, "crop": b"false"}, MalformedRequest),
         ((), {"format": b"x" * 5000}, MalformedRequest),
     ],
 )
@@ -85,6 +94,15 @@ def test_names_without_a_picture_are_listed() -> None:
 
     assert ["b"] == made.unused_names()
     assert made.skips("c")
+
+
+def test_names_to_skip_are_a_list_or_a_field_each() -> None:
+    made = form(skip=["a", "b"])
+    for name in (b"c", "ü [1]".encode(), b"[x", b""):
+        made.add("skip", name)
+
+    assert all(made.skips(name) for name in ("a", "b", "c", "ü [1]", "[x"))
+    assert not made.skips("")
 
 
 def test_a_retry_may_skip_more_names() -> None:

@@ -22,11 +22,10 @@ def test_pictures_wait_for_a_slot_in_order() -> None:
         gate, order = BatchGate(2), list[str]()
 
         async def take(name: str) -> None:
-            await gate.take_slot(1)
-            order.append(name)
-            await asyncio.sleep(0)
-            assert gate.pictures == 1
-            gate.return_slot()
+            async with gate.slot(1):
+                order.append(name)
+                await asyncio.sleep(0)
+                assert gate.pictures == 1
 
         await asyncio.gather(*(take(name) for name in "abc"))
         return order
@@ -37,13 +36,17 @@ def test_pictures_wait_for_a_slot_in_order() -> None:
 def test_a_cancelled_wait_takes_no_slot() -> None:
     async def run() -> int:
         gate = BatchGate(1)
-        await gate.take_slot(1)
-        waiting = asyncio.create_task(gate.take_slot(1))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        gate.return_slot()
-        await gate.take_slot(1)
-        return gate.pictures
+
+        async def take() -> None:
+            async with gate.slot(1):
+                pass
+
+        async with gate.slot(1):
+            waiting = asyncio.create_task(take())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        async with gate.slot(1):
+            return gate.pictures
 
     assert asyncio.run(run()) == 1

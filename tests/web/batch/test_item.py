@@ -119,6 +119,29 @@ def test_each_picture_after_the_first_is_charged_as_a_request(service: Service) 
     assert asyncio.run(run()) == [200, 200, 429]
 
 
+def test_a_batch_that_waits_for_its_quota_does_not_keep_others_from_working(service: Service) -> None:
+    async def run() -> tuple[list[int], bool]:
+        poor = context_in(service)
+        poor.quota = Quota(Rates(requests=60), service.clock)
+        for _ in range(60):
+            poor.quota.spend_request()
+        waiting_work, work = ItemWork(service, poor, 60), ItemWork(service, context_in(service), 60)
+        first = await waiting_work.process("a", request)  # charged with the batch
+        names = [str(number) for number in range(service.batch_concurrency())]
+        waiting = [asyncio.create_task(waiting_work.process(name, request)) for name in names]
+        await asyncio.sleep(0.1)
+        other = await work.process("b", request)
+        was_waiting = not any(task.done() for task in waiting)
+        items = [first, other, await waiting[0]]
+        for task in waiting:
+            task.cancel()
+        for item in items:
+            item.release()
+        return [item.status for item in items], was_waiting
+
+    assert asyncio.run(run()) == ([200, 200, 200], True)
+
+
 def test_a_refused_file_has_a_printable_name(service: Service) -> None:
     item = failed("a\nb", CorruptPicture("It is empty."), context_in(service))
 
