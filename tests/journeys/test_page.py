@@ -294,6 +294,10 @@ def test_every_language_names_the_current_choice(playground: Playground) -> None
         codes[tab.inner_text()] = playground.page.locator("#code").inner_text()
 
     assert list(codes) == ["curl", "JavaScript", "Python", "Swift", "Kotlin", "PHP"]
+    script = subprocess.run(
+        ["node", "--check", "--input-type=module"], input=codes["JavaScript"], capture_output=True, text=True
+    )
+    assert script.returncode == 0, script.stderr
     for code in codes.values():
         assert re.search(r"quality.{1,8}55", code)
         assert "v1/cutout" in code

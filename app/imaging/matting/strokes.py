@@ -176,8 +176,11 @@ def _changes(
     region, is_complete = divide(
         -odds, _border_costs(lab), fixed=~near | kept | removed, values=values, is_time_left=is_time_left
     )
-    raised = _rim(_touching((region >= 0.5) & (alpha < 0.5), seeds[0]), near)
-    lowered = _rim(_touching((region < 0.5) & (alpha >= 0.5), seeds[1]), near)
+    is_subject = alpha >= 0.5
+    raised, gaps = _with_rim(_touching((region >= 0.5) & ~is_subject, seeds[0]), ~is_subject, near)
+    lowered, slivers = _with_rim(_touching((region < 0.5) & is_subject, seeds[1]), is_subject, near)
+    region = (region >= 0.5).astype(np.float32)
+    region[gaps], region[slivers] = 1, 0
     result = np.where(raised, np.maximum(region, alpha), np.where(lowered, np.minimum(region, alpha), alpha))
     return _Changes(
         result.astype(np.float32), raised.astype(np.float32), lowered.astype(np.float32), is_complete
@@ -207,10 +210,22 @@ def _touching(region: Mask, seed: Mask) -> Mask:
     return np.asarray(touched[labels], bool)
 
 
-def _rim(region: Mask, near: Mask) -> Mask:
-    """Add a region's rim, within the strokes' reach."""
+def _with_rim(region: Mask, side: Mask, near: Mask) -> tuple[Mask, Mask]:
+    """Return a changed region with its rim, within the strokes' reach, and what is left of its side there.
+
+    The colours of an edge are mixed, so a division leaves a thin line of the old side along it. What is too
+    thin to be anything else changes too.
+
+    Args:
+        region: (h, w), the pixels that change from one side, subject or background, to the other.
+        side: (h, w), the pixels that were on the side that the region leaves.
+        near: (h, w), within reach.
+    """
     window = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
-    return np.asarray(cv2.dilate(region.view(np.uint8), window), np.uint8).view(bool) & near
+    rim = np.asarray(cv2.dilate(region.view(np.uint8), window), np.uint8).view(bool) & near
+    left = side & ~region
+    thick = np.asarray(cv2.morphologyEx(left.view(np.uint8), cv2.MORPH_OPEN, window), np.uint8).view(bool)
+    return rim, rim & left & ~thick
 
 
 def _apply(

@@ -60,6 +60,11 @@ RESULT = {
     "warnings": [],
     "steps_ms": {"decode": 3.1, "infer": 9.8, "encode": 2.2},
 }
+EXTRA_PICTURES = {
+    "mask": "Your own mask or trimap, with which no network runs. With strokes, the alpha so far.",
+    "keep": "A picture that is bright (128 or more) where a person painted what belongs to the subject.",
+    "remove": "Likewise, where a person painted what does not belong to it.",
+}
 ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
@@ -140,6 +145,7 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
             "additionalProperties": False,
             "properties": {
                 "image": {**BINARY, "description": f"The picture; also accepted as {names}."},
+                **_extra_pictures(BINARY),
                 **copy.deepcopy(properties),
             },
         }
@@ -155,6 +161,7 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
                     "pattern": BASE64,
                     "description": f"The picture as base64 text or as a data URL; also accepted as {names}.",
                 },
+                **_extra_pictures({"type": "string", "pattern": BASE64}),
                 **copy.deepcopy(properties),
             },
         },
@@ -162,6 +169,10 @@ def _request_content(properties: dict[str, Any]) -> dict[str, Any]:
     }
     raw = {media_type: {"schema": BINARY} for media_type in ACCEPTED}
     return {**raw, "multipart/form-data": multipart, "application/json": json_body}
+
+
+def _extra_pictures(kind: dict[str, Any]) -> dict[str, Any]:
+    return {name: {**kind, "description": text} for name, text in EXTRA_PICTURES.items()}
 
 
 def _result_response(result: str, formats: list[str]) -> dict[str, Any]:

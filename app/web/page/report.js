@@ -24,6 +24,7 @@ export const WARNINGS = {
   end_marker_missing: "The file lacks its end, but has all pixels.",
   data_damaged: "Parts of the file are damaged; look for grey or shifted areas.",
   hq_cut_short: "High-quality matting ran out of time; the result is its last iteration.",
+  strokes_cut_short: "Correcting ran out of time: the strokes are obeyed, but their surroundings may not follow.",
 };
 
 /**

@@ -81,6 +81,7 @@ export class Stage {
   }
 
   #showBoth({ before, after }) {
+    this.zoom.sheet.hidden = false;
     this.compare.hidden = false;
     this.flat.hidden = true;
     this.ink.hidden = true;
@@ -96,7 +97,11 @@ export class Stage {
     this.flat.hidden = !canvas;
     this.ink.hidden = view !== "brush";
     this.#shown = canvas && this.flat;
-    if (!canvas) return;
+    this.zoom.sheet.hidden = !canvas;
+    if (!canvas) {
+      this.loupe.hide();
+      return;
+    }
     copy(canvas, this.flat);
     this.zoom.show(canvas);
     if (view !== "brush") return;
@@ -108,13 +113,13 @@ export class Stage {
     const note = one("#stage-note");
     const isUnreadable = !scene.before && view !== "brush";
     const hasNoResult = !scene.after;
-    one("#sheet").dataset.view = view;
+    this.zoom.sheet.dataset.view = view;
     this.flat.setAttribute("aria-label", `${view === "brush" ? "To correct" : view}: ${this.picture.name}`);
     this.compare.setAttribute("aria-label", `Before and after: ${this.picture.name}`);
     note.hidden = !isUnreadable;
     if (isUnreadable) {
       note.textContent = hasNoResult
-        ? "This browser cannot show this kind of file; the server may."
+        ? "This browser cannot show this file."
         : "This browser cannot show the original, only the result.";
     }
   }

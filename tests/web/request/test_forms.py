@@ -78,7 +78,7 @@ def test_null_and_an_empty_text_in_json_count_as_absent(members: dict[str, objec
     body = json.dumps({"image": TEXT, **members}).encode()
     envelope = open_envelope("application/json", body, [("format", "webp")])
 
-    assert (envelope.upload, envelope.options, envelope.mask) == (UPLOAD, {"format": "webp"}, None)
+    assert (envelope.upload, envelope.options, envelope.masks) == (UPLOAD, {"format": "webp"}, {})
 
 
 def test_an_empty_query_field_counts_as_absent() -> None:
@@ -104,15 +104,15 @@ def test_an_empty_url_without_a_picture_has_its_own_message() -> None:
 
 
 def test_an_empty_file_with_a_name_does_not_count_as_absent() -> None:
-    assert opened(file("image"), file("mask", b"")).mask == b""
+    assert opened(file("image"), file("mask", b"")).masks == {"mask": b""}
 
 
-@pytest.mark.parametrize("name", ["mask", "background"])
+@pytest.mark.parametrize("name", ["mask", "keep", "remove", "background"])
 @pytest.mark.parametrize("media_type", ["", "image/png", "application/octet-stream", "text/plain"])
 def test_a_picture_without_a_file_name_is_a_file(name: str, media_type: str) -> None:
     envelope = opened(file("image"), (f'name="{name}"', OTHER, media_type))
 
-    assert (envelope.mask if name == "mask" else envelope.backdrop) == OTHER
+    assert (envelope.backdrop if name == "background" else envelope.masks[name]) == OTHER
     assert envelope.options == {}
 
 
