@@ -76,7 +76,7 @@ def is_far() -> np.ndarray:
         ("/v1/cutout", {"matting": "none"}),
         ("/v1/cutout", {"matting": "hq", "clean": "0.001"}),
         ("/v1/cutout", {"refine": "crop"}),
-        ("/v1/cutout", {"threshold": "0.9", "channels": "alpha"}),
+        ("/v1/cutout", {"threshold": "0.5", "channels": "alpha"}),
     ],
 )
 def test_a_stroke_is_obeyed_its_patch_follows_and_far_pixels_are_the_same(
