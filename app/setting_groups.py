@@ -100,7 +100,8 @@ class Engine(BaseModel):
         2.0,
         gt=0,
         le=60,
-        description="Time for `matting=hq` on one picture, in seconds; then it stops at its next step.",
+        description="Time for `matting=hq`, and for strokes, on one picture, in seconds; then they stop at "
+        "their next step.",
     )
     max_models: int = Field(
         3,

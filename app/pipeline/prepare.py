@@ -81,7 +81,7 @@ def _painted(
     frame: Frame | None,
     steps: StepTimes,
 ) -> Trimap | None:
-    """Paint what is to be kept and removed, at the size and in the region that is segmented.
+    """Paint what must be kept and removed, at the size and in the region that is segmented.
 
     Args:
         drawn: The brightness of the pictures of strokes, by name.

@@ -110,8 +110,8 @@ def paint(
     Args:
         height: Of the picture, in pixels.
         width: Likewise.
-        keep: (height, width), what is to be kept.
-        remove: (height, width), what is to be removed; it counts where both are painted.
+        keep: (height, width), what must be kept.
+        remove: (height, width), what must be removed; it counts where both are painted.
         strokes: Painted over both. Parts outside the picture are clipped.
         scale: Pixels of the map per pixel of the strokes, down and right.
         check: Called for each stroke.

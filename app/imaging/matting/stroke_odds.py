@@ -19,8 +19,8 @@ from app.arrays import AlphaMatte, Mask
 from app.imaging.matting.colour_likeness import colour_distance, colour_frequency
 from app.imaging.matting.geodesic import geodesic_distance
 
-_BIAS = -0.8
-_ALPHA_WEIGHT, _PATH_WEIGHT, _FREQUENCY_WEIGHT, _COLOUR_WEIGHT, _SIZE_WEIGHT = 0.9, 0.55, 0.55, 0.9, 1.0
+_BIAS = -0.9
+_ALPHA_WEIGHT, _PATH_WEIGHT, _FREQUENCY_WEIGHT, _COLOUR_WEIGHT, _SIZE_WEIGHT = 0.9, 0.55, 0.5, 0.6, 1.0
 _ALPHA_FLOOR, _PATH_FLOOR, _FREQUENCY_FLOOR, _COLOUR_FLOOR, _SIZE_FLOOR = 0.02, 0.02, 1e-4, 0.3, 0.1
 _STEP_COST = 0.5  # of a path as long as the picture's longer side, in lightness from black (0) to white (1)
 _OTHER_FROM, _OTHER_RANGE = 0.15, 0.3  # path lengths between which a pixel becomes something else

@@ -141,10 +141,17 @@ def _distance_px(mask: Mask) -> _Float:
 def _coarse_mask(painted: Trimap, value: int, scale: int) -> Mask:
     """Return the blocks that hold a painted pixel."""
     is_painted = (painted == value).view(np.uint8)
-    below, right = -painted.shape[0] % scale, -painted.shape[1] % scale
-    padded = np.pad(is_painted, ((0, below), (0, right)))
-    rows = np.maximum.reduceat(padded, np.arange(0, padded.shape[0], scale), axis=0)
-    return np.maximum.reduceat(rows, np.arange(0, padded.shape[1], scale), axis=1) > 0
+    coarse = np.zeros([-(-side // scale) for side in painted.shape], bool)
+    left, top, width, height = cv2.boundingRect(is_painted)
+    first_row, first_column = top // scale, left // scale
+    part = is_painted[first_row * scale : top + height, first_column * scale : left + width]
+    if width:
+        rows = np.maximum.reduceat(part, np.arange(0, part.shape[0], scale), axis=0)
+        blocks = np.maximum.reduceat(rows, np.arange(0, part.shape[1], scale), axis=1) > 0
+        coarse[first_row : first_row + blocks.shape[0], first_column : first_column + blocks.shape[1]] = (
+            blocks
+        )
+    return coarse
 
 
 def _changes(

@@ -57,11 +57,11 @@ def test_a_text_that_is_no_list_of_strokes_is_refused(text: str) -> None:
 
 
 def test_the_count_of_strokes_and_points_and_the_length_of_the_text_are_limited() -> None:
-    most_strokes = json.dumps([DOT] * MAX_STROKES, separators=(",", ":"))
-    most_points = text_of(points=[[1, 2]] * MAX_POINTS)
+    full_list = json.dumps([DOT] * MAX_STROKES, separators=(",", ":"))
+    full_stroke = text_of(points=[[1, 2]] * MAX_POINTS)
 
-    assert len(parse_strokes(most_strokes)) == MAX_STROKES
-    assert len(parse_strokes(most_points)[0].points) == MAX_POINTS
+    assert len(parse_strokes(full_list)) == MAX_STROKES
+    assert len(parse_strokes(full_stroke)[0].points) == MAX_POINTS
     for text in (
         json.dumps([DOT] * (MAX_STROKES + 1)),
         text_of(points=[[1, 2]] * (MAX_POINTS + MAX_STROKES + 1)),

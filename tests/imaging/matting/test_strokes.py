@@ -157,7 +157,7 @@ def test_a_keep_stroke_lowers_nothing_and_a_remove_stroke_raises_nothing() -> No
 
 
 def test_a_removed_patch_leaves_the_soft_edge_of_its_neighbour() -> None:
-    """The hair of a subject stays, as true as before, when a patch beside it is removed."""
+    """The hair of a subject stays, as true as before, when a patch next to it is removed."""
     scene = composite(0.2, seed=7)
     alpha = scene.alpha.copy()
     patch = np.zeros(alpha.shape, bool)
