@@ -36,8 +36,10 @@ MASK_AND_CUTOUT = "mask,cutout"
 PARTS: Mapping[str, str] = {
     "background": "Picture to put behind the subject.",
     "mask": "Your own mask or trimap of the picture; then no network runs.",
+    "keep": "Mask of what belongs to the subject: brush strokes.",
+    "remove": "Mask of what does not: brush strokes.",
 }
-"""Files that a request for a cutout may contain in addition to its picture, by the name of their field."""
+"""Files that a request may contain in addition to its picture, by the name of their field."""
 _NO_COLOUR = frozenset({"transparent", "blur"})
 
 

@@ -15,6 +15,7 @@ from app.errors import InvalidOption, RequestRejected
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline.values import ImageRequest
 from app.web.endpoints.v1_parser import parse_cutout_request, parse_mask_request
+from app.web.request.envelope import BACKDROP_FIELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def template_for(choices: Choices, *, result_format: str, only_mask: bool) -> Re
         if name not in kind.model_fields:
             why = "goes with cutouts: leave out --only-mask" if only_mask else "goes with --only-mask"
             raise UsageProblem(f"{option_flag(name)} {why}")
-    if only_mask and choices.parts:
-        raise UsageProblem(f"{part_flag(next(iter(choices.parts)))} goes with cutouts: leave out --only-mask")
+    if only_mask and BACKDROP_FIELD in choices.parts:
+        raise UsageProblem(f"{part_flag(BACKDROP_FIELD)} goes with cutouts: leave out --only-mask")
     parts = {name: path.read_bytes() for name, path in choices.parts.items()}
     options = {**choices.options, "format": result_format}
     template = RequestTemplate("mask" if only_mask else "cutout", options, parts)
