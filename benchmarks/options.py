@@ -23,6 +23,7 @@ from app.engine.capacity.memory import tune_allocator
 from app.engine.models.manifest import Manifest
 from app.imaging.formats.decode import Picture
 from app.imaging.layout.region import frame_picture, saliency_from_mask
+from app.imaging.matting.painting import paint
 from app.imaging.matting.refine import blend_maps, choose_crop, prepare_crop
 from app.options import CutoutOptions, MaskOptions
 from app.options_parser import parse_options
@@ -36,7 +37,7 @@ from tests.rendering import result_of
 
 MAX_RATIO, MIN_MS = 1.5, 2.0
 LIMITS = PictureLimits(pixels=2**40, side_px=2**20, memory_bytes=2**40)
-STEPS = ("prepare", "matte", "compose", "encode")
+STEPS = ("prepare", "matte", "strokes", "compose", "encode")
 _MAP_PX = 320
 
 FREE = {
@@ -55,6 +56,7 @@ SAMPLES: Mapping[str, Sequence[Any]] = {
     "scale": ("30%", "100%"),
     "position": ("center", "10% 90%"),
     "megapixels": (0.5,),
+    "strokes": ('[{"kind": "keep", "width": 40, "points": [[0, 0], [9000, 6000]]}]',),
 }
 """Values of fields that are not a choice of a few."""
 REQUIRED: Mapping[str, Mapping[str, Any]] = {
@@ -195,6 +197,9 @@ def _run(
         picture, saliency, is_empty=False, manifest=_manifest(), provider="none", etag=""
     )
     with steps.step("prepare"):
+        if options.painted_strokes:
+            painted = paint(*picture.rgb.shape[:2], strokes=options.painted_strokes)
+            segmentation = replace(segmentation, painted=painted)
         if case.mask_part is not None:
             sent = np.repeat((saliency * 255).astype(np.uint8)[:, :, None], 3, axis=2)
             segmentation = replace(

@@ -205,7 +205,7 @@ def test_an_own_mask_and_a_background_picture_are_used(
         ("in/a.jpg --quality 900", "--quality accepts integer from 1 to 100, and not 900"),
         ("in/a.jpg --format jpeg", "--background accepts a colour, when format=jpeg"),
         ("in/a.jpg --only-mask --crop", "--crop goes with cutouts: leave out --only-mask"),
-        ("in/a.jpg --only-mask --mask in/b.png", "--mask goes with cutouts"),
+        ("in/a.jpg --only-mask --background-image in/b.png", "--background-image goes with cutouts"),
         ("in/a.jpg --size network", "--size goes with --only-mask"),
         ("in/a.jpg --keep-names", "--keep-names needs a folder"),
         ("in/a.jpg -o a.gif", "the suffix must be one of"),

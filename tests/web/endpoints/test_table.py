@@ -83,4 +83,4 @@ def test_properties_of_a_path(
 
 
 def test_labels_are_few() -> None:
-    assert len({label_of(endpoint.path) for endpoint in ENDPOINTS}) <= 20
+    assert len({label_of(endpoint.path) for endpoint in ENDPOINTS}) <= 24
