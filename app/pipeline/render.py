@@ -234,9 +234,16 @@ def _alpha_at_source_size(segmentation: Segmentation, matting: str, progress: Pr
 
 
 def _with_own_alpha(segmentation: Segmentation, alpha: AlphaMatte) -> AlphaMatte:
-    """Multiply by the picture's own alpha, so that its transparent parts stay transparent."""
+    """Multiply by the picture's own alpha, so that its transparent parts stay transparent.
+
+    The alpha so far that came with strokes is an earlier result, which contains it already.
+    """
     own_alpha = segmentation.picture.own_alpha
-    return alpha if own_alpha is None else combine_alpha(alpha, own_alpha)
+    if own_alpha is None:
+        return alpha
+    if segmentation.painted is not None and segmentation.provider == OWN_MASK_PROVIDER:
+        return np.minimum(alpha, own_alpha / np.float32(255))
+    return combine_alpha(alpha, own_alpha)
 
 
 def _info(

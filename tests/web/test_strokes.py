@@ -279,3 +279,15 @@ def test_transparent_parts_of_the_picture_stay_transparent(live: Live) -> None:
     response = live.client.post("/v1/cutout", files=files, data={"strokes": STROKES})
 
     assert (alpha_of(response)[PATCH] == 0).all()
+
+
+def test_the_alpha_of_the_picture_counts_once_however_often_the_result_is_sent_back(live: Live) -> None:
+    rgba = np.dstack([opened(PICTURE), np.full((HEIGHT, WIDTH), 200, np.uint8)])
+    alphas = [alpha_of(sent(live, files={"image": png(rgba)}))]
+    for _ in range(2):
+        parts = {"image": png(rgba), "mask": png(alphas[-1])}
+        alphas.append(alpha_of(sent(live, files=parts, strokes=STROKES)))
+
+    assert 200 == alphas[0].max()
+    assert np.allclose(alphas[0][is_far()], alphas[2][is_far()], atol=1)
+    assert (200 == alphas[2][75, 130:140]).all()
