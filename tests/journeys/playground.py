@@ -126,7 +126,10 @@ class Playground:
         return saved.value.suggested_filename, Path(saved.value.path()).read_bytes()
 
     def canvas(self, selector: str) -> NDArray[np.uint8]:
-        """Return the pixels of a canvas: (H, W, 4), straight alpha."""
+        """Return the pixels of a canvas that is drawn: (H, W, 4), straight alpha."""
+        is_drawn = """(name) => document.querySelector(name).width !== 300  // the default
+            && document.querySelector("#viewport").ariaBusy === "false" """
+        self.page.wait_for_function(is_drawn, arg=selector)
         url = self.page.locator(selector).evaluate("(each) => each.toDataURL()")
         return opened(base64.b64decode(url.partition(",")[2]))
 

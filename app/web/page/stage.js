@@ -64,6 +64,7 @@ export class Stage {
     if (!this.picture) return;
     this.#drawing += 1;
     const drawing = this.#drawing;
+    one("#viewport").setAttribute("aria-busy", "true");
     const isPainting = Boolean(this.brush.kind && this.picture.result);
     const scene = isPainting ? { after: await brushScene(this.picture) } : await sceneOf(this.picture, this.choice);
     if (drawing !== this.#drawing) return; // a newer one has begun
@@ -71,6 +72,7 @@ export class Stage {
     if (view === "compare") this.#showBoth(scene);
     else this.#showFlat(view, scene);
     this.#describe(view, scene);
+    one("#viewport").setAttribute("aria-busy", "false");
   }
 
   // Returns the chosen view, or the nearest one that this picture has.
