@@ -23,6 +23,7 @@ from app.engine.capacity.memory import tune_allocator
 from app.engine.models.manifest import Manifest
 from app.imaging.formats.decode import Picture
 from app.imaging.layout.region import frame_picture, saliency_from_mask
+from app.imaging.matting.painting import paint
 from app.imaging.matting.refine import blend_maps, choose_crop, prepare_crop
 from app.options import CutoutOptions, MaskOptions
 from app.options_parser import parse_options
@@ -36,7 +37,7 @@ from tests.rendering import result_of
 
 MAX_RATIO, MIN_MS = 1.5, 2.0
 LIMITS = PictureLimits(pixels=2**40, side_px=2**20, memory_bytes=2**40)
-STEPS = ("prepare", "matte", "compose", "encode")
+STEPS = ("prepare", "matte", "strokes", "compose", "encode")
 _MAP_PX = 320
 
 FREE = {
@@ -55,6 +56,7 @@ SAMPLES: Mapping[str, Sequence[Any]] = {
     "scale": ("30%", "100%"),
     "position": ("center", "10% 90%"),
     "megapixels": (0.5,),
+    "strokes": ('[{"kind": "keep", "width": 40, "points": [[60, 60], [260, 160]]}]',),
 }
 """Values of fields that are not a choice of a few."""
 REQUIRED: Mapping[str, Mapping[str, Any]] = {
@@ -205,6 +207,9 @@ def _run(
         if isinstance(options, CutoutOptions) and (options.max_pixels or options.corners):
             picture, frame = frame_picture(picture, max_px=options.max_pixels, corners=options.corners)
             segmentation = replace(segmentation, picture=picture, frame=frame)
+        if options.strokes is not None:
+            painted = paint(*picture.rgb.shape[:2], strokes=options.painted_strokes)
+            segmentation = replace(segmentation, painted=painted, provider="map")
     if case.backdrop_px is not None:
         segmentation = replace(segmentation, backdrop=cv2.resize(photo(0.1), case.backdrop_px[::-1]))
     result_of(segmentation, options, steps, hq_budget_s=1e9, limits=LIMITS)

@@ -153,7 +153,7 @@ def test_a_mask_may_be_base64_in_every_kind_of_form() -> None:
     fields = {"image": TEXT, "mask": mask}
     in_form = open_envelope("application/x-www-form-urlencoded", urlencode(fields).encode(), [])
 
-    assert [opened(file("image"), text("mask", mask)).mask, in_form.mask] == [OTHER, OTHER]
+    assert [opened(file("image"), text("mask", mask)).masks["mask"], in_form.masks["mask"]] == [OTHER, OTHER]
 
 
 @pytest.mark.parametrize(
