@@ -197,9 +197,6 @@ def _run(
         picture, saliency, is_empty=False, manifest=_manifest(), provider="none", etag=""
     )
     with steps.step("prepare"):
-        if options.painted_strokes:
-            painted = paint(*picture.rgb.shape[:2], strokes=options.painted_strokes)
-            segmentation = replace(segmentation, painted=painted)
         if case.mask_part is not None:
             sent = np.repeat((saliency * 255).astype(np.uint8)[:, :, None], 3, axis=2)
             segmentation = replace(
@@ -210,6 +207,9 @@ def _run(
         if isinstance(options, CutoutOptions) and (options.max_pixels or options.corners):
             picture, frame = frame_picture(picture, max_px=options.max_pixels, corners=options.corners)
             segmentation = replace(segmentation, picture=picture, frame=frame)
+        if options.strokes is not None:
+            painted = paint(*picture.rgb.shape[:2], strokes=options.painted_strokes)
+            segmentation = replace(segmentation, painted=painted, provider="map")
     if case.backdrop_px is not None:
         segmentation = replace(segmentation, backdrop=cv2.resize(photo(0.1), case.backdrop_px[::-1]))
     result_of(segmentation, options, steps, hq_budget_s=1e9, limits=LIMITS)

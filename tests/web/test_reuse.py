@@ -129,11 +129,20 @@ def test_an_empty_mask_gives_an_empty_cutout(live: Live) -> None:
     assert (required.status_code, required.json()["type"]) == (422, "/problems/no-foreground")
 
 
-def test_a_mask_and_a_region_exclude_each_other_and_a_mask_has_no_mask(live: Live) -> None:
+def test_a_mask_and_a_region_exclude_each_other_and_a_mask_has_no_background(live: Live) -> None:
     files = {"image": UPLOAD, "mask": ("m.png", png(np.zeros((64, 64), np.uint8)))}
 
     assert live.client.post("/v1/cutout", files=files, data={"region": "0 0 9 9"}).status_code == 422
-    assert live.client.post("/v1/mask", files=files).status_code == 400
+    assert live.client.post("/v1/mask", files={**files, "background": UPLOAD}).status_code == 400
+
+
+def test_a_mask_of_a_mask_is_returned_as_it_is(live: Live) -> None:
+    mask = np.random.default_rng(0).integers(0, 256, opened(UPLOAD).shape[:2], dtype=np.uint8)
+    files = {"image": UPLOAD, "mask": ("m.png", png(mask))}
+    response = live.client.post("/v1/mask", files=files)
+
+    assert response.headers["x-cutout-provider"] == "none"
+    assert np.abs(opened(response.content).astype(int) - mask).max() <= 1
 
 
 def test_a_cached_result_is_reused(models_dir: Path) -> None:
