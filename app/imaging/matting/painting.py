@@ -23,7 +23,8 @@ KEPT, NOT_PAINTED, REMOVED = 255, 128, 0
 PAINTED_FROM = 128
 """Minimum brightness of a painted pixel in a picture of strokes."""
 STROKES_FORM = (
-    f"a JSON list of at most {MAX_STROKES} strokes of at most {MAX_POINTS} points: "
+    f"a text (in a JSON body: a string) with a JSON list of at most {MAX_STROKES} strokes of at most "
+    f"{MAX_POINTS} points: "
     '[{"kind": "keep", "width": 40, "points": [[10, 20], [30.5, 40]]}], kind keep or remove, finite numbers, '
     f"width above 0, {MAX_TEXT_BYTES // 1024} KiB"
 )
@@ -57,7 +58,7 @@ def parse_strokes(text: str) -> tuple[Stroke, ...]:
     """
     if len(text) > MAX_TEXT_BYTES or text.count("{") > MAX_STROKES:
         raise ValueError("there are too many strokes")
-    if text.count("[") > MAX_POINTS + MAX_STROKES + 1:
+    if text.count("[") > MAX_POINTS + MAX_STROKES + 1:  # before they are parsed
         raise ValueError("there are too many points")
     try:
         strokes = json.loads(text)
@@ -65,7 +66,10 @@ def parse_strokes(text: str) -> tuple[Stroke, ...]:
         raise ValueError("the text is nested too deeply") from error
     if not isinstance(strokes, list):
         raise ValueError("this is not a list")
-    return tuple(_stroke(stroke) for stroke in strokes)
+    parsed = tuple(_stroke(stroke) for stroke in strokes)
+    if sum(len(stroke.points) for stroke in parsed) > MAX_POINTS:
+        raise ValueError("there are too many points")
+    return parsed
 
 
 def _stroke(stroke: object) -> Stroke:

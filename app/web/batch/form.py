@@ -34,6 +34,7 @@ class BatchForm:
 
     Raises:
         MalformedRequest: A field cannot be read.
+        InvalidOption: A batch has no such field.
     """
 
     def __init__(self, query: Iterable[tuple[str, str]]) -> None:
@@ -52,6 +53,7 @@ class BatchForm:
 
         Raises:
             MalformedRequest: It cannot be read, or is given twice with different values.
+            InvalidOption: A batch has no such field.
         """
         if not value.strip():
             return  # an empty field counts as absent
@@ -63,6 +65,8 @@ class BatchForm:
             self._skip = self._skip | _names_in(value)
         elif name == BACKDROP_FIELD and begins_picture(value):
             self._backdrop = value
+        elif name in MASK_FIELDS:
+            raise InvalidOption(name, "none, in a batch")
         else:
             if len(value) > MAX_FIELD_BYTES:
                 raise MalformedRequest(f"An option is longer than {MAX_FIELD_BYTES} bytes.")

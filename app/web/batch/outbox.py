@@ -34,6 +34,8 @@ class Outbox:
 
     def put(self, item: ItemResult) -> None:
         """Add a result."""
+        if self.held_bytes == 0:  # until now, the client had nothing to read
+            self.note_progress()
         self._waiting.append(item)
         self.held_bytes += item.size_bytes
         self._changed.set()
@@ -56,7 +58,7 @@ class Outbox:
         return self._waiting.popleft() if self._waiting else None
 
     def note_progress(self) -> None:
-        """Note that the client has read something."""
+        """Note that the client has read something, or gets something to read."""
         self._written_at_s = self._clock.now_s()
 
     def finish(self, item: ItemResult) -> None:

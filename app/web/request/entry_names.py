@@ -5,6 +5,7 @@ result keeps the folder of its picture, and must not leave the folder into which
 """
 
 import re
+import unicodedata
 from pathlib import PurePosixPath
 
 from app.errors import EntryRefused
@@ -49,7 +50,10 @@ def reported_name(name: str) -> str:
 
 
 class ResultNames:
-    """Makes the name of each result: that of its picture with ``-cutout`` or ``-mask``, unique in a batch."""
+    """Makes the name of each result: that of its picture with ``-cutout`` or ``-mask``, unique in a batch.
+
+    Names that differ in case or in the composition of their accents only are one file on many machines.
+    """
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -65,9 +69,14 @@ class ResultNames:
         path = PurePosixPath(name)
         stem = path.stem[: MAX_NAME_CHARACTERS - 40]
         number, chosen = 1, f"{stem}-{suffix}.{extension}"
-        while str(path.with_name(chosen)) in self._taken:
+        while _file_of(str(path.with_name(chosen))) in self._taken:
             number += 1
             chosen = f"{stem}-{suffix}-{number}.{extension}"
         result = str(path.with_name(chosen))
-        self._taken.add(result)
+        self._taken.add(_file_of(result))
         return result
+
+
+def _file_of(name: str) -> str:
+    """Return what is the same for all names of one file, where case and composition do not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

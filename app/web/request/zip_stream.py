@@ -127,8 +127,8 @@ class ZipStream:
                 yield from self._read_descriptor(None)
             yield EntryEnded()
             return
-        if header.is_encrypted or header.method not in (STORED, DEFLATED):
-            raise CorruptArchive(NO_END)
+        if isinstance(error, EntryRefused):  # it cannot be inflated to find its end
+            raise CorruptArchive(f"{error} {NO_END}")
         content = ContentCheck(header, self._limit_bytes)
         yield from (self._inflate(content) if header.method == DEFLATED else self._copy(content))
         yield EntryEnded(content.error)

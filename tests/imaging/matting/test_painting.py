@@ -64,6 +64,7 @@ def test_the_count_of_strokes_and_points_and_the_length_of_the_text_are_limited(
     assert len(parse_strokes(full_stroke)[0].points) == MAX_POINTS
     for text in (
         json.dumps([DOT] * (MAX_STROKES + 1)),
+        text_of(points=[[1, 2]] * (MAX_POINTS + 1)),
         text_of(points=[[1, 2]] * (MAX_POINTS + MAX_STROKES + 1)),
         "[]" + " " * MAX_TEXT_BYTES,
     ):

@@ -110,3 +110,9 @@ def test_a_retry_may_skip_more_names() -> None:
 
     assert first.digest() == retry.digest()
     assert first.digest() != form(options={"crop": False}).digest()
+
+
+@pytest.mark.parametrize("name", ["mask", "keep", "remove"])
+def test_a_picture_that_belongs_to_a_single_picture_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(InvalidOption, match=name):
+        form().add(name, png(flat(4, 4)))

@@ -70,3 +70,21 @@ def test_dropped_results_are_released() -> None:
 
     asyncio.run(run())
     assert released == ["a"]
+
+
+def test_the_time_before_there_is_anything_to_read_does_not_count() -> None:
+    async def run() -> bool:
+        clock = ManualClock()
+        outbox = Outbox(clock, limit_bytes=10, patience_s=5)
+        clock.advance(60)
+        outbox.put(item(11))
+        waiting = asyncio.create_task(outbox.wait_for_room())
+        await asyncio.sleep(0)
+        is_waiting = not waiting.done()
+        written = await outbox.take()
+        assert written is not None
+        outbox.finish(written)
+        await waiting
+        return is_waiting
+
+    assert asyncio.run(run())

@@ -67,3 +67,15 @@ def test_names_of_results_are_unique_and_stay_in_the_folder_of_the_picture(names
     assert [name.rpartition("/")[0] for name in names] == [name.rpartition("/")[0] for name in results]
     for result in results:
         check_name(result)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("a.jpg", "A.JPG"), ("d/x.jpg", "D/X.png"), ("\u00e9", "e\u0301")]
+)
+def test_results_do_not_overwrite_each_other_where_case_and_composition_do_not_count(
+    first: str, second: str
+) -> None:
+    made = ResultNames()
+    made.add(first, suffix="cutout", extension="png")
+
+    assert made.add(second, suffix="cutout", extension="png").endswith("-cutout-2.png")

@@ -249,6 +249,14 @@ def test_an_encrypted_entry_is_refused_and_skipped() -> None:
     assert second == ("b", b"good")
 
 
+def test_an_encrypted_entry_without_an_end_is_named_as_the_reason() -> None:
+    packed = bytearray(archive([("a", b"secret")], streamed=True))
+    packed[6] |= 1
+
+    with pytest.raises(CorruptArchive, match=r"encrypted.*rest of the ZIP"):
+        read(bytes(packed))
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_compression_methods_are_refused_and_skipped(method: int) -> None:
     packed = archive([("a", b"x" * 500)], method)
