@@ -6,19 +6,20 @@ Rule 3: a wrong key or a server that stays away ends the run: every other pictur
 """
 
 import asyncio
-import base64
 import os
 import secrets
+import ssl
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from app.cli.removal.requests import RequestTemplate
+from app.cli.removal.responses import JSON, media_type_of, no_result, problem_of, processed_from
 from app.cli.removal.retries import Attempt, delay_before_retry
-from app.cli.removal.values import Problem, Processed, Rejected, RunEnded, UsageProblem
+from app.cli.removal.targets import SUFFIXES
+from app.cli.removal.values import Processed, Rejected, RunEnded, UsageProblem
 from app.engine.clock import Clock, SystemClock
 from app.options import MASK_AND_CUTOUT
 from app.system_errors import reason_of
@@ -38,6 +39,9 @@ class RemoteProcessor:
         in_flight: How many requests to send at a time.
         transport: How to reach the server; tests pass one without a network.
         clock: The source of time.
+
+    Raises:
+        UsageProblem: The key, or a variable such as ``HTTPS_PROXY``, cannot be used.
     """
 
     def __init__(
@@ -54,12 +58,17 @@ class RemoteProcessor:
         self._url = url
         self._template = template
         self._clock = SystemClock() if clock is None else clock
-        headers = {} if key is None else {"X-Api-Key": key}
+        headers = {} if key is None else {"X-Api-Key": _checked_key(key)}
         has_mask = template.options.get("results") == MASK_AND_CUTOUT
         headers["Accept"] = "application/json" if has_mask else "*/*"
-        self._client = httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=TIMEOUT, transport=transport, trust_env=True
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=url, headers=headers, timeout=TIMEOUT, transport=transport, trust_env=True
+            )
+        except (ImportError, ValueError, OSError) as error:
+            raise UsageProblem(
+                f"the variables for proxies or certificates cannot be used: {reason_of(error)}"
+            ) from error
 
     async def start(self) -> None:
         """Check the address and the key.
@@ -71,7 +80,8 @@ class RemoteProcessor:
             response = await self._send("GET", "v1/models", patience=False)
         except httpx.HTTPError as error:
             raise RunEnded(f"{self._url} cannot be reached: {network_reason(error)}") from error
-        if response.status_code == 404 or response.is_redirect:
+        is_page = response.status_code == 200 and media_type_of(response) != JSON
+        if response.status_code == 404 or response.is_redirect or is_page:
             where = response.headers.get("location", "")
             hint = f"; it redirects to {where}" if where else ""
             raise RunEnded(f"{self._url} is not the address of a Cutout server{hint}")
@@ -101,7 +111,11 @@ class RemoteProcessor:
             raise RunEnded(f"{self._url} cannot be reached any more: {network_reason(error)}") from error
         if response.status_code != 200:
             raise Rejected(problem_of(response))
-        return processed_from(response)
+        processed = processed_from(response)
+        wanted = SUFFIXES.get(self._template.options["format"], {})
+        if processed.media_type not in wanted or not processed.encoded:
+            raise Rejected(no_result(response))
+        return processed
 
     async def _send(self, method: str, path: str, *, patience: bool = True, **request: Any) -> httpx.Response:
         """Send a request until it succeeds, or fails for good; ``patience`` also repeats network failures."""
@@ -144,45 +158,24 @@ def server_address(text: str) -> str:
     return url
 
 
-def processed_from(response: httpx.Response) -> Processed:
-    """Return the result in a response with an image or with JSON."""
-    headers = response.headers
-    media_type = headers.get("content-type", "").partition(";")[0]
-    processed = Processed(
-        response.content,
-        media_type,
-        model=headers.get("x-cutout-model", ""),
-        provider=headers.get("x-cutout-provider", ""),
-        verdict=headers.get("x-cutout-verdict", ""),
-        warnings=tuple(filter(None, headers.get("x-cutout-warnings", "").split(", "))),
-        steps_ms=dict(_durations(headers.get("server-timing", ""))),
-    )
-    if media_type != "application/json":
-        return processed
-    body: Mapping[str, Any] = response.json()
-    return replace(
-        processed,
-        encoded=base64.b64decode(body["image"]),
-        media_type=body["media_type"],
-        mask=base64.b64decode(body["mask"]) if "mask" in body else None,
-        size_px=(body["width_px"], body["height_px"]),
-    )
+def _checked_key(key: str) -> str:
+    """Return a key without the space around it; the message must not contain it.
 
-
-def problem_of(response: httpx.Response) -> Problem:
-    """Return the problem that a response describes; for a proxy's page, its status."""
-    try:
-        body = response.json()
-        return Problem(body["type"].rpartition("/")[2], body["title"], body["detail"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        text = f"The server responded with {response.status_code} {response.reason_phrase}."
-        return Problem("http-error", "Unexpected response", text)
+    Raises:
+        UsageProblem: A header cannot contain it.
+    """
+    stripped = key.strip()
+    if not (stripped.isascii() and stripped.isprintable()):
+        raise UsageProblem("the API key has characters that a header cannot contain")
+    return stripped
 
 
 def network_reason(error: BaseException) -> str:
     """Return why the network failed, in the system's words if they are in the chain of causes."""
     if isinstance(error, httpx.TimeoutException):
         return "it did not respond in time"
+    if any(isinstance(each, ssl.SSLError) for each in _causes(error)):
+        return str(error)  # its number is not one of the system's
     system = next((each for each in _causes(error) if isinstance(each, OSError) and each.strerror), None)
     if system is None:
         return str(error) or type(error).__name__
@@ -199,10 +192,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
                 yield from _causes(inner)
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _durations(server_timing: str) -> Iterator[tuple[str, float]]:
-    for part in server_timing.split(","):
-        name, _, text = part.strip().partition(";dur=")
-        if text:
-            yield name, float(text)

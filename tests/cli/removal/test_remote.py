@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -186,6 +187,7 @@ def test_a_page_of_a_proxy_is_a_problem_too() -> None:
             httpx.Response(301, headers={"Location": "https://shop.example/"}),
             r"it redirects to https://shop\.example/",
         ),
+        (httpx.Response(200, html="<p>Welcome to the shop"), r"is not the address of a Cutout server$"),
     ],
 )
 def test_an_address_of_something_else_ends_the_run(response: httpx.Response, message: str) -> None:
@@ -211,3 +213,67 @@ def test_the_reason_of_a_network_failure_is_the_systems() -> None:
 
 def test_the_variable_of_the_key_is_no_unknown_setting() -> None:
     assert isinstance(read_settings({API_KEY_VARIABLE: KEY}), Settings)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(200, html="<p>Sign in first"),
+        httpx.Response(200, content=b"\xff\xd8", headers={"Content-Type": "image/jpeg"}),
+        httpx.Response(200, content=b"", headers={"Content-Type": "image/png"}),
+        httpx.Response(200, json={"ok": True}),
+        httpx.Response(200, content=b"{", headers={"Content-Type": "application/json"}),
+        httpx.Response(200, content=b"cutout"),
+    ],
+)
+def test_a_success_that_is_not_the_requested_result_is_a_problem(response: httpx.Response) -> None:
+    with pytest.raises(Rejected, match=r"is not the result that was requested\.$"):
+        processed(lambda _: response)
+
+
+def test_entries_of_a_proxy_in_server_timing_are_ignored() -> None:
+    timing = 'cdn-cache; desc=HIT, edge;dur=1;desc="x", infer;dur=12.5'
+    headers = {"Content-Type": "image/png", "Server-Timing": timing}
+
+    assert {"infer": 12.5} == processed(
+        lambda _: httpx.Response(200, content=b"cutout", headers=headers)
+    ).steps_ms
+
+
+@pytest.mark.parametrize("key", ["se\ncret", "s€cret"])
+def test_a_key_that_no_header_can_contain_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(UsageProblem, match=r"^the API key has characters that a header cannot contain$"):
+        RemoteProcessor("http://shop.example", key, TEMPLATE)
+
+
+def test_the_line_break_at_the_end_of_a_key_file_is_no_part_of_the_key() -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["x-api-key"])
+        return httpx.Response(200, json={"models": []})
+
+    processor = RemoteProcessor(
+        "http://shop.example", f"{KEY}\n", TEMPLATE, transport=httpx.MockTransport(handler)
+    )
+    asyncio.run(processor.start())
+
+    assert [KEY] == seen
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ALL_PROXY", "ftp://proxy.example"), ("SSL_CERT_FILE", "/nowhere.pem")]
+)
+def test_a_wrong_variable_for_the_network_is_a_sentence(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageProblem, match=r"^the variables for proxies or certificates cannot be used: "):
+        RemoteProcessor("http://shop.example", None, TEMPLATE)
+
+
+def test_a_failure_of_tls_has_the_reason_of_tls() -> None:
+    error = httpx.ConnectError("[SSL] record layer failure")
+    error.__cause__ = ssl.SSLError(1, "[SSL] record layer failure")
+
+    assert "[SSL] record layer failure" == network_reason(error)
