@@ -95,7 +95,7 @@ class Intake:
             ClientDisconnected: The client closed the connection.
         """
         try:
-            async for chunk in body.chunks():
+            async for chunk in body.chunks(self._check_time):
                 await self._take(upload.feed(chunk), body, upload)
             await self._take(upload.close(), body, upload)
         except CutoutError as error:

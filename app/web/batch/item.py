@@ -10,6 +10,8 @@ from app.pipeline.context import RequestContext, time_limit
 from app.pipeline.values import ImageRequest, MaskRequest, NotModified, Result
 from app.telemetry import StepTimes
 from app.telemetry.steps import nothing
+from app.web.batch.reading import CHECK_EVERY_S
+from app.web.drain import Phase
 from app.web.problems import problem_body, result_or_problem
 from app.web.request.entry_names import reported_name
 from app.web.service import Service
@@ -114,9 +116,20 @@ class ItemWork:
                     return await self._try(request, context), isinstance(request, MaskRequest)
                 except (Overloaded, QuotaExceeded) as error:
                     wait_s = error.retry_after_s or 1
-                    if service.clock.now_s() + wait_s >= context.deadline_s:
+                    if self._is_stopping or service.clock.now_s() + wait_s >= context.deadline_s:
                         raise
-            await asyncio.sleep(wait_s)  # without a slot: another batch may have what this one lacks
+            await self._wait(wait_s)  # without a slot: another batch may have what this one lacks
+
+    async def _wait(self, wait_s: float) -> None:
+        """Wait, unless the server is stopping: then there is not the time."""
+        now_s = self._service.clock.now_s
+        ends_at_s = now_s() + wait_s
+        while not self._is_stopping and (left_s := ends_at_s - now_s()) > 0:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(min(left_s, CHECK_EVERY_S))
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._service.drain.phase is Phase.REFUSING
 
     async def _try(self, request: ImageRequest, context: RequestContext) -> Result:
         with self._service.admission.enter() as permit:

@@ -1,13 +1,17 @@
 """Reading: receives the body of a batch, within limits on its size and on the time that its client takes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import Request
+from starlette.types import Message
 
 from app.engine.clock import Clock
 from app.errors import UploadTooLarge, UploadTooSlow
 from app.web.problems import ClientDisconnected
+
+CHECK_EVERY_S = 0.5
+"""The time between two checks while no bytes arrive."""
 
 
 class BodyReader:
@@ -36,8 +40,11 @@ class BodyReader:
         """Give the client the whole time again, for the next picture."""
         self._left_s = self._timeout_s
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, check: Callable[[], None]) -> AsyncIterator[bytes]:
         """Yield the body as it arrives.
+
+        Args:
+            check: Called before bytes are received, and while none arrive; its errors end the body.
 
         Raises:
             UploadTooLarge: The body exceeds ``limit_bytes``.
@@ -45,20 +52,16 @@ class BodyReader:
             ClientDisconnected: The client closed the connection.
         """
         while not self.is_at_end:
-            chunk = await self._receive()
+            chunk = await self._receive(check)
             self.received_bytes += len(chunk)
             if self.received_bytes > self._limit_bytes:
                 raise UploadTooLarge(self._limit_bytes)
             if chunk:
                 yield chunk
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, check: Callable[[], None]) -> bytes:
         begun_s = self._clock.now_s()
-        try:
-            async with asyncio.timeout(max(0.0, self._left_s)):
-                message = await self._request.receive()
-        except TimeoutError as error:
-            raise UploadTooSlow(self._timeout_s) from error
+        message = await self._next_message(check)
         waited_s = self._clock.now_s() - begun_s
         self.waited_s += waited_s
         self._left_s -= waited_s
@@ -67,3 +70,18 @@ class BodyReader:
         self.is_at_end = not message.get("more_body", False)
         body = message.get("body", b"")
         return bytes(body)
+
+    async def _next_message(self, check: Callable[[], None]) -> Message:
+        receiving = asyncio.ensure_future(self._request.receive())
+        left_s = self._left_s
+        try:
+            while not receiving.done():
+                check()
+                pause_s = max(0.0, min(left_s, CHECK_EVERY_S))
+                await asyncio.wait({receiving}, timeout=pause_s)
+                left_s -= pause_s
+                if left_s <= 0 and not receiving.done():
+                    raise UploadTooSlow(self._timeout_s)
+            return receiving.result()
+        finally:
+            receiving.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from app.pipeline.context import RequestContext
 from app.pipeline.values import ImageRequest, request_for
 from app.telemetry import StepTimes
 from app.web.batch.item import ItemWork, failed
+from app.web.drain import Drain
 from app.web.service import Service
 from tests.pictures import jpeg, photo
 from tests.web.conftest import settings_with
@@ -140,6 +142,28 @@ def test_a_batch_that_waits_for_its_quota_does_not_keep_others_from_working(serv
         return [item.status for item in items], was_waiting
 
     assert asyncio.run(run()) == ([200, 200, 200], True)
+
+
+def test_a_picture_that_waits_for_its_quota_does_not_hold_up_a_server_that_is_stopping(
+    service: Service,
+) -> None:
+    drain = Drain(service.clock, delay_s=0, timeout_s=60)
+
+    async def run() -> list[int]:
+        context = context_in(service)
+        context.quota = Quota(Rates(requests=1), service.clock)
+        context.quota.spend_request()
+        work = ItemWork(replace(service, drain=drain), context, 600)
+        first = await work.process("a", request)  # charged with the batch
+        waiting = asyncio.create_task(work.process("b", request))
+        await asyncio.sleep(0.1)
+        drain.begin()
+        async with asyncio.timeout(10):
+            second = await waiting
+        first.release()
+        return [first.status, second.status]
+
+    assert asyncio.run(run()) == [200, 429]
 
 
 def test_a_refused_file_has_a_printable_name(service: Service) -> None:

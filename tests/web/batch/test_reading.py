@@ -5,7 +5,8 @@ import pytest
 from starlette.requests import Request
 
 from app.engine.clock import SystemClock
-from app.errors import UploadTooLarge, UploadTooSlow
+from app.errors import NotReady, UploadTooLarge, UploadTooSlow
+from app.imaging.progress import no_check
 from app.web.batch.reading import BodyReader
 from app.web.problems import ClientDisconnected
 
@@ -29,7 +30,7 @@ def reader(
 
 async def read(body: BodyReader, *, work_s: float = 0) -> list[bytes]:
     chunks = []
-    async for chunk in body.chunks():
+    async for chunk in body.chunks(no_check):
         chunks.append(chunk)
         await asyncio.sleep(work_s)
     return chunks
@@ -68,9 +69,29 @@ def test_each_picture_has_the_whole_time() -> None:
 
     async def run() -> int:
         count = 0
-        async for _ in body.chunks():
+        async for _ in body.chunks(no_check):
             body.begin_picture()
             count += 1
         return count
 
     assert asyncio.run(run()) == 4
+
+
+def test_a_client_that_sends_nothing_does_not_hold_up_a_server_that_is_stopping() -> None:
+    is_stopping = False
+
+    def check() -> None:
+        if is_stopping:
+            raise NotReady("The server is stopping.")
+
+    async def run() -> None:
+        nonlocal is_stopping
+        reading = anext(reader([b"a"], timeout_s=60, pause_s=60).chunks(check))
+        waiting = asyncio.ensure_future(reading)
+        await asyncio.sleep(0.05)
+        is_stopping = True
+        async with asyncio.timeout(5):
+            await waiting
+
+    with pytest.raises(NotReady):
+        asyncio.run(run())
