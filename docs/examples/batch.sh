@@ -6,7 +6,7 @@
 # curl reads results while it sends, so the folder may be of any size within the server's limits. The cutouts,
 # and report.json with the outcome of each picture, are in the folder `cutouts` at the end.
 set -eu
-server=$1 photos=$2 cutouts=$3
+server=${1%/} photos=$2 cutouts=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 (cd "$photos" && zip -q -0 -r "$work/photos.zip" .)

@@ -23,11 +23,12 @@ def main() -> int:
     server, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     target.mkdir(parents=True, exist_ok=True)
     failed = 0
-    waiting = iter([p for p in sorted(source.iterdir()) if not (target / f"{p.stem}-cutout.png").exists()])
+    files = [path for path in sorted(source.iterdir()) if path.is_file()]
+    waiting = iter([path for path in files if not (target / f"{path.stem}-cutout.png").exists()])
     with httpx.Client(base_url=server, timeout=120, headers={"Accept": "application/x-ndjson"}) as client:
         while pictures := list(islice(waiting, PICTURES)):
-            files = [("image", (picture.name, picture.read_bytes())) for picture in pictures]
-            with client.stream("POST", "/v1/batch", files=files) as response:
+            parts = [("image", (picture.name, picture.read_bytes())) for picture in pictures]
+            with client.stream("POST", "/v1/batch", files=parts) as response:
                 response.raise_for_status()
                 for item in map(json.loads, response.iter_lines()):
                     failed += save(item, target)
@@ -37,7 +38,9 @@ def main() -> int:
 def save(item: dict, target: Path) -> bool:
     """Save the result of one line; return whether the picture failed."""
     if "image" in item:
-        (target / item["result"]).write_bytes(base64.b64decode(item["image"]))
+        partial = target / f"{item['result']}.part"
+        partial.write_bytes(base64.b64decode(item["image"]))
+        partial.rename(target / item["result"])  # never a half-written result
     elif "problem" in item:
         print(f"{item['name']}: {item['problem']['detail']}", file=sys.stderr)
     return "problem" in item

@@ -215,6 +215,11 @@ def test_an_own_mask_and_a_background_picture_are_used(
         ("- --results mask,cutout", "writes two files"),
         ("in --server ftp://shop", "--server ftp://shop: the address must be like https://"),
         ("in --unknown", "No such option"),
+        ("in --report in/a.jpg", "--report in/a.jpg: this is the name of a picture"),
+        ("in/a.jpg -o shop.zip --report shop.zip", "--report shop.zip: this is the name of a picture"),
+        ("in --report in", "--report in: this is a folder"),
+        ("in/a.jpg -o in --keep-names", "--keep-names needs another folder than that of in/a.jpg"),
+        ("in/a.jpg --output=", "-o needs the name of a file or a folder"),
     ],
 )
 def test_wrong_arguments_are_a_sentence_and_exit_with_2(
@@ -317,3 +322,52 @@ def test_a_model_that_does_not_exist_is_reported_once(
     assert 1 == ended.value.code
     assert "make export MODEL=nope" in output
     assert "Traceback" not in output
+
+
+def test_a_name_that_is_too_long_for_its_result_fails_alone(command: Command, pictures: Path) -> None:
+    (pictures / f"{'n' * 248}.jpg").write_bytes(jpeg(PHOTO))
+    (pictures / "loop.jpg").symlink_to("loop.jpg")
+    result = command("remove", "in")
+
+    assert 1 == result.exit_code
+    assert "-cutout.png: file name too long" in result.stderr
+    assert "in/loop.jpg: too many levels of symbolic links" in result.stderr
+    assert "2 written, 2 failed" in result.stderr
+
+
+def test_a_device_is_read_up_to_the_limit(command: Command, tmp_path: Path) -> None:
+    result = command("remove", "/dev/zero", "-o", "out", CUTOUT_LIMITS__IN_FLIGHT_BYTES=str(2**20))
+
+    assert 1 == result.exit_code
+    assert "limit" in result.stderr
+
+
+def test_the_standard_input_is_read_up_to_the_limit(command: Command) -> None:
+    result = command("remove", "-", stdin=bytes(2**20 + 1), CUTOUT_LIMITS__IN_FLIGHT_BYTES=str(2**20))
+
+    assert 1 == result.exit_code
+    assert "limit" in result.stderr
+
+
+def test_the_report_is_valid_json_with_a_name_that_is_not_utf8(command: Command, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(b"nothing")
+    command("remove", name, "--report", "report.json")
+    report = json.loads((tmp_path / "report.json").read_bytes().decode("utf-8"))
+
+    assert [name] == [entry["source"] for entry in report["files"]]
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "red\x1b[31m\nline.jpg").write_bytes(b"nothing")
+    result = command("remove", "red\x1b[31m\nline.jpg")
+
+    assert "red\\x1b[31m\\x0aline.jpg: This is not an accepted image type" in result.stderr
+
+
+def test_a_folder_in_the_place_of_a_result_is_a_failure(command: Command, pictures: Path) -> None:
+    (pictures / "a-cutout.png").mkdir()
+    result = command("remove", "in/a.jpg")
+
+    assert 1 == result.exit_code
+    assert "in/a-cutout.png: file exists" in result.stderr

@@ -164,3 +164,30 @@ def _read(master: int) -> bytes:
         return os.read(master, 65536)
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_matter_to_a_file(closed: str, fast_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(photo(40, 50)))
+    environment = {**os.environ, "CUTOUT_MODELS_DIR": str(fast_models), "CUTOUT_MODELS": "u2netp"}
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {CUTOUT} remove a.jpg {closed}"], cwd=tmp_path, env=environment, check=False
+    )
+
+    assert 0 == ended.returncode
+    assert (40, 50) == opened((tmp_path / "a-cutout.png").read_bytes()).shape[:2]
+
+
+def test_a_closed_standard_output_loses_no_result_silently(fast_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(photo(40, 50)))
+    environment = {**os.environ, "CUTOUT_MODELS_DIR": str(fast_models), "CUTOUT_MODELS": "u2netp"}
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {CUTOUT} remove - < a.jpg >&-"],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+        stderr=subprocess.PIPE,
+    )
+
+    assert 1 == ended.returncode
+    assert b"bad file descriptor" in ended.stderr

@@ -73,6 +73,7 @@ def test_batches_go_on_where_they_were(live: Live, photos: Path, tmp_path: Path)
     cutouts.mkdir()
     (cutouts / "0-cutout.png").write_bytes(b"from an earlier run")
     (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "older").mkdir()
     done = run(sys.executable, EXAMPLES / "resume.py", url_of(live), photos, cutouts)
 
     assert done.returncode == 1
@@ -83,7 +84,7 @@ def test_batches_go_on_where_they_were(live: Live, photos: Path, tmp_path: Path)
 
 def test_a_folder_goes_through_curl(live: Live, photos: Path, tmp_path: Path) -> None:
     need("sh", "curl", "zip", "unzip")
-    done = run("sh", EXAMPLES / "batch.sh", url_of(live), photos, tmp_path / "cutouts")
+    done = run("sh", EXAMPLES / "batch.sh", f"{url_of(live)}/", photos, tmp_path / "cutouts")
 
     assert done.returncode == 0, done.stderr + done.stdout
     assert all(is_cutout(tmp_path / "cutouts" / f"{number}-cutout.png") for number in range(3))

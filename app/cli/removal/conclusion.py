@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.cli.removal.execution import Ended
+from app.cli.removal.progress import visible
 from app.cli.removal.report import Totals, write_report
 from app.cli.removal.values import Outcome
 
@@ -45,10 +46,10 @@ def conclude(ended: Ended, reporting: Reporting, *, took_s: float, ignored: int)
         ignored: The number of results of an earlier run among the files.
     """
     totals = Totals.of(ended.outcomes, took_s)
-    if reporting.report is not None:
-        write_report(reporting.report, ended.outcomes, totals)
     if not reporting.is_quiet and not reporting.is_single:
         _print_summary(reporting.console, ended.outcomes, totals, ignored)
+    if reporting.report is not None:
+        write_report(reporting.report, ended.outcomes, totals)
     if ended.ended_by is not None:
         _print(reporting.console, f"cutout: {ended.ended_by}")
     if ended.signals:
@@ -63,7 +64,7 @@ def _print_summary(console: Console, outcomes: Sequence[Outcome], totals: Totals
     if len(failed) > 1 and console.is_terminal:
         table = Table("File", "Problem", box=None, pad_edge=False, header_style="bold")
         for source, problem in failed[:MAX_LISTED]:
-            table.add_row(escape(str(source)), escape(problem.detail))
+            table.add_row(*(escape(visible(each)) for each in (str(source), problem.detail)))
         console.print(table)
         if len(failed) > MAX_LISTED:
             _print(console, f"and {len(failed) - MAX_LISTED} more; --report FILE.json lists all")

@@ -3,6 +3,7 @@
 Everything that can be wrong with the arguments is found before the first picture is read.
 """
 
+import os
 import sys
 import time
 from collections.abc import AsyncIterable, Iterator, Sequence
@@ -24,7 +25,7 @@ from app.cli.removal.progress import Lines
 from app.cli.removal.remote import IN_FLIGHT, RemoteProcessor, server_address
 from app.cli.removal.requests import RequestTemplate, template_for
 from app.cli.removal.runner import Rules, Run
-from app.cli.removal.sources import Found, find_sources
+from app.cli.removal.sources import Found, find_sources, is_picture_name, real_path
 from app.cli.removal.stream import planned_items, watched_items
 from app.cli.removal.values import Item, Processor, UsageProblem
 from app.cli.stopping import ends_at_once
@@ -51,8 +52,14 @@ class Order:
     choices: Choices
 
     def find(self) -> Found:
-        """Return the pictures that the arguments name now."""
-        output = None if self.output is None else Path(self.output).resolve()
+        """Return the pictures that the arguments name now.
+
+        Raises:
+            UsageProblem: A name is empty, or a glob matches no file.
+        """
+        if self.output == "":  # Path("") would be the working directory
+            raise UsageProblem("-o needs the name of a file or a folder, and it is empty")
+        output = None if self.output is None else real_path(Path(self.output))
         return find_sources(self.pictures, recursive=self.recursive, output=output)
 
 
@@ -72,6 +79,7 @@ def run_order(order: Order) -> int:
     settings = settings_for([model] if model else None)
     configure_logs(settings.log_format)
     items = planner.items_for(found.sources)
+    _check_report(order, items)
     pending, known = ([], []) if order.watches else planner.set_apart(items)
     console = Console(stderr=True)
     lines = Lines(console, is_quiet=order.is_quiet)
@@ -149,9 +157,32 @@ def _planner_for(order: Order, found: Found) -> Planner:
     )
 
 
+def _check_report(order: Order, items: Sequence[Item]) -> None:
+    """Check that the report replaces no picture and no result.
+
+    Raises:
+        UsageProblem: It would, or it is a folder.
+    """
+    report = order.report
+    if report is None:
+        return
+    if report.is_dir():
+        raise UsageProblem(f"--report {report}: this is a folder; name a file")
+    taken = [real_path(item.source.path) for item in items]
+    taken += [real_path(path) for item in items for path in item.target.candidates]
+    taken += [real_path(path) for path in order.choices.parts.values()]
+    if is_picture_name(report.name) or real_path(report) in taken:
+        raise UsageProblem(f"--report {report}: this is the name of a picture; name a file like report.json")
+
+
 def _write_stdout(encoded: bytes) -> None:
-    sys.stdout.buffer.write(encoded)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.buffer.flush()
+    except OSError:
+        # The interpreter would flush the rest at its end, and report the same error in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 @contextmanager

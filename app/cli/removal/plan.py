@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.cli.removal.destination import Destination, naming_for, target_for
 from app.cli.removal.failures import describe
-from app.cli.removal.sources import STDIN
-from app.cli.removal.targets import SUFFIXES, check_inputs, plan_items
+from app.cli.removal.sources import STDIN, real_path
+from app.cli.removal.targets import SUFFIXES, NamesCollide, check_inputs, plan_items
 from app.cli.removal.values import Item, Outcome, Source, Target
 
 
@@ -48,11 +47,29 @@ class Planner:
         if self.destination.is_stdout:
             return [Item(source, Target(STDIN, SUFFIXES[self.format])) for source in sources]
         if self.destination.file is None:
-            return plan_items(sources, naming, identity=Path.resolve)
+            items = plan_items(sources, naming, identity=real_path)
+            self._check_kept_names(sources)
+            return items
         target = target_for(self.destination.file, self.format, has_mask=self.has_mask)
         items = [Item(source, target) for source in sources]
-        check_inputs(items, [source.path for source in sources], Path.resolve)
+        check_inputs(items, [source.path for source in sources], real_path)
         return items
+
+    def _check_kept_names(self, sources: Sequence[Source]) -> None:
+        """Check that results with the names of their pictures go to other folders.
+
+        Raises:
+            NamesCollide: The next run would take them for pictures.
+        """
+        output = self.destination.folder
+        if not self.keeps_names or output is None:
+            return
+        for source in sources:
+            if real_path(source.path.parent) == real_path(output / source.folder):
+                raise NamesCollide(
+                    f"--keep-names needs another folder than that of {source.path}: the next run could not "
+                    "tell results from pictures"
+                )
 
     def set_apart(self, items: Sequence[Item]) -> tuple[list[Item], list[Outcome]]:
         """Return the items to process, and the outcomes of the others.
@@ -64,9 +81,13 @@ class Planner:
         known: list[Outcome] = []
         for item in items:
             path = item.source.path
-            if self.is_done(item):
-                known.append(skipped_outcome(item))
-            elif (error := _why_unreadable(path)) is not None:
+            try:
+                if self.is_done(item):
+                    known.append(skipped_outcome(item))
+                    continue
+                if path != STDIN:
+                    path.stat()
+            except OSError as error:
                 known.append(Outcome(path, "failed", problem=describe(error, path)))
             else:
                 pending.append(item)
@@ -77,7 +98,7 @@ class Planner:
         if self.replaces or self.destination.is_stdout:
             return False
         mask = item.target.mask
-        return any(path.exists() for path in item.target.candidates) and (mask is None or mask.exists())
+        return any(path.is_file() for path in item.target.candidates) and (mask is None or mask.exists())
 
 
 def skipped_outcome(item: Item) -> Outcome:
@@ -85,13 +106,3 @@ def skipped_outcome(item: Item) -> Outcome:
     return Outcome(
         item.source.path, "skipped", tuple(path for path in item.target.candidates if path.exists())
     )
-
-
-def _why_unreadable(path: Path) -> OSError | None:
-    if path == STDIN:
-        return None
-    try:
-        path.stat()
-    except OSError as error:
-        return error
-    return None

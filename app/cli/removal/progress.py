@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+from unicodedata import category
 
 from rich.console import Console
 from rich.markup import escape
@@ -71,7 +72,7 @@ class Bar:
     def _show_current(self) -> None:
         """Show the file that was started first, because it is the one that others wait for."""
         current = next(iter(self._in_flight), "")
-        self._progress.update(self._task, description=escape(current))
+        self._progress.update(self._task, description=escape(visible(current)))
 
 
 class RateColumn(ProgressColumn):
@@ -109,6 +110,15 @@ def shown(console: Console, total: int | None, *, is_quiet: bool) -> Iterator[Di
 
 def line_of(outcome: Outcome) -> str:
     """Return one line about a picture."""
+    return visible(_text_of(outcome))
+
+
+def visible(text: str) -> str:
+    """Return a text with escapes for control characters, which the name of a file may contain."""
+    return "".join(f"\\x{ord(each):02x}" if category(each) == "Cc" else each for each in text)
+
+
+def _text_of(outcome: Outcome) -> str:
     if outcome.problem is not None:
         return f"{outcome.source}: {outcome.problem.detail}"
     processed = outcome.processed

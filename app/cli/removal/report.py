@@ -57,7 +57,9 @@ def write_report(path: Path, outcomes: Sequence[Outcome], totals: Totals) -> Non
         "totals": {name: getattr(totals, name) for name in fields},
         "files": [entry_of(outcome) for outcome in sorted(outcomes, key=lambda outcome: str(outcome.source))],
     }
-    contents = json.dumps(report, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    # Bytes of a file name that are not UTF-8 become escapes such as \\udcff, which JSON can contain.
+    contents = text.encode("utf-8", "backslashreplace") + b"\n"
     write_result(path, contents, replaces=True, inputs=())
 
 

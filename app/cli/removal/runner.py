@@ -17,6 +17,7 @@ from app.cli.removal.failures import describe
 from app.cli.removal.files import Identity, write_result
 from app.cli.removal.sources import STDIN
 from app.cli.removal.values import Item, Outcome, Processed, Processor, RunEnded
+from app.errors import UploadTooLarge
 
 
 class Listener(Protocol):
@@ -37,14 +38,14 @@ class Rules:
         replaces: Whether existing files are replaced.
         inputs: Files that are never replaced.
         max_upload_bytes: The most bytes of a picture, and of all pictures in flight together.
-        read_stdin: Returns the standard input.
+        read_stdin: Returns the standard input, up to a number of bytes.
         write_stdout: Writes a result to the standard output; None writes to files.
     """
 
     replaces: bool
     inputs: Collection[Identity]
     max_upload_bytes: int
-    read_stdin: Callable[[], bytes]
+    read_stdin: Callable[[int], bytes]
     write_stdout: Callable[[bytes], object] | None = None
 
 
@@ -70,6 +71,11 @@ class Run:
     def stop(self) -> None:
         """Start no more pictures."""
         self._stopped.set()
+
+    def end(self, error: RunEnded) -> None:
+        """Start no more pictures, because of an error; the first one counts."""
+        self.ended_by = self.ended_by or error
+        self.stop()
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than until the run is stopped."""
@@ -101,8 +107,7 @@ class Run:
         try:
             outcome = await self._outcome_of(item)
         except RunEnded as error:
-            self.ended_by = self.ended_by or error
-            self.stop()
+            self.end(error)
             outcome = Outcome(path, "pending")
         except Exception as error:  # noqa: BLE001 - rule 1; the outcome names a bug
             outcome = Outcome(path, "failed", problem=describe(error, path))
@@ -112,10 +117,25 @@ class Run:
         path = item.source.path
         size = 0 if path == STDIN else (await asyncio.to_thread(path.stat)).st_size
         async with self._bytes.holding(size):
-            read = self.rules.read_stdin if path == STDIN else path.read_bytes
-            processed = await self.processor.process(await asyncio.to_thread(read))
+            processed = await self.processor.process(await asyncio.to_thread(self._read, path))
         outputs = await asyncio.to_thread(self._write, item, processed)
         return Outcome(path, "written", outputs, processed=replace(processed, encoded=b"", mask=None))
+
+    def _read(self, path: Path) -> bytes:
+        """Read a picture; pipes and growing files only up to the limit, because their size is not known.
+
+        Raises:
+            UploadTooLarge: There are more bytes.
+        """
+        limit = self.rules.max_upload_bytes
+        if path == STDIN:
+            contents = self.rules.read_stdin(limit + 1)
+        else:
+            with path.open("rb") as file:
+                contents = file.read(limit + 1)
+        if len(contents) > limit:
+            raise UploadTooLarge(limit)
+        return contents
 
     def _write(self, item: Item, processed: Processed) -> tuple[Path, ...]:
         """Write a result; return the paths, of which the first is that of the result itself."""

@@ -1,13 +1,14 @@
 """Sources: arguments of the command line become the pictures to read.
 
 Rule 1: a file that the command line names is taken, whatever its name is.
-Rule 2: in folders and globs, files are pictures by their suffix; hidden files are ignored.
+Rule 2: in folders and globs, files are pictures by their suffix; hidden files and pipes are ignored.
 Rule 3: results of an earlier run are ignored: ``*-cutout.*`` in folders and globs, and every file named like
 a result of another picture of this run.
 """
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -43,6 +44,7 @@ def find_sources(arguments: Iterable[str], *, recursive: bool, output: Path | No
 
     Raises:
         NothingFound: A glob matches no file.
+        UsageProblem: An argument is empty.
     """
     by_path: dict[Path, Source] = {}
     for argument in arguments:
@@ -57,6 +59,8 @@ def find_sources(arguments: Iterable[str], *, recursive: bool, output: Path | No
 
 
 def _sources_of(argument: str, recursive: bool, output: Path | None) -> Iterator[Source]:  # noqa: FBT001
+    if not argument:  # Path("") would be the working directory
+        raise UsageProblem("the name of a picture is empty")
     path = Path(argument)
     if argument == str(STDIN):
         yield Source(STDIN, is_named=True)
@@ -70,13 +74,19 @@ def _sources_of(argument: str, recursive: bool, output: Path | None) -> Iterator
 
 def _in_folder(folder: Path, recursive: bool, output: Path | None) -> Iterator[Source]:  # noqa: FBT001
     """Yield the pictures of a folder, in the order of their names; links to folders are not followed."""
-    for current, subfolders, names in os.walk(folder, onerror=_fail):
+
+    def fail(error: OSError) -> None:
+        is_gone = isinstance(error, FileNotFoundError) and Path(error.filename) != folder
+        if not is_gone:  # a sub-folder may be moved away during the search
+            raise error
+
+    for current, subfolders, names in os.walk(folder, onerror=fail):
         here = Path(current)
         subfolders[:] = sorted(
             name for name in subfolders if recursive and not _is_hidden(name) and not _is(here / name, output)
         )
         for name in sorted(names):
-            if is_picture_name(name):
+            if is_picture_name(name) and not _is_special(here / name):
                 yield Source(here / name, PurePath(os.path.relpath(here, folder)))
 
 
@@ -86,14 +96,14 @@ def _matching(pattern: str, recursive: bool, output: Path | None) -> Iterator[So
     if not matches:
         raise NothingFound(f"{pattern}: no file has such a name")
     root = _fixed_part(pattern)
-    if output is not None and output in (root.resolve(), *root.resolve().parents):
+    if output is not None and output in (real_path(root), *real_path(root).parents):
         output = None
     for path in matches:
         folder = PurePath(os.path.relpath(path.parent, root))
         if path.is_dir():
             inner = _in_folder(path, recursive, output) if recursive and not _is(path, output) else ()
             yield from (Source(each.path, folder / path.name / each.folder) for each in inner)
-        elif is_picture_name(path.name) and output not in path.resolve().parents:
+        elif is_picture_name(path.name) and not _is_special(path) and output not in real_path(path).parents:
             yield Source(path, folder)
 
 
@@ -104,9 +114,22 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*parts[:first])
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links; unlike ``Path.resolve``, also for links that form a loop."""
+    return Path(os.path.realpath(path))
+
+
 def is_picture_name(name: str) -> bool:
     """Return whether a file name is that of a picture: not hidden, with the suffix of an accepted format."""
     return not _is_hidden(name) and PurePath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether a path is a pipe, a socket or a device: reading one may never end."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # why it cannot be read is reported with the picture
+        return False
 
 
 def _is_hidden(name: str) -> bool:
@@ -122,12 +145,8 @@ def _is_result(source: Source, names: set[str]) -> bool:
 
 
 def _is(path: Path, output: Path | None) -> bool:
-    return output is not None and path.resolve() == output
+    return output is not None and real_path(path) == output
 
 
 def _identity(path: Path) -> Path:
-    return path if path == STDIN else path.resolve()
-
-
-def _fail(error: OSError) -> None:
-    raise error
+    return path if path == STDIN else real_path(path)

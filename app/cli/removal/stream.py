@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from app.cli.removal.files import Identity, identities_of
-from app.cli.removal.plan import Planner, skipped_outcome
+from app.cli.removal.plan import Planner
 from app.cli.removal.runner import Run
 from app.cli.removal.targets import NamesCollide
-from app.cli.removal.values import Item, Outcome, Problem, Source
+from app.cli.removal.values import Item, Outcome, Problem, RunEnded, Source
 from app.cli.removal.watch import INTERVAL_S, Watcher, stamps_of
+from app.system_errors import sentence_of
 
 
 async def planned_items(items: Sequence[Item]) -> AsyncIterator[Item]:
@@ -31,7 +32,11 @@ async def watched_items(
     """
     watcher = Watcher()
     while not run.is_stopped:
-        sources = await asyncio.to_thread(find)
+        try:
+            sources = await asyncio.to_thread(find)
+        except OSError as error:
+            run.end(RunEnded(sentence_of(error)))
+            return
         stamps = await asyncio.to_thread(stamps_of, sources)
         settled = frozenset(watcher.take_settled(stamps, time.monotonic()))
         inputs |= identities_of(settled)
@@ -54,7 +59,7 @@ def _items_for(
             if source.path in settled:
                 run.listener.ended(Outcome(source.path, "failed", problem=problem))
         return []
-    for item in items:
-        if planner.is_done(item):
-            run.listener.ended(skipped_outcome(item))
-    return [item for item in items if not planner.is_done(item)]
+    pending, known = planner.set_apart(items)
+    for outcome in known:
+        run.listener.ended(outcome)
+    return pending

@@ -47,12 +47,12 @@ class Watcher:
 
 
 def stamps_of(sources: Sequence[Source]) -> dict[Path, Stamp]:
-    """Return the stamp of each file that still exists."""
+    """Return the stamp of each file that can be reached."""
     stamps = {}
     for source in sources:
         try:
             status = source.path.stat()
-        except FileNotFoundError:  # renamed or removed since
+        except OSError:  # renamed or removed since, or a link that leads nowhere
             continue
         stamps[source.path] = (status.st_size, status.st_mtime_ns)
     return stamps

@@ -36,7 +36,7 @@ def run_over(
         path.write_bytes(each)
     items = plan_items([Source(path) for path in paths], Naming("-cutout", SUFFIXES["png"]))
     events = Events()
-    rules = Rules(replaces=False, inputs=(), max_upload_bytes=max_bytes, read_stdin=lambda: b"")
+    rules = Rules(replaces=False, inputs=(), max_upload_bytes=max_bytes, read_stdin=lambda _: b"")
     run = Run(processor, rules, events)
     processor.on_start = lambda upload: run.stop() if upload == b"stop" else None
     asyncio.run(run.process(planned_items(items)))

@@ -4,6 +4,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from app.cli.removal.sources import NothingFound, find_sources, is_picture_name
+from app.cli.removal.values import UsageProblem
 
 
 @pytest.fixture
@@ -101,3 +102,21 @@ def test_links_to_folders_are_not_followed(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["a.tiff", ".a.png", "png", "a.png.part", "a"])
 def test_other_names_are_no_pictures(name: str) -> None:
     assert not is_picture_name(name)
+
+
+def test_pipes_in_a_folder_are_no_pictures_but_a_named_one_is_taken(folder: Path) -> None:
+    os.mkfifo("in/pipe.jpg")
+
+    assert ["in/a.png", "in/b.JPG"] == found("in") == found("in/*")
+    assert ["in/pipe.jpg"] == found("in/pipe.jpg")
+
+
+def test_a_link_to_itself_is_a_picture_that_fails_later(folder: Path) -> None:
+    Path("in/loop.jpg").symlink_to("loop.jpg")
+
+    assert ["in/a.png", "in/b.JPG", "in/loop.jpg"] == found("in", output=folder / "out")
+
+
+def test_an_empty_name_is_not_the_working_directory(folder: Path) -> None:
+    with pytest.raises(UsageProblem, match=r"^the name of a picture is empty$"):
+        found("")
