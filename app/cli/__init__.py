@@ -9,14 +9,14 @@ import signal
 import sys
 
 from app.cli.stopping import ends_at_once, on_stop
-from app.cli.streams import reopen_closed_streams
+from app.cli.streams import prepare_streams
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; a signal during the imports of a server ends it at once."""
-    reopen_closed_streams()
+    prepare_streams()
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # the supervisor blocks it
     if sys.argv[1:2] == ["serve"]:
