@@ -25,7 +25,7 @@ from app.imaging.layout.placement import (
     parse_region,
     parse_scale,
 )
-from app.imaging.matting.painting import MAX_TEXT_BYTES, STROKES_FORM, Stroke, parse_strokes
+from app.imaging.matting.stroke_list import MAX_TEXT_BYTES, STROKES_FORM, Stroke, parse_strokes
 from app.spelling import format_of, truth_of
 
 PictureFormat = Literal["png", "webp", "jpeg", "avif"]

@@ -15,9 +15,10 @@ from app.imaging.formats.decode import Picture
 from app.imaging.formats.sniff import Header
 from app.imaging.layout.compose import hide_in_white, over_white, premultiply
 from app.imaging.layout.region import Frame, brightness_of, frame_picture, saliency_from_mask
-from app.imaging.matting.painting import STROKES_FORM, paint, painted_pixels
+from app.imaging.matting.painting import paint, painted_pixels
 from app.imaging.matting.refine import Box, prepare_crop
 from app.imaging.matting.saliency import shrink_alpha, weigh
+from app.imaging.matting.stroke_list import STROKES_FORM
 from app.imaging.opencv_errors import raises_memory_error
 from app.imaging.prepare import prepare
 from app.options import CutoutOptions, MaskOptions

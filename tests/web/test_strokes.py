@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.imaging.matting.painting import MAX_TEXT_BYTES
+from app.imaging.matting.stroke_list import MAX_TEXT_BYTES
 from tests.pictures import opened, png
 from tests.web.conftest import Live, serving, settings_with
 

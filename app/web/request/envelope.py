@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.errors import InvalidOption, MalformedRequest
-from app.imaging.matting.painting import MAX_TEXT_BYTES
+from app.imaging.matting.stroke_list import MAX_TEXT_BYTES
 from app.web.request.forms import FORMS, Form, Part, kind_of, read_form
 from app.web.request.picture_part import is_picture, picture_of
 from app.web.request.texts import LongText, plain_slices, read_text
