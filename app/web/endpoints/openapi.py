@@ -65,6 +65,8 @@ EXTRA_PICTURES = {
     "keep": "A picture that is bright (128 or more) where a person painted what belongs to the subject.",
     "remove": "Likewise, where a person painted what does not belong to it.",
 }
+MAX_QUERY_TEXT = 4096
+"""Characters of one option in a query: percent-encoded, they are at most three quarters of a head."""
 ENVELOPE_STATUSES = (400, 401, 408, 409, 413, 415, 422, 429, 431, 500, 503, 504)
 
 
@@ -78,23 +80,28 @@ def describe_endpoint(options: type[BaseModel], result: str) -> dict[str, Any]:
     properties = options.model_json_schema()["properties"]
     formats = properties["format"]["enum"]
     return {
-        "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": schema.get("description", ""),
-                "schema": _without(schema, "description", "title"),
-            }
-            for name, schema in properties.items()
-        ]
-        + [IDEMPOTENCY],
+        "parameters": [query_parameter(name, schema) for name, schema in properties.items()] + [IDEMPOTENCY],
         "security": SECURITY,
         "requestBody": {"required": True, "content": _request_content(properties)},
         "responses": {
             "200": _result_response(result, formats),
             **problems(*ENVELOPE_STATUSES),
         },
+    }
+
+
+def query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an option as a parameter of the query, which is part of the head and so cannot be long."""
+    described = copy.deepcopy(_without(schema, "description", "title"))
+    for each in (described, *described.get("anyOf", ())):
+        if each.get("maxLength", 0) > MAX_QUERY_TEXT:
+            each["maxLength"] = MAX_QUERY_TEXT
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": schema.get("description", ""),
+        "schema": described,
     }
 
 

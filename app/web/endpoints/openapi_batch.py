@@ -7,7 +7,14 @@ from app.options import CutoutOptions, MaskOptions
 from app.web.batch.form import ITEMS_FIELD, MASK_RESULT, OPTIONS_FIELD, RESULTS, SKIP_FIELD
 from app.web.batch.renderers import NDJSON_TYPE, ZIP_TYPE
 from app.web.batch.upload import ZIP_FIELD
-from app.web.endpoints.openapi import BINARY, ENVELOPE_STATUSES, IDEMPOTENCY, SECURITY, problems
+from app.web.endpoints.openapi import (
+    BINARY,
+    ENVELOPE_STATUSES,
+    IDEMPOTENCY,
+    SECURITY,
+    problems,
+    query_parameter,
+)
 from app.web.endpoints.schemas import BatchLine, reference_to
 
 ITEMS = {
@@ -35,7 +42,7 @@ def describe_batch() -> dict[str, Any]:
     """Return the OpenAPI operation members of the endpoint for batches."""
     options = batch_options()
     return {
-        "parameters": [_parameter(name, schema) for name, schema in options.items()]
+        "parameters": [query_parameter(name, schema) for name, schema in options.items()]
         + [_json_parameter(ITEMS_FIELD, ITEMS), _json_parameter(SKIP_FIELD, SKIP), IDEMPOTENCY],
         "security": SECURITY,
         "requestBody": {
@@ -57,12 +64,6 @@ def describe_batch() -> dict[str, Any]:
             **problems(*ENVELOPE_STATUSES),
         },
     }
-
-
-def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    described = {key: value for key, value in schema.items() if key not in ("description", "title")}
-    description = schema.get("description", "")
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": described}
 
 
 def _json_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
