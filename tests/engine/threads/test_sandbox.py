@@ -16,7 +16,7 @@ from app.engine.threads.sandbox import SandboxDied, SandboxLost, SandboxPool, Sa
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
-import os, socket, sys, time
+import os, signal, socket, sys, time
 from app.engine.threads.sandbox_messages import receive_message, send_message
 channel = socket.socket(fileno=os.dup(0))
 send_message(channel, {"ready": True})
@@ -27,7 +27,10 @@ while True:
             reply = {"pid": os.getpid(), "names": sorted(os.environ)}
             send_message(channel, reply, *map(bytes, buffers))
         case "exit": os._exit(fields.get("status", 1))
-        case "signal": os.kill(os.getpid(), fields["number"])
+        case "signal":
+            if fields["number"] in (2, 3):  # SIGINT and SIGQUIT, which a shell's background processes ignore
+                signal.signal(fields["number"], signal.SIG_DFL)
+            os.kill(os.getpid(), fields["number"])
         case "close socket": channel.close(); os.close(0); time.sleep(600)
         case "nest": channel.sendall((60_000).to_bytes(4, "big") + b"[" * 60_000)
         case "declare huge buffer":
