@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from app.errors import InvalidOption, UnknownOption
@@ -216,3 +218,10 @@ def test_the_former_name_of_an_option_is_accepted(typed: bool) -> None:
     assert parse_options(CutoutOptions, {"locates": True if typed else "yes"}, typed=names).report_box
     with pytest.raises(InvalidOption):
         parse_options(CutoutOptions, {"locates": "perhaps"}, typed=names)
+
+
+@pytest.mark.parametrize("name", sorted({*MaskOptions.model_fields, *CutoutOptions.model_fields}))
+def test_the_readme_names_every_option(name: str) -> None:
+    table = (Path(__file__).parents[1] / "README.md").read_text().partition("| Option | Endpoint |")[2]
+
+    assert f"`{name}`" in table.partition("\n\n")[0]
