@@ -99,6 +99,8 @@ def test_a_pasted_picture_becomes_a_cutout(playground: Playground) -> None:
 
     playground.wait_for("image.png")
 
+    assert (120, 160) == playground.canvas("#after").shape[:2]
+
 
 def test_a_queue_survives_a_broken_file_and_gives_one_zip(playground: Playground, five: list[Path]) -> None:
     playground.pick(*five)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from app.errors import CorruptArchive, MalformedRequest, UploadTooLarge
 from app.web.batch.upload import BatchUpload, Field
 from app.web.request.zip_stream import EntryBegun, EntryContent, EntryEnded
+from tests.generated import examples
 
 FORM = "multipart/form-data; boundary=b"
 
@@ -105,9 +106,25 @@ def test_other_bodies_are_refused(body: bytes, content_type: str, error: type[Ex
         read(body, content_type, 1000)
 
 
-@given(st.binary(max_size=200), st.integers(1, 50))
-def test_any_form_raises_only_our_errors(content: bytes, step: int) -> None:
+PIECES = [
+    *(b"--b\r\n", b"--b--\r\n", b"\r\n", b"\r\n\r\n", b"--b", b"picture", b"PK\3\4"),
+    part("image", b"one", "a.jpg"),
+    part("format", b"webp"),
+    part("pictures", zipped(c=b"3"), "z.zip"),
+    b'Content-Disposition: form-data; name="image"; filename="b"\r\n\r\n',
+]
+
+
+def outcome(body: bytes, step: int) -> object:
     try:
-        read(b"--b\r\n" + content, FORM, step)
-    except (MalformedRequest, CorruptArchive):
-        return
+        return read(body, FORM, step)
+    except (MalformedRequest, CorruptArchive) as error:
+        return type(error)
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=9), max_size=9), st.integers(1, 50))
+@examples(1)
+def test_any_form_is_read_or_refused_alike_however_it_arrives(pieces: list[bytes], step: int) -> None:
+    body = b"--b\r\n" + b"".join(pieces)
+
+    assert outcome(body, len(body)) == outcome(body, step)

@@ -132,9 +132,12 @@ def test_a_client_that_leaves_at_a_third_frees_everything(live: Live, catalogue:
     with begin(live, len(catalogue)) as client:
         client.sendall(catalogue[: len(catalogue) // 3])
         client.recv(1000)
+        was_free = free(live)
         if resets:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_until_free(live)
+
+    assert [False, True] == [was_free, free(live)]
 
 
 def test_a_truncated_zip_returns_the_results_so_far(live: Live) -> None:
