@@ -27,7 +27,7 @@ from app.web.access_log import AccessLog
 from app.web.api_keys import ApiKeys
 from app.web.auth import ApiKeyAuth
 from app.web.background import keep_running, sample, tidy_up, watch_keys
-from app.web.batch.gate import BatchGate
+from app.web.batch.limiter import BatchLimiter
 from app.web.body_end import BodyEnd
 from app.web.cors import cors_rules
 from app.web.drain import Drain, DrainGate
@@ -120,7 +120,7 @@ def _service(settings: Settings, clock: SystemClock, restarts: Mapping[str, int]
         ApiKeys(access.keys_file, access.key_hashes, rates),
         IdempotencyKeys(MAX_IDEMPOTENCY_KEYS),
         DropRate(clock),
-        BatchGate(settings.limits.batches),
+        BatchLimiter(settings.limits.batches),
         _picture_fetcher(settings, clock),
     )
     service.telemetry.watch_admission(service.admission)

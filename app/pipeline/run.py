@@ -98,9 +98,7 @@ class Pipeline:
             )
             segmentation = await self._segment(prepared, options, session, context)
         del prepared  # what is no longer needed, since each step may hold as much again
-        if is_quick(
-            segmentation, options
-        ):  # matte, encode: changing the thread would take longer than either
+        if is_quick(segmentation, options):  # matte, encode: changing the thread takes longer
             result = await self.pools.encode.call(_finish, segmentation, options, steps, self._limits)
         else:
             rendered = await self.pools.matte.call(  # matte, compose

@@ -25,7 +25,7 @@ from app.pipeline.values import (
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.web.api_keys import ApiKeys
-from app.web.batch.gate import BatchGate
+from app.web.batch.limiter import BatchLimiter
 from app.web.drain import Drain
 from app.web.lingering import DropRate
 from app.web.request.fetch import PictureFetcher
@@ -48,7 +48,7 @@ class Service:
     keys: ApiKeys
     idempotency_keys: IdempotencyKeys
     drop_rate: DropRate
-    batches: BatchGate
+    batches: BatchLimiter
     fetcher: PictureFetcher | None = None
     pipeline: Pipeline | None = None
     failure: Exception | None = None

@@ -1,4 +1,4 @@
-"""Gate: limits the batches in progress, and the pictures of all batches that are at work.
+"""Limiter: limits the batches in progress, and the pictures of all batches that are at work.
 
 Other requests go first: a server works on few pictures of batches at a time, whatever their number, and the
 batches take turns.
@@ -13,7 +13,7 @@ from app.errors import Overloaded
 RETRY_AFTER_S = 5
 
 
-class BatchGate:
+class BatchLimiter:
     """The batches in progress. Not thread-safe: called on the event loop only.
 
     Args:
