@@ -17,7 +17,7 @@ def zipped(**files: bytes) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as bundle:
         for name, content in files.items():
-            bundle.writestr(name, content)
+            bundle.writestr(zipfile.ZipInfo(name), content)  # with a fixed time, since it is part of test ids
     return target.getvalue()
 
 
