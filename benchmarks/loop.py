@@ -11,6 +11,7 @@ import argparse
 import base64
 import http.client
 import multiprocessing
+import os
 import threading
 import time
 from collections import Counter
@@ -102,6 +103,7 @@ def _poll_livez(port: int, is_running: Callable[[], bool]) -> list[float]:
 def _send_all(
     port: int, attack: Attack | None, connections: int, seconds: float, results: "Queue[Counter[str]]"
 ) -> None:
+    os.nice(5)  # attackers have processors of their own; here they would take the server's
     statuses: Counter[str] = Counter()
     if attack is None:
         time.sleep(seconds)

@@ -22,6 +22,8 @@ MAX_WAITING = 16
 TOO_SLOW = 408
 CLOSING_STATUSES = frozenset({401, TOO_SLOW, 413})
 """Statuses that always close the connection: some clients that send so much read until it is closed."""
+PROXY_HEADERS = ("via", "x-forwarded-for", "forwarded")
+"""Each shows that a proxy has forwarded the request."""
 
 
 class BodyEnd:
@@ -56,9 +58,13 @@ class BodyEnd:
 
 
 def _is_sending(headers: Headers) -> bool:
-    """Return whether the client is sending a body; with ``Expect`` it waits for a 100 response first."""
+    """Return whether the client is sending a body.
+
+    With ``Expect`` a client waits for a 100 response first. A proxy may pass that header on and send the body
+    anyway, as Caddy does, because its own client has got a 100 response from it.
+    """
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    return has_body and "expect" not in headers
+    return has_body and ("expect" not in headers or any(name in headers for name in PROXY_HEADERS))
 
 
 class _Body:

@@ -183,6 +183,15 @@ def test_a_client_that_expects_100_continue_is_refused_without_reading() -> None
     assert peer.sends == (b"whole",)
 
 
+@pytest.mark.parametrize("proxy", [b"via", b"x-forwarded-for", b"forwarded"])
+def test_the_upload_of_a_proxy_that_passes_on_expect_is_read_to_its_end(proxy: bytes) -> None:
+    """Caddy sends the body at once, and resets its client if the response comes before the body's end."""
+    headers = ((b"content-length", b"3"), (b"expect", b"100-continue"), (proxy, b"1"))
+    peer = served(Peer(headers=headers, sends=(b"a", b"b", b"c")), drain_at(Phase.REFUSING))
+
+    assert (peer.status, peer.sends) == (503, ())
+
+
 def test_a_refused_client_that_never_finishes_sending_gets_a_response_at_exit() -> None:
     async def stall() -> Peer:
         peer = Peer(is_stalled=True)
