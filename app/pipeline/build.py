@@ -4,6 +4,7 @@ The server, ``cutout remove``, ``cutout doctor``, the evaluation and Ray all use
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import cv2
 import structlog
@@ -16,12 +17,14 @@ from app.engine.clock import Clock, SystemClock
 from app.engine.models.device import CUDA, probe, usable_cores
 from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.models.loading import Loader
-from app.engine.models.registry import ModelRegistry
+from app.engine.models.precision import PrecisionChoice
+from app.engine.models.registry import ModelObserver, ModelRegistry
 from app.engine.threads.sandbox import SandboxPool
 from app.engine.threads.workers import Pools
 from app.errors import ModelUnavailable
 from app.imaging.formats.decode import decode
 from app.pipeline.footprint import PictureLimits
+from app.pipeline.photographs import photographs
 from app.pipeline.render import RenderLimits
 from app.pipeline.result_cache import ResultCache
 from app.pipeline.run import Pipeline
@@ -88,9 +91,11 @@ def _open_networks(
         threads=engine.threads,
         max_batch=engine.max_batch,
         clock=clock,
+        precision=settings.precision,
+        photographs=photographs,
     )
     models = ModelRegistry(
-        loader, settings.models, maximum=engine.max_models, clock=clock, observer=telemetry.runs
+        loader, settings.models, maximum=engine.max_models, clock=clock, observer=LoggedLoads(telemetry.runs)
     )
     costs: dict[str, Mapping[int, float]] = {}
     models.on_costs = costs.__setitem__
@@ -136,6 +141,30 @@ def _watch_gpu(telemetry: Telemetry) -> None:
         log.warning("the GPU's memory is not watched", reason=str(error))
         return
     telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedLoads:
+    """Logs the precision of each model that is loaded, and passes the events on."""
+
+    observer: ModelObserver
+
+    def model_loaded(
+        self,
+        name: str,
+        provider: str,
+        *,
+        choice: PrecisionChoice,
+        load_s: float,
+        warmup_s: Mapping[int, float],
+    ) -> None:
+        """Record that a model was loaded."""
+        log.info("model loaded", model=name, provider=provider, load_s=round(load_s, 2), **asdict(choice))
+        self.observer.model_loaded(name, provider, choice=choice, load_s=load_s, warmup_s=warmup_s)
+
+    def model_unloaded(self, name: str, provider: str) -> None:
+        """Record that a model was unloaded."""
+        self.observer.model_unloaded(name, provider)
 
 
 def _log_broken(error: ModelUnavailable) -> None:

@@ -42,7 +42,7 @@ def test_remove_writes_a_cutout_and_prints_a_summary(picture: Path, models_dir: 
 
     assert ended.returncode == 0
     assert np.asarray(Image.open(picture.with_name("photo-cutout.png"))).shape == (200, 300, 4)
-    assert re.search(r"300 × 200 px, u2netp on CPUExecutionProvider, verdict ok", ended.stderr)
+    assert re.search(r"300 × 200 px, u2netp on CPUExecutionProvider in float32, verdict ok", ended.stderr)
 
 
 @pytest.mark.parametrize(

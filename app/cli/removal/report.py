@@ -83,6 +83,7 @@ def entry_of(outcome: Outcome) -> dict[str, object]:
             "warnings": list(processed.warnings),
             "model": processed.model,
             "provider": processed.provider,
+            "precision": processed.precision,
             "size_px": processed.size_px,
             "steps_ms": dict(processed.steps_ms),
         }
