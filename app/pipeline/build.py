@@ -4,7 +4,6 @@ The server, ``cutout remove``, ``cutout doctor``, the evaluation and Ray all use
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 
 import cv2
 import structlog
@@ -17,7 +16,6 @@ from app.engine.clock import Clock, SystemClock
 from app.engine.models.device import CUDA, probe, usable_cores
 from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.models.loading import Loader
-from app.engine.models.precision import PrecisionChoice
 from app.engine.models.registry import ModelObserver, ModelRegistry
 from app.engine.threads.sandbox import SandboxPool
 from app.engine.threads.workers import Pools
@@ -37,8 +35,15 @@ UNKNOWN_MACHINE_BYTES = 8 * 2**30
 """The memory that is assumed if the machine does not report it."""
 
 
-def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
+def open_pipeline(
+    settings: Settings, telemetry: Telemetry, *, observer: ModelObserver | None = None
+) -> Pipeline:
     """Load and warm the models and start the threads; blocks until requests can be served.
+
+    Args:
+        settings: The settings.
+        telemetry: Receives the metrics.
+        observer: Receives the events of models, and passes them on to ``telemetry.runs``.
 
     Raises:
         ModelUnavailable: The default model cannot be served.
@@ -46,7 +51,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     """
     clock = SystemClock()
     cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would compete with them
-    loader, models, batcher = _open_networks(settings, telemetry, clock)
+    loader, models, batcher = _open_networks(settings, telemetry, observer or telemetry.runs, clock)
     pools = Pools.of(settings.engine.workers or usable_cores(), clock)
     sandboxes = _open_sandboxes(settings, clock)
     budget = budget_of(settings)
@@ -80,7 +85,7 @@ def budget_of(settings: Settings) -> Budget:
 
 
 def _open_networks(
-    settings: Settings, telemetry: Telemetry, clock: Clock
+    settings: Settings, telemetry: Telemetry, observer: ModelObserver, clock: Clock
 ) -> tuple[Loader, ModelRegistry, Batcher]:
     """Load the models, and start the thread that runs them."""
     engine = settings.engine
@@ -94,9 +99,7 @@ def _open_networks(
         precision=settings.precision,
         photographs=photographs,
     )
-    models = ModelRegistry(
-        loader, settings.models, maximum=engine.max_models, clock=clock, observer=LoggedLoads(telemetry.runs)
-    )
+    models = ModelRegistry(loader, settings.models, maximum=engine.max_models, clock=clock, observer=observer)
     costs: dict[str, Mapping[int, float]] = {}
     models.on_costs = costs.__setitem__
     models.load_pinned(_log_broken)
@@ -141,30 +144,6 @@ def _watch_gpu(telemetry: Telemetry) -> None:
         log.warning("the GPU's memory is not watched", reason=str(error))
         return
     telemetry.watch_gpu(used_bytes=memory.used_bytes, total_bytes=memory.total_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedLoads:
-    """Logs the precision of each model that is loaded, and passes the events on."""
-
-    observer: ModelObserver
-
-    def model_loaded(
-        self,
-        name: str,
-        provider: str,
-        *,
-        choice: PrecisionChoice,
-        load_s: float,
-        warmup_s: Mapping[int, float],
-    ) -> None:
-        """Record that a model was loaded."""
-        log.info("model loaded", model=name, provider=provider, load_s=round(load_s, 2), **asdict(choice))
-        self.observer.model_loaded(name, provider, choice=choice, load_s=load_s, warmup_s=warmup_s)
-
-    def model_unloaded(self, name: str, provider: str) -> None:
-        """Record that a model was unloaded."""
-        self.observer.model_unloaded(name, provider)
 
 
 def _log_broken(error: ModelUnavailable) -> None:

@@ -12,6 +12,7 @@ from tests.networks import add_redness_precision, redness_model
 from tests.pictures import jpeg, photo
 from tests.web.conftest import Live, serving, settings_with
 
+pytestmark = pytest.mark.process
 UPLOAD = jpeg(photo(60, 80))
 WITHOUT_VARIANT = {"speed_ratio": None, "difference": None}
 
@@ -62,7 +63,7 @@ def test_a_result_without_a_network_has_no_precision(in_int8: Live) -> None:
 
 def test_results_in_a_batch_name_the_precision(in_int8: Live) -> None:
     response = in_int8.client.post(
-        "/v1/batch", files={"a.jpg": ("a.jpg", UPLOAD)}, headers={"Accept": "application/x-ndjson"}
+        "/v1/batch", files={"image": ("a.jpg", UPLOAD)}, headers={"Accept": "application/x-ndjson"}
     )
 
     assert '"precision":"int8"' in response.text.splitlines()[0].replace(" ", "")

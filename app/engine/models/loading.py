@@ -58,7 +58,7 @@ class Loader:
     threads: int
     max_batch: int | None
     clock: Clock
-    precision: RequestedPrecision = FLOAT32
+    precision: RequestedPrecision = "float32"
     photographs: Photographs | None = None
     # By the sha256 of all graphs: a model that is loaded again keeps its precision, without a comparison.
     _choices: dict[tuple[str, ...], PrecisionChoice] = field(default_factory=dict)

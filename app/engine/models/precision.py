@@ -111,9 +111,9 @@ def decide(candidate: str, variant: Variant, measured: Measured) -> PrecisionCho
         return PrecisionChoice(FLOAT32, AUTO, f"{candidate} has maps that are not finite", ratio)
     if difference > limit:
         hint = _MAY_SATURATE if candidate == "int8" else ""
-        shown = f"{_rounded_up(difference, 4):.4f}, more than {_rounded_down(limit, 4):.4f}"
+        shown = f"{_rounded_up(difference, 10_000):.4f}, more than {_rounded_down(limit, 10_000):.4f}"
         return PrecisionChoice(FLOAT32, AUTO, f"{candidate} differs by {shown}{hint}", ratio, difference)
-    fast = f"{candidate} is {_rounded_down(ratio, 2):.2f} times as fast"
+    fast = f"{candidate} is {_rounded_down(ratio, 100):.2f} times as fast"
     if ratio < MIN_SPEED_RATIO:
         return PrecisionChoice(FLOAT32, AUTO, f"{fast}, less than {MIN_SPEED_RATIO}", ratio, difference)
     reason = f"{fast} and differs by {difference:.4f}, at most {limit:.4f}"
@@ -154,11 +154,11 @@ def _timed(network: Network, batch: NetworkInput, clock: Clock) -> tuple[Salienc
     return saliency, clock.now_s() - started_s
 
 
-def _rounded_down(value: float, digits: int) -> float:
-    """Round down, so that a figure below a limit never reads as the limit."""
-    return math.floor(value * 10**digits) / 10**digits
+def _rounded_down(value: float, steps: int) -> float:
+    """Round down to a whole number of ``steps`` per unit, so that a figure below a limit never reads as it."""
+    return math.floor(round(value * steps, 6)) / steps
 
 
-def _rounded_up(value: float, digits: int) -> float:
+def _rounded_up(value: float, steps: int) -> float:
     """Round up, likewise."""
-    return math.ceil(value * 10**digits) / 10**digits
+    return math.ceil(round(value * steps, 6)) / steps
