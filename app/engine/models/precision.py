@@ -155,7 +155,7 @@ def _timed(network: Network, batch: NetworkInput, clock: Clock) -> tuple[Salienc
 
 
 def _rounded_down(value: float, steps: int) -> float:
-    """Round down to a whole number of ``steps`` per unit, so that a figure below a limit never reads as it."""
+    """Round down to whole ``steps`` per unit, so that a figure below a limit never reads as the limit."""
     return math.floor(round(value * steps, 6)) / steps
 
 
