@@ -13,6 +13,7 @@ from app.engine.models.device import CUDA, Device, Probe
 from app.engine.models.manifest import FLOAT32, MANIFEST_FILE, Manifest, read_manifest, read_model
 from app.engine.models.precision import (
     AUTO,
+    DIFFERENCE,
     Photographs,
     PrecisionChoice,
     RequestedPrecision,
@@ -23,6 +24,7 @@ from app.engine.models.precision import (
     without,
 )
 from app.engine.models.session import OnnxSession, open_session
+from app.errors import ModelUnavailable
 
 GPU_BATCH = 32
 """Default maximum batch on CUDA; on a CPU it is 1 (``docs/adr/0004``)."""
@@ -98,6 +100,10 @@ class Loader:
         variant = manifest.precisions.get(candidate)
         if variant is None:
             return replace(float32, choice=without(candidate))
+        if DIFFERENCE not in variant.quality:
+            raise ModelUnavailable(
+                manifest.name, f"{folder}: the manifest has no {DIFFERENCE} of {candidate}"
+            )
         other = self._open(folder, manifest, PrecisionChoice(candidate, AUTO, ""))
         measured = measure(float32, other, self._batches(float32), self.clock)
         choice = self._choices[key] = decide(candidate, variant, measured)

@@ -23,6 +23,8 @@ RequestedPrecision = Literal["auto", "float32", "int8", "fp16"]
 AUTO: RequestedPrecision = "auto"
 MIN_SPEED_RATIO = 1.3
 """A smaller gain is not worth another map."""
+DIFFERENCE = "d"
+"""The key of a variant's quality that has the mean difference of its maps."""
 DIFFERENCE_MARGIN = 0.002
 """A few photographs have another mean difference than the set of pictures in the manifest."""
 MAX_ROUNDS = 3
@@ -102,10 +104,10 @@ def decide(candidate: str, variant: Variant, measured: Measured) -> PrecisionCho
 
     Args:
         candidate: The precision of the other graph.
-        variant: Its entry in the manifest; ``quality["d"]`` is the difference that the export measured.
+        variant: Its entry in the manifest, with the difference that the export measured.
         measured: What this machine measured.
     """
-    limit = variant.quality["d"] + DIFFERENCE_MARGIN
+    limit = variant.quality[DIFFERENCE] + DIFFERENCE_MARGIN
     ratio, difference = measured.speed_ratio, measured.difference
     if not math.isfinite(difference):
         return PrecisionChoice(FLOAT32, AUTO, f"{candidate} has maps that are not finite", ratio)

@@ -1,5 +1,6 @@
 """Loading in each precision, with small graphs; the clock decides which of them is fast."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from app.engine.clock import Clock
 from app.engine.models.device import probe
 from app.engine.models.loading import Loader
+from app.engine.models.manifest import read_manifest, write_manifest
 from app.engine.models.precision import RequestedPrecision
 from app.engine.models.registry import ModelRegistry
 from app.errors import ModelUnavailable
@@ -120,6 +122,16 @@ def test_a_damaged_graph_is_never_replaced_by_another_precision(
         loader_of(folder, precision).load("a")
     assert "model.int8.onnx" in refusal.value.reason
     assert "float32" == loader_of(folder, "float32").load("a").session.choice.precision
+
+
+def test_a_graph_whose_difference_is_unknown_is_refused(folder: Path) -> None:
+    manifest = read_manifest(folder / "a")
+    unknown = replace(manifest.precisions["int8"], quality={})
+    write_manifest(replace(manifest, precisions={"int8": unknown}), folder / "a")
+
+    with pytest.raises(ModelUnavailable) as refusal:
+        loader_of(folder).load("a")
+    assert refusal.value.reason.endswith("the manifest has no d of int8")
 
 
 def test_a_model_keeps_its_precision_when_it_is_loaded_again(folder: Path) -> None:
