@@ -408,12 +408,14 @@ class SourceTimedOut(CutoutError):
 class ModelUnavailable(CutoutError):
     """A model's file is missing, unreadable, or does not match its manifest.
 
-    ``reason`` may contain paths and hashes: it is for the log, never for a response.
+    ``reason`` may contain paths and hashes: it is for the log, never for a response. ``contradicts_settings``
+    says that the files are whole, but cannot be served as the operator wants it.
     """
 
-    def __init__(self, model: str, reason: str) -> None:
+    def __init__(self, model: str, reason: str, *, contradicts_settings: bool = False) -> None:
         self.model = model
         self.reason = reason
+        self.contradicts_settings = contradicts_settings
         self.retry_after_s = 60
         super().__init__(f"Model {model!r} cannot be served. The operator finds the reason in the log.")
 

@@ -38,6 +38,7 @@ from app.web.endpoints.table import check_routes
 from app.web.head import HeadAsGet
 from app.web.lag import watch_lag
 from app.web.lingering import DropRate
+from app.web.load_log import LoadLog
 from app.web.load_shedding import LoadShedder
 from app.web.path_prefix import PathPrefix
 from app.web.problems import ProblemWall, on_framework_error
@@ -186,4 +187,5 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
 
 def _open_with_low_priority(service: Service) -> Pipeline:
     lower_priority()  # ONNX Runtime's threads inherit it from the thread that starts them
-    return open_pipeline(service.settings, service.telemetry)
+    telemetry = service.telemetry
+    return open_pipeline(service.settings, telemetry, observer=LoadLog(telemetry.runs))

@@ -1,6 +1,6 @@
 """Fidelity: compares the service's masks with the maps of the network's authors, over HTTP.
 
-    cutout serve --model u2net --model u2netp &
+    CUTOUT_PRECISION=float32 cutout serve --model u2net --model u2netp &
     python -m benchmarks.fidelity DATA [--url http://127.0.0.1:8000] [--model u2net ...]
 
 DATA holds ``u2net-reference/`` (pictures with the authors' own maps), ``rembg-reference/`` (a picture with

@@ -185,6 +185,7 @@ def _process(request: ImageRequest) -> None:
         is_empty=False,
         manifest=MANIFEST,
         provider=OWN_MASK_PROVIDER if decoded.own_mask is not None else "map",
+        precision="none" if decoded.own_mask is not None else "float32",
         etag=decoded.etag,
         is_refined=options.refine == "crop",
         frame=decoded.frame,

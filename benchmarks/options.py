@@ -194,7 +194,7 @@ def _run(
 ) -> None:
     """Do with a decoded picture what the service does."""
     segmentation = Segmentation(
-        picture, saliency, is_empty=False, manifest=_manifest(), provider="none", etag=""
+        picture, saliency, is_empty=False, manifest=_manifest(), provider="none", precision="none", etag=""
     )
     with steps.step("prepare"):
         if case.mask_part is not None:

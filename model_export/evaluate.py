@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from app.engine.models.precision import sha256_of
 from app.errors import CutoutError, InvalidOption
 from app.options import CutoutOptions, MaskOptions
 from app.options_parser import parse_options
@@ -83,6 +84,7 @@ class Evaluation:
     model: str
     sha256: str
     provider: str
+    precision: str
     data: str
     kind: str
     pictures: int
@@ -106,8 +108,9 @@ def run(args: argparse.Namespace) -> Evaluation:
     with open_predictor(args.model, args.models_dir) as predictor:
         evaluation = Evaluation(
             model=predictor.manifest.name,
-            sha256=predictor.manifest.sha256,
+            sha256=sha256_of(predictor.manifest, predictor.precision),
             provider=predictor.provider,
+            precision=predictor.precision,
             data=args.data.resolve().name,
             kind=sample_set.kind,
             pictures=len(sample_set.samples),
@@ -169,8 +172,9 @@ def table(evaluation: Evaluation) -> list[str]:
     names = list(evaluation.rows[0].figures)
     extra = "".join(f", {name}={value}" for name, value in evaluation.options.items())
     lines = [
-        f"{evaluation.model} on {evaluation.provider}, {evaluation.data}: {evaluation.pictures} pictures, "
-        f"{evaluation.kind}, judged by the {evaluation.result}{extra}",
+        f"{evaluation.model} on {evaluation.provider} in {evaluation.precision}, "
+        f"{evaluation.data}: {evaluation.pictures} pictures, {evaluation.kind}, "
+        f"judged by the {evaluation.result}{extra}",
         "",
         f"| matting | region | {' | '.join(names)} | empty |",
         "|---" * (len(names) + 3) + "|",

@@ -38,6 +38,7 @@ class Predictor:
 
     manifest: Manifest
     provider: str
+    precision: str
     _local: LocalPipeline
     _runner: asyncio.Runner
 
@@ -56,12 +57,14 @@ class Predictor:
 
 @contextmanager
 def open_predictor(model: str, models_dir: Path) -> Iterator[Predictor]:
-    """Open the pipeline with one model, and the settings of the environment.
+    """Open the pipeline with one model, and the settings of the environment, where ``auto`` is float32.
 
     Raises:
         ModelUnavailable: The model is missing, or does not match its manifest.
     """
     settings = read_settings(models=(model,), models_dir=models_dir)
+    if settings.precision == "auto":  # figures must not depend on how fast this machine is
+        settings = settings.model_copy(update={"precision": "float32"})
     with open_local_pipeline(settings) as local, asyncio.Runner() as runner:
-        ((manifest, provider),) = local.pipeline.models.manifests()
-        yield Predictor(manifest, provider, local, runner)
+        (session,) = local.pipeline.models.in_memory()
+        yield Predictor(session.manifest, session.provider, session.choice.precision, local, runner)

@@ -36,7 +36,9 @@ _in_unit_test = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch for the events that a unit test must not cause."""
+    """Serve float32 by default, and watch for the events that a unit test must not cause."""
+    # By default the server compares precisions at its start, and which one is faster depends on the machine.
+    os.environ["CUTOUT_PRECISION"] = "float32"
     every_thread = config.option.markexpr == "unit"  # else threads of an earlier test may start processes
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:

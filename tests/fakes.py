@@ -4,6 +4,7 @@ Each passes the same contract test as the implementation it replaces (``tests/te
 """
 
 import asyncio
+import itertools
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import numpy as np
 from app.arrays import NetworkInput, SaliencyMap
 from app.cli.removal.values import Problem, Processed, Rejected, RunEnded
 from app.engine.models.manifest import Manifest, WeightsOrigin
+from app.engine.models.precision import PrecisionChoice, as_set
 from app.errors import ModelUnavailable
 
 
@@ -32,6 +34,23 @@ class ManualClock:
         if seconds < 0:
             raise ValueError("A clock never runs backwards.")
         self._now_s += seconds
+
+
+class SteppingClock:
+    """A clock that advances by itself after each reading, by the next of some steps; they are repeated.
+
+    What the code under test does between two readings takes as long as the step between them.
+    """
+
+    def __init__(self, *steps_s: float) -> None:
+        self._now_s = 0.0
+        self._steps_s = itertools.cycle(steps_s)
+
+    def now_s(self) -> float:
+        """Return the time, and advance."""
+        now_s = self._now_s
+        self._now_s += next(self._steps_s)
+        return now_s
 
 
 @dataclass
@@ -115,12 +134,16 @@ class SimulatedRun:
         self.is_aborted.set()
 
 
+IN_FLOAT32 = as_set("float32")
+
+
 @dataclass(frozen=True)
 class SimulatedSession:
     """A model in memory that runs on a ``SimulatedBackend``."""
 
     manifest: Manifest
     provider: str = "SimulatedProvider"
+    choice: PrecisionChoice = IN_FLOAT32
     backend: SimulatedBackend = field(default_factory=SimulatedBackend)
 
     def prepare_run(self, batch: NetworkInput) -> SimulatedRun:
@@ -181,7 +204,15 @@ class RecordingObserver:
     ran: list[tuple[str, int, int]] = field(default_factory=list)
     present: set[str] = field(default_factory=set)
 
-    def model_loaded(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
+    def model_loaded(
+        self,
+        name: str,
+        provider: str,
+        *,
+        choice: PrecisionChoice,
+        load_s: float,
+        warmup_s: Mapping[int, float],
+    ) -> None:
         """Record that a model was loaded."""
         self.present.add(name)
 
@@ -235,4 +266,4 @@ class SimulatedProcessor:
             raise RuntimeError("simulated")
         if upload == b"end":
             raise RunEnded("simulated end")
-        return Processed(b"result of " + upload, "image/png", "simulated", "simulated", "ok")
+        return Processed(b"result of " + upload, "image/png", "simulated", "simulated", "float32", "ok")

@@ -9,9 +9,17 @@ References:
 
 import hashlib
 import struct
+from dataclasses import replace
 from pathlib import Path
 
-from app.engine.models.manifest import MODEL_FILE, Manifest, WeightsOrigin, write_manifest
+from app.engine.models.manifest import (
+    MODEL_FILE,
+    Manifest,
+    Variant,
+    WeightsOrigin,
+    read_manifest,
+    write_manifest,
+)
 
 SIDE = 32
 FLOAT, UINT8, INT64, BOOL = 1, 2, 7, 9
@@ -46,11 +54,39 @@ def hanging_model(folder: Path, name: str = "hangs") -> Path:
     return _write(folder, name, SIDE, nodes, constants)
 
 
+FULL_REDNESS = 120.0
+
+
 def redness_model(folder: Path, name: str = "u2netp", side: int = 320) -> Path:
     """Write a model whose saliency is how much redder than blue a pixel is, in place of a real network.
 
     It finds the subject of ``photo()`` and most of docs/images/astronaut.jpg, thousands of times as fast.
     """
+    return _write(folder, name, side, *_redness_graph(FULL_REDNESS))
+
+
+def add_redness_precision(
+    target: Path, precision: str = "int8", *, full: float = FULL_REDNESS, difference: float = 0.0
+) -> None:
+    """Add a graph in another precision to the folder of a ``redness_model``.
+
+    Args:
+        target: The folder of the model.
+        precision: Its name in the manifest.
+        full: The redness of saliency 1; with another one than ``FULL_REDNESS`` the maps differ.
+        difference: The mean difference of the maps according to the manifest.
+    """
+    manifest = read_manifest(target)
+    model = _serialized(manifest.input_size_px, *_redness_graph(full), producer=precision)
+    file = f"model.{precision}.onnx"
+    (target / file).write_bytes(model)
+    quality = dict.fromkeys(("d_p95", "d_worst", "mae", "mae_float32", "maxf", "maxf_float32"), 0.0)
+    variant = Variant(file, hashlib.sha256(model).hexdigest(), len(model), {"d": difference, **quality})
+    write_manifest(replace(manifest, precisions={**manifest.precisions, precision: variant}), target)
+
+
+def _redness_graph(full: float) -> tuple[list[bytes], list[bytes]]:
+    """Return the nodes and the constants."""
     nodes = [
         _node("Cast", ["network_input"], ["colours"], _attribute("to", _INT, FLOAT)),
         _node("Mul", ["colours", "red_minus_blue"], ["weighted"]),
@@ -62,23 +98,14 @@ def redness_model(folder: Path, name: str = "u2netp", side: int = 320) -> Path:
         _tensor("red_minus_blue", FLOAT, [3], struct.pack("<3f", 1.0, 0.0, -1.0)),
         _tensor("channels", INT64, [1], struct.pack("<q", 3)),
         _tensor("none", FLOAT, [], struct.pack("<f", 0.0)),
-        _tensor("full", FLOAT, [], struct.pack("<f", 120.0)),
+        _tensor("full", FLOAT, [], struct.pack("<f", full)),
     ]
-    return _write(folder, name, side, nodes, constants)
+    return nodes, constants
 
 
 def _write(folder: Path, name: str, side: int, nodes: list[bytes], constants: list[bytes]) -> Path:
     """Write a model and its manifest, and return their folder."""
-    graph = b"".join(
-        (
-            *(_bytes(1, node) for node in nodes),
-            _bytes(2, b"served"),
-            *(_bytes(5, constant) for constant in constants),
-            _bytes(11, _value("network_input", UINT8, ["N", side, side, 3])),
-            _bytes(12, _value("saliency", FLOAT, ["N", side, side])),
-        )
-    )
-    model = _number(1, 8) + _bytes(7, graph) + _bytes(8, _number(2, 18))
+    model = _serialized(side, nodes, constants)
     target = folder / name
     target.mkdir(parents=True)
     (target / MODEL_FILE).write_bytes(model)
@@ -88,6 +115,21 @@ def _write(folder: Path, name: str, side: int, nodes: list[bytes], constants: li
     )
     write_manifest(manifest, target)
     return target
+
+
+def _serialized(side: int, nodes: list[bytes], constants: list[bytes], producer: str = "") -> bytes:
+    """Return the bytes of a model; another producer gives the same graph other bytes."""
+    graph = b"".join(
+        (
+            *(_bytes(1, node) for node in nodes),
+            _bytes(2, b"served"),
+            *(_bytes(5, constant) for constant in constants),
+            _bytes(11, _value("network_input", UINT8, ["N", side, side, 3])),
+            _bytes(12, _value("saliency", FLOAT, ["N", side, side])),
+        )
+    )
+    named = _bytes(2, producer.encode()) if producer else b""
+    return _number(1, 8) + named + _bytes(7, graph) + _bytes(8, _number(2, 18))
 
 
 def _loop_body() -> bytes:

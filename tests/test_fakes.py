@@ -15,10 +15,11 @@ from app.engine.clock import Clock, SystemClock
 from app.engine.models.backend import Backend
 from app.engine.models.device import probe
 from app.engine.models.loading import Loader
+from app.engine.models.precision import as_set
 from app.engine.models.registry import ModelRegistry
 from app.settings import Settings
 from app.telemetry import Telemetry
-from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, SimulatedProcessor
+from tests.fakes import ManualClock, RecordingObserver, SimulatedBackend, SimulatedProcessor, SteppingClock
 from tests.networks import redness_model
 from tests.pictures import jpeg, photo
 
@@ -67,7 +68,7 @@ def test_an_aborted_run_raises_and_the_next_run_succeeds(backend: Backend) -> No
     assert backend.prepare_run("u2netp", batch).result().shape == (1, 320, 320)
 
 
-@pytest.mark.parametrize("clock", [SystemClock(), ManualClock()])
+@pytest.mark.parametrize("clock", [SystemClock(), ManualClock(), SteppingClock(0.5, 0.0)])
 def test_a_clock_never_runs_backwards(clock: Clock) -> None:
     times_s = [clock.now_s() for _ in range(100)]
 
@@ -81,7 +82,7 @@ def test_a_manual_clock_refuses_to_run_backwards() -> None:
 
 @pytest.mark.parametrize("observer", [Telemetry().runs, RecordingObserver()])
 def test_an_observer_records_runs_and_models(observer: Any) -> None:
-    observer.model_loaded("u2netp", "SomeProvider", load_s=0.5, warmup_s={4: 0.1})
+    observer.model_loaded("u2netp", "SomeProvider", choice=as_set("float32"), load_s=0.5, warmup_s={4: 0.1})
     observer.batch_sent("u2netp", size=4, reason="full")
     observer.batch_ran("u2netp", size=4, pictures=3, duration_s=0.1)
     observer.model_unloaded("u2netp", "SomeProvider")

@@ -97,7 +97,15 @@ def cutout(path: Path, options: CutoutOptions) -> Result:
 def segmentation(path: Path) -> Segmentation:
     """Decode an upload as the service does, with a disc as its map."""
     read = prepared(admitted(path.read_bytes(), CutoutOptions()), StepTimes(SystemClock()))
-    return Segmentation(read.picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag=read.etag)
+    return Segmentation(
+        read.picture,
+        MAP,
+        is_empty=False,
+        manifest=MANIFEST,
+        provider="none",
+        precision="none",
+        etag=read.etag,
+    )
 
 
 def check_bare(result: Result, name: str) -> None:

@@ -8,6 +8,7 @@ from app.cli.advice import Situation, advise
 from app.cli.sample_run import Sample, run_sample
 from app.engine.models.device import CPU, Probe, probe, usable_cores
 from app.engine.models.onnxruntime_loader import onnxruntime
+from app.engine.models.precision import PrecisionChoice
 from app.errors import ModelUnavailable, ProviderUnavailable
 from app.imaging.formats.sniff import Header
 from app.options import CutoutOptions
@@ -30,10 +31,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """Whether a model can be served; ``problem`` is why not."""
+    """Whether a model can be served; ``problem`` is why not, ``precision`` what it is served in."""
 
     name: str
     provider: str | None = None
+    precision: PrecisionChoice | None = None
     problem: str | None = None
     sample: Sample | None = None
     advice: tuple[str, ...] = ()
@@ -63,7 +65,8 @@ def examine_models(settings: Settings, machine: Machine, *, has_sample: bool) ->
         load = _load_of_machine()
         try:
             with open_local_pipeline(settings.model_copy(update={"models": (name,)})) as local:
-                provider = local.pipeline.models.provider
+                session = local.pipeline.models.sessions[name]
+                provider, choice = session.provider, session.choice
                 sample = run_sample(local) if has_sample else None
         except ModelUnavailable as error:
             yield ModelState(name, problem=error.reason)
@@ -71,7 +74,7 @@ def examine_models(settings: Settings, machine: Machine, *, has_sample: bool) ->
             yield ModelState(name, problem=str(error))
         else:
             advice = () if sample is None else _advice(settings, machine, name, provider, sample, load)
-            yield ModelState(name, provider, sample=sample, advice=tuple(advice))
+            yield ModelState(name, provider, choice, sample=sample, advice=tuple(advice))
 
 
 def _advice(

@@ -58,6 +58,8 @@ def _print_model(console: Console, state: "ModelState") -> None:
         console.print(f"model {state.name:<11} cannot be served: {state.problem}")
         return
     console.print(f"model {state.name:<11} runs on {state.provider}, sha256 verified")
+    if state.precision is not None:
+        console.print(f"  precision  {state.precision.precision}: {state.precision.reason}")
     if state.sample is None:
         return
     _print_sample(console, state.sample)

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.engine.models.manifest import Manifest, read_manifest, read_model
+from app.engine.models.manifest import FLOAT32, Manifest, read_manifest, read_model
+from app.engine.models.precision import sha256_of
 from app.errors import ModelUnavailable
 from app.settings import read_settings
 from app.weights.fetch import PUBLISHED, fetch_weights
@@ -57,8 +58,9 @@ def verify(
     for name in selected:
         try:
             manifest = read_manifest(settings.models_dir / name)
-            read_model(settings.models_dir / name, manifest)
-            typer.echo(f"ok    {name}  sha256 {manifest.sha256}")
+            for precision in (FLOAT32, *manifest.precisions):
+                read_model(settings.models_dir / name, manifest, precision)
+                typer.echo(f"ok    {name}  {precision}  sha256 {sha256_of(manifest, precision)}")
         except ModelUnavailable as error:
             failed = True
             typer.echo(f"BAD   {name}  {error.reason}")
@@ -69,7 +71,8 @@ def verify(
 def _check_model(folder: Path) -> tuple[str, Manifest | None]:
     try:
         manifest = read_manifest(folder)
-        read_model(folder, manifest)
+        for precision in (FLOAT32, *manifest.precisions):
+            read_model(folder, manifest, precision)
     except ModelUnavailable:
         return "BROKEN: run cutout models verify", None
     return "verified", manifest

@@ -16,12 +16,13 @@ from app.engine.clock import Clock, SystemClock
 from app.engine.models.device import CUDA, probe, usable_cores
 from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.models.loading import Loader
-from app.engine.models.registry import ModelRegistry
+from app.engine.models.registry import ModelObserver, ModelRegistry
 from app.engine.threads.sandbox import SandboxPool
 from app.engine.threads.workers import Pools
 from app.errors import ModelUnavailable
 from app.imaging.formats.decode import decode
 from app.pipeline.footprint import PictureLimits
+from app.pipeline.photographs import photographs
 from app.pipeline.render import RenderLimits
 from app.pipeline.result_cache import ResultCache
 from app.pipeline.run import Pipeline
@@ -34,8 +35,15 @@ UNKNOWN_MACHINE_BYTES = 8 * 2**30
 """The memory that is assumed if the machine does not report it."""
 
 
-def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
+def open_pipeline(
+    settings: Settings, telemetry: Telemetry, *, observer: ModelObserver | None = None
+) -> Pipeline:
     """Load and warm the models and start the threads; blocks until requests can be served.
+
+    Args:
+        settings: The settings.
+        telemetry: Receives the metrics.
+        observer: Receives the events of models, and passes them on to ``telemetry.runs``.
 
     Raises:
         ModelUnavailable: The default model cannot be served.
@@ -43,7 +51,7 @@ def open_pipeline(settings: Settings, telemetry: Telemetry) -> Pipeline:
     """
     clock = SystemClock()
     cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would compete with them
-    loader, models, batcher = _open_networks(settings, telemetry, clock)
+    loader, models, batcher = _open_networks(settings, telemetry, observer or telemetry.runs, clock)
     pools = Pools.of(settings.engine.workers or usable_cores(), clock)
     sandboxes = _open_sandboxes(settings, clock)
     budget = budget_of(settings)
@@ -77,7 +85,7 @@ def budget_of(settings: Settings) -> Budget:
 
 
 def _open_networks(
-    settings: Settings, telemetry: Telemetry, clock: Clock
+    settings: Settings, telemetry: Telemetry, observer: ModelObserver, clock: Clock
 ) -> tuple[Loader, ModelRegistry, Batcher]:
     """Load the models, and start the thread that runs them."""
     engine = settings.engine
@@ -88,10 +96,10 @@ def _open_networks(
         threads=engine.threads,
         max_batch=engine.max_batch,
         clock=clock,
+        precision=settings.precision,
+        photographs=photographs,
     )
-    models = ModelRegistry(
-        loader, settings.models, maximum=engine.max_models, clock=clock, observer=telemetry.runs
-    )
+    models = ModelRegistry(loader, settings.models, maximum=engine.max_models, clock=clock, observer=observer)
     costs: dict[str, Mapping[int, float]] = {}
     models.on_costs = costs.__setitem__
     models.load_pinned(_log_broken)

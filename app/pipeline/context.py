@@ -96,6 +96,7 @@ class RequestContext:
             "height_px": result.height_px,
             "result_bytes": result.size_bytes,
             "provider": result.info.provider,
+            "precision": result.info.precision,
             "matting": result.info.matting,
             "verdict": result.info.verdict.label,
         }

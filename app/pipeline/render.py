@@ -253,6 +253,7 @@ def _info(
     return ResultInfo(
         model=segmentation.manifest.name,
         provider=segmentation.provider,
+        precision=segmentation.precision,
         matting="none" if segmentation.is_empty else options.matting,
         refine="crop" if segmentation.is_refined else "none",
         verdict=judge(

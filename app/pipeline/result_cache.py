@@ -1,14 +1,13 @@
 """Result cache: returns recent results again, each only to the API key that it was computed for.
 
-The entity tag identifies pictures, options and model. The cache key also contains the name of the API key, so
-that no client can find out what other clients have sent.
+The entity tag identifies pictures, options, model and precision. The cache key also contains the name of the
+API key, so that no client can find out what other clients have sent.
 """
 
 import hashlib
 from dataclasses import replace
 
 from app.engine.capacity.cache import Cache
-from app.engine.models.manifest import Manifest
 from app.pipeline.context import RequestContext
 from app.pipeline.values import ImageRequest, NotModified, Result, extra_pictures
 
@@ -41,12 +40,17 @@ def _cache_key(etag: str, key_name: str) -> str:
     return f"{key_name}/{etag}"
 
 
-def etag_of(request: ImageRequest, manifest: Manifest) -> str:
-    """Return the strong entity tag of an admitted request: a hash of its pictures, options and model."""
+def etag_of(request: ImageRequest, sha256: str) -> str:
+    """Return the strong entity tag of an admitted request: a hash of its pictures, options and graph.
+
+    Args:
+        request: The request, with the digests of its pictures.
+        sha256: Of the graph that is served: a model has one for each precision, since their maps differ.
+    """
     assert request.picture.digest is not None  # noqa: S101 - admitted
     digest: hashlib._Hash = request.picture.digest.copy()
     options = request.options
-    digest.update(f"{type(options).__name__}{options.model_dump_json()}{manifest.sha256}".encode())
+    digest.update(f"{type(options).__name__}{options.model_dump_json()}{sha256}".encode())
     for role, source in extra_pictures(request).items():
         assert source.digest is not None  # noqa: S101 - admitted
         digest.update(role.encode() + source.digest.digest())

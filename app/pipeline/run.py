@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from app.engine.batching.batcher import Batcher
 from app.engine.clock import Clock
+from app.engine.models.precision import sha256_of
 from app.engine.models.registry import ModelRegistry, Session
 from app.engine.threads.trampoline import run_on_threads
 from app.engine.threads.workers import Pools
@@ -90,7 +91,7 @@ class Pipeline:
         options, steps = request.options, context.steps
         runs = planned_runs(options, has_own_mask=request.mask is not None)
         with self._lease(context) as session, self.admission.wait_estimator.counting(runs):
-            etag = etag_of(request, session.manifest)
+            etag = etag_of(request, sha256_of(session.manifest, session.choice.precision))
             if (found := self.results.find(etag, context)) is not None:
                 return found
             prepared = await self.pools.decode.call(  # decode, prepare
@@ -119,7 +120,7 @@ class Pipeline:
         raw = None
         if prepared.network_input is not None:
             raw = await infer(self._batcher, session, prepared.network_input, context)  # batch, infer
-        segmentation = segmentation_of(prepared, raw, options, session.manifest, session.provider)
+        segmentation = segmentation_of(prepared, raw, options, session)
         box = refinement_box(segmentation, options)
         if box is None:
             return segmentation

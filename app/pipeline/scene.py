@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.arrays import SaliencyMap
-from app.engine.models.manifest import Manifest
+from app.engine.models.registry import Session
 from app.errors import NoForeground
 from app.imaging.matting.painting import KEPT
 from app.imaging.matting.refine import Box, blend_maps, choose_crop
@@ -27,18 +27,19 @@ def segmentation_of(
     prepared: PreparedPicture,
     raw: SaliencyMap | None,
     options: MaskOptions | CutoutOptions,
-    manifest: Manifest,
-    provider: str,
+    session: Session,
 ) -> Segmentation:
-    """Interpret the network's raw map, or the caller's own mask if ``raw`` is None.
+    """Interpret the raw map of a session's network, or the caller's own mask if ``raw`` is None.
 
     Raises:
         NoForeground: The scene is empty, and ``require_foreground`` is set.
     """
     if raw is None:
         assert prepared.own_mask is not None  # noqa: S101 - a prepared picture has one of the two
-        saliency, scene_is_empty, provider = prepared.own_mask, prepared.is_own_mask_empty, OWN_MASK_PROVIDER
+        saliency, scene_is_empty = prepared.own_mask, prepared.is_own_mask_empty
+        provider = precision = OWN_MASK_PROVIDER
     else:
+        provider, precision = session.provider, session.choice.precision
         scene_is_empty = is_empty(raw, prepared.visible)
         saliency = np.zeros_like(raw) if scene_is_empty else stretch(raw)
     is_kept = prepared.painted is not None and bool((prepared.painted == KEPT).any())
@@ -48,8 +49,9 @@ def segmentation_of(
         prepared.picture,
         saliency,
         scene_is_empty,
-        manifest,
+        session.manifest,
         provider,
+        precision,
         prepared.etag,
         frame=prepared.frame,
         backdrop=prepared.backdrop,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 OWN_MASK_PROVIDER = "none"
-"""The provider of a result for which no network ran."""
+"""The provider, and the precision, of a result for which no network ran."""
 HQ_CUT_SHORT, STROKES_CUT_SHORT = "hq_cut_short", "strokes_cut_short"
 CUT_SHORT = frozenset({HQ_CUT_SHORT, STROKES_CUT_SHORT})
 """The warnings of a result whose computation ran out of time."""
@@ -142,6 +142,7 @@ class Segmentation:
         is_empty: Whether the picture has no subject.
         manifest: The manifest of the network.
         provider: The execution provider that the network ran on.
+        precision: The precision of its graph.
         etag: The entity tag of the result.
         is_refined: Whether the network ran a second time, on the subject only.
         frame, backdrop, visible, painted: As in ``PreparedPicture``.
@@ -154,6 +155,7 @@ class Segmentation:
     is_empty: bool
     manifest: Manifest
     provider: str
+    precision: str
     etag: str
     is_refined: bool = False
     frame: Frame | None = None
@@ -168,16 +170,17 @@ class ResultInfo:
     """The properties of a result that responses and the log report.
 
     Attributes:
-        model, provider: The network, and the execution provider that it ran on.
+        model, provider, precision: The network, the execution provider that it ran on, and its precision.
         matting, refine: How its map was refined.
         verdict: The properties of the map as a whole.
         warnings: Codes of unusual properties of the picture or the result.
-        etag: The entity tag: it identifies pictures, options and model.
+        etag: The entity tag: it identifies pictures, options, model and precision.
         subject: The subject's box in the result, if it was computed.
     """
 
     model: str
     provider: str
+    precision: str
     matting: str
     refine: str
     verdict: Verdict

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from app.engine.models.precision import PrecisionChoice
+
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 UNKNOWN = "unknown"
 RUN_BUCKETS_S = tuple(0.001 * 1.5**k for k in range(20))
@@ -16,6 +18,7 @@ class RunMetrics:
         self._requested_device = requested_device
         self._registry = registry
         self._providers: dict[str, str] = {}
+        self._choices: dict[str, PrecisionChoice] = {}
         self._oldest_age_s: Callable[[str], float] = lambda _: 0.0
         self._wait_s: Callable[[str], float] = lambda _: 0.0
         self._create_run_metrics()
@@ -46,6 +49,21 @@ class RunMetrics:
             "The requested execution provider and the active one.",
             ["model", "requested", "active"],
         )
+        self._precision_info = self._gauge(
+            "cutout_precision_info",
+            "The requested precision of a model and the active one.",
+            ["model", "requested", "active"],
+        )
+        self._speed_ratio = self._gauge(
+            "cutout_precision_speed_ratio",
+            "How many times as fast as float32 the graph in another precision ran at the load.",
+            ["model"],
+        )
+        self._difference = self._gauge(
+            "cutout_precision_difference",
+            "Mean absolute difference of the other precision's maps from those in float32.",
+            ["model"],
+        )
         self._load = self._gauge(
             "cutout_model_load_seconds", "Duration of the last load, warm-up included.", ["model"]
         )
@@ -74,10 +92,22 @@ class RunMetrics:
         self._duration.labels(model, self._providers.get(model, UNKNOWN), size).observe(duration_s)
         self._padding.labels(model).inc(size - pictures)
 
-    def model_loaded(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
-        """Record that a model was loaded, its provider, and the times of loading and warm-up."""
+    def model_loaded(
+        self,
+        name: str,
+        provider: str,
+        *,
+        choice: PrecisionChoice,
+        load_s: float,
+        warmup_s: Mapping[int, float],
+    ) -> None:
+        """Record that a model was loaded, its provider and precision, and how long that took."""
         self._providers[name] = provider
         self._provider_info.labels(name, self._requested_device, provider).set(1)
+        self._choices[name] = choice
+        self._precision_info.labels(name, choice.requested, choice.precision).set(1)
+        for gauge, value in self._figures_of(choice):
+            gauge.labels(name).set(value)
         self._engine_up.labels(name).set(1)
         self._load.labels(name).set(load_s)
         for size, seconds in warmup_s.items():
@@ -88,9 +118,18 @@ class RunMetrics:
     def model_unloaded(self, name: str, provider: str) -> None:
         """Record that a model was unloaded."""
         self._provider_info.remove(name, self._requested_device, provider)
+        choice = self._choices.pop(name)
+        self._precision_info.remove(name, choice.requested, choice.precision)
+        for figure, _ in self._figures_of(choice):
+            figure.remove(name)
         self._engine_up.labels(name).set(0)
         for gauge in (self._oldest_age, self._wait):
             gauge.remove(name)
+
+    def _figures_of(self, choice: PrecisionChoice) -> list[tuple[Gauge, float]]:
+        """Return the gauges of a comparison with their values; none if precisions were not compared."""
+        figures = ((self._speed_ratio, choice.speed_ratio), (self._difference, choice.difference))
+        return [(gauge, value) for gauge, value in figures if value is not None]
 
     def _counter(self, name: str, description: str, labels: list[str]) -> Counter:
         return Counter(name, description, labels, registry=self._registry)

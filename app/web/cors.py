@@ -16,8 +16,8 @@ from app.origins import split_origins
 
 OWN = (
     *("X-Request-Id", "Server-Timing", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "traceparent"),
-    *("X-Cutout-Model", "X-Cutout-Provider", "X-Cutout-Matting", "X-Cutout-Refine"),
-    *("X-Cutout-Verdict", "X-Cutout-Subject", "X-Cutout-Warnings", "X-Cutout-Cache"),
+    *("X-Cutout-Model", "X-Cutout-Provider", "X-Cutout-Precision", "X-Cutout-Matting"),
+    *("X-Cutout-Refine", "X-Cutout-Verdict", "X-Cutout-Subject", "X-Cutout-Warnings", "X-Cutout-Cache"),
     *("Content-Disposition", "WWW-Authenticate", "Allow"),
 )
 OF_DIALECTS = (

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from app.cli.sample_run import sample_picture
 from tests.cli.conftest import Command
+from tests.networks import add_redness_precision, redness_model
 
 STEPS = ["admit", "decode", "prepare", "batch", "infer", "matte", "compose", "encode"]
 
@@ -31,7 +33,20 @@ def test_without_a_sample_run_the_state_is_reported_as_text(command: Command) ->
 
     assert 0 == result.exit_code
     assert "model u2netp      runs on CPUExecutionProvider, sha256 verified" in result.stdout
+    assert "precision  float32: CUTOUT_PRECISION=float32" in result.stdout
     assert "pictures/s" not in result.stdout
+
+
+def test_the_doctor_compares_precisions(command: Command, tmp_path: Path) -> None:
+    """The maps of both differ far more than the manifest says, so the times do not matter."""
+    add_redness_precision(redness_model(tmp_path / "models", "u2netp"), full=200.0)
+    environment = {"CUTOUT_MODELS_DIR": str(tmp_path / "models"), "CUTOUT_PRECISION": "auto"}
+    result = command("doctor", "--json", "--no-sample", **environment)
+    (model,) = json.loads(result.stdout)["models"]
+
+    assert "float32" == model["precision"]["precision"]
+    assert "int8 differs by" in model["precision"]["reason"]
+    assert model["precision"]["speed_ratio"] > 0
 
 
 def test_a_model_that_cannot_be_served_fails_in_json_too(command: Command) -> None:

@@ -77,7 +77,10 @@ def test_the_result_is_next_to_its_picture_and_a_line_describes_it(command: Comm
     result = command("remove", "in/a.jpg")
 
     assert 0 == result.exit_code
-    assert "in/a-cutout.png: 80 × 60 px, u2netp on CPUExecutionProvider, verdict ok (" in result.stderr
+    assert (
+        "in/a-cutout.png: 80 × 60 px, u2netp on CPUExecutionProvider in float32, verdict ok ("
+        in result.stderr
+    )
     assert (60, 80, 4) == opened((pictures / "a-cutout.png").read_bytes()).shape
 
 

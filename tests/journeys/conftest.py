@@ -41,6 +41,7 @@ class Server:
             env={
                 **clean,
                 "CUTOUT_WEB__METRICS_PORT": "0",
+                "CUTOUT_PRECISION": "float32",
                 "CUTOUT_LIFECYCLE__DRAIN_DELAY_S": "0",
                 **environment,
             },

@@ -42,7 +42,7 @@ def test_remove_writes_a_cutout_and_prints_a_summary(picture: Path, models_dir: 
 
     assert ended.returncode == 0
     assert np.asarray(Image.open(picture.with_name("photo-cutout.png"))).shape == (200, 300, 4)
-    assert re.search(r"300 × 200 px, u2netp on CPUExecutionProvider, verdict ok", ended.stderr)
+    assert re.search(r"300 × 200 px, u2netp on CPUExecutionProvider in float32, verdict ok", ended.stderr)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_models_are_listed_and_verified(models_dir: Path) -> None:
     )
 
     assert re.search(r"u2netp .*fetched .*verified .*1,131,181 .*Apache-2.0", listed.stdout)
-    assert re.search(r"^ok +u2netp +sha256 [0-9a-f]{64}$", verified.stdout, re.MULTILINE)
+    assert re.search(r"^ok +u2netp +float32 +sha256 [0-9a-f]{64}$", verified.stdout, re.MULTILINE)
 
 
 def test_a_damaged_model_is_reported_with_both_hashes(damaged_models: Path) -> None:

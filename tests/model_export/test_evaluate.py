@@ -59,7 +59,7 @@ def test_the_table_and_the_file_have_the_same_figures(
 
     assert status == 0
     assert lines[0].startswith(
-        "u2netp on CPUExecutionProvider, set: 2 pictures, matting, judged by the cutout"
+        "u2netp on CPUExecutionProvider in float32, set: 2 pictures, matting, judged by the cutout"
     )
     assert lines[2] == "| matting | region | SAD/1000 | MSE | Grad/1000 | Conn/1000 | empty |"
     assert lines[4:] == [

@@ -47,6 +47,7 @@ def rendered(
         is_empty=False,
         manifest=MANIFEST,
         provider="none",
+        precision="none",
         etag="",
         frame=picture.frame,
         backdrop=picture.backdrop,
@@ -104,7 +105,9 @@ def test_the_network_gets_a_transparent_picture_over_white() -> None:
 
 def test_the_second_run_gets_a_transparent_picture_over_white_too() -> None:
     picture = prepared_picture(png(rgba(noise((*SIZE, 3)), EMPTY)), CutoutOptions())
-    segmentation = Segmentation(picture.picture, MAP, is_empty=False, manifest=MANIFEST, provider="", etag="")
+    segmentation = Segmentation(
+        picture.picture, MAP, is_empty=False, manifest=MANIFEST, provider="", precision="none", etag=""
+    )
     actual = prepare_refinement(segmentation, (10, 10, 50, 50), StepTimes(SystemClock()))
 
     assert 255 == actual.min()

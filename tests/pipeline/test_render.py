@@ -21,7 +21,7 @@ from tests.rendering import LIMITS, MANIFEST, result_of
 
 RGB = photo(60, 80)
 MAP = disc_alpha(32, 32, softness=0.4)
-INFO = ResultInfo("disc", "none", "none", "none", judge(MAP, 60, 80), (), "")
+INFO = ResultInfo("disc", "none", "none", "none", "none", judge(MAP, 60, 80), (), "")
 ENOUGH_S, NONE_S = 2.0, 0.0  # the clock of these tests does not advance
 
 
@@ -65,7 +65,9 @@ def test_a_network_sized_mask_is_weighted_by_the_uploads_own_alpha(side: int) ->
     own_alpha = np.zeros((side, side), dtype=np.uint8)
     own_alpha[:, side // 2 :] = 255
     half = Picture(photo(side, side), own_alpha, ())
-    segmentation = Segmentation(half, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    segmentation = Segmentation(
+        half, MAP, is_empty=False, manifest=MANIFEST, provider="none", precision="none", etag=""
+    )
     result = result_of(
         segmentation, MaskOptions(size="network"), StepTimes(ManualClock()), hq_budget_s=ENOUGH_S
     )
@@ -115,7 +117,7 @@ def rendered(
     steps, chosen = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
     saliency = np.zeros_like(MAP) if is_empty else saliency
     segmentation = Segmentation(
-        Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", etag=""
+        Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", precision="none", etag=""
     )
     if kind == "mask":
         options = MaskOptions.model_validate(chosen)
@@ -227,6 +229,7 @@ def test_composing_takes_at_most_32_bytes_per_pixel(
         is_empty=False,
         manifest=MANIFEST,
         provider="",
+        precision="none",
         etag="",
         backdrop=behind,
     )
@@ -244,7 +247,9 @@ def rendered_large(which: str, chosen: dict[str, object], steps: StepTimes) -> R
     """Run the steps after the network on half a megapixel."""
     size = (150, 200) if chosen.get("matting") == "hq" else (600, 800)
     picture = Picture(photo(*size), None, ())
-    segmentation = Segmentation(picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", etag="")
+    segmentation = Segmentation(
+        picture, MAP, is_empty=False, manifest=MANIFEST, provider="none", precision="none", etag=""
+    )
     if which == "mask":
         return result_of(segmentation, MaskOptions.model_validate(chosen), steps, hq_budget_s=ENOUGH_S)
     return result_of(segmentation, CutoutOptions.model_validate(chosen), steps, hq_budget_s=ENOUGH_S)

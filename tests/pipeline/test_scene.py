@@ -14,7 +14,7 @@ from app.pipeline.scene import (
 )
 from app.pipeline.values import OWN_MASK_PROVIDER, PreparedPicture, Segmentation
 from app.telemetry import StepTimes
-from tests.fakes import ManualClock
+from tests.fakes import ManualClock, SimulatedSession
 from tests.pictures import disc_alpha, photo
 from tests.rendering import MANIFEST
 
@@ -38,7 +38,7 @@ def prepared(*, own_mask: np.ndarray | None = None, is_own_mask_empty: bool = Fa
 def segmented(
     raw: np.ndarray | None, options: CutoutOptions | MaskOptions = CROP, **own: object
 ) -> Segmentation:
-    return segmentation_of(prepared(**own), raw, options, MANIFEST, "CPU")  # type: ignore[arg-type]
+    return segmentation_of(prepared(**own), raw, options, SimulatedSession(MANIFEST, "CPU"))  # type: ignore[arg-type]
 
 
 def test_a_map_with_a_subject_is_stretched() -> None:

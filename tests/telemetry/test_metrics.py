@@ -1,8 +1,11 @@
 import pytest
 
+from app.engine.models.precision import PrecisionChoice, as_set
 from app.telemetry import StepTimes, Telemetry
 from app.telemetry.metrics import outcome_class
 from tests.fakes import ManualClock
+
+FLOAT32 = as_set("float32")
 
 
 class Busy:
@@ -73,7 +76,9 @@ def test_busy_seconds_of_the_threads_determine_the_saturation() -> None:
 def test_a_models_metrics_are_exported_while_it_is_in_memory() -> None:
     telemetry = Telemetry(requested_device="auto")
     telemetry.runs.watch_queue(lambda model: 0.5, lambda model: 1.5)
-    telemetry.runs.model_loaded("u2netp", "CPUExecutionProvider", load_s=2.0, warmup_s={1: 0.1, 2: 0.2})
+    telemetry.runs.model_loaded(
+        "u2netp", "CPUExecutionProvider", choice=FLOAT32, load_s=2.0, warmup_s={1: 0.1, 2: 0.2}
+    )
     provider = {"model": "u2netp", "requested": "auto", "active": "CPUExecutionProvider"}
 
     assert value(telemetry, "cutout_provider_info", **provider) == 1
@@ -88,9 +93,26 @@ def test_a_models_metrics_are_exported_while_it_is_in_memory() -> None:
     assert value(telemetry, "cutout_queue_oldest_age_seconds", model="u2netp") is None
 
 
+def test_a_models_precision_is_exported_while_it_is_in_memory() -> None:
+    telemetry = Telemetry()
+    choice = PrecisionChoice("int8", "auto", "int8 is 1.82 times as fast", 1.82, 0.003)
+    telemetry.runs.model_loaded("a", "CPUExecutionProvider", choice=choice, load_s=2.0, warmup_s={})
+    telemetry.runs.model_loaded("b", "CPUExecutionProvider", choice=FLOAT32, load_s=2.0, warmup_s={})
+    info = {"requested": "auto", "active": "int8"}
+
+    assert value(telemetry, "cutout_precision_info", model="a", **info) == 1
+    assert value(telemetry, "cutout_precision_speed_ratio", model="a") == 1.82
+    assert value(telemetry, "cutout_precision_difference", model="a") == 0.003
+    assert value(telemetry, "cutout_precision_info", model="b", requested="float32", active="float32") == 1
+    assert value(telemetry, "cutout_precision_speed_ratio", model="b") is None
+    telemetry.runs.model_unloaded("a", "CPUExecutionProvider")
+    assert value(telemetry, "cutout_precision_info", model="a", **info) is None
+    assert value(telemetry, "cutout_precision_speed_ratio", model="a") is None
+
+
 def test_a_run_is_counted_at_its_start_and_timed_at_its_end() -> None:
     telemetry = Telemetry()
-    telemetry.runs.model_loaded("u2netp", "CPUExecutionProvider", load_s=2.0, warmup_s={})
+    telemetry.runs.model_loaded("u2netp", "CPUExecutionProvider", choice=FLOAT32, load_s=2.0, warmup_s={})
     telemetry.runs.batch_sent("u2netp", size=4, reason="full")
     telemetry.runs.batch_sent("u2netp", size=4, reason="slot_free")
     telemetry.runs.batch_ran("u2netp", size=4, pictures=3, duration_s=0.1)

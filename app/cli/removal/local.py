@@ -44,6 +44,7 @@ class LocalProcessor:
             result.media_type,
             info.model,
             info.provider,
+            info.precision,
             info.verdict.label,
             info.warnings,
             {name: round(seconds * 1e3, 2) for name, seconds in steps.seconds.items()},

@@ -125,8 +125,10 @@ def _text_of(outcome: Outcome) -> str:
     assert processed is not None  # noqa: S101 - a picture without a problem was processed
     size = "" if processed.size_px is None else "{} × {} px, ".format(*processed.size_px)
     took = ", ".join(f"{name} {duration:.0f} ms" for name, duration in processed.steps_ms.items())
+    # An older server does not say the precision; without a run of the network there is none.
+    precision = f" in {processed.precision}" if processed.precision not in ("", "none") else ""
     warnings = "".join(f"; warning: {warning}" for warning in processed.warnings)
     return (
-        f"{outcome.outputs[0]}: {size}{processed.model} on {processed.provider}, "
+        f"{outcome.outputs[0]}: {size}{processed.model} on {processed.provider}{precision}, "
         f"verdict {processed.verdict} ({took}){warnings}"
     )

@@ -16,13 +16,17 @@ NO_SUBJECT = "no_foreground"
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of all pictures; ``took_s`` is the time of the whole run in seconds."""
+    """What became of all pictures.
+
+    ``precisions`` are those that networks ran in, ``took_s`` is the time of the whole run in seconds.
+    """
 
     written: int
     skipped: int
     failed: int
     pending: int
     without_subject: int
+    precisions: tuple[str, ...]
     took_s: float
 
     @classmethod
@@ -30,12 +34,14 @@ class Totals:
         """Count outcomes."""
         counts = Counter(outcome.status for outcome in outcomes)
         empty = sum(each.processed is not None and each.processed.verdict == NO_SUBJECT for each in outcomes)
+        used = {each.processed.precision for each in outcomes if each.processed is not None}
         return cls(
             counts["written"],
             counts["skipped"],
             counts["failed"],
             counts["pending"],
             without_subject=empty,
+            precisions=tuple(sorted(used - {"", "none"})),
             took_s=round(took_s, 2),
         )
 
@@ -47,7 +53,8 @@ class Totals:
         parts += [f"{self.pending} not started"] if self.pending else []
         parts += [f"{self.without_subject} without a clear subject"] if self.without_subject else []
         rate = f", {self.written / self.took_s:.2f} pictures/s" if self.written > 1 and self.took_s else ""
-        return f"{', '.join(parts)}; {self.took_s:.1f} s{rate}"
+        networks = f", in {' and '.join(self.precisions)}" if self.precisions else ""
+        return f"{', '.join(parts)}; {self.took_s:.1f} s{rate}{networks}"
 
 
 def write_report(path: Path, outcomes: Sequence[Outcome], totals: Totals) -> None:
@@ -83,6 +90,7 @@ def entry_of(outcome: Outcome) -> dict[str, object]:
             "warnings": list(processed.warnings),
             "model": processed.model,
             "provider": processed.provider,
+            "precision": processed.precision,
             "size_px": processed.size_px,
             "steps_ms": dict(processed.steps_ms),
         }

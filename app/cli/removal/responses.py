@@ -25,6 +25,7 @@ def processed_from(response: httpx.Response) -> Processed:
         media_type,
         model=headers.get("x-cutout-model", ""),
         provider=headers.get("x-cutout-provider", ""),
+        precision=headers.get("x-cutout-precision", ""),
         verdict=headers.get("x-cutout-verdict", ""),
         warnings=tuple(filter(None, headers.get("x-cutout-warnings", "").split(", "))),
         steps_ms=dict(_durations(headers.get("server-timing", ""))),

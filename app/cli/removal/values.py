@@ -76,6 +76,7 @@ class Processed:
     media_type: str
     model: str
     provider: str
+    precision: str
     verdict: str
     warnings: tuple[str, ...] = ()
     steps_ms: Mapping[str, float] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from app.arrays import NetworkInput
 from app.engine.clock import Clock
 from app.engine.models.backend import Run
 from app.engine.models.manifest import Manifest
+from app.engine.models.precision import PrecisionChoice
 from app.errors import InvalidOption, ModelUnavailable, Overloaded
 
 
@@ -31,6 +32,11 @@ class Session(Protocol):
     @property
     def provider(self) -> str:
         """The execution provider that is really active."""
+        ...
+
+    @property
+    def choice(self) -> PrecisionChoice:
+        """The precision of the model's graph, and why."""
         ...
 
     def prepare_run(self, batch: NetworkInput) -> Run:
@@ -72,7 +78,15 @@ class ModelSource(Protocol):
 class ModelObserver(Protocol):
     """Receives the registry's events."""
 
-    def model_loaded(self, name: str, provider: str, *, load_s: float, warmup_s: Mapping[int, float]) -> None:
+    def model_loaded(
+        self,
+        name: str,
+        provider: str,
+        *,
+        choice: PrecisionChoice,
+        load_s: float,
+        warmup_s: Mapping[int, float],
+    ) -> None:
         """Record that a model was loaded."""
         ...
 
@@ -111,14 +125,15 @@ class ModelRegistry:
         """Load the pinned models; blocks.
 
         Raises:
-            ModelUnavailable: The default model cannot be loaded. ``on_broken`` gets the errors of others.
+            ModelUnavailable: The default model cannot be loaded, or one has no graph in the precision of the
+                settings. ``on_broken`` gets all other errors.
             ProviderUnavailable: CUDA was requested and is not really active.
         """
         for name in self._pinned:
             try:
                 self.load(name)
             except ModelUnavailable as error:
-                if name == self.default:
+                if name == self.default or error.contradicts_settings:
                     raise
                 on_broken(error)
 
@@ -173,6 +188,7 @@ class ModelRegistry:
             self._observer.model_loaded(
                 name,
                 loaded.session.provider,
+                choice=loaded.session.choice,
                 load_s=self._clock.now_s() - started_s,
                 warmup_s=loaded.warmup_s,
             )
@@ -205,10 +221,10 @@ class ModelRegistry:
         """Return a run of a model in memory; implements the batcher's ``Backend``."""
         return self.sessions[model].prepare_run(batch)
 
-    def manifests(self) -> list[tuple[Manifest, str]]:
-        """Return the manifest and the active provider of each model in memory, the default model first."""
+    def in_memory(self) -> list[Session]:
+        """Return the sessions of all models in memory, the default model first."""
         with self._lock:
-            return [(self.sessions[name].manifest, self.sessions[name].provider) for name in self.names]
+            return [self.sessions[name] for name in self.names]
 
     def loadable(self) -> list[str]:
         """Return the names of models that are not in memory and can be loaded on request."""

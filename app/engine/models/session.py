@@ -9,6 +9,7 @@ from app.engine.clock import Clock
 from app.engine.models.device import CUDA, Device, Probe
 from app.engine.models.manifest import Manifest
 from app.engine.models.onnxruntime_loader import onnxruntime
+from app.engine.models.precision import PrecisionChoice
 from app.errors import ModelUnavailable, ProviderUnavailable
 
 # ONNX Runtime has no error class for a lack of memory, and its messages do not always mention memory.
@@ -46,10 +47,17 @@ class OnnxRun:
 
 @dataclass(frozen=True, slots=True)
 class OnnxSession:
-    """A model in ONNX Runtime; ``provider`` is the execution provider that is really active."""
+    """A model in ONNX Runtime.
+
+    Attributes:
+        manifest: The model's manifest.
+        provider: The execution provider that is really active.
+        choice: The precision of the graph, and why it is served in it.
+    """
 
     manifest: Manifest
     provider: str
+    choice: PrecisionChoice
     _runtime: onnxruntime.InferenceSession
 
     def prepare_run(self, batch: NetworkInput) -> OnnxRun:
@@ -81,13 +89,20 @@ class OnnxSession:
 
 
 def open_session(
-    model_bytes: bytes, manifest: Manifest, *, device: Device, probe: Probe, threads: int
+    model_bytes: bytes,
+    manifest: Manifest,
+    choice: PrecisionChoice,
+    *,
+    device: Device,
+    probe: Probe,
+    threads: int,
 ) -> OnnxSession:
     """Load a verified model.
 
     Args:
         model_bytes: The ONNX file; its sha256 was checked against the manifest's.
         manifest: The model's manifest.
+        choice: The precision of the file, and why.
         device: The device in the settings; ``cuda`` accepts no other provider.
         probe: The providers that this machine can use.
         threads: Cores used inside one run on a CPU; 0 uses all.
@@ -117,7 +132,7 @@ def open_session(
             "Install the extra: pip install 'cutout-server[cuda]'."
         )
     _check_contract(runtime, manifest)
-    return OnnxSession(manifest, active, runtime)
+    return OnnxSession(manifest, active, choice, runtime)
 
 
 def _with_options(providers: tuple[str, ...]) -> list[str | tuple[str, dict[str, str]]]:

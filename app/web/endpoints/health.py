@@ -1,5 +1,7 @@
 """Health: serves the three probes of orchestrators, the OpenAPI document and the pages of problems."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -41,19 +43,20 @@ async def startupz(request: Request) -> JSONResponse:
 
 @table.READY.on(router, openapi_extra=describe_json(Ready, "The server accepts requests.", 503))
 async def readyz(request: Request) -> JSONResponse:
-    """Report that the server accepts requests, and the execution providers of its models."""
+    """Report that the server accepts requests, and the execution providers and precisions of its models."""
     service = service_of(request)
     if service.drain.has_begun:
         raise NotReady("The server is stopping.")
     pipeline = service.ready_pipeline()
-    models = pipeline.models
+    models, sessions = pipeline.models, pipeline.models.in_memory()
     return JSONResponse(
         {
             "status": "ready",
             "device_requested": service.settings.device,
             "provider": models.provider,
             "why_not_cuda": pipeline.why_not_cuda,
-            "models": {manifest.name: provider for manifest, provider in models.manifests()},
+            "models": {session.manifest.name: session.provider for session in sessions},
+            "precisions": {session.manifest.name: asdict(session.choice) for session in sessions},
             "unavailable": sorted(models.broken),
         }
     )

@@ -170,7 +170,7 @@ def render_error(error: Exception, problem: JSONResponse, sent: Headers) -> Resp
 
 def _manifest(request: Request, name: str) -> Manifest:
     models = service_of(request).ready_pipeline().models
-    found = {manifest.name: manifest for manifest, _ in models.manifests()}
+    found = {session.manifest.name: session.manifest for session in models.in_memory()}
     if name not in found:
         raise InvalidOption("model", ", ".join(sorted(found)))
     return found[name]

@@ -31,13 +31,14 @@ RESULT_HEADERS = {
     "Server-Timing": "The duration of each step in milliseconds.",
     "X-Cutout-Model": "The model that ran.",
     "X-Cutout-Provider": "The execution provider that ran it.",
+    "X-Cutout-Precision": "The precision of its graph: `float32`, `int8`, `fp16`, or `none` if none ran.",
     "X-Cutout-Matting": "The matting path that ran, and its milliseconds: `fast;dur=34.1`.",
     "X-Cutout-Refine": "`crop` if the network ran twice, else `none`.",
     "X-Cutout-Verdict": "`ok`, `uncertain` or `no_foreground`.",
     "X-Cutout-Subject": "The subject's left, top, right and bottom, if `report_box` is true.",
     "X-Cutout-Warnings": "Codes of unusual properties of the picture or the result.",
     "X-Cutout-Cache": "`hit` if the result is from the cache.",
-    "ETag": "Strong tag over picture, options and model.",
+    "ETag": "Strong tag over picture, options, model and precision.",
 }
 RESULT = {
     "image": ONE_PIXEL,
@@ -46,6 +47,7 @@ RESULT = {
     "height_px": 300,
     "model": "u2net",
     "provider": "CUDAExecutionProvider",
+    "precision": "fp16",
     "matting": "fast",
     "refine": "none",
     "matting_ms": 34.1,

@@ -50,6 +50,7 @@ class PictureResult(_Described):
     height_px: int
     model: str
     provider: str
+    precision: str
     matting: str
     refine: str
     matting_ms: float
@@ -85,6 +86,20 @@ class BatchLine(BaseModel):
     batch: BatchTotals | None = Field(None, description="The batch as a whole; only in the last line.")
 
 
+class PrecisionDescription(_Described):
+    """The precision that a model is served in, and why."""
+
+    precision: str
+    requested: str
+    reason: str
+    speed_ratio: float | None = Field(
+        description="How many times as fast as float32 the graph in another precision ran; null if none ran."
+    )
+    difference: float | None = Field(
+        description="The mean absolute difference of its maps from those in float32, likewise."
+    )
+
+
 class ModelDescription(_Described):
     """A model in memory."""
 
@@ -94,8 +109,9 @@ class ModelDescription(_Described):
     input_size_px: int
     output: str
     precision: str
+    precision_choice: PrecisionDescription
     parameters: int
-    sha256: str
+    sha256: str = Field(description="Of the graph in this precision.")
     license: str
     authors: str
     source: str
@@ -131,6 +147,7 @@ class Ready(_Described):
     provider: str
     why_not_cuda: str | None
     models: dict[str, str] = Field(description="The execution provider of each model in memory.")
+    precisions: dict[str, PrecisionDescription] = Field(description="The precision of each of them.")
     unavailable: list[str]
 
 

@@ -1,12 +1,14 @@
 """V1: serves the endpoints of ``/v1``."""
 
 import re
+from dataclasses import asdict
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine.models.manifest import Manifest
+from app.engine.models.precision import sha256_of
+from app.engine.models.registry import Session
 from app.options import CutoutOptions, MaskOptions
 from app.web.context import context_of
 from app.web.endpoints import table
@@ -57,7 +59,7 @@ async def list_models(request: Request) -> JSONResponse:
     return JSONResponse(
         {
             "default": models.default,
-            "models": [_describe_model(manifest, provider) for manifest, provider in models.manifests()],
+            "models": [_describe_model(session) for session in models.in_memory()],
             "on_request": models.loadable(),
             "unavailable": sorted(models.broken),
         }
@@ -73,16 +75,18 @@ def read_conditions(request: Request) -> None:
     context.idempotency_key = request.headers.get("idempotency-key")
 
 
-def _describe_model(manifest: Manifest, provider: str) -> dict[str, object]:
+def _describe_model(session: Session) -> dict[str, object]:
+    manifest, choice = session.manifest, session.choice
     return {
         "name": manifest.name,
         "architecture": manifest.architecture,
-        "provider": provider,
+        "provider": session.provider,
         "input_size_px": manifest.input_size_px,
         "output": manifest.output,
-        "precision": manifest.precision,
+        "precision": choice.precision,
+        "precision_choice": asdict(choice),
         "parameters": manifest.parameters,
-        "sha256": manifest.sha256,
+        "sha256": sha256_of(manifest, choice.precision),
         "license": manifest.weights.license,
         "authors": manifest.weights.authors,
         "source": manifest.weights.source,

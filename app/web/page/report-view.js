@@ -42,7 +42,8 @@ function showSteps(report) {
     const key = element("span", { className: "key", data: { step: String(index % COLOURS) } });
     list.append(element("li", {}, key, `${STEPS[name] ?? name} `, element("b", {}, milliseconds(ms))));
   }
-  const where = report.provider ? ` with ${report.model} on ${report.provider}` : "";
+  const precision = ["", "none"].includes(report.precision) ? "" : `, ${report.precision}`;
+  const where = report.provider ? ` with ${report.model} on ${report.provider}${precision}` : "";
   list.append(
     element("li", { className: "total" }, "On the server ", element("b", {}, milliseconds(report.totalMs)), where),
     element("li", { className: "total" }, "With upload and download ", element("b", {}, milliseconds(report.tookMs))),

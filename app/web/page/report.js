@@ -35,6 +35,7 @@ export const WARNINGS = {
  * @property {{name: string, ms: number}[]} steps - In the order of the server.
  * @property {string} model
  * @property {string} provider
+ * @property {string} precision - `none` if no network ran.
  * @property {string|null} subject - The box of the subject, if it was asked for.
  * @property {number} tookMs - Seen from the page.
  * @property {number} totalMs - On the server.
@@ -53,6 +54,7 @@ export function readReport(headers, tookMs) {
     totalMs: steps.find((step) => step.name === "total")?.ms ?? 0,
     model: headers.get("X-Cutout-Model") ?? "",
     provider: (headers.get("X-Cutout-Provider") ?? "").replace("ExecutionProvider", ""),
+    precision: headers.get("X-Cutout-Precision") ?? "",
     subject: headers.get("X-Cutout-Subject"),
     tookMs,
   };

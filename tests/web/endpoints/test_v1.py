@@ -61,6 +61,7 @@ def test_headers_describe_the_result(live: Live) -> None:
         "x-content-type-options": "nosniff",
         "x-cutout-model": "u2netp",
         "x-cutout-provider": "CPUExecutionProvider",
+        "x-cutout-precision": "float32",
         "x-cutout-refine": "none",
         "x-cutout-verdict": "ok",
     }
