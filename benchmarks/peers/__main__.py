@@ -11,6 +11,7 @@ runs all the time; its first requests are checked and not measured. Rounds alter
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +50,7 @@ class Measurements:
 def main() -> None:
     """Measure, and write the report."""
     args = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the peers too
     args.out.mkdir(parents=True, exist_ok=True)
     uploads = {size: upload_of(size, args.data) for size in args.sizes}
     pictures = {

@@ -45,7 +45,7 @@ PEER = Peer(
     ),
     description="Flask and waitress, PyTorch; matting: closed form by PyMatting, at 1,000 pixels",
     command=lambda launch: (
-        *(launch.script("backgroundremover-server"), "--addr", "127.0.0.1"),
+        *(str(launch.python), str(PROGRAMS / "backgroundremover_server.py"), "--addr", "127.0.0.1"),
         *("--port", str(launch.port)),
     ),
     environment=lambda launch: {"HOME": str(launch.scratch)},

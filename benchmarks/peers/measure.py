@@ -1,9 +1,10 @@
 """Measure: drives every peer by the same client with the same pictures, in interleaved rounds.
 
-All peers run all the time, each with one model, and one of them is sent requests at a time. In each round
-every case is measured once with each peer, and the order of the peers rotates, so that a slow minute of the
-machine meets different ones. A closed loop keeps a number of requests in flight; an open loop sends at random
-instants and counts latency from the intended instant (``benchmarks.load``).
+All peers run all the time, each with one model. While one of them is measured the others are stopped by a
+signal, because some use a tenth of a core without a single request. In each round every case is measured once
+with each peer, and the order of the peers rotates, so that a slow minute of the machine meets different ones.
+A closed loop keeps a number of requests in flight; an open loop sends at random instants and counts latency
+from the intended instant (``benchmarks.load``).
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from benchmarks.peers.process import NotStarted, PeerProcess
 
 PATIENCE_S = 60.0
 """A request that takes this much longer than a loop is given up, and counts as an error."""
-SETTLE_S = 0.3
-"""The pause before each measurement, in which the peer of the last one comes to rest."""
+SETTLE_S = 0.5
+"""The time before each measurement in which the peer wakes up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,34 @@ def measure_round(
     seconds: float,
     number: int,
 ) -> Iterator[tuple[Case, str, Round]]:
-    """Yield one measurement of every case with every peer that has it; ``number`` rotates the peers."""
+    """Yield one measurement of every case with every peer that has it; ``number`` rotates the peers.
+
+    All peers are stopped before the first measurement, and go on after the last one.
+    """
+    for process in processes:
+        process.pause()
+    yield from _measure_cases(processes, cases, upload_of, seconds, number)
+    for process in processes:
+        process.resume()
+
+
+def _measure_cases(
+    processes: Sequence[PeerProcess],
+    cases: Sequence[Case],
+    upload_of: Callable[[Case], bytes],
+    seconds: float,
+    number: int,
+) -> Iterator[tuple[Case, str, Round]]:
     for index, case in enumerate(cases):
         upload = upload_of(case)
         start = (number + index) % max(1, len(processes))
         for process in (*processes[start:], *processes[:start]):
             shot = process.peer.request(case.operation, case.model, upload)
             if shot is not None:
-                yield case, process.peer.name, _measure(process, case, shot, seconds, seed=number)
+                process.resume()
+                measured = _measure(process, case, shot, seconds, seed=number)
+                process.pause()
+                yield case, process.peer.name, measured
 
 
 def _measure(process: PeerProcess, case: Case, shot: Shot, seconds: float, seed: int) -> Round:

@@ -96,6 +96,7 @@ class PeerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
+        self.resume()
         others = process_tree(self.process.pid)
         self.process.terminate()
         try:
@@ -107,6 +108,14 @@ class PeerProcess:
         _kill(others)
         self._log.close()
         self._folder.cleanup()
+
+    def pause(self) -> None:
+        """Stop all processes of the peer, so that they use no processor time until ``resume``."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the processes go on after ``pause``."""
+        self._signal(signal.SIGCONT)
 
     def is_alive(self) -> bool:
         """Return whether the process that was started is running."""
@@ -124,6 +133,12 @@ class PeerProcess:
         """Return the last lines of the log."""
         self._log.seek(0)
         return "\n".join(self._log.read().decode(errors="replace").splitlines()[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.is_alive():
+            for pid in process_tree(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def _wait_until_ready(self) -> None:
         url = f"http://{self.host}:{self.port}{self.peer.ready_path}"

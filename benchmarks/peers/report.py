@@ -15,6 +15,8 @@ from benchmarks.peers.measure import Case, Round
 from benchmarks.report import table_cell, table_lines
 
 OURS = "cutout"
+MIN_ROUNDS = 3
+"""With fewer rounds an interval says nothing, so there is no verdict."""
 HEADER = (
     *("model", "operation", "MP", "clients", "peer", "pictures/s", "p50, s", "p95, s"),
     *("CPU s", "peak RSS, MB", "errors", "ours : peer", "ahead"),
@@ -128,7 +130,7 @@ def _row(case: Case, name: str, rounds: Sequence[Round], ours: Sequence[Round] |
         f"{max((each.peak_bytes for each in rounds), default=0) / 1e6:.0f}",
         _errors(rounds),
         _interval(compared) if compared else "",
-        verdict(compared) if compared else "",
+        (verdict(compared) if len(rounds) >= MIN_ROUNDS else "too few rounds") if compared else "",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from backgroundremover.u2net import u2net
+from backgroundremover_server import declare_operators
 
 from model_export.port import port
 from model_export.weights import read_convolutions
@@ -22,6 +22,9 @@ MAX_DIFFERENCE = 1e-4
 
 def main(weights: Path, model: str, target: Path) -> None:
     """Convert, compare both networks on noise, and write."""
+    operators = declare_operators()
+    from backgroundremover.u2net import u2net  # it imports torchvision
+
     network = {"u2netp": u2net.U2NETP, "u2net": u2net.U2NET}[model](3, 1)
     port(network, read_convolutions(weights))
     noise = np.random.default_rng(0).standard_normal((1, 3, 320, 320), np.float32)
@@ -32,6 +35,7 @@ def main(weights: Path, model: str, target: Path) -> None:
     if difference > MAX_DIFFERENCE:
         raise SystemExit(f"The converted network differs by {difference:.2g}.")
     torch.save(network.state_dict(), target)
+    del operators
 
 
 if __name__ == "__main__":
