@@ -146,9 +146,15 @@ def test_a_row_counts_what_failed_by_status() -> None:
 
 
 def test_a_peer_without_a_success_is_infinitely_slower_and_prints() -> None:
-    row = rows_of(("cutout", [a_round((1.0,))]), ("rembg", [a_round((), failed=2)]))[1]
+    row = rows_of(("cutout", [a_round((1.0,))] * 3), ("rembg", [a_round((), failed=2)] * 3))[1]
 
     assert ("–", "∞ (∞ to ∞)", "ours") == (row["p50, s"], row["ours : peer"], row["ahead"])
+
+
+def test_two_rounds_are_too_few_for_a_verdict() -> None:
+    row = rows_of(("cutout", [a_round((1.0,))] * 2), ("rembg", [a_round((1.0,) * 2)] * 2))[1]
+
+    assert ("0.50 (0.50 to 0.50)", "too few rounds") == (row["ours : peer"], row["ahead"])
 
 
 def test_a_peer_that_is_absent_is_reported_with_its_reason() -> None:
