@@ -127,6 +127,18 @@ def test_memory_cannot_be_pinned_without_the_cuda_runtime() -> None:
 
 
 @pytest.mark.process
+def test_a_run_that_does_not_reach_the_device_exits_with_1(tmp_path: Path) -> None:
+    redness_model(tmp_path, MODEL)
+
+    code = gpu.main(
+        ["--minutes", "0", "--model", MODEL, "--models-dir", str(tmp_path), "--out", str(tmp_path)]
+    )
+
+    assert 1 == code
+    assert {"skipped"} == {row["status"] for row in json.loads((tmp_path / "gpu.json").read_text())["steps"]}
+
+
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_dry_run_measures_every_step_on_the_cpu(tmp_path: Path) -> None:
     redness_model(tmp_path / "models", MODEL)
