@@ -18,6 +18,8 @@ TORCH           := torch==2.13.0
 UPGRADE         ?= --upgrade
 # The number of parallel test processes, in addition to the one that starts servers.
 JOBS    ?= 2
+# Options of `make bench-peers`, for example: --peers rembg,plain --models u2netp --sizes 1,12 --minutes 10
+PEERS_ARGS ?=
 # Options of every test run.
 PYTEST_ARGS ?= --durations=20
 SERVED := tests/cli tests/journeys
@@ -31,10 +33,10 @@ export ORT_DISABLE_TELEMETRY = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve unit test test-all together unserved test-ray check format lock bench bench-load peers export ray clean
+.PHONY: help setup serve unit test test-all together unserved test-ray check format lock bench bench-load bench-peers peers export ray clean
 
 help: ## Show this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with tools) and export
 
@@ -111,6 +113,10 @@ bench-load: $(VENV)/.dev $(MODELS_DIR)/$(MODEL)/manifest.json ## Measure overloa
 	$(VENV)/bin/python -m benchmarks.refused --model $(MODEL)
 	$(VENV)/bin/python -m benchmarks.batch --model $(MODEL)
 
+bench-peers: $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json ## Install other servers and compare them with this one (PEERS_ARGS=...); takes long
+	$(VENV)/bin/python -m benchmarks.peers --out bench-peers $(PEERS_ARGS)
+	$(EXPORT)/bin/python -m benchmarks.peers.plots bench-peers/peers.json
+
 ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine only
 	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster
 
@@ -120,7 +126,7 @@ export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the se
 	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
 
 clean: ## Remove environments and caches, but not the models
-	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
 	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR)

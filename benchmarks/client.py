@@ -20,6 +20,7 @@ class Shot:
     path: str
     upload: bytes
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "image/jpeg"),)
+    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Connection:
         """Write a request with a share of its body to the transport, without waiting until it is sent."""
         lines = (f"{name}: {text}\r\n" for name, text in shot.headers)
         head = (
-            f"POST {shot.path} HTTP/1.1\r\nHost: benchmark\r\nContent-Length: {len(shot.upload)}\r\n"
+            f"{shot.method} {shot.path} HTTP/1.1\r\nHost: benchmark\r\nContent-Length: {len(shot.upload)}\r\n"
             f"{''.join(lines)}\r\n"
         )
         self._writer.write(head.encode("ascii"))
@@ -66,12 +67,27 @@ class Connection:
             lines = head.decode("latin-1").split("\r\n")
             pairs = (line.partition(":") for line in lines[1:] if line)
             headers = {name.lower(): text.strip() for name, _, text in pairs}
-            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+            if lines[0].startswith("HTTP/1.0") and headers.get("connection", "").lower() != "keep-alive":
+                headers["connection"] = "close"
+            body = await self._read_body(headers)
         except asyncio.IncompleteReadError as error:
             where = "within the response" if error.partial else "before the response"
             raise ConnectionError(f"closed {where}") from error
         came_early = self._writer.transport.get_write_buffer_size() > 0
         return Reply(int(lines[0].split()[1]), headers, body, came_early)
+
+    async def _read_body(self, headers: Mapping[str, str]) -> bytes:
+        """Read a body with a length, in chunks, or up to the connection's end (RFC 9112, section 6.3)."""
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = bytearray()
+            while size := int((await self._reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+                body += (await self._reader.readexactly(size + 2))[:-2]
+            while await self._reader.readuntil(b"\r\n") != b"\r\n":
+                pass  # trailers
+            return bytes(body)
+        if "content-length" not in headers and headers.get("connection", "").lower() == "close":
+            return await self._reader.read()
+        return await self._reader.readexactly(int(headers.get("content-length", "0")))
 
     async def is_reusable(self, reply: Reply) -> bool:
         """Send the rest of the upload; return whether the connection can be used for another request."""
@@ -104,7 +120,7 @@ class Client:
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 120.0) -> None:
         self._address = host, port
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._idle: list[Connection] = []
         self._draining: set[asyncio.Task[None]] = set()
 
@@ -114,7 +130,7 @@ class Client:
         Raises:
             OSError: The connection failed before the response was complete, or the request timed out.
         """
-        async with asyncio.timeout(self._timeout_s):
+        async with asyncio.timeout(self.timeout_s):
             connection = await self.acquire()
             try:
                 connection.send(shot)

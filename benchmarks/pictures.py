@@ -4,6 +4,7 @@ import io
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.arrays import Rgb
@@ -48,3 +49,48 @@ def upload_of(kind: str, megapixels: float) -> bytes:
     else:
         picture.save(encoded, "WEBP", quality=85, method=0)
     return encoded.getvalue()
+
+
+def camera_photo(megapixels: float, seed: int = 0) -> Rgb:
+    """Build a 4:3 picture with detail at every scale, like a camera's at full size.
+
+    The amplitude of the texture falls with its frequency, as in natural pictures; the subject has a texture
+    of its own and strands of hair across its edge; noise is that of a sensor, stronger where it is bright.
+
+    References:
+        Field, "Relations between the statistics of natural images and the response properties of cortical
+        cells", J. Opt. Soc. Am. A 4, 1987 (the spectrum).
+    """
+    height, width = round((megapixels * 0.75e6) ** 0.5), round((megapixels / 0.75 * 1e6) ** 0.5)
+    rng = np.random.default_rng(seed)
+    background = _texture(rng, height, width, (110, 125, 130))
+    subject = _texture(rng, height, width, (205, 110, 60))
+    inside = np.zeros((height, width), np.uint8)
+    centre, radius = (width // 2, height // 2), height // 3
+    cv2.circle(inside, centre, radius, 255, thickness=-1, lineType=cv2.LINE_AA)
+    for angle in rng.uniform(0, 2 * np.pi, 400):
+        begin, end = (radius * share for share in (0.97, rng.uniform(1.02, 1.15)))
+        points = [
+            (round(centre[0] + far * np.cos(turn)), round(centre[1] + far * np.sin(turn)))
+            for far, turn in ((begin, angle), (end, angle + rng.uniform(-0.06, 0.06)))
+        ]
+        cv2.line(inside, *points, 255, thickness=max(1, height // 1500), lineType=cv2.LINE_AA)
+    share = (inside.astype(np.float32) / 255.0)[..., None]
+    mixed = background + share * (subject - background)
+    noise = rng.standard_normal((512, 512, 3), np.float32)
+    tiles = -(-height // 512), -(-width // 512), 1
+    mixed += np.tile(noise, tiles)[:height, :width] * (1.5 + mixed * np.float32(1 / 64))
+    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
+
+
+def _texture(
+    rng: np.random.Generator, height: int, width: int, colour: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Return a texture around a colour, float32 (H, W, 3), from octaves of random grids."""
+    grey = np.zeros((height, width), np.float32)
+    cells, amplitude = 4, 30.0
+    while cells < height:
+        grid = rng.standard_normal((cells, cells * 4 // 3), np.float32) * np.float32(amplitude)
+        grey += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+        cells, amplitude = cells * 2, max(4.0, amplitude * 0.72)
+    return np.asarray(grey[..., None] + np.asarray(colour, np.float32), np.float32)

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -36,11 +35,18 @@ class Figure:
 
 def print_machine() -> None:
     """Print the conditions of a measurement: processor, libraries, commit and load average."""
+    print(f"{machine()}\n", flush=True)
+
+
+def machine() -> str:
+    """Return the conditions of a measurement: processor, libraries, commit and load average."""
     names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     processor = names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
     libraries = ", ".join(f"{name} {module_version}" for name, module_version in _libraries())
-    print(f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, {libraries};")
-    print(f"commit {_commit()}; load average before {os.getloadavg()[0]:.1f}\n", flush=True)
+    return (
+        f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, {libraries};\n"
+        f"commit {_commit()}; load average before {os.getloadavg()[0]:.1f}"
+    )
 
 
 def _libraries() -> Iterator[tuple[str, str]]:
@@ -71,12 +77,18 @@ def print_figures(figures: Sequence[Figure]) -> None:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a Markdown table."""
-    print("| " + " | ".join(header) + " |")
-    print("|" + "---|" * len(header))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    print()
-    sys.stdout.flush()
+    print("\n".join(table_lines(header, rows)), end="\n\n", flush=True)
+
+
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def table_cell(text: str, max_length: int = 300) -> str:
+    """Return a text on one line and without the sign between cells, cut to a length."""
+    return " ".join(text.replace("|", "/").split())[:max_length]
 
 
 def milliseconds(seconds: float) -> str:

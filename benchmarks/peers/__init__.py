@@ -1,0 +1,1 @@
+"""Peers: other servers that remove backgrounds, and this one, driven by the same client."""
