@@ -15,7 +15,8 @@ from app.engine.capacity.memory import tune_allocator
 from app.imaging.matting.closed_form import solve_alpha
 from app.imaging.matting.foreground import estimate_foreground
 from app.imaging.matting.guided_filter import fit_colour_model
-from app.imaging.matting.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha
+from app.imaging.matting.matte import refine_alpha
+from app.imaging.matting.soft_band import SURE_BACKGROUND, SURE_FOREGROUND
 from benchmarks.report import print_machine
 from tests.composites import composite, ideal_map
 
