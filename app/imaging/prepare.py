@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from app.arrays import NetworkInput, Rgb
 from app.imaging.noise import estimate_noise
+from app.imaging.resample import centres
 
 _AVERAGED_TO = 5  # minimum, in network sides; 4 is too smooth for the published maps, 6 lets 12 MP alias
 _NOISY_AVERAGED_TO = 1
-_ONE = np.float32(1 << 11)  # of the fixed-point arithmetic in ``cv2.resize``
+_ONE = 1 << 11  # of the fixed-point arithmetic in ``cv2.resize``
 _NOISY = 0.8  # levels of 255: a camera's 4 or 5 after JPEG at quality 90; clean photos have up to 0.5
 
 
@@ -79,7 +80,8 @@ def _sampled(rgb: Rgb, down: int, right: int, size_px: int) -> NetworkInput:
     across >>= 4
     upper = (across[:size_px] * row_shares[0][:, None]) >> 16
     upper += (across[size_px:] * row_shares[1][:, None]) >> 16
-    return ((upper + 2) >> 2).astype(np.uint8).reshape(size_px, size_px, 3)
+    upper += 2
+    return np.asarray(upper >> 2, np.uint8).reshape(size_px, size_px, 3)
 
 
 def _positions(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
@@ -87,8 +89,7 @@ def _positions(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]
 
     The first values of all outputs come before the second ones.
     """
-    centres = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
-    first = np.floor(centres).astype(np.intp)
-    second_share = centres - first.astype(np.float32)
-    shares = np.stack([np.float32(1) - second_share, second_share])
+    positions = centres(slice(0, new), old_rows=old, new_rows=new)
+    first = positions.astype(np.intp)
+    shares = np.stack([1 - (positions - first), positions - first])
     return np.concatenate([first, first + 1]), np.rint(shares * _ONE).astype(np.int32)

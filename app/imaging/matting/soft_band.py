@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Mask, SaliencyMap
 from app.imaging.matting.saliency import resize_saliency
+from app.imaging.resample import centres
 from app.imaging.tiles import Tile, shrink_sides, side_of_tiles
 
 SURE_BACKGROUND = 0.02  # below it the enlarged map becomes 0
@@ -127,10 +128,9 @@ def _starts(old_side: int, new_side: int, side_px: int) -> NDArray[np.intp]:
 
 def _positions(new: slice, old_rows: int, new_rows: int) -> tuple[NDArray[np.intp], SaliencyMap]:
     """Return the row above each enlarged row's centre and the share of the next, as ``cv2.resize`` does."""
-    centres = ((np.arange(new.start, new.stop) + 0.5) * (old_rows / new_rows) - 0.5).astype(np.float32)
-    centres = np.clip(centres, 0, old_rows - 1)
-    above = centres.astype(np.intp)
-    return above, (centres - above.astype(np.float32)).astype(np.float32)
+    positions = centres(new, old_rows=old_rows, new_rows=new_rows)
+    above = positions.astype(np.intp)
+    return above, (positions - above).astype(np.float32)
 
 
 def _interpolated(wide: SaliencyMap, above: NDArray[np.intp], share: SaliencyMap) -> SaliencyMap:

@@ -110,7 +110,7 @@ def test_large_and_narrow_pictures_have_the_matte_of_the_whole_picture(height: i
 def _assert_same(actual: AlphaMatte, expected: AlphaMatte, saliency: SaliencyMap) -> None:
     """Compare to a level of 255; at the band's limits a rounding may decide on which side a pixel is."""
     enlarged = resize_saliency(saliency, *actual.shape)
-    is_decided = np.minimum(np.abs(enlarged - SURE_BACKGROUND), np.abs(enlarged - SURE_FOREGROUND)) > 1e-6
+    is_decided = np.minimum(np.abs(enlarged - SURE_BACKGROUND), np.abs(enlarged - SURE_FOREGROUND)) > 1e-5
 
     assert np.abs(actual - expected)[is_decided].max(initial=0) <= 1 / 255
 
