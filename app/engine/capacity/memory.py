@@ -17,7 +17,10 @@ DEFAULT_SHARE = 0.5
 MAPPED_FROM_BYTES = 1 << 20
 """Arrays of this size or more are mapped on pages of their own, which are unmapped with them."""
 MAX_HEAPS = 2
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+KEPT_BYTES = 8 << 20
+"""Free memory that a heap keeps. With 128 KiB, the default, it returns a tile's temporaries after each tile,
+and the system zeroes the same pages for the next one: a quarter of the time of matting."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 MACHINE = Path("/proc/meminfo")
@@ -63,6 +66,7 @@ def tune_allocator() -> None:
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such call
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
         libc.mallopt(_M_ARENA_MAX, MAX_HEAPS)
 
 

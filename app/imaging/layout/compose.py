@@ -6,6 +6,7 @@ import numpy as np
 from app.arrays import AlphaMatte, Cutout, Grey, Rgb
 from app.imaging.progress import Check, no_check
 from app.imaging.resample import strips_of
+from app.imaging.tiles import covering, moved
 
 
 def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) -> Cutout:
@@ -18,11 +19,15 @@ def assemble_cutout(foreground: Rgb, alpha: Grey, *, check: Check = no_check) ->
         ValueError: The two arrays differ in height or width.
     """
     _check_same_size(foreground, alpha)
-    cutout = np.empty((*alpha.shape, 4), dtype=np.uint8)
+    cutout = np.zeros((*alpha.shape, 4), dtype=np.uint8)
     for rows in strips_of(*alpha.shape):
         check()
-        strip, opacity = cutout[rows], alpha[rows]
-        cv2.cvtColor(foreground[rows], cv2.COLOR_RGB2RGBA, strip)
+        part = covering(alpha[rows], 1)
+        if part is None:
+            continue
+        visible = moved(part, rows.start, 0)
+        strip, opacity = cutout[visible], alpha[visible]
+        cv2.cvtColor(foreground[visible], cv2.COLOR_RGB2RGBA, strip)
         cv2.insertChannel(opacity, strip, 3)
         strip.view(np.uint32)[:, :, 0] *= opacity > 0
     return cutout

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Mask, Rgb, SaliencyMap
 from app.imaging.matting.laplacian import matting_laplacian
-from app.imaging.matting.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha, upsample_alpha
+from app.imaging.matting.matte import refine_alpha, upsample_alpha
 from app.imaging.matting.saliency import resize_saliency
+from app.imaging.matting.soft_band import SURE_BACKGROUND, SURE_FOREGROUND
 from app.imaging.progress import Check, no_check
 from app.imaging.tiles import shrink
 

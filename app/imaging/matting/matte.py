@@ -13,7 +13,8 @@ network's map.
 3. The matte never leaves the range of the map's values nearby, so it has no hole or speck that the map
    does not have.
 
-Full-resolution work is done tile by tile: the matte is the only float array of the picture's size.
+Full-resolution work is done tile by tile, in the tiles that hold a part of the soft band: the matte is the
+only float array of the picture's size. The functions are fitted in the box around those tiles.
 
 References:
     He, Sun and Tang, "Guided Image Filtering", TPAMI 2013.
@@ -26,12 +27,15 @@ from numpy.typing import NDArray
 
 from app.arrays import AlphaMatte, Rgb, RgbFloat, SaliencyMap
 from app.imaging.matting.guided_filter import fit_colour_model
-from app.imaging.matting.saliency import resize_saliency
+from app.imaging.matting.soft_band import (
+    SURE_BACKGROUND,
+    SURE_FOREGROUND,
+    SoftBand,
+    find_soft_band,
+    shrink_enlarged,
+)
 from app.imaging.progress import Check, no_check
-from app.imaging.tiles import Tile, enlarge_tile, extent, shrink, tiles_of
-
-SURE_BACKGROUND = 0.02  # below it the upsampled map becomes 0
-SURE_FOREGROUND = 0.98  # above it, 1
+from app.imaging.tiles import Tile, covering, enlarge_planes, moved, shrink, surroundings
 
 _MAP_SIDE_PX = 320  # of a U²-Net map; the radius and the blur are in its pixels
 _MAX_FIT_SIDE_PX = 960  # of a refined map; the maximum resolution at which coefficients are fitted
@@ -42,7 +46,7 @@ _EPSILON = 2e-4  # colour variance, colours in [0, 1]: that of a noisy photo
 _UPSAMPLING_RADIUS_PX = 2  # of the windows that upsample a matte: it is sharp, so they may be small
 _UPSAMPLING_EPSILON = 1e-5
 
-_Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
+_Coefficients = NDArray[np.float32]
 
 
 def refine_alpha(
@@ -69,17 +73,24 @@ def refine_alpha(
     height, width = rgb.shape[:2]
     map_side_px = min(_MAX_FIT_SIDE_PX, max(_MAP_SIDE_PX, *saliency.shape))
     scale = max(1, round(max(height, width) / map_side_px))
-    map_px = max(height, width) / scale / map_side_px
     check()
-    alpha = resize_saliency(saliency, height, width)
+    band = find_soft_band(saliency, height, width, multiple_px=scale)
+    alpha = band.sure_alpha()
+    box = band.box()
+    if box is None:
+        return alpha
+    sigmas = [_BLUR * side / scale / map_side_px for side in (height, width)]
+    radius_px = max(1, round(radius * max(height, width) / scale / map_side_px))
+    reach = 2 * radius_px + 2 + round(4 * max(sigmas))  # of the fit, the interpolation and the blur
+    around = surroundings(box, height, width, reach=reach, scale=scale)
     check()
-    target = shrink(alpha, scale).astype(np.float32, copy=False)
-    guide = _blurred(shrink(rgb, scale), height / scale / map_side_px, width / scale / map_side_px)
+    guide = _blurred(shrink(rgb[around], scale), *sigmas)
     check()
-    radius_px = max(1, round(radius * map_px))
+    target = shrink_enlarged(saliency, height, width, scale)[_blocks(around, scale)]
     coefficients = fit_edges(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
     del guide
-    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
+    _apply(alpha, rgb, coefficients, band, origin=around, scale=scale, check=check)
+    return alpha
 
 
 def upsample_alpha(
@@ -104,30 +115,60 @@ def upsample_alpha(
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or 1 outside the soft band.
     """
-    guide = coarse_rgb.astype(np.float32) / np.float32(255)
+    height, width = rgb.shape[:2]
+    band = find_soft_band(saliency, height, width, multiple_px=scale)
+    alpha = band.sure_alpha()
+    box = band.box()
+    if box is None:
+        return alpha
+    around = surroundings(box, height, width, reach=2 * _UPSAMPLING_RADIUS_PX + 2, scale=scale)
+    cells = _blocks(around, scale)
+    guide = coarse_rgb[cells].astype(np.float32) / np.float32(255)
     coefficients = fit_edges(
-        guide, coarse_alpha, radius_px=_UPSAMPLING_RADIUS_PX, epsilon=_UPSAMPLING_EPSILON, check=check
+        guide,
+        coarse_alpha[cells],
+        radius_px=_UPSAMPLING_RADIUS_PX,
+        epsilon=_UPSAMPLING_EPSILON,
+        check=check,
     )
     del guide
     check()
-    alpha = resize_saliency(saliency, *rgb.shape[:2])
-    return _applied(alpha, rgb, coefficients, scale=scale, check=check)
-
-
-def _applied(
-    alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, scale: int, check: Check
-) -> AlphaMatte:
-    """Refine an enlarged map in place, tile by tile."""
-    height, width = alpha.shape
-    for tile in tiles_of(height, width, multiple_px=scale):
-        check()
-        alpha[tile] = _refined(alpha[tile], rgb[tile], coefficients, tile=tile, scale=scale)
+    _apply(alpha, rgb, coefficients, band, origin=around, scale=scale, check=check)
     return alpha
 
 
-def _blurred(rgb: Rgb, map_px_down: float, map_px_right: float) -> RgbFloat:
+def _blocks(part: Tile, scale: int) -> Tile:
+    """Return the blocks of a part of the picture."""
+    rows, columns = (slice(side.start // scale, -(-side.stop // scale)) for side in part)
+    return rows, columns
+
+
+def _apply(
+    alpha: AlphaMatte,
+    rgb: Rgb,
+    coefficients: _Coefficients,
+    band: SoftBand,
+    *,
+    origin: Tile,
+    scale: int,
+    check: Check,
+) -> None:
+    """Write the matte of the soft tiles in place; ``coefficients`` are those of the part ``origin``."""
+    top, left = (side.start for side in origin)
+    for tile, enlarged in band.soft_tiles():
+        check()
+        cv2.threshold(enlarged, SURE_FOREGROUND, 1, cv2.THRESH_BINARY, alpha[tile])
+        is_soft = np.asarray(cv2.inRange(enlarged, SURE_BACKGROUND, SURE_FOREGROUND), np.uint8)
+        part = covering(is_soft, scale)
+        if part is not None:
+            in_picture = moved(part, tile[0].start, tile[1].start)
+            in_box = moved(in_picture, -top, -left)
+            refined = apply_edges(rgb[in_picture], coefficients, tile=in_box, scale=scale)
+            cv2.copyTo(refined, is_soft[part], alpha[in_picture])
+
+
+def _blurred(rgb: Rgb, sigma_down: float, sigma_right: float) -> RgbFloat:
     """Convert to float and blur as the network does, by about a pixel of its map on each axis."""
-    sigma_down, sigma_right = _BLUR * map_px_down, _BLUR * map_px_right
     colours = rgb.astype(np.float32) / np.float32(255)
     blurred = cv2.GaussianBlur(colours, (0, 0), sigmaX=sigma_right, sigmaY=sigma_down)
     return np.asarray(blurred, dtype=np.float32)
@@ -146,26 +187,12 @@ def fit_edges(
         check: Called for each strip.
 
     Returns:
-        (h, w, 4), three slopes and the offset, and (h, w, 2), the lowest and highest value nearby.
+        (6, h, w): three slopes, the offset, and the lowest and highest value nearby.
     """
     model = fit_colour_model(guide, target, radius_px=radius_px, epsilon=epsilon, check=check)
     model[:, :, :3] /= 255
     window = np.ones((2 * radius_px + 1, 2 * radius_px + 1), dtype=np.uint8)
-    nearby = cv2.merge([cv2.erode(target, window), cv2.dilate(target, window)])
-    return model, np.asarray(nearby, np.float32)
-
-
-def _refined(
-    alpha: AlphaMatte, rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int
-) -> AlphaMatte:
-    """Compute the matte of one tile; ``coefficients`` are those of the whole picture."""
-    lowest_in_tile, highest_in_tile = extent(alpha)
-    if highest_in_tile < SURE_BACKGROUND or lowest_in_tile > SURE_FOREGROUND:
-        return np.full_like(alpha, lowest_in_tile > SURE_FOREGROUND)
-    is_soft = (alpha >= SURE_BACKGROUND) & (alpha <= SURE_FOREGROUND)
-    sure = (alpha > SURE_FOREGROUND).astype(np.float32)
-    refined = apply_edges(rgb, coefficients, tile=tile, scale=scale)
-    return np.where(is_soft, refined, sure).astype(np.float32, copy=False)
+    return np.stack([*cv2.split(model), cv2.erode(target, window), cv2.dilate(target, window)])
 
 
 def apply_edges(rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int) -> AlphaMatte:
@@ -180,13 +207,10 @@ def apply_edges(rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int
     Returns:
         (H, W) float32, within the range of the fitted map nearby.
     """
-    model, nearby = (enlarge_tile(grid, tile, scale) for grid in coefficients)
-    red, green, blue, offset = cv2.split(model)
-    lowest, highest = cv2.split(nearby)
-    refined = red * rgb[:, :, 0]
-    refined += green * rgb[:, :, 1]
-    refined += blue * rgb[:, :, 2]
-    refined += offset
-    np.maximum(refined, lowest, out=refined)
-    np.minimum(refined, highest, out=refined)
-    return np.asarray(refined, np.float32)
+    red, green, blue, offset, lowest, highest = enlarge_planes(coefficients, tile, scale)
+    for slope, colour in zip((red, green, blue), cv2.split(rgb), strict=True):
+        cv2.multiply(slope, colour, slope, dtype=cv2.CV_32F)
+        cv2.add(offset, slope, offset)
+    cv2.max(offset, lowest, offset)
+    cv2.min(offset, highest, offset)
+    return np.asarray(offset, np.float32)

@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from app.arrays import Rgb, SaliencyMap
 from app.imaging.formats.sniff import Header
 from app.imaging.matting.closed_form import _EPSILON, _GUESS_WEIGHT, MAX_PX, solve_alpha
-from app.imaging.matting.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha
+from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import resize_saliency
+from app.imaging.matting.soft_band import SURE_BACKGROUND, SURE_FOREGROUND
 from app.options import CutoutOptions
 from app.pipeline.footprint import footprint
 from tests.composites import composite, ideal_map

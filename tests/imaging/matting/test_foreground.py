@@ -1,10 +1,17 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from app.arrays import AlphaMatte, Rgb
 from app.imaging.matting.foreground import estimate_foreground
+from app.imaging.matting.saliency import resize_saliency
+from tests.composites import composite
+from tests.generated import examples
+from tests.imaging.matting.maps import KINDS, saliency_map
+from tests.imaging.matting.whole_picture import whole_foreground
 from tests.pictures import disc_alpha, flat, noise
 
 
@@ -54,6 +61,32 @@ def test_tiny_pictures_are_accepted(height: int, width: int) -> None:
     actual = estimate_foreground(noise((height, width, 3)), np.full((height, width), 0.5, dtype=np.float32))
 
     assert (height, width, 3) == actual.shape
+
+
+@given(
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(KINDS),
+    height=st.one_of(st.integers(1, 9), st.integers(1, 1500)),
+    width=st.one_of(st.integers(1, 9), st.integers(1, 1500)),
+)
+@examples(1 / 2)
+def test_the_colours_are_those_computed_for_the_whole_picture(
+    seed: int, kind: str, height: int, width: int
+) -> None:
+    rgb = noise((height, width, 3), seed=seed)
+    alpha = np.clip(resize_saliency(saliency_map(kind, 320, 320, seed=seed), height, width), 0, 1)
+    actual, expected = estimate_foreground(rgb, alpha), whole_foreground(rgb, alpha)
+
+    assert np.abs(actual.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 4000), (4000, 1), (1601, 1203), (1536, 2048)])
+def test_large_and_narrow_pictures_have_the_colours_of_the_whole_picture(height: int, width: int) -> None:
+    scene = composite(height * width / 1e6, seed=1)
+    rgb, alpha = (cv2.resize(pixels, (width, height)) for pixels in (scene.rgb, scene.alpha))
+    actual, expected = estimate_foreground(rgb, alpha), whole_foreground(rgb, alpha)
+
+    assert np.abs(actual.astype(int) - expected).max() <= 1
 
 
 def test_neither_argument_is_modified() -> None:

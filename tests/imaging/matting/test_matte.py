@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from app.arrays import AlphaMatte, Rgb, SaliencyMap
-from app.imaging.matting.matte import SURE_BACKGROUND, SURE_FOREGROUND, refine_alpha
+from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import resize_saliency
+from app.imaging.matting.soft_band import SURE_BACKGROUND, SURE_FOREGROUND
+from tests.composites import composite, ideal_map
 from tests.generated import examples
-from tests.pictures import disc_alpha, flat, photo
+from tests.imaging.matting.maps import KINDS, saliency_map
+from tests.imaging.matting.whole_picture import whole_alpha
+from tests.pictures import disc_alpha, flat, noise, photo
 
 NAMES = ("GT01", "GT05", "GT10", "GT16", "GT22", "GT26")
 
@@ -77,6 +81,38 @@ def test_tiles_leave_no_seam() -> None:
     rotated = refine_alpha(np.ascontiguousarray(rgb[::-1, ::-1]), np.ascontiguousarray(saliency[::-1, ::-1]))
 
     assert_allclose(rotated[::-1, ::-1], straight, atol=1e-4)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(KINDS),
+    height=st.one_of(st.integers(1, 9), st.integers(1, 1100)),
+    width=st.one_of(st.integers(1, 9), st.integers(1, 1100)),
+    map_size=st.sampled_from([(320, 320), (33, 47), (1, 1), (700, 900)]),
+)
+@examples(1 / 2)
+def test_the_matte_is_the_one_computed_for_the_whole_picture(
+    seed: int, kind: str, height: int, width: int, map_size: tuple[int, int]
+) -> None:
+    saliency = saliency_map(kind, *map_size, seed=seed)
+    rgb = noise((height, width, 3), seed=seed)
+    _assert_same(refine_alpha(rgb, saliency), whole_alpha(rgb, saliency), saliency)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 2600), (2600, 1), (1601, 1203), (1920, 1280)])
+def test_large_and_narrow_pictures_have_the_matte_of_the_whole_picture(height: int, width: int) -> None:
+    scene = composite(height * width / 1e6, seed=1)
+    rgb, alpha = (cv2.resize(pixels, (width, height)) for pixels in (scene.rgb, scene.alpha))
+    saliency = np.clip(ideal_map(alpha), 0, 1)
+    _assert_same(refine_alpha(rgb, saliency), whole_alpha(rgb, saliency), saliency)
+
+
+def _assert_same(actual: AlphaMatte, expected: AlphaMatte, saliency: SaliencyMap) -> None:
+    """Compare to a level of 255; at the band's limits a rounding may decide on which side a pixel is."""
+    enlarged = resize_saliency(saliency, *actual.shape)
+    is_decided = np.minimum(np.abs(enlarged - SURE_BACKGROUND), np.abs(enlarged - SURE_FOREGROUND)) > 1e-5
+
+    assert np.abs(actual - expected)[is_decided].max(initial=0) <= 1 / 255
 
 
 @pytest.mark.parametrize("name", NAMES)
