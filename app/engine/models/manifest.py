@@ -6,14 +6,19 @@ loaded from bytes; the runtime never gets a path, so external data cannot refer 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from app.errors import ModelUnavailable
 from app.system_errors import reason_of
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+FLOAT32 = "float32"
+VARIANT_FILES: Mapping[str, str] = {"int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
+"""The further precisions that a model can have, and the names of their files beside ``model.onnx``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,27 @@ class WeightsOrigin:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """The same network in another precision, with the same serving contract.
+
+    ``file`` is a plain name in the model's folder. ``quality`` has ``d``, ``d_p95`` and ``d_worst``, the mean
+    |difference| to the float32 map at network size over a set's pictures (mean, 95th percentile and largest);
+    ``mae`` and ``maxf`` of this precision on the set, and ``mae_float32`` and ``maxf_float32``.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The contract between the export and the service, one per model.
 
     ``input_size_px`` is S of the served graph ``uint8 (N, S, S, 3) -> float32 (N, S, S)``;
-    ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values.
+    ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values;
+    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``.
     """
 
     name: str
@@ -45,6 +66,7 @@ class Manifest:
     parameters: int
     weights: WeightsOrigin
     quality: dict[str, float]
+    precisions: Mapping[str, Variant] = field(default_factory=dict)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> Path:
@@ -58,16 +80,24 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest in ``folder``.
 
     Raises:
-        ModelUnavailable: It is missing, is not JSON, or lacks a field.
+        ModelUnavailable: It is missing, is not JSON, lacks a field, or names an unknown precision or a file
+            outside the folder.
     """
     path = folder / MANIFEST_FILE
     try:
         members = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(Manifest)}
+        known = {each.name for each in fields(Manifest)}
         unknown = sorted(set(members) - known)
         if unknown:
             raise ModelUnavailable(folder.name, f"{path}: unknown members {unknown}")
-        return Manifest(**{**members, "weights": WeightsOrigin(**members["weights"])})
+        nested = {
+            "weights": WeightsOrigin(**members["weights"]),
+            "precisions": {
+                precision: _variant(precision, stored)
+                for precision, stored in dict(members.get("precisions", {})).items()
+            },
+        }
+        return Manifest(**{**members, **nested})
     except FileNotFoundError as error:
         raise ModelUnavailable(
             folder.name, f"{path} is missing; run: make export MODEL={folder.name}"
@@ -76,21 +106,42 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelUnavailable(folder.name, f"{path} cannot be read: {reason_of(error)}") from error
 
 
-def read_model(folder: Path, manifest: Manifest) -> bytes:
+def read_model(folder: Path, manifest: Manifest, precision: str = FLOAT32) -> bytes:
     """Return the bytes of the model in ``folder`` after checking their sha256 against the manifest.
 
+    Args:
+        folder: The model's folder.
+        manifest: Its manifest.
+        precision: ``float32``, or a key of ``manifest.precisions``.
+
     Raises:
-        ModelUnavailable: The file is missing or differs; the reason includes both hashes.
+        ModelUnavailable: The manifest has no such precision, or the file is missing or differs; the reason
+            includes both hashes.
     """
-    path = folder / MODEL_FILE
+    if precision == FLOAT32:
+        path, expected = folder / MODEL_FILE, manifest.sha256
+    elif precision in manifest.precisions:
+        variant = manifest.precisions[precision]
+        path, expected = folder / variant.file, variant.sha256
+    else:
+        raise ModelUnavailable(manifest.name, f"{folder} has no {precision} model; its manifest names none")
     try:
         model_bytes = path.read_bytes()
     except OSError as error:
         raise ModelUnavailable(manifest.name, f"{path} cannot be read: {reason_of(error)}") from error
     actual = hashlib.sha256(model_bytes).hexdigest()
-    if actual != manifest.sha256:
+    if actual != expected:
         raise ModelUnavailable(
             manifest.name,
-            f"{path} is not the file its manifest names: expected sha256 {manifest.sha256}, found {actual}",
+            f"{path} is not the file its manifest names: expected sha256 {expected}, found {actual}",
         )
     return model_bytes
+
+
+def _variant(precision: str, stored: Mapping[str, Any]) -> Variant:  # Any: parsed JSON
+    variant = Variant(**stored)
+    if precision not in VARIANT_FILES:
+        raise ValueError(f"unknown precision {precision!r}")
+    if variant.file in ("", ".", "..") or "/" in variant.file or "\\" in variant.file:
+        raise ValueError(f"{variant.file!r} is not a plain file name")
+    return variant
