@@ -95,7 +95,9 @@ def mean_difference(one: Saliency, other: Saliency) -> float:
     return float(np.abs(one.astype(np.float64) - other).mean())
 
 
-def write_sheet(judged: Sequence[JudgedPicture], graphs: tuple[Graph, Graph], size_px: int, path: Path) -> None:
+def write_sheet(
+    judged: Sequence[JudgedPicture], graphs: tuple[Graph, Graph], size_px: int, path: Path
+) -> None:
     """Write a contact sheet: a row for each picture with its float32 map, the variant's and four times their
     difference.
 

@@ -47,10 +47,14 @@ def declare_precision_commands(commands: "argparse._SubParsersAction[argparse.Ar
     )
     purpose = "measure a model in other precisions on pictures with true masks, and keep the figures"
     sub = _declare(commands, "judge", purpose, "images/ with masks/, or NAME-Image/ with NAME-Mask/")
-    sub.add_argument("--precision", choices=sorted(VARIANT_FILES), default="int8", help="int8 (default) or fp16")
+    sub.add_argument(
+        "--precision", choices=sorted(VARIANT_FILES), default="int8", help="int8 (default) or fp16"
+    )
     sub.add_argument("--every", type=int, default=1, metavar="N", help="judge every n-th picture only")
     sub.add_argument("--worst", type=int, default=20, metavar="N", help="pictures on the sheet (20)")
-    sub.add_argument("--sheet", type=Path, metavar="FILE", help="write the pictures with the largest d as PNG")
+    sub.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="write the pictures with the largest d as PNG"
+    )
     purpose = "print what it costs to quantise each stage alone, and what each island is worth"
     sub = _declare(commands, "sensitivity", purpose, "a folder of pictures")
     sub.add_argument("--limit", type=int, default=SENSITIVITY_PICTURES, help="pictures to use at most (8)")

@@ -1,12 +1,13 @@
 """Quantise: a float32 graph and the ranges of its tensors become an int8 graph with the same contract.
 
 The graph is written in ONNX's QDQ form: every 8-bit tensor is followed by QuantizeLinear and
-DequantizeLinear, and the runtime fuses them into integer convolutions. Weights are int8, symmetric, one scale
+DequantizeLinear, and the runtime fuses them into integer convolutions. Poolings and concatenations work on
+the 8-bit tensors themselves; a resize computes in float32 between them, because ONNX Runtime's on integers
+is slower and rounds down, which darkens every map a little. Weights are int8, symmetric, one scale
 a channel; activations uint8 with one scale and zero point a tensor; biases int32.
 
 Rule 1: only convolutions decide. A layer is quantised unless it is in an island; poolings, resizes and
-concatenations run in 8 bits where a quantised layer reads them, and share the scale of their inputs, so
-nothing is converted around them.
+concatenations are in 8 bits where a quantised layer reads them, with one scale for inputs and output.
 Rule 2: a ReLU before 8 bits is left out: its range begins at 0, so the integers end there too.
 
 The package onnxruntime.quantization is not used: it gives concatenations no common scale, and its order of
@@ -30,6 +31,7 @@ from model_export.ranges import RangesInvalid
 
 LEVELS = 255  # steps of a uint8 activation
 WEIGHT_LIMIT = 127  # int8 without -128, so that it is symmetric
+DIRECT = frozenset({"MaxPool", "Concat"})
 BIAS_LIMIT = 2**30  # of int32, with room for the sum of products
 SHRINKAGE = np.linspace(1.0, 0.8, 9)
 """Candidates for a channel's largest weight, as shares of the real one; the least squared error decides."""
@@ -179,6 +181,8 @@ class _Rewriter:
         """Replace the graph's nodes and weights."""
         constants = {tensor.name: tensor for tensor in self._graph.initializer}
         nodes = [new for node in self._graph.node for new in self._rewritten(node, constants)]
+        read = {name for node in nodes for name in node.input} | {each.name for each in self._graph.output}
+        nodes = [node for node in nodes if read.intersection(node.output)]
         del self._graph.node[:]
         self._graph.node.extend(nodes)
         read = {name for node in nodes for name in node.input}
@@ -192,31 +196,34 @@ class _Rewriter:
             return
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        in_8_bits = node.name in self._eight_bit
+        is_direct = node.op_type in DIRECT and node.name in self._eight_bit
         for number, name in enumerate(node.input):
-            if name in self._scales and (in_8_bits or name in self._made):
+            if is_direct and name in self._scales:
+                copy.input[number] = f"{name}_quantised"
+            elif name in self._scales and (node.name in self._eight_bit or name in self._made):
                 copy.input[number] = f"{name}_dequantised"
         if node.name in self._layers:
             yield from self._dequantised_parameters(copy, node.input[0], constants)
-        copy.output[0] = self._output(node)
+        output = self._output(node)
+        copy.output[0] = f"{output}_quantised" if is_direct else output
         yield copy
-        if copy.output[0] in self._scales:
-            yield from self._pair(copy.output[0], constants)
+        if output in self._scales:
+            yield from self._conversions(output, constants, from_float=not is_direct)
 
-    def _pair(self, name: str, constants: dict[str, onnx.TensorProto]) -> Iterator[onnx.NodeProto]:
-        """Yield the QuantizeLinear and DequantizeLinear after a tensor."""
+    def _conversions(
+        self, name: str, constants: dict[str, onnx.TensorProto], *, from_float: bool
+    ) -> Iterator[onnx.NodeProto]:
+        """Yield the QuantizeLinear after a tensor of a node in float32, and the DequantizeLinear."""
         scale, zero_point = self._scales[name]
-        shared = f"{scale!r}_{zero_point}"
-        scale_name, zero_name = f"scale_{shared}", f"zero_{zero_point}"
+        scale_name, zero_name = f"scale_{scale!r}", f"zero_{zero_point}"
         constants[scale_name] = numpy_helper.from_array(np.float32(scale), scale_name)
         constants[zero_name] = numpy_helper.from_array(np.uint8(zero_point), zero_name)
-        eight_bit = f"{name}_quantised"
-        for operator, source, target in (
-            ("QuantizeLinear", name, eight_bit),
-            ("DequantizeLinear", eight_bit, f"{name}_dequantised"),
-        ):
-            inputs = [source, scale_name, zero_name]
-            yield helper.make_node(operator, inputs, [target], name=f"{target}_node")
+        eight_bit, dequantised = f"{name}_quantised", f"{name}_dequantised"
+        if from_float:
+            inputs = [name, scale_name, zero_name]
+            yield helper.make_node("QuantizeLinear", inputs, [eight_bit], name=f"{eight_bit}_node")
+        inputs = [eight_bit, scale_name, zero_name]
+        yield helper.make_node("DequantizeLinear", inputs, [dequantised], name=f"{dequantised}_node")
 
     def _dequantised_parameters(
         self, conv: onnx.NodeProto, features: str, constants: dict[str, onnx.TensorProto]

@@ -64,7 +64,9 @@ def read_ranges(path: Path) -> Ranges:
         members = json.loads(path.read_text(encoding="utf-8"))
         if unknown := set(members) - {each.name for each in fields(Ranges)}:
             raise RangesInvalid(f"{path}: unknown members {sorted(unknown)}.")
-        activations = {name: (float(low), float(high)) for name, (low, high) in members["activations"].items()}
+        activations = {
+            name: (float(low), float(high)) for name, (low, high) in members["activations"].items()
+        }
         judged = {name: Judgement(**stored) for name, stored in members.get("judged", {}).items()}
         return Ranges(**{**members, "activations": activations, "judged": judged})
     except FileNotFoundError as error:
