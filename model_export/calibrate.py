@@ -27,7 +27,7 @@ BINS = 2048
 SHARES = np.linspace(0.25, 1.0, 76)
 """Candidates for a range, as shares of the observed one."""
 STRIDE = 3
-"""Of the values of a channel, every third is counted; all are in the smallest and largest."""
+"""Of a map's rows and columns, every third is counted; all are in the smallest and largest."""
 SQUARED_ERROR = "squared-error"
 Range = tuple[float, float]
 
@@ -63,7 +63,7 @@ def calibrate(
         counts = {label: np.zeros(BINS, np.int64) for label in bounds}
         for network_input in track(read_network_inputs(pictures, size_px), "distribution of values"):
             for label, values in observer.run(network_input):
-                counts[label] += histogram(values[..., ::STRIDE], bounds[label])
+                counts[label] += histogram(values[..., ::STRIDE, ::STRIDE], bounds[label])
         bounds = {label: least_squared_error(counts[label], bounds[label]) for label in bounds}
     rounded = {label: (_rounded(low), _rounded(high)) for label, (low, high) in bounds.items()}
     return Ranges(model=model, data=data, pictures=len(pictures), method=method, activations=rounded)

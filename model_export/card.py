@@ -77,9 +77,9 @@ def _precisions(manifest: Manifest) -> str:
     return f"""
 ## Other precisions
 
-The same network with the same inputs and outputs. `d` is the mean absolute difference to the float32 map at network
-size, over pictures with true masks: mean, 95th percentile and largest. MAE and maxF (paper) of the same pictures follow,
-each with that of float32.
+The same network with the same inputs and outputs. `d` is the mean absolute difference to the float32 map
+at network size, over pictures with true masks: mean, 95th percentile and largest. MAE and maxF (paper) of the
+same pictures follow, each with that of float32.
 
 | Precision | File | {columns} | sha256 |
 |---|---|{"---|" * len(VARIANT_FIGURES)}---|

@@ -1,4 +1,4 @@
-"""Export: published weights become ``model.onnx``, its variants in other precisions, its manifest and its card.
+"""Export: published weights become ``model.onnx``, its variants, its manifest and its card.
 
 The order makes an export safe: parity is measured on exactly the bytes to be served, then all files are
 written to a staging folder next to the final one and moved into place, the manifest last. A failed export
@@ -36,8 +36,16 @@ from model_export.cost import count_parameters
 from model_export.parity import measure_parity
 from model_export.pictures import synthetic_pictures
 from model_export.port import port
+from model_export.ranges import RANGES_FOLDER, Ranges, read_ranges
 from model_export.serving_graph import ServedGraph
 from model_export.simplify import simplify
+from model_export.variants import (
+    describe_variant,
+    int8_saturates,
+    make_variant,
+    measure_here,
+    require_here,
+)
 from model_export.weights import read_convolutions
 
 INPUT_SIZE_PX = 320  # the size of the authors' training and tests
@@ -104,7 +112,7 @@ def export(
         ),
         quality=parity.quality(),
     )
-    variants = {}
+    variants: dict[str, bytes] = {}
     if precisions:
         ranges = read_ranges(ranges_dir / f"{name}.json")
         manifest, variants = add_variants(manifest, model_bytes, precisions, ranges, console)

@@ -3,8 +3,11 @@
 Normalisation and sigmoid stay in float32: the first divides 8-bit colours, the second makes the output.
 """
 
+import importlib
+
 import onnx
-from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from app.engine.models.onnxruntime_loader import onnxruntime
 
 
 def to_float16(model_bytes: bytes) -> bytes:
@@ -13,6 +16,9 @@ def to_float16(model_bytes: bytes) -> bytes:
     first = next(number for number, node in enumerate(model.graph.node) if node.op_type == "Conv")
     kept = [node.name for node in model.graph.node[:first]]
     kept += [node.name for node in model.graph.node if node.op_type in ("Sigmoid", "Squeeze")]
-    half = convert_float_to_float16(model, keep_io_types=True, op_block_list=[], node_block_list=kept)
+    converter = importlib.import_module(f"{onnxruntime.__name__}.transformers.float16")
+    half = converter.convert_float_to_float16(
+        model, keep_io_types=True, op_block_list=[], node_block_list=kept
+    )
     onnx.checker.check_model(half, full_check=True)
     return bytes(half.SerializeToString(deterministic=True))

@@ -1,7 +1,7 @@
 """Graph layers: reads the convolutions of an exported graph by the names of their layers.
 
-A layer is named as in the PyTorch network, ``encoder.0.entry`` or ``sides.2``: tensors of the graph have numbers
-that depend on the exporter, the layers' names do not.
+A layer is named as in the PyTorch network, ``encoder.0.entry`` or ``sides.2``. The names of other tensors
+have numbers that depend on the exporter.
 """
 
 from collections import defaultdict

@@ -29,8 +29,8 @@ ISLANDS: Mapping[str, tuple[Island, ...]] = {
         HEAD,
         Island(
             ("decoder.3.decoder.3", "decoder.3.decoder.4"),
-            "The last layer but one of De_2 reaches 228 where its neighbours reach 6 to 26, and the last layer "
-            "cancels it: one scale for both has no steps left for the small values.",
+            "The last layer but one of De_2 reaches 228 where its neighbours reach 6 to 26, and the last "
+            "layer cancels it: one scale for both has no steps left for the small values.",
         ),
     ),
 }

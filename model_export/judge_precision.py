@@ -98,8 +98,7 @@ def mean_difference(one: Saliency, other: Saliency) -> float:
 def write_sheet(
     judged: Sequence[JudgedPicture], graphs: tuple[Graph, Graph], size_px: int, path: Path
 ) -> None:
-    """Write a contact sheet: a row for each picture with its float32 map, the variant's and four times their
-    difference.
+    """Write a contact sheet: a row for each picture, with both maps and four times their difference.
 
     Args:
         judged: The pictures, in the order of the rows.
@@ -126,4 +125,5 @@ def _at_size(saliency: Saliency, shape: tuple[int, ...]) -> Saliency:
 
 
 def _to_uint8(saliency: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.rint(255 * saliency).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(255 * saliency).astype(np.uint8)
+    return rounded

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from model_export.errors import CommandFailed
 from model_export.pictures import synthetic_pictures
 
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 SAMPLES_FOLDER = Path(__file__).resolve().parents[1] / "app" / "web" / "page" / "samples"
 
@@ -17,7 +18,7 @@ SAMPLES_FOLDER = Path(__file__).resolve().parents[1] / "app" / "web" / "page" / 
 def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
     """Return the pictures of a folder, spread evenly over their names if there are more than ``limit``.
 
-    If the folder has a subfolder ``images`` or ``NAME-Image``, as sets with truth have, its pictures are taken.
+    If the folder has a subfolder ``images`` or ``NAME-Image``, as sets with truth have, that is read.
 
     Raises:
         CommandFailed: There are none.
@@ -39,7 +40,7 @@ def read_network_input(path: Path, size_px: int) -> NDArray[np.uint8]:
         CommandFailed: It cannot be read.
     """
     try:
-        with Image.open(path) as stored:
+        with Image.open(path, formats=PICTURE_FORMATS) as stored:
             upright = ImageOps.exif_transpose(stored).convert("RGB")
     except OSError as error:
         raise CommandFailed(f"{path} cannot be read as a picture.") from error

@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 def parse_precisions(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the precisions of repeated or comma-separated options, without float32, which is always exported.
+    """Return the precisions of repeated or comma-separated options, without float32, which is always made.
 
     Raises:
         CommandFailed: A precision is unknown.

@@ -81,8 +81,8 @@ def quantise_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDAr
         weight: (out, in, height, width) float32.
 
     Returns:
-        (out, in, height, width) int8 in [-127, 127], and (out,) float32 scales. A channel's largest weight may be
-        clipped if that makes the squared error of the channel less.
+        (out, in, height, width) int8 in [-127, 127], and (out,) float32 scales. A channel's largest weights
+        are clipped if that makes the squared error of the channel less.
     """
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     largest = np.abs(rows).max(axis=1)

@@ -59,8 +59,8 @@ def describe_variant(variant_bytes: bytes, precision: str, judged: Mapping[str, 
     if judgement is None or judgement.graph != graph_digest(variant_bytes):
         what = "was not judged" if judgement is None else "is not the graph that was judged"
         raise VariantRefused(
-            f"The {precision} graph {what}, so its figures are not known. Judge it on pictures with true masks: "
-            "python -m model_export judge NAME --data DIR. Nothing was exported."
+            f"The {precision} graph {what}, so its figures are not known. Judge it on pictures with true "
+            "masks: python -m model_export judge NAME --data DIR. Nothing was exported."
         )
     require_quality(judgement.quality, precision)
     return Variant(
@@ -90,7 +90,7 @@ def require_quality(quality: Mapping[str, float], precision: str) -> None:
 
 
 def measure_here(float32_bytes: bytes, variant_bytes: bytes, size_px: int) -> float:
-    """Return the mean d on synthetic pictures and photographs, with the runtime and processor of this machine."""
+    """Return the mean d on synthetic pictures and photographs, as this machine computes it."""
     float32, variant = Graph.load(float32_bytes), Graph.load(variant_bytes)
     differences = [
         mean_difference(float32.run(picture[None]), variant.run(picture[None]))
