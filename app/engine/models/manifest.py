@@ -18,7 +18,7 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 FLOAT32 = "float32"
 VARIANT_FILES: Mapping[str, str] = {"int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
-"""The further precisions that a model can have, and the names of their files beside ``model.onnx``."""
+"""The further precisions that a model can have, and the names of their files next to ``model.onnx``."""
 
 
 @dataclass(frozen=True, slots=True)
