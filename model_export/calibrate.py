@@ -17,8 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from app.engine.models.onnxruntime_loader import onnxruntime
 from model_export.graph_layers import observed_tensors, read_layers
+from model_export.graph_session import Graph
 from model_export.network_inputs import read_network_inputs
 from model_export.quantise import LEVELS
 from model_export.ranges import Ranges
@@ -106,9 +106,7 @@ class _Observer:
         del model.graph.output[:]
         for name in self._tensors.values():
             model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        self._session = Graph.load(model.SerializeToString()).session
 
     def run(self, network_input: NDArray[np.uint8]) -> Iterable[tuple[str, NDArray[np.float32]]]:
         """Return each tensor with its label, for a batch of one."""

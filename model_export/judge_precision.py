@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.engine.models.onnxruntime_loader import onnxruntime
-from model_export.judge_saliency import FOREGROUND_THRESHOLD
+from model_export.graph_session import Graph, Saliency, mean_difference
 from model_export.metrics import Curves, max_f_of_means, mean_absolute_error, precision_and_recall
 from model_export.network_inputs import read_network_input
-from model_export.samples import Sample, read_grey
-
-Saliency = NDArray[np.float32]
+from model_export.samples import FOREGROUND_THRESHOLD, Sample, read_grey
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +27,6 @@ class JudgedPicture:
     d: float
     mae: tuple[float, float]
     curves: tuple[Curves, Curves]
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """A served graph in a session of its own, on the CPU."""
-
-    session: onnxruntime.InferenceSession
-
-    @classmethod
-    def load(cls, model_bytes: bytes) -> "Graph":
-        """Load a graph from its bytes."""
-        return cls(onnxruntime.InferenceSession(model_bytes, providers=["CPUExecutionProvider"]))
-
-    def run(self, network_input: NDArray[np.uint8]) -> Saliency:
-        """Return (N, S, S) float32 for (N, S, S, 3) uint8."""
-        saliency: Saliency = self.session.run(None, {self.session.get_inputs()[0].name: network_input})[0]
-        return saliency
 
 
 def judge_pictures(
@@ -88,11 +68,6 @@ def quality_of(judged: Sequence[JudgedPicture]) -> dict[str, float]:
         "maxf_float32": max_f_of_means([each.curves[1] for each in judged]),
     }
     return {name: round(float(figure), 6) for name, figure in figures.items()}
-
-
-def mean_difference(one: Saliency, other: Saliency) -> float:
-    """Return the mean |difference| of two maps of one shape."""
-    return float(np.abs(one.astype(np.float64) - other).mean())
 
 
 def write_sheet(

@@ -82,7 +82,8 @@ def calibrate_model(args: argparse.Namespace) -> Path:
 
 def judge_model(args: argparse.Namespace) -> list[str]:
     """Judge a variant, write its figures into the file of ranges, and return the lines of a table."""
-    from model_export.judge_precision import Graph, judge_pictures, quality_of, write_sheet
+    from model_export.graph_session import Graph
+    from model_export.judge_precision import judge_pictures, quality_of, write_sheet
     from model_export.quantise import graph_digest
     from model_export.samples import find_samples
     from model_export.variants import make_variant

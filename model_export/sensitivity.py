@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from model_export.graph_layers import read_layers
+from model_export.graph_session import Graph, Saliency, mean_difference
 from model_export.islands import ISLANDS, island_layers
-from model_export.judge_precision import Graph, Saliency, mean_difference
 from model_export.quantise import quantise
 from model_export.ranges import Ranges
 

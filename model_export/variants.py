@@ -16,8 +16,8 @@ from app.engine.models.onnxruntime_loader import onnxruntime
 from model_export.errors import CommandFailed
 from model_export.float16 import to_float16
 from model_export.graph_layers import read_layers
+from model_export.graph_session import Graph, mean_difference
 from model_export.islands import island_layers
-from model_export.judge_precision import Graph, mean_difference
 from model_export.network_inputs import sample_inputs
 from model_export.quantise import graph_digest, quantise
 from model_export.ranges import Judgement, Ranges

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_export.calibrate import histogram, least_squared_error
 from model_export.graph_layers import layer_name, observed_tensors, read_layers
-from model_export.judge_precision import Graph
+from model_export.graph_session import Graph
 from model_export.quantise import graph_digest, quantise, quantise_weight
 from model_export.ranges import RangesInvalid
 
