@@ -36,7 +36,7 @@ from model_export.cost import count_parameters
 from model_export.parity import measure_parity
 from model_export.pictures import synthetic_pictures
 from model_export.port import port
-from model_export.ranges import RANGES_FOLDER, Ranges, read_ranges
+from model_export.ranges import RANGES_FOLDER, read_ranges
 from model_export.serving_graph import ServedGraph
 from model_export.simplify import simplify
 from model_export.variants import (
@@ -82,8 +82,7 @@ def export(
         WeightsUnavailable: The name is unknown, or no source has its weights.
         PublishedWeightsInvalid: The weights do not fit the architecture.
         ParityFailed: The exported graph is not the published network. Nothing was written.
-        VariantRefused: A graph in another precision is too far from float32 or was not judged. Nothing was
-            written.
+        VariantRefused: A graph is too far from float32, or was not judged. Nothing was written.
         RangesInvalid: The ranges belong to another network.
         OSError: The folder cannot be written.
     """
@@ -93,6 +92,27 @@ def export(
         name, models_dir / WEIGHTS_FOLDER, local=local_weights, show_progress=show_progress
     )
     console.print(f"✓ weights: {weights_path}")
+    network, model_bytes, quality = _export_and_compare(name, weights_path, console)
+    manifest = describe(
+        network,
+        model_bytes,
+        name=name,
+        architecture=name,
+        size_px=INPUT_SIZE_PX,
+        weights=WeightsOrigin(weights.url, weights.sha256, weights.license, weights.authors),
+        quality=quality,
+    )
+    ranges_path = ranges_dir / f"{name}.json"
+    manifest, variants = add_variants(manifest, model_bytes, precisions, ranges_path, console)
+    put_in_place(manifest, model_bytes, models_dir, variants)
+    console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
+    return manifest
+
+
+def _export_and_compare(
+    name: str, weights_path: Path, console: Console
+) -> tuple[nn.Module, bytes, dict[str, float]]:
+    """Return the ported network, its graph, and the parity figures under their names in a manifest."""
     with step(console, "port into PyTorch"):
         network = port(ARCHITECTURES[name](), read_convolutions(weights_path))
     with step(console, "export to ONNX"):
@@ -101,28 +121,11 @@ def export(
         pictures = synthetic_pictures(INPUT_SIZE_PX)[:3]  # without the black one: no rounding occurs on it
         parity = measure_parity(network, served=model_bytes, published=weights_path, pictures=pictures)
         parity.require()
-    manifest = describe(
-        network,
-        model_bytes,
-        name=name,
-        architecture=name,
-        size_px=INPUT_SIZE_PX,
-        weights=WeightsOrigin(
-            source=weights.url, sha256=weights.sha256, license=weights.license, authors=weights.authors
-        ),
-        quality=parity.quality(),
-    )
-    variants: dict[str, bytes] = {}
-    if precisions:
-        ranges = read_ranges(ranges_dir / f"{name}.json")
-        manifest, variants = add_variants(manifest, model_bytes, precisions, ranges, console)
-    put_in_place(manifest, model_bytes, models_dir, variants)
-    console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
-    return manifest
+    return network, model_bytes, parity.quality()
 
 
 def add_variants(
-    manifest: Manifest, model_bytes: bytes, precisions: Sequence[str], ranges: Ranges, console: Console
+    manifest: Manifest, model_bytes: bytes, precisions: Sequence[str], ranges_path: Path, console: Console
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Make a model's graphs in other precisions, and check them.
 
@@ -133,6 +136,9 @@ def add_variants(
         VariantRefused: A graph is too far from float32, or was not judged.
         RangesInvalid: The ranges belong to another network.
     """
+    if not precisions:
+        return manifest, {}
+    ranges = read_ranges(ranges_path)
     graphs, entries = {}, {}
     for precision in precisions:
         with step(console, f"{precision}"):
