@@ -1,8 +1,9 @@
 """Calibrate: runs a float32 graph on pictures, and chooses the range of every tensor that becomes 8 bits.
 
-Two runs over the pictures: the first finds the smallest and the largest value of each tensor, the second
-counts its values between them. From the counts, the range with the least squared error is chosen: a rare
-large value is clipped if that makes the steps of all others finer.
+A first run over the pictures finds the smallest and the largest value of each tensor. With the method
+``squared-error``, a second run counts its values between them, and the range with the least squared error is
+chosen: a rare large value is clipped if that makes the steps of all others finer. Which method is better
+differs by network (``docs/experiments.md``).
 
 References:
     Banner et al., "Post training 4-bit quantization of convolutional networks for rapid-deployment", NeurIPS
@@ -39,7 +40,7 @@ def calibrate(
     *,
     model: str,
     data: str,
-    method: str = SQUARED_ERROR,
+    method: str = "min-max",
     track: Callable[[Iterable[NDArray[np.uint8]], str], Iterable[NDArray[np.uint8]]] = lambda each, _: each,
 ) -> Ranges:
     """Return the ranges of a float32 graph's tensors on pictures.

@@ -102,8 +102,7 @@ def export(
         weights=WeightsOrigin(weights.url, weights.sha256, weights.license, weights.authors),
         quality=quality,
     )
-    ranges_path = ranges_dir / f"{name}.json"
-    manifest, variants = add_variants(manifest, model_bytes, precisions, ranges_path, console)
+    manifest, variants = add_variants(manifest, model_bytes, precisions, ranges_dir, console)
     put_in_place(manifest, model_bytes, models_dir, variants)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
     return manifest
@@ -125,7 +124,7 @@ def _export_and_compare(
 
 
 def add_variants(
-    manifest: Manifest, model_bytes: bytes, precisions: Sequence[str], ranges_path: Path, console: Console
+    manifest: Manifest, model_bytes: bytes, precisions: Sequence[str], ranges_dir: Path, console: Console
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Make a model's graphs in other precisions, and check them.
 
@@ -138,7 +137,7 @@ def add_variants(
     """
     if not precisions:
         return manifest, {}
-    ranges = read_ranges(ranges_path)
+    ranges = read_ranges(ranges_dir / f"{manifest.name}.json")
     graphs, entries = {}, {}
     for precision in precisions:
         with step(console, f"{precision}"):

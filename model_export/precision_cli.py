@@ -17,7 +17,7 @@ from app.weights.fetch import PUBLISHED
 from model_export.errors import CommandFailed
 from model_export.ranges import RANGES_FOLDER, Judgement, read_ranges, write_ranges
 
-METHODS = ("squared-error", "min-max")
+METHODS = ("min-max", "squared-error")
 CALIBRATION_PICTURES = 96
 SENSITIVITY_PICTURES = 8
 Item = TypeVar("Item")

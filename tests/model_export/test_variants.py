@@ -148,7 +148,8 @@ def test_ranges_are_calibrated_and_judged_from_folders(
     write_manifest(replace(read_manifest(MODELS / "u2netp"), precisions={}), folder)
     places = ["--models-dir", str(tmp_path / "models"), "--ranges-dir", str(tmp_path), "--data", str(data)]
 
-    assert main(["calibrate", "u2netp", *places, "--limit", "2"]) == 0
+    method = ["--method", "squared-error"]
+    assert main(["calibrate", "u2netp", *places, *method, "--limit", "2"]) == 0
     sheet = tmp_path / "sheet.png"
     assert main(["judge", "u2netp", *places, "--every", "5", "--worst", "1", "--sheet", str(sheet)]) == 0
 
