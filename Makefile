@@ -4,6 +4,8 @@ PYTHON ?= python3
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 MODEL  ?= u2net
+# What `make export` and `make serve` export: float32 always, int8 and fp16 if named.
+PRECISION ?= float32,int8
 # Lets `make ray` serve without keys; by default only on 127.0.0.1, which other machines cannot reach.
 OPEN   ?= $(if $(filter 127.0.0.1,$(HOST)),true,false)
 
@@ -122,14 +124,14 @@ ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, o
 
 peers: $(PEERS)/.ready ## Install the peers for benchmarks: rembg and PyMatting
 
-export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graph
-	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR)
+export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the served graphs (PRECISION=float32,int8)
+	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR) --precision $(PRECISION)
 
 clean: ## Remove environments and caches, but not the models
 	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
-	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR)
+	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR) --precision $(PRECISION)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

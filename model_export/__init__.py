@@ -13,6 +13,19 @@ Exporting a model, in the order of the steps:
                         with ``float64_reference``
 ======================  ==============================================================
 
+Other precisions of an exported model (``docs/precision.md``):
+
+======================  ==============================================================
+``calibrate``           finds the ranges of a graph's tensors on pictures; ``ranges`` keeps
+                        them as JSON, with the figures of the graphs made from them
+``quantise``            makes an int8 graph, with the layers of ``islands`` in float32, found by
+                        ``graph_layers``; ``float16`` makes an fp16 graph
+``judge_precision``     measures the distance to the float32 graph, on ``network_inputs``, by
+                        ``graph_session``
+``variants``            refuses a graph that is too far from float32, or was not judged
+``sensitivity``         measures what each stage costs; ``precision_cli`` has the commands
+======================  ==============================================================
+
 Training a model:
 
 ======================  ==============================================================

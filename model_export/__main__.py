@@ -13,9 +13,17 @@ from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
+from model_export.precision_cli import (
+    calibrate_model,
+    declare_precision_commands,
+    judge_model,
+    parse_precisions,
+    sensitivity_of_model,
+)
 from model_export.sweep import declare_sweep, run_sweep
 from model_export.train_cli import architecture_table, declare_training, run_training
 
+DEFAULT_PRECISIONS = "float32,int8"
 FAILED = 1
 INTERRUPTED = 130
 
@@ -57,10 +65,17 @@ def _export(args: argparse.Namespace) -> None:
         from model_export.export import export
 
         published(args.name)
-        export(args.name, args.models_dir, local_weights=args.weights)
+        export(
+            args.name,
+            args.models_dir,
+            precisions=parse_precisions(args.precision or [DEFAULT_PRECISIONS]),
+            local_weights=args.weights,
+        )
     else:
         from model_export.export_checkpoint import export_trained
 
+        if parse_precisions(args.precision or []):
+            raise CommandFailed("A training run is exported in float32 only.")
         export_trained(
             args.name,
             args.checkpoint,
@@ -118,11 +133,26 @@ def _evaluate(args: argparse.Namespace) -> None:
     print("\n".join(table(run(args))))
 
 
+def _calibrate(args: argparse.Namespace) -> None:
+    print(calibrate_model(args))
+
+
+def _judge(args: argparse.Namespace) -> None:
+    print("\n".join(judge_model(args)))
+
+
+def _sensitivity(args: argparse.Namespace) -> None:
+    print("\n".join(sensitivity_of_model(args)))
+
+
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "export": _export,
     "weights": _weights,
     "parity": _parity,
     "evaluate": _evaluate,
+    "calibrate": _calibrate,
+    "judge": _judge,
+    "sensitivity": _sensitivity,
     "train": _train,
     "architectures": _architectures,
     "sweep": _sweep,
@@ -144,6 +174,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
         sub.add_argument("--weights", type=Path, help="a local file to try before the network")
         if command == "export":
+            sub.add_argument(
+                "--precision",
+                action="append",
+                metavar="LIST",
+                help=f"float32, int8, fp16; float32 always; may be repeated ({DEFAULT_PRECISIONS})",
+            )
             _declare_checkpoint(sub)
     purpose = "train a network on pictures and masks, or fine-tune the published one"
     declare_training(commands.add_parser("train", help=purpose, description=purpose))
@@ -152,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     purpose = "list the networks with their sizes and costs"
     sub = commands.add_parser("architectures", help=purpose, description=purpose)
     sub.add_argument("--size", type=int, default=320, help="side of the picture in pixels (320)")
+    declare_precision_commands(commands)
     purpose = "judge the results of the service with a model on pictures with known truth"
     _declare_evaluation(commands.add_parser("evaluate", help=purpose, description=purpose))
     return parser

@@ -17,6 +17,7 @@ EXPLAINED = {
     "network's own size; maxF by the papers' protocol.",
 }
 """Explanations of the figures, by their names in the manifest."""
+VARIANT_FIGURES = ("d", "d_p95", "d_worst", "mae", "mae_float32", "maxf", "maxf_float32")
 
 
 def write_card(manifest: Manifest, folder: Path) -> Path:
@@ -59,4 +60,28 @@ Finds the salient object of a picture: one foreground probability a pixel.
 {figures}
 
 {explained}
+{_precisions(manifest)}"""
+
+
+def _precisions(manifest: Manifest) -> str:
+    """Return the section about a model's variants, or nothing if it has none."""
+    if not manifest.precisions:
+        return ""
+    rows = "\n".join(
+        f"| {precision} | `{variant.file}`, {variant.size_bytes:,} bytes | "
+        + " | ".join(f"{variant.quality[name]:.4f}" for name in VARIANT_FIGURES)
+        + f" | `{variant.sha256}` |"
+        for precision, variant in manifest.precisions.items()
+    )
+    columns = " | ".join(VARIANT_FIGURES)
+    return f"""
+## Other precisions
+
+The same network with the same inputs and outputs. `d` is the mean absolute difference to the float32 map
+at network size, over pictures with true masks: mean, 95th percentile and largest. MAE and maxF (paper) of the
+same pictures follow, each with that of float32.
+
+| Precision | File | {columns} | sha256 |
+|---|---|{"---|" * len(VARIANT_FIGURES)}---|
+{rows}
 """

@@ -17,8 +17,7 @@ from model_export.metrics import (
     precision_and_recall,
     relaxed_boundary_f,
 )
-
-FOREGROUND_THRESHOLD = 128  # of 255; published masks hold 0 and 255, and some greys along the edges
+from model_export.samples import FOREGROUND_THRESHOLD
 
 
 class SaliencyJudge:

@@ -22,6 +22,7 @@ from PIL import Image
 from model_export.errors import CommandFailed
 
 MAX_LISTED = 5
+FOREGROUND_THRESHOLD = 128  # of 255; published masks hold 0 and 255, and some greys along the edges
 
 
 class SamplesInvalid(CommandFailed):

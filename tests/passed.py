@@ -25,6 +25,7 @@ GROUPS = {
     ),
     "torch": (
         *("model_export/**/*.py", "model_export/**/*.toml", "model_export/**/*.txt"),
+        "model_export/ranges/*.json",
         *("tests/model_export/**/*.py", "tests/conftest.py", "tests/pictures.py", "app/weights/**/*"),
         *("app/engine/models/**/*.py", "app/pipeline/local.py"),
     ),

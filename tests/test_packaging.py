@@ -20,7 +20,11 @@ def requirements_in(name: str) -> set[str]:
 
 def test_the_export_requirements_match_the_export_extra() -> None:
     required = requirements_in("requirements.txt")
-    shared = {line for line in PROJECT["dependencies"] if line.split(">=")[0] in {"httpx", "numpy", "rich"}}
+    shared = {
+        line
+        for line in PROJECT["dependencies"]
+        if line.split(">=")[0] in {"httpx", "numpy", "pillow", "rich"}
+    }
 
     assert required | {"torch==2.13.0"} == set(PROJECT["optional-dependencies"]["export"]) | shared
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from model_export.architectures import ARCHITECTURES
 from model_export.export import export, export_served
 from model_export.pictures import synthetic_pictures
 from model_export.port import port
+from model_export.ranges import RANGES_FOLDER, read_ranges, write_ranges
+from model_export.variants import VariantRefused
 from model_export.weights import read_convolutions
 
 pytestmark = pytest.mark.torch
@@ -23,9 +26,10 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory, weights_folder: Path) -> Path:
-    """A folder of models with a new export of u2netp."""
+    """A folder of models with a new export of u2netp, in float32 and int8."""
     folder = tmp_path_factory.mktemp("models")
-    export("u2netp", folder, local_weights=weights_folder / "u2netp.onnx", show_progress=False)
+    weights = weights_folder / "u2netp.onnx"
+    export("u2netp", folder, precisions=["int8"], local_weights=weights, show_progress=False)
     return folder
 
 
@@ -54,6 +58,7 @@ def test_the_folder_holds_the_model_its_manifest_and_its_card(models_dir: Path) 
     assert sorted(path.name for path in (models_dir / "u2netp").iterdir()) == [
         "README.md",
         "manifest.json",
+        "model.int8.onnx",
         "model.onnx",
     ]
     assert sorted(path.name for path in models_dir.iterdir()) == ["u2netp", "weights"]
@@ -67,6 +72,39 @@ def test_the_manifest_describes_the_model_file(models_dir: Path, manifest: Manif
     assert (manifest.name, manifest.input_size_px, manifest.precision) == ("u2netp", 320, "float32")
     assert manifest.parameters == 1_131_181
     assert manifest.weights.license == "Apache-2.0"
+
+
+def test_the_manifest_describes_the_int8_file_with_its_figures(models_dir: Path, manifest: Manifest) -> None:
+    model_bytes = (models_dir / "u2netp" / "model.int8.onnx").read_bytes()
+    variant = manifest.precisions["int8"]
+
+    assert read_model(models_dir / "u2netp", manifest, "int8") == model_bytes
+    assert variant.sha256 == hashlib.sha256(model_bytes).hexdigest()
+    assert (variant.file, variant.size_bytes) == ("model.int8.onnx", len(model_bytes))
+    assert variant.quality["d"] <= 0.004
+    assert "model.int8.onnx" in (models_dir / "u2netp" / "README.md").read_text()
+
+
+def test_an_export_whose_figures_belong_to_another_graph_changes_nothing(
+    models_dir: Path, weights_folder: Path, tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in (models_dir / "u2netp").iterdir()}
+    shipped = read_ranges(RANGES_FOLDER / "u2netp.json")
+    wider = {name: (low, 1.5 * high) for name, (low, high) in shipped.activations.items()}
+    write_ranges(replace(shipped, activations=wider), tmp_path / "u2netp.json")
+    weights = weights_folder / "u2netp.onnx"
+
+    with pytest.raises(VariantRefused, match="not the graph that was judged"):
+        export(
+            "u2netp",
+            models_dir,
+            precisions=["int8"],
+            local_weights=weights,
+            ranges_dir=tmp_path,
+            show_progress=False,
+        )
+
+    assert {path.name: path.read_bytes() for path in (models_dir / "u2netp").iterdir()} == before
 
 
 def test_the_parity_figures_are_in_the_manifest_and_within_a_hundred_thousandth(manifest: Manifest) -> None:

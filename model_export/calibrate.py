@@ -1,0 +1,120 @@
+"""Calibrate: runs a float32 graph on pictures, and chooses the range of every tensor that becomes 8 bits.
+
+A first run over the pictures finds the smallest and the largest value of each tensor. With the method
+``squared-error``, a second run counts its values between them, and the range with the least squared error is
+chosen: a rare large value is clipped if that makes the steps of all others finer. Which method is better
+differs by network (``docs/experiments.md``).
+
+References:
+    Banner et al., "Post training 4-bit quantization of convolutional networks for rapid-deployment", NeurIPS
+    2019, arXiv:1810.05723 (clipping that minimises the squared error).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from model_export.graph_layers import observed_tensors, read_layers
+from model_export.graph_session import Graph
+from model_export.network_inputs import read_network_inputs
+from model_export.quantise import LEVELS
+from model_export.ranges import Ranges
+
+BINS = 2048
+SHARES = np.linspace(0.25, 1.0, 76)
+"""Candidates for a range, as shares of the observed one."""
+STRIDE = 3
+"""Of a map's rows and columns, every third is counted; all are in the smallest and largest."""
+SQUARED_ERROR = "squared-error"
+Range = tuple[float, float]
+
+
+def calibrate(
+    model_bytes: bytes,
+    pictures: Sequence[Path],
+    size_px: int,
+    *,
+    model: str,
+    data: str,
+    method: str = "min-max",
+    track: Callable[[Iterable[NDArray[np.uint8]], str], Iterable[NDArray[np.uint8]]] = lambda each, _: each,
+) -> Ranges:
+    """Return the ranges of a float32 graph's tensors on pictures.
+
+    Args:
+        model_bytes: An exported float32 graph.
+        pictures: Files of pictures.
+        size_px: Side of the network's input.
+        model: The model's name, for the record.
+        data: The name of the set of pictures, for the record.
+        method: ``squared-error`` or ``min-max``, which takes the observed range.
+        track: Shows progress over the pictures of a run with a title.
+    """
+    observer = _Observer(model_bytes)
+    bounds: dict[str, Range] = {}
+    for network_input in track(read_network_inputs(pictures, size_px), "smallest and largest values"):
+        for label, values in observer.run(network_input):
+            low, high = bounds.get(label, (0.0, 0.0))
+            bounds[label] = min(low, float(values.min())), max(high, float(values.max()))
+    if method == SQUARED_ERROR:
+        counts = {label: np.zeros(BINS, np.int64) for label in bounds}
+        for network_input in track(read_network_inputs(pictures, size_px), "distribution of values"):
+            for label, values in observer.run(network_input):
+                counts[label] += histogram(values[..., ::STRIDE, ::STRIDE], bounds[label])
+        bounds = {label: least_squared_error(counts[label], bounds[label]) for label in bounds}
+    rounded = {label: (_rounded(low), _rounded(high)) for label, (low, high) in bounds.items()}
+    return Ranges(model=model, data=data, pictures=len(pictures), method=method, activations=rounded)
+
+
+def histogram(values: NDArray[np.float32], bounds: Range) -> NDArray[np.int64]:
+    """Count values in ``BINS`` bins of equal width over ``bounds``, which contain them all."""
+    low, high = bounds
+    width = max(high - low, 1e-12) / BINS
+    numbers = ((values.ravel() - np.float32(low)) / np.float32(width)).astype(np.int32)
+    return np.bincount(np.clip(numbers, 0, BINS - 1), minlength=BINS)
+
+
+def least_squared_error(counts: NDArray[np.int64], bounds: Range) -> Range:
+    """Return the range whose 256 levels represent a distribution with the least squared error.
+
+    Args:
+        counts: (BINS,), the distribution over ``bounds``.
+        bounds: The observed range; it contains 0.
+    """
+    low, high = bounds
+    centres = low + (np.arange(BINS) + 0.5) * (high - low) / BINS
+    errors = []
+    for share in SHARES:
+        scale = max(share * (high - low), 1e-12) / LEVELS
+        zero_point = round(-share * low / scale)
+        levels = np.clip(np.rint(centres / scale) + zero_point, 0, LEVELS)
+        errors.append(float((counts * ((levels - zero_point) * scale - centres) ** 2).sum()))
+    share = float(SHARES[int(np.argmin(errors))])
+    return share * low, share * high
+
+
+class _Observer:
+    """Runs a graph, and returns the tensors whose ranges are needed."""
+
+    def __init__(self, model_bytes: bytes) -> None:
+        model = onnx.load_from_string(model_bytes)
+        self._tensors = observed_tensors(read_layers(model.graph))
+        self._input_name = model.graph.input[0].name
+        del model.graph.output[:]
+        for name in self._tensors.values():
+            model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        self._session = Graph.load(model.SerializeToString()).session
+
+    def run(self, network_input: NDArray[np.uint8]) -> Iterable[tuple[str, NDArray[np.float32]]]:
+        """Return each tensor with its label, for a batch of one."""
+        values = self._session.run(list(self._tensors.values()), {self._input_name: network_input})
+        return zip(self._tensors, values, strict=True)
+
+
+def _rounded(value: float) -> float:
+    """Return a value with five digits, which is finer than a step of 8 bits."""
+    return float(f"{value:.5g}")

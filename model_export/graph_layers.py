@@ -1,0 +1,102 @@
+"""Graph layers: reads the convolutions of an exported graph by the names of their layers.
+
+A layer is named as in the PyTorch network, ``encoder.0.entry`` or ``sides.2``. The names of other tensors
+have numbers that depend on the exporter.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import onnx
+
+PASSIVE = frozenset({"MaxPool", "Resize", "Concat"})
+"""Operators whose results lie within the range of their inputs, so that all can share one scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution with the ReLU that follows it, if one does.
+
+    ``output`` is the tensor after the ReLU, ``weight`` and ``bias`` are names of initialisers.
+    """
+
+    name: str
+    conv: onnx.NodeProto
+    relu: onnx.NodeProto | None
+
+    @property
+    def output(self) -> str:
+        """The tensor that the layer makes."""
+        return str((self.relu or self.conv).output[0])
+
+    @property
+    def weight(self) -> str:
+        """The name of the kernel, (out, in, height, width)."""
+        return str(self.conv.input[1])
+
+    @property
+    def bias(self) -> str:
+        """The name of the bias, (out,)."""
+        return str(self.conv.input[2])
+
+
+@dataclass(frozen=True, slots=True)
+class GraphLayers:
+    """The layers of a graph by name, in the order of execution, and who makes and who reads each tensor."""
+
+    layers: dict[str, Layer]
+    producers: dict[str, onnx.NodeProto]
+    consumers: dict[str, list[onnx.NodeProto]]
+
+    def label(self, tensor: str) -> str:
+        """Return the name of the layer that makes a tensor, or the tensor's own name."""
+        return {layer.output: name for name, layer in self.layers.items()}.get(tensor, tensor)
+
+
+def read_layers(graph: onnx.GraphProto) -> GraphLayers:
+    """Return the layers of an exported graph; every convolution in it has a bias."""
+    consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    producers: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        for name in node.input:
+            consumers[name].append(node)
+        for name in node.output:
+            producers[name] = node
+    layers = {}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            after = consumers[node.output[0]]
+            relu = after[0] if len(after) == 1 and after[0].op_type == "Relu" else None
+            name = layer_name(node.input[1])
+            layers[name] = Layer(name, node, relu)
+    return GraphLayers(layers, producers, consumers)
+
+
+def layer_name(weight: str) -> str:
+    """Return the layer's name from its kernel's, ``network.encoder.0.entry.conv.weight``."""
+    return weight.removeprefix("network.").removesuffix(".weight").removesuffix(".conv")
+
+
+def observed_tensors(found: GraphLayers) -> dict[str, str]:
+    """Return the tensors whose ranges a quantised graph needs, by label.
+
+    These are the layers' outputs, sums, and what else a convolution reads that no passive operator made.
+    """
+    tensors = {name: layer.output for name, layer in found.layers.items()}
+    made = set(tensors.values())
+    for layer in found.layers.values():
+        pending = [layer.conv.input[0]]
+        while pending:
+            tensor = pending.pop()
+            producer = found.producers.get(tensor)
+            if producer is not None and producer.op_type in PASSIVE:
+                pending.extend(data_inputs(producer))
+            elif tensor not in made:
+                made.add(tensor)
+                tensors[tensor] = tensor
+    return tensors
+
+
+def data_inputs(node: onnx.NodeProto) -> list[str]:
+    """Return the inputs of a node that hold features; a Resize reads its scales as well."""
+    return list(node.input) if node.op_type in ("Concat", "Add") else list(node.input[:1])

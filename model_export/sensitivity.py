@@ -1,0 +1,86 @@
+"""Sensitivity: what it costs to quantise each layer or stage alone, and what each island is worth.
+
+A row is the mean d to the float32 map over a few pictures. Layers are quantised alone with the others in
+float32; islands are given up one by one from the graph that is exported.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from model_export.graph_layers import read_layers
+from model_export.graph_session import Graph, Saliency, mean_difference
+from model_export.islands import ISLANDS, island_layers
+from model_export.quantise import quantise
+from model_export.ranges import Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The d of one graph, and what was quantised in it."""
+
+    name: str
+    d: float
+
+
+def measure_sensitivity(
+    model_bytes: bytes,
+    ranges: Ranges,
+    network_inputs: Sequence[NDArray[np.uint8]],
+    *,
+    by_layer: bool,
+    track: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> tuple[list[Cost], list[Cost]]:
+    """Return the cost of each stage or layer alone, the dearest first, and of each island given up.
+
+    Args:
+        model_bytes: The exported float32 graph.
+        ranges: The ranges of its tensors.
+        network_inputs: Batches of one, (1, S, S, 3) uint8.
+        by_layer: A row for each layer; otherwise for each stage, ``encoder.0`` or ``sides``.
+        track: Shows progress over the names.
+    """
+    layers = list(read_layers(onnx.load_from_string(model_bytes).graph).layers)
+    float32 = Graph.load(model_bytes)
+    reference = [float32.run(each) for each in network_inputs]
+
+    def d_of(islands: Sequence[str]) -> float:
+        graph = Graph.load(quantise(model_bytes, ranges.activations, islands=islands))
+        return float(np.mean(list(_differences(graph, network_inputs, reference))))
+
+    groups: dict[str, list[str]] = {}
+    for name in layers:
+        groups.setdefault(name if by_layer else stage_of(name), []).append(name)
+    alone = [
+        Cost(group, d_of([name for name in layers if name not in groups[group]])) for group in track(groups)
+    ]
+    kept = island_layers(ranges.model, layers)
+    given_up = [Cost("as exported", d_of(kept))]
+    for island in ISLANDS[ranges.model]:
+        rest = [name for name in kept if not name.startswith(island.layers)]
+        given_up.append(Cost(f"without the island {', '.join(island.layers)}", d_of(rest)))
+    return sorted(alone, key=lambda cost: -cost.d), given_up
+
+
+def stage_of(layer: str) -> str:
+    """Return the stage of a layer: ``encoder.0`` of ``encoder.0.decoder.2``, ``sides`` of ``sides.3``."""
+    parts = layer.split(".")
+    return parts[0] if len(parts) <= 2 and parts[0] == "sides" else ".".join(parts[:2])
+
+
+def sensitivity_table(alone: Sequence[Cost], given_up: Sequence[Cost]) -> list[str]:
+    """Return the lines of two Markdown tables."""
+    lines = ["| quantised alone | d |", "|---|---|"]
+    lines += [f"| {cost.name} | {cost.d:.5f} |" for cost in alone]
+    lines += ["", "| int8 graph | d |", "|---|---|"]
+    return lines + [f"| {cost.name} | {cost.d:.5f} |" for cost in given_up]
+
+
+def _differences(
+    graph: Graph, network_inputs: Sequence[NDArray[np.uint8]], reference: Sequence[Saliency]
+) -> Iterator[float]:
+    for network_input, expected in zip(network_inputs, reference, strict=True):
+        yield mean_difference(graph.run(network_input), expected)
