@@ -28,7 +28,7 @@ while True:
             send_message(channel, reply, *map(bytes, buffers))
         case "exit": os._exit(fields.get("status", 1))
         case "signal":
-            if fields["number"] in (1, 2, 3):  # SIGHUP, SIGINT, SIGQUIT: programs in the background ignore them
+            if fields["number"] in (1, 2, 3):  # programs in the background ignore HUP, INT, QUIT
                 signal.signal(fields["number"], signal.SIG_DFL)
             os.kill(os.getpid(), fields["number"])
         case "close socket": channel.close(); os.close(0); time.sleep(600)
