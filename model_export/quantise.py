@@ -10,8 +10,9 @@ Rule 1: only convolutions decide. A layer is quantised unless it is in an island
 concatenations are in 8 bits where a quantised layer reads them, with one scale for inputs and output.
 Rule 2: a ReLU before 8 bits is left out: its range begins at 0, so the integers end there too.
 
-The package onnxruntime.quantization is not used: it gives concatenations no common scale, and its order of
-nodes follows sets of strings, so that two exports would differ.
+The graph is written here and not by onnxruntime.quantization, for full control of two things: a concatenation
+has one scale with all its inputs, so that nothing converts between them, and two exports are equal byte for
+byte.
 
 References:
     Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
