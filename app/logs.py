@@ -3,11 +3,12 @@
 Light on purpose: the supervisor process writes the same lines, and imports no web framework or runtime.
 """
 
+import contextlib
 import logging
 import sys
 import threading
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -16,6 +17,23 @@ QUIETED = {
     "httpx": logging.WARNING,
     "python_multipart": logging.ERROR,  # its warnings quote the upload
 }
+
+
+class _Stderr:
+    """The current stderr; a line that cannot be written is lost, and what logs it goes on."""
+
+    def write(self, text: str) -> None:
+        """Write a text."""
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed pipe, a closed file
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+_STREAM = cast("TextIO", _Stderr())
 
 
 def configure_logs(log_format: Literal["auto", "json", "text"]) -> None:
@@ -32,7 +50,7 @@ def configure_logs(log_format: Literal["auto", "json", "text"]) -> None:
     last = [structlog.processors.format_exc_info] if is_json else []
     structlog.configure(
         processors=[*shared, *last, render],
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # looked up for each line
+        logger_factory=lambda *_: structlog.WriteLogger(_STREAM),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=False,
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from app.engine.models.precision import sha256_of
+from app.engine.models.manifest import sha256_of
 from app.errors import CutoutError, InvalidOption
 from app.options import CutoutOptions, MaskOptions
 from app.options_parser import parse_options

@@ -44,10 +44,14 @@ def digest_of(group: str) -> str:
     """Return the SHA-256 of the names and contents of the files that a group depends on."""
     digest = hashlib.sha256()
     for pattern in GROUPS[group]:
-        for path in sorted(each for each in ROOT.glob(pattern) if each.is_file()):
+        for path in sorted(each for each in ROOT.glob(pattern) if each.is_file() and not _is_compiled(each)):
             digest.update(f"{path.relative_to(ROOT)}\n".encode())
             digest.update(hashlib.sha256(_content(path)).digest())
     return digest.hexdigest()
+
+
+def _is_compiled(path: Path) -> bool:
+    return "__pycache__" in path.parts
 
 
 def _content(path: Path) -> bytes:

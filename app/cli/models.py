@@ -7,8 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.engine.models.manifest import FLOAT32, Manifest, read_manifest, read_model
-from app.engine.models.precision import sha256_of
+from app.engine.models.manifest import FLOAT32, Manifest, read_manifest, read_model, sha256_of
 from app.errors import ModelUnavailable
 from app.settings import read_settings
 from app.weights.fetch import PUBLISHED, fetch_weights

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from app.engine.batching.batcher import Batcher
 from app.engine.clock import Clock
-from app.engine.models.precision import sha256_of
+from app.engine.models.manifest import sha256_of
 from app.engine.models.registry import ModelRegistry, Session
 from app.engine.threads.trampoline import run_on_threads
 from app.engine.threads.workers import Pools

@@ -21,6 +21,7 @@ def cutout(*arguments: str, models: Path, **environment: str) -> subprocess.Comp
             **clean,
             "CUTOUT_MODELS_DIR": str(models),
             "CUTOUT_MODELS": "u2netp",
+            "CUTOUT_PRECISION": "float32",  # the same on every machine
             "COLUMNS": "120",
             **environment,
         },

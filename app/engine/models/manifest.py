@@ -69,6 +69,11 @@ class Manifest:
     precisions: Mapping[str, Variant] = field(default_factory=dict)
 
 
+def sha256_of(manifest: Manifest, precision: str) -> str:
+    """Return the sha256 of the graph that is served in a precision, which the manifest must have."""
+    return manifest.sha256 if precision == FLOAT32 else manifest.precisions[precision].sha256
+
+
 def write_manifest(manifest: Manifest, folder: Path) -> Path:
     """Write ``manifest.json`` into ``folder`` and return its path."""
     path = folder / MANIFEST_FILE

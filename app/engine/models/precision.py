@@ -72,11 +72,6 @@ class Network(Protocol):
         ...
 
 
-def sha256_of(manifest: Manifest, precision: str) -> str:
-    """Return the sha256 of the graph that is served in a precision, which the manifest must have."""
-    return manifest.sha256 if precision == FLOAT32 else manifest.precisions[precision].sha256
-
-
 def as_set(requested: RequestedPrecision) -> PrecisionChoice:
     """Return the choice of the settings, if that is not ``auto``."""
     return PrecisionChoice(requested, requested, f"CUTOUT_PRECISION={requested}")

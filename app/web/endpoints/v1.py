@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine.models.precision import sha256_of
+from app.engine.models.manifest import sha256_of
 from app.engine.models.registry import Session
 from app.options import CutoutOptions, MaskOptions
 from app.web.context import context_of
