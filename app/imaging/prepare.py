@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from app.arrays import NetworkInput, Rgb
 from app.imaging.noise import estimate_noise
 from app.imaging.resample import centres
+from app.imaging.tiles import shrink
 
 _AVERAGED_TO = 5  # minimum, in network sides; 4 is too smooth for the published maps, 6 lets 12 MP alias
 _NOISY_AVERAGED_TO = 1
+_HALVED_FROM = 4  # the factor; the maps differ by 0.0006, a seventh of what the noise changes
 _ONE = 1 << 11  # of the fixed-point arithmetic in ``cv2.resize``
 _NOISY = 0.8  # levels of 255: a camera's 4 or 5 after JPEG at quality 90; clean photos have up to 0.5
 
@@ -48,7 +50,9 @@ def prepare(rgb: Rgb, input_size_px: int) -> NetworkInput:
         is_whole = height % down == width % right == 0
         if is_whole and not is_noisy and min(height // down, width // right) > input_size_px:
             return _sampled(rgb, down, right, input_size_px)
-        averaged = _resize(rgb, round(height / down), round(width / right), cv2.INTER_AREA)
+        # Whole blocks of 2 × 2 are averaged seven times as fast as blocks with shares of pixels.
+        halved = shrink(rgb, 2) if is_noisy and min(down, right) >= _HALVED_FROM else rgb
+        averaged = _resize(halved, round(height / down), round(width / right), cv2.INTER_AREA)
     return _resize(averaged, input_size_px, input_size_px, cv2.INTER_LINEAR)
 
 

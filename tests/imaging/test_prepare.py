@@ -83,9 +83,12 @@ def test_blocks_that_are_not_read_need_not_be_averaged(
 
 @pytest.mark.parametrize(("side", "factor"), [(64, 2), (96, 3), (320, 10), (350, 10)])
 def test_a_noisy_picture_is_averaged_further(side: int, factor: int) -> None:
-    """350 is averaged to 35 of 10 each, then bilinear."""
+    """350 is averaged to 35 of 10 each, then bilinear; by four and more, 2 × 2 are averaged first."""
     rgb = noise((side, side, 3))
-    blocks = np.rint(rgb.reshape(side // factor, factor, side // factor, factor, 3).mean(axis=(1, 3)))
+    blocks: NDArray[np.float64] = rgb.astype(float)
+    for step in [2, factor // 2] if factor >= 4 else [factor]:
+        size = len(blocks) // step
+        blocks = np.floor(blocks.reshape(size, step, size, step, 3).mean(axis=(1, 3)) + 0.5)
     actual = prepare(rgb, 32)
 
     assert np.abs(actual.astype(float) - _bilinear(blocks, 32)).max() <= 1
