@@ -52,4 +52,4 @@ def _blocks(rgb: Rgb) -> NDArray[np.int32]:
 
 def _second_differences(values: NDArray[np.int32], *, axis: int) -> NDArray[np.int32]:
     """Filter with (1, -2, 1), without the two values at the ends; along both axes it is the paper's mask."""
-    return np.diff(values, n=2, axis=axis)
+    return np.asarray(np.diff(values, n=2, axis=axis), np.int32)
