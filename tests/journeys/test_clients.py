@@ -281,3 +281,30 @@ except api.APIError as error:
 
     assert "Invalid API key" in output
     assert np.array_equal(stage.written("out.png")[:, :, 3], stage.of_v1(channels="alpha"))
+
+
+def test_the_address_in_each_client_is_found(
+    python_clients: Path, node_clients: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(node_clients / "node_modules/remove.bg", tmp_path / "remove.bg")
+    for name in ("removebg", "remove_bg_api"):
+        shutil.copytree(python_clients / name, tmp_path / name)
+    command = (sys.executable, ROOT / "deploy/removebg/find_usages.py", tmp_path, "--json")
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    addresses = {each["path"] for each in found if "address of the remove.bg API" in each["meaning"]}
+
+    assert {str(Path(path).relative_to(tmp_path)) for path in addresses} == {
+        "remove.bg/index.js",
+        "remove_bg_api/__init__.py",
+        "removebg/removebg.py",
+    }
+
+
+def test_the_smoke_test_passes_with_the_key_alone(stage: Stage) -> None:
+    script = ROOT / "deploy/removebg/smoke_test.py"
+    output = stage.run(sys.executable, script, stage.url, "--key", KEY)
+    refused = subprocess.run((sys.executable, script, stage.url), capture_output=True, text=True)
+
+    assert "9 of 9 requests" in output
+    assert refused.returncode == 1
+    assert "cutout keys new" in refused.stdout
