@@ -47,7 +47,7 @@ def _blocks(rgb: Rgb) -> NDArray[np.int32]:
     )
     read = rgb[rows[:, None], columns, 1].astype(np.int32)
     grid = read.reshape(-1, _BLOCK_PX, len(columns) // _BLOCK_PX, _BLOCK_PX)
-    return grid.swapaxes(1, 2).reshape(-1, _BLOCK_PX, _BLOCK_PX)
+    return np.asarray(grid.swapaxes(1, 2).reshape(-1, _BLOCK_PX, _BLOCK_PX), np.int32)
 
 
 def _second_differences(values: NDArray[np.int32], *, axis: int) -> NDArray[np.int32]:

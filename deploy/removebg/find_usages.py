@@ -161,7 +161,7 @@ NEARBY = (
         CHECK,
         r"(?i)/v1\.0/(?:improve|account)",
         "the route for accounts or improvements",
-        "it answers in the same form: credits never run out, and improvements are not stored",
+        "responses have the same form: credits never run out, and improvements are not stored",
     ),
 )
 """Rules for files that call remove.bg; elsewhere these words mean something else."""

@@ -126,7 +126,7 @@ def checks_with(picture: bytes) -> list[Check]:
             lambda reply: _picture_problem(reply, PNG),
         ),
         Check(
-            "JSON with an answer in JSON, as the npm package remove.bg sends it",
+            "JSON with a response in JSON, as the npm package remove.bg sends it",
             lambda server: server.send("removebg", as_json, "application/json", "application/json"),
             _json_problem,
         ),
