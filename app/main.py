@@ -13,6 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.engine.capacity.admission import Admission
 from app.engine.capacity.idempotency import IdempotencyKeys
+from app.engine.capacity.memory import available_memory
+from app.engine.capacity.processor import usable_processor
 from app.engine.capacity.quota import QuotaRegistry, Rates
 from app.engine.clock import SystemClock
 from app.engine.threads.priority import lower_priority
@@ -177,12 +179,27 @@ async def _load(service: Service, on_settled: Callable[[Service], None]) -> None
         exc_info = None if is_known else error
         log.error("the service cannot start", error=sentence_of(error), reason=reason, exc_info=exc_info)
     else:
-        models = service.pipeline.models
-        log.info(
-            "ready", models=models.names, provider=models.provider, why_not_cuda=service.pipeline.why_not_cuda
-        )
+        service.admission.budget = service.pipeline.budget  # what the models leave is known only now
+        _log_ready(service.pipeline)
     finally:
         on_settled(service)
+
+
+def _log_ready(pipeline: Pipeline) -> None:
+    """Log what the server runs on, and which limits it has found and keeps."""
+    models, budget = pipeline.models, pipeline.budget
+    processor, memory = usable_processor(), available_memory()
+    log.info("ready", models=models.names, provider=models.provider, why_not_cuda=pipeline.why_not_cuda)
+    log.info(
+        "limits",
+        cpus=processor.capacity,
+        cpus_from="affinity" if processor.quota is None else processor.quota.source,
+        threads=pipeline.pools.decode.threads,
+        memory_mb=None if memory is None else round(memory.value / 1e6),
+        memory_from=None if memory is None else memory.source,
+        for_pictures_mb=round(budget.memory_bytes / 1e6),
+        for_uploads_mb=round(budget.upload_bytes / 1e6),
+    )
 
 
 def _open_with_low_priority(service: Service) -> Pipeline:

@@ -22,8 +22,11 @@ class Limits(BaseModel):
     in_flight_requests: int = Field(
         64, ge=1, le=10_000, description="Maximum number of requests in flight at a time."
     )
-    in_flight_bytes: int = Field(
-        256 * 2**20, ge=1024, description="Size of all uploads in flight at a time, in bytes."
+    in_flight_bytes: int | None = Field(
+        None,
+        ge=1024,
+        description="Size of all uploads in flight at a time, in bytes; unset: an eighth of the memory "
+        "budget, at most 256 MiB.",
     )
     in_flight_pixels: int | None = Field(
         None,
@@ -79,12 +82,18 @@ class Engine(BaseModel):
     max_delay_s: float = Field(
         0.0, ge=0, le=1, description="Time an idle device waits for a batch to fill, in seconds."
     )
-    threads: int = Field(0, ge=0, le=1024, description="Cores used inside one run on a CPU; 0 uses all.")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Cores used inside one run on a CPU; 0 uses all, or as many as the CPU quota allows.",
+    )
     workers: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads in each of the pools that decode, matte and encode; 0 is one per core.",
+        description="Threads in each of the pools that decode, matte and encode; 0 is one per core, or as "
+        "many as the CPU quota allows.",
     )
     decoders: int = Field(
         0,

@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     memory_budget: int | None = Field(
         None,
         ge=64 * 2**20,
-        description="Memory for the requests in flight, in bytes; unset: half of the machine's memory.",
+        description="Memory for the requests in flight, in bytes; unset: half of the machine's or the "
+        "container's memory, or what the models leave of it.",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="One JSON object or one line of text per request; `auto` is text on a terminal."

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.cli.advice import Situation, advise
 from app.cli.sample_run import Sample, run_sample
-from app.engine.models.device import CPU, Probe, probe, usable_cores
+from app.engine.capacity.admission import Budget
+from app.engine.capacity.cgroup import Limit
+from app.engine.capacity.memory import available_memory
+from app.engine.capacity.processor import Processor, usable_processor
+from app.engine.models.device import CPU, Probe, probe
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.engine.models.precision import PrecisionChoice
 from app.errors import ModelUnavailable, ProviderUnavailable
 from app.imaging.formats.sniff import Header
 from app.options import CutoutOptions
-from app.pipeline.build import budget_of
 from app.pipeline.footprint import footprint
 from app.pipeline.local import open_local_pipeline
 from app.settings import Settings
@@ -20,23 +23,28 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the network can run on."""
+    """What the network can run on, and the limits of this process; ``memory`` is in bytes."""
 
     runtime: str
     providers: tuple[str, ...]
     device: str
-    cores: int
+    processor: Processor
+    memory: Limit | None
     why_not_cuda: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """Whether a model can be served; ``problem`` is why not, ``precision`` what it is served in."""
+    """Whether a model can be served.
+
+    ``problem`` is why not, ``precision`` what it is served in, ``budget`` what it leaves for requests.
+    """
 
     name: str
     provider: str | None = None
     precision: PrecisionChoice | None = None
     problem: str | None = None
+    budget: Budget | None = None
     sample: Sample | None = None
     advice: tuple[str, ...] = ()
 
@@ -48,7 +56,8 @@ def examine_machine(settings: Settings) -> Machine:
         onnxruntime.__version__,
         tuple(onnxruntime.get_available_providers()),
         settings.device,
-        usable_cores(),
+        usable_processor(),
+        available_memory(),
         found.why_not_cuda,
     )
 
@@ -67,34 +76,35 @@ def examine_models(settings: Settings, machine: Machine, *, has_sample: bool) ->
             with open_local_pipeline(settings.model_copy(update={"models": (name,)})) as local:
                 session = local.pipeline.models.sessions[name]
                 provider, choice = session.provider, session.choice
+                budget = local.pipeline.budget
                 sample = run_sample(local) if has_sample else None
         except ModelUnavailable as error:
             yield ModelState(name, problem=error.reason)
         except ProviderUnavailable as error:
             yield ModelState(name, problem=str(error))
         else:
-            advice = () if sample is None else _advice(settings, machine, name, provider, sample, load)
-            yield ModelState(name, provider, choice, sample=sample, advice=tuple(advice))
+            state = ModelState(name, provider, choice, budget=budget, sample=sample)
+            yield replace(state, advice=tuple(_advice(settings, machine, state, load)))
 
 
-def _advice(
-    settings: Settings, machine: Machine, name: str, provider: str, sample: Sample, load: float | None
-) -> list[str]:
-    phone = footprint(
-        Header("jpeg", 4000, 3000, "image/jpeg"), CutoutOptions(), limit_px=settings.limits.picture_pixels
-    )
+def _advice(settings: Settings, machine: Machine, state: ModelState, load: float | None) -> list[str]:
+    sample, budget = state.sample, state.budget
+    if sample is None or budget is None:
+        return []
+    header = Header("jpeg", 4000, 3000, "image/jpeg")
+    phone = footprint(header, CutoutOptions(), limit_px=settings.limits.picture_pixels)
     return advise(
         Situation(
-            model=name,
+            model=state.name,
             steps_ms=sample.steps_ms,
             alone_s=sample.alone_s,
             together_per_s=sample.together_per_s,
-            is_on_cpu=provider == CPU,
+            is_on_cpu=state.provider == CPU,
             why_not_cuda=machine.why_not_cuda,
-            cores=machine.cores,
+            cores=machine.processor.threads,
             threads=settings.engine.threads,
             load=load,
-            fitting=budget_of(settings).memory_bytes // phone.memory_bytes,
+            fitting=budget.memory_bytes // phone.memory_bytes,
             in_flight=sample.in_flight,
         )
     )

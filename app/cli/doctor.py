@@ -48,7 +48,13 @@ def doctor(
 def _print_machine(console: Console, machine: "Machine") -> None:
     console.print(f"onnxruntime       {machine.runtime}, built with {', '.join(machine.providers)}")
     console.print(f"device            {machine.device}")
-    console.print(f"processor cores   {machine.cores}")
+    processor, memory = machine.processor, machine.memory
+    quota = "no CPU quota"
+    if processor.quota is not None:
+        quota = f"CPU quota of {processor.quota.value:g}, from {processor.quota.source}"
+    console.print(f"processor cores   {processor.cores}, {quota}; {processor.threads} threads a step")
+    found = "unknown" if memory is None else f"{memory.value / 1e6:.0f} MB, from {memory.source}"
+    console.print(f"memory            {found}")
     why = machine.why_not_cuda
     console.print(f"CUDA              {'available' if why is None else f'no: {why}'}")
 
@@ -60,6 +66,11 @@ def _print_model(console: Console, state: "ModelState") -> None:
     console.print(f"model {state.name:<11} runs on {state.provider}, sha256 verified")
     if state.precision is not None:
         console.print(f"  precision  {state.precision.precision}: {state.precision.reason}")
+    if state.budget is not None:
+        console.print(
+            f"  budget     {state.budget.memory_bytes / 1e6:.0f} MB for pictures, "
+            f"{state.budget.upload_bytes / 1e6:.0f} MB for uploads"
+        )
     if state.sample is None:
         return
     _print_sample(console, state.sample)

@@ -21,11 +21,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 
 import structlog
 
 from app.cli.stopping import on_stop
+from app.engine.capacity.cgroup import memory_limit, oom_kills
 from app.engine.clock import Clock
 from app.settings import Lifecycle
 
@@ -48,6 +50,7 @@ class RestartReason(StrEnum):
     """Why a server process was restarted; the names, in lower case, are label values of a metric."""
 
     ENDED = "it exited"
+    OUT_OF_MEMORY = "the kernel killed it for lack of memory"
     SILENT = "it sent no heartbeat"
     HANGS = "its executor hangs"
     UNHEARD = "it closed its heartbeat pipe"
@@ -129,8 +132,15 @@ class Supervisor:
     """Keeps one server process running on one socket."""
 
     def __init__(
-        self, command: list[str], listener: socket.socket, lifecycle: Lifecycle, clock: Clock
+        self,
+        command: list[str],
+        listener: socket.socket,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        *,
+        root: Path = Path("/"),
     ) -> None:
+        self._root = root  # of the cgroup's paths
         self._command = command
         self._listener = listener
         self._lifecycle = lifecycle
@@ -148,12 +158,15 @@ class Supervisor:
         short_runs = 0
         while True:
             started_s = self._clock.now_s()
+            kills = oom_kills(self._root)
             returncode, reason = self._run_process(restarts)
             lived_s = self._clock.now_s() - started_s
             if self._signals:
                 return exit_code(returncode, self._signals)
             if not self._was_ready and returncode > 0:
                 return returncode
+            if reason is None and returncode == -signal.SIGKILL and oom_kills(self._root) > kills:
+                reason = RestartReason.OUT_OF_MEMORY
             reason = reason or RestartReason.ENDED
             name = reason.name.lower()
             restarts[name] = restarts.get(name, 0) + 1
@@ -166,6 +179,7 @@ class Supervisor:
                 lived_s=round(lived_s, 1),
                 pause_s=wait_s,
                 restarts=sum(restarts.values()),
+                **_remedy(reason, self._root),
             )
             self._pause(wait_s)
             if self._signals:
@@ -241,6 +255,19 @@ class Supervisor:
         until_s = self._clock.now_s() + seconds
         while self._clock.now_s() < until_s and not self._signals:
             time.sleep(0.05)
+
+
+def _remedy(reason: RestartReason, root: Path) -> dict[str, object]:
+    """Return what to log in addition if the server process used up its memory."""
+    if reason is not RestartReason.OUT_OF_MEMORY:
+        return {}
+    limit = memory_limit(root)
+    return {
+        "memory_mb": None if limit is None else round(limit.value / 1e6),
+        "memory_from": None if limit is None else limit.source,
+        "remedy": "Raise the container's memory limit, lower CUTOUT_MEMORY_BUDGET, or serve fewer or smaller "
+        "models.",
+    }
 
 
 def own_command() -> list[str]:

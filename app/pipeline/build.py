@@ -11,9 +11,16 @@ import structlog
 from app.engine.batching.batcher import Batcher
 from app.engine.batching.planning import BatchLimits, CostTable
 from app.engine.capacity.admission import Budget
-from app.engine.capacity.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
+from app.engine.capacity.memory import (
+    available_memory,
+    default_budget,
+    for_pictures,
+    for_uploads,
+    resident_bytes,
+)
+from app.engine.capacity.processor import network_threads, usable_processor
 from app.engine.clock import Clock, SystemClock
-from app.engine.models.device import CUDA, probe, usable_cores
+from app.engine.models.device import CUDA, probe
 from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.models.loading import Loader
 from app.engine.models.registry import ModelObserver, ModelRegistry
@@ -52,9 +59,9 @@ def open_pipeline(
     clock = SystemClock()
     cv2.setNumThreads(1)  # the worker threads are the parallelism; OpenCV's own would compete with them
     loader, models, batcher = _open_networks(settings, telemetry, observer or telemetry.runs, clock)
-    pools = Pools.of(settings.engine.workers or usable_cores(), clock)
+    pools = Pools.of(settings.engine.workers or usable_processor().threads, clock)
     sandboxes = _open_sandboxes(settings, clock)
-    budget = budget_of(settings)
+    budget = budget_of(settings, held_bytes=_held_bytes(settings, sandboxes))
     limit_px = min(settings.limits.picture_pixels, budget.pixels)
     limits = PictureLimits(limit_px, settings.limits.picture_side_px, budget.memory_bytes)
     pipeline = Pipeline(
@@ -62,6 +69,7 @@ def open_pipeline(
         batcher,
         pools,
         clock=clock,
+        budget=budget,
         limits=limits,
         render_limits=RenderLimits(settings.engine.hq_budget_s, limits),
         decoder=decode if sandboxes is None else SandboxedDecoder(sandboxes, limit_px),
@@ -73,15 +81,27 @@ def open_pipeline(
     return pipeline
 
 
-def budget_of(settings: Settings) -> Budget:
-    """Return the limits on requests in flight; without a setting for pixels, memory alone limits them."""
+def budget_of(settings: Settings, *, held_bytes: int = 0) -> Budget:
+    """Return the limits on requests in flight; without a setting for pixels, memory alone limits them.
+
+    Args:
+        settings: The settings; those that are set win.
+        held_bytes: The memory that the process holds without any request.
+    """
     limits = settings.limits
-    machine_bytes = machine_memory_bytes() or UNKNOWN_MACHINE_BYTES
-    memory_bytes = for_pictures(
-        settings.memory_budget or int(DEFAULT_SHARE * machine_bytes), limits.in_flight_bytes
-    )
+    available = available_memory()
+    available_bytes = UNKNOWN_MACHINE_BYTES if available is None else int(available.value)
+    total_bytes = settings.memory_budget or default_budget(available_bytes, held_bytes)
+    upload_bytes = limits.in_flight_bytes or for_uploads(total_bytes, limits.upload_bytes)
+    memory_bytes = for_pictures(total_bytes, upload_bytes)
     pixels = limits.in_flight_pixels or memory_bytes  # no pixel takes less than a byte
-    return Budget(limits.in_flight_requests, limits.in_flight_bytes, pixels, memory_bytes)
+    return Budget(limits.in_flight_requests, upload_bytes, pixels, memory_bytes)
+
+
+def _held_bytes(settings: Settings, sandboxes: SandboxPool | None) -> int:
+    """Return what the process and its sandboxes hold with warm models, and what the result cache may hold."""
+    children = () if sandboxes is None else sandboxes.pids()
+    return resident_bytes() + sum(map(resident_bytes, children)) + settings.cache_bytes
 
 
 def _open_networks(
@@ -93,7 +113,7 @@ def _open_networks(
         settings.models_dir,
         device=settings.device,
         probe=probe(settings.device),
-        threads=engine.threads,
+        threads=network_threads(engine.threads, usable_processor()),
         max_batch=engine.max_batch,
         clock=clock,
         precision=settings.precision,
@@ -132,7 +152,7 @@ def _watch(pipeline: Pipeline, batcher: Batcher, telemetry: Telemetry) -> None:
         "matte": pools.matte,
         "encode": pools.encode,
     }
-    telemetry.watch_steps(steps, cores=usable_cores())
+    telemetry.watch_steps(steps, cores=usable_processor().capacity)
     if pipeline.models.provider == CUDA:
         _watch_gpu(telemetry)
 

@@ -19,40 +19,57 @@ from app.imaging.matting.refine import MAX_SIDE_PX
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
 
 DECODE_BYTES: Mapping[str, int] = {
-    "jpeg": 16,  # progressive CMYK with full chroma; a camera's takes 3
-    "png": 25,  # 16 bits per sample with alpha; 8 bits take 7 to 12
-    "webp": 24,  # animated; a still one takes 7 to 11
-    "gif": 9,
-    "bmp": 9,
+    "jpeg": 14,  # with a profile, turned, and read by Pillow; a camera's takes 3
+    "jpeg cmyk": 17,
+    "png": 17,  # with alpha and a profile, turned
+    "png deep": 25,  # 16 bits per sample with alpha
+    "webp": 24,  # animated or lossless; others take 6 to 13
+    "gif": 11,
+    "bmp": 10,
     "avif": 28,  # 10 bits and more, with alpha; 8 bits take 10 to 18
     "heic": 28,
 }
 """Peak bytes per coded pixel while a picture is decoded and turned upright."""
 ENCODE_BYTES: Mapping[str, int] = {"png": 9, "webp": 43, "jpeg": 8, "avif": 52, "zip": 14, "auto": 9}
-"""Peak bytes per pixel of the result, in addition to the result itself, which has up to 4."""
+"""Peak bytes per pixel of a cutout, in addition to the cutout itself, which has up to 4."""
+MASK_ENCODE_BYTES: Mapping[str, int] = {"png": 4, "webp": 36, "jpeg": 4, "avif": 24}
+"""Peak bytes per pixel of a mask, in addition to the mask itself, which has 1."""
 FLOOR_BYTES, AVIF_FLOOR_BYTES = 8 * 2**20, 40 * 2**20
 """Memory of a request with the smallest picture; an AVIF encoder allocates large blocks."""
+MASK_RESULT_BYTES = 3
+"""Bytes per pixel of the mask that is returned with a cutout, and of its file."""
 UPLOAD_COPIES = 3
 """Copies of the largest upload while its metadata is removed and a library reads it."""
-PICTURE_BYTES = 4
+RGB_BYTES, OWN_ALPHA_BYTES = 3, 1
 """Bytes per pixel of the colours and the picture's own alpha, which are kept until the result is laid out."""
+BACKDROP_BYTES = 4
+"""Bytes per pixel of the background picture."""
 MASK_BYTES = 8
 """Bytes per pixel of the caller's mask, and of the arrays that resize it."""
 DRAWN_BYTES = 3
 """Bytes per pixel of a picture of strokes, while its brightness is computed."""
 STROKES_BYTES, STROKES_FLOOR_BYTES = 14, 24 * 2**20
 """Bytes per pixel for what is painted and the mattes before and after; and those of the shrunk picture."""
-MATTE_BYTES = 16
-"""Bytes per pixel of the picture while its alpha is computed."""
-COMPOSE_BYTES, LAY_OUT_BYTES = 8, 32
-"""Bytes per pixel to join colours and alpha, and to move a cutout or add a shadow or a background."""
+PUBLISHED_BYTES, ALPHA_BYTES = 2, 6
+"""Bytes per pixel of a mask as the network's authors publish it, and of an alpha with its 8-bit result."""
+OWN_ALPHA_WORK_BYTES, FOREGROUND_BYTES, OWN_MASK_WORK_BYTES = 5, 3, 8
+"""Bytes per pixel to combine an alpha with the picture's own, for colours, and for a caller's mask."""
+COMPOSE_BYTES, CUTOUT_BYTES, MOVE_BYTES, LAY_OVER_BYTES = 9, 4, 10, 16
+"""Bytes per pixel to join colours and alpha; of a cutout; per pixel of the canvas, to move it or add a shadow,
+and to lay it over a background."""
 SOLVED_BYTES = 240
 """Bytes per pixel that ``matting=hq`` solves, if all of them are in the soft band."""
 
-_FINEST_GRID_PX = (3 * MAX_SIDE_PX // 2) ** 2
-_GRID_PX, _GRID_BYTES = 600_000, 130
-_FINE_GRID_BYTES, _FINE_GRID_FLOOR_BYTES = 70, 32 * 2**20
-"""Of the coarse grids of the matting, whose sides are at most 1.5 times their target."""
+COLOUR_GRID_PX, COLOUR_CELL_BYTES = 512, 200
+"""Side of the coarse grid on which the subject's colours are estimated, and bytes for each of its pixels."""
+FIT_GRID_PX, FIT_CELL_BYTES, FIT_BYTES = 320, 80, 24 * 2**20
+"""The same for the grid on which edges are fitted, and the bytes that do not depend on it."""
+SMALLEST_CELL_BYTES = 800
+"""Bytes per pixel of the fit's grid that cover ``FIT_BYTES`` too, if the grid is small."""
+
+
+CROPPED_FORMATS = frozenset({"avif", "heic"})
+"""Formats whose picture may be a part of what is coded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +132,8 @@ def footprint(
     backdrop_px, mask_px = _pixels(backdrop), _pixels(mask)
     drawn_px = _pixels(keep) + _pixels(remove)
     is_painted = drawn_px > 0 or options.strokes is not None
-    kept = PICTURE_BYTES * source_px
-    with_backdrop = kept + PICTURE_BYTES * backdrop_px
+    kept = (RGB_BYTES + _may_have_alpha(picture) * OWN_ALPHA_BYTES) * source_px
+    with_backdrop = kept + BACKDROP_BYTES * backdrop_px
     with_mask = with_backdrop + MASK_BYTES * mask_px
     with_all = with_mask + drawn_px + is_painted * (STROKES_FLOOR_BYTES + STROKES_BYTES * source_px)
     copies = UPLOAD_COPIES * upload_bytes
@@ -125,9 +142,9 @@ def footprint(
         copies + kept + _decoding(backdrop),
         copies + with_backdrop + _decoding(mask),
         copies + with_mask + DRAWN_BYTES * drawn_px + max(_decoding(keep), _decoding(remove)),
-        with_all + _matting(source_px, options, has_mask=mask is not None),
-        with_all + _composing(max(source_px, canvas_px), options, has_backdrop=backdrop is not None),
-        _encoding(source_px, canvas_px, options),
+        with_all + _matting(picture, options, has_mask=mask is not None, is_painted=is_painted),
+        with_all + _composing(source_px, canvas_px, options, has_backdrop=backdrop is not None),
+        _encoding(source_px, canvas_px, options) + (kept if isinstance(options, MaskOptions) else 0),
     )
     excess_px = max(0, canvas_px - source_px)
     floor = AVIF_FLOOR_BYTES if options.format == "avif" else FLOOR_BYTES
@@ -156,32 +173,80 @@ def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
     return max(rows * columns for rows, columns in sizes)
 
 
-def _matting(source_px: int, options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
+def _matting(
+    picture: Header, options: MaskOptions | CutoutOptions, *, has_mask: bool, is_painted: bool
+) -> int:
     """Return the bytes of matting, without the picture: per pixel, for coarse grids, and for the solver."""
+    source_px = picture.width_px * picture.height_px
+    has_fine_map = has_mask or options.refine != "none"
+    if _is_published(picture, options, is_painted=is_painted):
+        per_pixel = PUBLISHED_BYTES
+    else:
+        per_pixel = ALPHA_BYTES + _may_have_alpha(picture) * OWN_ALPHA_WORK_BYTES
+    if isinstance(options, CutoutOptions) and options.matting != "none":
+        per_pixel += FOREGROUND_BYTES
+    per_pixel += has_mask * OWN_MASK_WORK_BYTES
     if options.matting == "none":
-        return MATTE_BYTES * source_px + (_FINE_GRID_FLOOR_BYTES if options.refine != "none" else 0)
-    fine = 0
-    if has_mask or options.refine != "none":
-        fine = _FINE_GRID_FLOOR_BYTES + _FINE_GRID_BYTES * min(source_px, _FINEST_GRID_PX)
+        return per_pixel * source_px + has_fine_map * FIT_BYTES
+    fit_px = _grid_px(picture, options, MAX_SIDE_PX if has_fine_map else FIT_GRID_PX)
+    grid = min(FIT_BYTES + FIT_CELL_BYTES * fit_px, SMALLEST_CELL_BYTES * fit_px)
+    if isinstance(options, CutoutOptions):
+        grid = max(grid, COLOUR_CELL_BYTES * _grid_px(picture, options, COLOUR_GRID_PX))
     solved = SOLVED_BYTES * min(source_px, MAX_PX) if options.matting == "hq" else 0
-    return MATTE_BYTES * source_px + max(_GRID_BYTES * min(source_px, _GRID_PX) + fine, solved)
+    return per_pixel * source_px + max(grid, solved)
 
 
-def _composing(largest_px: int, options: MaskOptions | CutoutOptions, *, has_backdrop: bool) -> int:
+def _is_published(picture: Header, options: MaskOptions | CutoutOptions, *, is_painted: bool) -> bool:
+    """Return whether the result is the network's own map, which needs no floating-point alpha."""
+    threshold = options.threshold if isinstance(options, MaskOptions) else None
+    is_plain = options.matting == "none" and threshold is None
+    return is_plain and not is_painted and not _may_have_alpha(picture)
+
+
+def _grid_px(picture: Header, options: MaskOptions | CutoutOptions, target_px: int) -> int:
+    """Return the most pixels of a coarse grid, whose scale is the longer side over ``target_px``, rounded.
+
+    A part of the picture, or the picture made smaller, may have a finer grid than the whole picture.
+    """
+    height, width = picture.height_px, picture.width_px
+    scale = max(1, round(max(height, width) / target_px))
+    is_part = isinstance(options, CutoutOptions) and (options.max_pixels or options.corners)
+    if not is_part and picture.format not in CROPPED_FORMATS:
+        return -(-height // scale) * -(-width // scale)
+    return min(height * width, (3 * target_px // 2 + 1) ** 2)
+
+
+def _composing(
+    source_px: int, canvas_px: int, options: MaskOptions | CutoutOptions, *, has_backdrop: bool
+) -> int:
     if isinstance(options, MaskOptions):
         return 0
-    is_plain = options.background == "transparent" and options.shadow == "none" and not has_backdrop
-    is_laid_out = options.layout.moves or options.region is not None or not is_plain
-    return (LAY_OUT_BYTES if is_laid_out else COMPOSE_BYTES) * largest_px
+    wants_both = options.results == MASK_AND_CUTOUT
+    joined = (COMPOSE_BYTES + wants_both) * source_px
+    is_laid_over = options.background != "transparent" or has_backdrop
+    if not (is_laid_over or options.layout.moves or options.region is not None or options.shadow != "none"):
+        return joined
+    laid_out = (LAY_OVER_BYTES if is_laid_over else MOVE_BYTES) * max(source_px, canvas_px)
+    return max(joined, (CUTOUT_BYTES + wants_both) * source_px + laid_out)
 
 
 def _encoding(source_px: int, canvas_px: int, options: MaskOptions | CutoutOptions) -> int:
-    wants_both = isinstance(options, CutoutOptions) and options.results == MASK_AND_CUTOUT
-    return (4 + ENCODE_BYTES[options.format]) * canvas_px + (3 * source_px if wants_both else 0)
+    if isinstance(options, MaskOptions):
+        return (1 + MASK_ENCODE_BYTES[options.format]) * canvas_px
+    wants_both = options.results == MASK_AND_CUTOUT
+    return (4 + ENCODE_BYTES[options.format]) * canvas_px + wants_both * MASK_RESULT_BYTES * source_px
 
 
 def _decoding(header: Header | None) -> int:
-    return 0 if header is None else DECODE_BYTES[header.format] * header.held_px
+    if header is None:
+        return 0
+    kind = f"{header.format} cmyk" if header.is_cmyk else header.format
+    kind = f"{header.format} deep" if header.is_deep else kind
+    return DECODE_BYTES[kind] * header.held_px
+
+
+def _may_have_alpha(header: Header) -> bool:
+    return header.format != "jpeg"
 
 
 def _pixels(header: Header | None) -> int:

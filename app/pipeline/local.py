@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from app.engine.capacity.admission import Admission
 from app.engine.clock import SystemClock
 from app.errors import Overloaded
-from app.pipeline.build import budget_of, open_pipeline
+from app.pipeline.build import open_pipeline
 from app.pipeline.context import RequestContext
 from app.pipeline.run import Pipeline
 from app.pipeline.values import ImageRequest, Result
@@ -86,6 +86,6 @@ def open_local_pipeline(settings: Settings) -> Iterator[LocalPipeline]:
     """
     pipeline = open_pipeline(settings, Telemetry())
     try:
-        yield LocalPipeline(pipeline, Admission(budget_of(settings)))
+        yield LocalPipeline(pipeline, Admission(pipeline.budget))
     finally:
         pipeline.close()

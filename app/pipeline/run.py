@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.engine.batching.batcher import Batcher
+from app.engine.capacity.admission import Budget
 from app.engine.clock import Clock
 from app.engine.models.manifest import sha256_of
 from app.engine.models.registry import ModelRegistry, Session
@@ -39,6 +40,7 @@ class Pipeline:
         models: The registry of networks.
         pools: The thread pools.
         results: The results of recent requests.
+        budget: The limits on requests in flight, which depend on the memory that the models left.
         admission: Enforces the limits on pixels, memory and time.
         tensors: Runs a network on raw tensors.
         why_not_cuda: The reason why CUDA is not used, if it is not.
@@ -51,6 +53,7 @@ class Pipeline:
         pools: Pools,
         *,
         clock: Clock,
+        budget: Budget,
         limits: PictureLimits,
         render_limits: RenderLimits,
         decoder: Decoder,
@@ -61,6 +64,7 @@ class Pipeline:
         self.models = models
         self.pools = pools
         self.results = results
+        self.budget = budget
         self.admission = PictureAdmission(models, batcher, pools, limits, clock)
         self.tensors = TensorInference(models, batcher, self.admission)
         self.why_not_cuda = why_not_cuda

@@ -145,20 +145,21 @@ class Telemetry:
 
     def watch_admission(self, admission: Admission) -> None:
         """Export the requests, bytes, pixels and memory in flight, and their limits."""
-        budget = admission.budget
-        watched = (
-            ("requests", lambda: admission.requests, budget.requests),
-            ("bytes", lambda: admission.upload_bytes, budget.upload_bytes),
-            ("pixels", lambda: admission.pixels, budget.pixels),
-            ("memory_bytes", lambda: admission.memory_bytes, budget.memory_bytes),
+        watched = (  # the limits are final when the models are warm
+            ("requests", lambda: admission.requests, lambda: admission.budget.requests),
+            ("bytes", lambda: admission.upload_bytes, lambda: admission.budget.upload_bytes),
+            ("pixels", lambda: admission.pixels, lambda: admission.budget.pixels),
+            ("memory_bytes", lambda: admission.memory_bytes, lambda: admission.budget.memory_bytes),
         )
         for name, in_flight, limit in watched:
             Gauge(f"cutout_inflight_{name}", f"In flight: {name}.", registry=self.registry).set_function(
                 in_flight
             )
-            Gauge(f"cutout_limit_{name}", f"Limit in flight: {name}.", registry=self.registry).set(limit)
+            Gauge(f"cutout_limit_{name}", f"Limit in flight: {name}.", registry=self.registry).set_function(
+                limit
+            )
 
-    def watch_steps(self, steps: Mapping[str, Step], *, cores: int) -> None:
+    def watch_steps(self, steps: Mapping[str, Step], *, cores: float) -> None:
         """Export the threads, queue and busy time of each step; ``sample`` must be called periodically."""
         self._steps = steps
         self._saturation = Saturation({CORES: cores} | {name: step.threads for name, step in steps.items()})

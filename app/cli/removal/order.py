@@ -29,6 +29,7 @@ from app.cli.removal.sources import Found, find_sources, is_picture_name, real_p
 from app.cli.removal.stream import planned_items, watched_items
 from app.cli.removal.values import Item, Processor, UsageProblem
 from app.cli.stopping import ends_at_once
+from app.engine.capacity.memory import MAX_UPLOAD_BYTES
 from app.logs import configure_logs
 from app.settings import Settings
 
@@ -113,7 +114,7 @@ def _process(
     rules = Rules(
         replaces=order.replaces,
         inputs=inputs,
-        max_upload_bytes=settings.limits.in_flight_bytes,
+        max_upload_bytes=settings.limits.in_flight_bytes or MAX_UPLOAD_BYTES,
         read_stdin=sys.stdin.buffer.read,
         write_stdout=_write_stdout if planner.destination.is_stdout else None,
     )

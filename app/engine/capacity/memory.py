@@ -6,13 +6,23 @@
 
 import contextlib
 import ctypes
+import os
 from pathlib import Path
+
+from app.engine.capacity.cgroup import Limit, memory_limit
 
 MIN_BYTES = 128 * 2**20
 """Memory for pictures however small the budget is: enough for one picture of a megapixel."""
 
 DEFAULT_SHARE = 0.5
-"""Share of the machine's memory that is the budget where the operator sets none."""
+"""Share of the available memory that is the budget where the operator sets none; the rest is for models that
+are loaded on request, and for the system's cache of files."""
+
+SPARE_BYTES, SPARE_SHARE = 48 * 2**20, 1 / 16
+"""Memory for what is not counted: fragments of the heap, connections, the supervisor."""
+
+UPLOAD_SHARE, MAX_UPLOAD_BYTES = 1 / 8, 256 * 2**20
+"""Of the budget, for the uploads in flight."""
 
 MAPPED_FROM_BYTES = 1 << 20
 """Arrays of this size or more are mapped on pages of their own, which are unmapped with them."""
@@ -22,30 +32,54 @@ KEPT_BYTES = 8 << 20
 and the system zeroes the same pages for the next one: a quarter of the time of matting."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MACHINE = Path("/proc/meminfo")
+MEMINFO = "proc/meminfo"
 
 
-def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACHINE) -> int | None:
-    """Return the memory this process may use: the smaller of the container's limit and the machine's.
+def available_memory(root: Path = Path("/")) -> Limit | None:
+    """Return the memory this process may use, and the file that says so; ``None`` if it is unknown.
 
-    ``None`` if neither is known.
+    It is the lowest limit of a cgroup, or the machine's memory; ``root`` is that of all paths.
     """
-    found = [_cgroup_bytes(cgroup_limit), _meminfo_bytes(machine)]
-    return min((size for size in found if size is not None), default=None)
+    machine_bytes = _meminfo_bytes(root / MEMINFO)
+    machine = None if machine_bytes is None else Limit(machine_bytes, f"/{MEMINFO}")
+    found = [limit for limit in (memory_limit(root), machine) if limit is not None]
+    return min(found, key=lambda limit: limit.value, default=None)
+
+
+def resident_bytes(pid: int | None = None, root: Path = Path("/")) -> int:
+    """Return the memory that a process holds, this one by default; 0 if it is unknown."""
+    try:
+        pages = (root / "proc" / str(pid or "self") / "statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def default_budget(available_bytes: int, held_bytes: int) -> int:
+    """Return the memory for the requests in flight where the operator sets none.
+
+    Args:
+        available_bytes: The memory that the process may use.
+        held_bytes: What it holds without any request.
+    """
+    spare_bytes = max(SPARE_BYTES, int(SPARE_SHARE * available_bytes))
+    return max(0, min(int(DEFAULT_SHARE * available_bytes), available_bytes - held_bytes - spare_bytes))
+
+
+def for_uploads(budget_bytes: int, upload_bytes: int) -> int:
+    """Return the bytes of a budget for the uploads in flight, where the operator sets none.
+
+    Args:
+        budget_bytes: The memory for the requests in flight.
+        upload_bytes: The limit of one upload; one always fits, unless it takes more than half of the budget.
+    """
+    at_least = min(upload_bytes, budget_bytes // 2)
+    return max(1, at_least, min(MAX_UPLOAD_BYTES, int(UPLOAD_SHARE * budget_bytes)))
 
 
 def for_pictures(budget_bytes: int, upload_bytes: int) -> int:
     """Return the bytes that a budget leaves for pictures after ``upload_bytes`` of uploads."""
     return max(MIN_BYTES, budget_bytes - upload_bytes)
-
-
-def _cgroup_bytes(path: Path) -> int | None:
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None  # "max" is no limit
 
 
 def _meminfo_bytes(path: Path) -> int | None:

@@ -6,7 +6,6 @@ neither result is trusted alone.
 """
 
 import ctypes
-import os
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -55,10 +54,3 @@ def why_cuda_is_out_of_reach() -> str | None:
     if status != 0 or count.value == 0:
         return "the NVIDIA driver sees no device"
     return None
-
-
-def usable_cores() -> int:
-    """Return the number of processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

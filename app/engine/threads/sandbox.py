@@ -120,6 +120,11 @@ class SandboxPool:
         self.close()
         raise SandboxLost("a sandbox did not start")
 
+    def pids(self) -> tuple[int, ...]:
+        """Return the process ids of the sandboxes that are ready."""
+        with self._changed:
+            return tuple(sandbox.process.pid for sandbox in self._ready)
+
     def close(self) -> None:
         """Kill all sandboxes; calls in progress fail."""
         with self._changed:

@@ -1,6 +1,7 @@
-"""JPEG header: reads the size of a JPEG from its segments, and refuses one with too many scans."""
+"""JPEG header: reads the frame of a JPEG from its segments, and refuses one with too many scans."""
 
 import struct
+from typing import NamedTuple
 
 from app.errors import CorruptPicture, PictureTooComplex
 from app.imaging.formats.containers import MIN_MARKER, jpeg_segments, last_marker
@@ -19,46 +20,54 @@ class InvalidHeaderError(ValueError):
     """The header is broken, cut off or of a rare kind, so the file is not a picture."""
 
 
-def jpeg_size(upload: bytes) -> tuple[int, int]:
-    """Read (width, height) of a JPEG, and check its segments up to the last scan that a decoder reads.
+class JpegFrame(NamedTuple):
+    """The size of a JPEG, and the number of its colour components."""
+
+    width_px: int
+    height_px: int
+    components: int
+
+
+def jpeg_frame(upload: bytes) -> JpegFrame:
+    """Read the frame of a JPEG, and check its segments up to the last scan that a decoder reads.
 
     Raises:
         InvalidHeaderError: The file is not a picture, or not of a kind that decoders support.
         CorruptPicture: The file is cut off before its picture.
         PictureTooComplex: The file has too many scans, or too many segments.
     """
-    size: tuple[int, int] | None = None
+    frame: JpegFrame | None = None
     scan_count, scans, end = 0, Scans(), 2
     for segment in jpeg_segments(upload):
         marker, end = segment.name[0], segment.end
         scans.record(upload, segment)
         if scan_count == 0 and marker < MIN_MARKER:
             raise InvalidHeaderError
-        if marker in _FRAME_MARKERS and size is None:
-            size = _frame_size(upload[segment.start : min(segment.end, segment.start + 6)])
+        if marker in _FRAME_MARKERS and frame is None:
+            frame = _read_frame(upload[segment.start : min(segment.end, segment.start + 6)])
         if marker == _DQT and not _is_quantization_table(upload[segment.start : segment.end]):
             raise InvalidHeaderError
         if marker == _SOS:
             scan_count += 1
-            _check_scans(scan_count, size)
+            _check_scans(scan_count, frame)
             if scans.is_sequential and scans.are_complete:
                 break  # no decoder reads further scans, and any bytes may follow
-    if size is None or scan_count == 0:
+    if frame is None or scan_count == 0:
         cut_off = last_marker(upload, end)
-        if cut_off >= MIN_MARKER or (size is not None and not cut_off):
+        if cut_off >= MIN_MARKER or (frame is not None and not cut_off):
             raise CorruptPicture("The JPEG file is cut off before its picture.")
         raise InvalidHeaderError
-    return size
+    return frame
 
 
-def _frame_size(frame: bytes) -> tuple[int, int]:
-    """Read (width, height) of a frame header; samples have 8 bits, and there are 1, 3 or 4 a pixel."""
-    if len(frame) < 6:
+def _read_frame(header: bytes) -> JpegFrame:
+    """Read a frame header; samples have 8 bits, and there are 1, 3 or 4 a pixel."""
+    if len(header) < 6:
         raise InvalidHeaderError
-    bits, height_px, width_px, components = struct.unpack(">BHHB", frame)
+    bits, height_px, width_px, components = struct.unpack(">BHHB", header)
     if bits != 8 or components not in (1, 3, 4) or width_px == 0 or height_px == 0:
         raise InvalidHeaderError
-    return width_px, height_px
+    return JpegFrame(width_px, height_px, components)
 
 
 def _is_quantization_table(payload: bytes) -> bool:
@@ -69,10 +78,10 @@ def _is_quantization_table(payload: bytes) -> bool:
     return position == len(payload)
 
 
-def _check_scans(scan_count: int, size: tuple[int, int] | None) -> None:
-    if size is None:
+def _check_scans(scan_count: int, frame: JpegFrame | None) -> None:
+    if frame is None:
         raise InvalidHeaderError
-    megapixels = size[0] * size[1] / 1e6
+    megapixels = frame.width_px * frame.height_px / 1e6
     # One scan costs what the pixels cost, which the limit on pixels bounds.
     if scan_count > MAX_SCANS or (scan_count > 1 and scan_count * megapixels > MAX_SCAN_MEGAPIXELS):
         raise PictureTooComplex(

@@ -36,7 +36,7 @@ from app.imaging.formats.isobmff import (
     brands,
     main_kind,
 )
-from app.imaging.formats.jpeg_header import InvalidHeaderError, jpeg_size
+from app.imaging.formats.jpeg_header import InvalidHeaderError, jpeg_frame
 
 _READS_HEIC = importlib.util.find_spec("pillow_heif") is not None  # the extra [heif]
 ACCEPTED = (
@@ -46,6 +46,7 @@ ACCEPTED = (
 
 MAX_FRAMES = 10_000  # an animation of minutes has thousands; only the first is decoded
 
+_PNG_DEPTH_AT = 24  # of the byte with the bits a sample, in a PNG
 _MAX_CHECKED_BYTES = 64 * 1024  # of a chunk whose checksum is verified
 
 _KINDS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}  # by the coding of the main picture
@@ -58,7 +59,8 @@ class Header:
 
     ``is_whole`` is false if the container's end is missing; decoding then fails. ``is_animated`` is true if
     frames follow the first. ``coded_px`` is the number of pixels that decoding makes, if it exceeds the
-    picture's own.
+    picture's own. ``is_cmyk`` is true if a JPEG has four inks a pixel, ``is_deep`` if a PNG has 16 bits a
+    sample.
     """
 
     format: str
@@ -68,6 +70,8 @@ class Header:
     is_whole: bool = True
     is_animated: bool = False
     coded_px: int = 0
+    is_cmyk: bool = False
+    is_deep: bool = False
 
     @property
     def held_px(self) -> int:
@@ -125,10 +129,11 @@ def check_size(header: Header, *, limit_px: int, limit_side_px: int) -> None:
 
 def _sniff_jpeg(upload: bytes) -> Header:
     try:
-        width_px, height_px = jpeg_size(upload)
+        width_px, height_px, components = jpeg_frame(upload)
     except InvalidHeaderError as error:
         raise _no_picture("JPEG") from error
-    return Header("jpeg", width_px, height_px, "image/jpeg")  # the decoder detects missing pixels itself
+    # The decoder detects missing pixels itself.
+    return Header("jpeg", width_px, height_px, "image/jpeg", is_cmyk=components == 4)
 
 
 def _sniff_png(upload: bytes) -> Header:
@@ -149,7 +154,8 @@ def _sniff_png(upload: bytes) -> Header:
             _check_frames(int.from_bytes(upload[chunk.start : chunk.start + 4], "big"))
     if not names & {b"IDAT", b"IEND"} and not upload[end + 4 : end + 8].isalpha():
         raise _no_picture("PNG")
-    return Header("png", *size, "image/png", is_whole=b"IEND" in names, is_animated=b"fdAT" in names)
+    is_whole, is_animated, is_deep = b"IEND" in names, b"fdAT" in names, upload[_PNG_DEPTH_AT] == 16
+    return Header("png", *size, "image/png", is_whole, is_animated, is_deep=is_deep)
 
 
 def _check_chunk(upload: bytes, chunk: Segment) -> None:
