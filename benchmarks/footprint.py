@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from app.engine.capacity.memory import give_back_freed_memory, tune_allocator
 from app.engine.clock import SystemClock
@@ -42,6 +42,7 @@ SPARE_BYTES = 3 * 2**20
 UPLOADS = (
     *("jpeg", "progressive", "turned", "cmyk", "png", "png alpha", "png 16"),
     *("png 16 linear", "png hlg", "jpeg without end", "webp", "gif", "bmp", "avif"),
+    *("jpeg with profile", "png with profile", "progressive cmyk"),
 )
 COLOUR_CHUNKS = {
     "png 16 linear": (b"gAMA", (100_000).to_bytes(4, "big")),
@@ -66,7 +67,10 @@ MANIFEST = Manifest(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One path: endpoint, options, upload, and the sizes of the other pictures relative to it."""
+    """One path: endpoint, options, upload, and the sizes of the other pictures relative to it.
+
+    ``is_soft`` replaces the map by one that is sure of nothing, so that matting works on every pixel.
+    """
 
     endpoint: str
     options: Mapping[str, object] = field(default_factory=dict)
@@ -74,6 +78,7 @@ class Case:
     backdrop: float = 0.0
     mask: float = 0.0
     drawn: float = 0.0
+    is_soft: bool = False
 
     @property
     def name(self) -> str:
@@ -82,6 +87,7 @@ class Case:
         extra = f", background {self.backdrop:g}×" if self.backdrop else ""
         extra += f", mask {self.mask:g}×" if self.mask else ""
         extra += f", keep and remove {self.drawn:g}×" if self.drawn else ""
+        extra += ", soft everywhere" if self.is_soft else ""
         return f"{self.upload} → {self.endpoint}, {options}{extra}"
 
 
@@ -137,6 +143,9 @@ EXTRA_PICTURES = (
 )
 
 
+SOFT_OPTIONS: tuple[dict[str, object], ...] = ({}, {"refine": "crop"}, {"matting": "hq"}, {"clean": 0.01})
+
+
 def cases() -> Iterator[Case]:
     """Yield every case."""
     yield from (Case("mask", options) for options in MASK_OPTIONS)
@@ -149,6 +158,8 @@ def cases() -> Iterator[Case]:
         Case("cutout", options, "png alpha") for options in ({"background": "blur"}, {"megapixels": 1})
     )
     yield from EXTRA_PICTURES
+    yield from (Case("cutout", options, is_soft=True) for options in SOFT_OPTIONS)
+    yield Case("mask", {"matting": "fast"}, is_soft=True)
 
 
 def measure(case: Case, megapixels: float) -> Measured:
@@ -172,16 +183,16 @@ def measure(case: Case, megapixels: float) -> Measured:
     give_back_freed_memory()
     held_bytes = status_bytes("self", "VmRSS")
     forget_peak("self")
-    _process(request)
+    _process(request, is_soft=case.is_soft)
     return Measured(case, status_bytes("self", "VmHWM") - held_bytes, counted.memory_bytes)
 
 
-def _process(request: ImageRequest) -> None:
+def _process(request: ImageRequest, *, is_soft: bool) -> None:
     steps, options = StepTimes(SystemClock()), request.options
     decoded = prepared(request, steps, manifest=MANIFEST)
     segmentation = Segmentation(
         decoded.picture,
-        decoded.own_mask if decoded.own_mask is not None else _map(options),
+        decoded.own_mask if decoded.own_mask is not None else _map(options, is_soft=is_soft),
         is_empty=False,
         manifest=MANIFEST,
         provider=OWN_MASK_PROVIDER if decoded.own_mask is not None else "map",
@@ -198,11 +209,15 @@ def _process(request: ImageRequest) -> None:
     encode_result(rendered, options, steps)
 
 
-def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _map(
+    options: MaskOptions | CutoutOptions, *, is_soft: bool
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Return a map with a large subject, soft edges, and a soft quarter that ``hq`` must solve."""
     y, x = np.mgrid[0:320, 0:320].astype(np.float32) / 320
     saliency = np.clip((0.49 - np.hypot(x - 0.5, y - 0.5)) * 20, 0, 1).astype(np.float32)
     saliency[:160, :160] = np.minimum(saliency[:160, :160], 0.5)
+    if is_soft:
+        saliency = np.random.default_rng(0).uniform(0.3, 0.6, saliency.shape).astype(np.float32)
     return saliency if options.refine == "none" else resize_saliency(saliency, 960, 960)
 
 
@@ -223,20 +238,32 @@ def upload_of(kind: str, megapixels: float) -> bytes:
         return bytes(cv2.imencode(".png", deep, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
     picture = Image.fromarray(rgb)
     exif = Image.Exif()
-    if kind in ("turned", "png alpha"):
+    if kind in ("turned", "png alpha", "progressive cmyk") or "profile" in kind:
         exif[0x0112] = 6
-    if kind == "png alpha":
+    if kind in ("png alpha", "png with profile"):
         picture.putalpha(Image.linear_gradient("L").resize(picture.size))
-    name = {"progressive": "jpeg", "turned": "jpeg", "cmyk": "jpeg", "png alpha": "png"}.get(kind, kind)
+    name = next((name for name in ("png", "webp", "gif", "bmp", "avif") if kind.startswith(name)), "jpeg")
+    is_progressive = kind in ("progressive", "progressive cmyk", "jpeg with profile")
     how: dict[str, object] = {
-        "jpeg": {"quality": 85, "exif": exif, "progressive": kind == "progressive", "subsampling": 0},
+        "jpeg": {"quality": 85, "exif": exif, "progressive": is_progressive, "subsampling": 0},
         "png": {"compress_level": 1, "exif": exif},
         "webp": {"quality": 80, "method": 0},
         "avif": {"speed": 10, "subsampling": "4:4:4"},
     }.get(name, {})
     encoded = io.BytesIO()
-    (picture.convert("CMYK") if kind == "cmyk" else picture).save(encoded, name, **how)
+    if "profile" in kind:
+        how["icc_profile"] = _profile()
+    (picture.convert("CMYK") if "cmyk" in kind else picture).save(encoded, name, **how)
     return encoded.getvalue()
+
+
+def _profile() -> bytes:
+    """Return the profile of a colour space that is not sRGB: that of sRGB, with another red."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    entry = profile.index(b"rXYZ")
+    red = int.from_bytes(profile[entry + 4 : entry + 8], "big") + 8
+    profile[red : red + 4] = (0x7000).to_bytes(4, "big")
+    return bytes(profile)
 
 
 def main() -> int:

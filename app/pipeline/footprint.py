@@ -55,8 +55,8 @@ PUBLISHED_BYTES, ALPHA_BYTES = 2, 6
 OWN_ALPHA_WORK_BYTES, FOREGROUND_BYTES, OWN_MASK_WORK_BYTES = 5, 3, 8
 """Bytes per pixel to combine an alpha with the picture's own, for colours, and for a caller's mask."""
 COMPOSE_BYTES, CUTOUT_BYTES, MOVE_BYTES, LAY_OVER_BYTES = 9, 4, 10, 16
-"""Bytes per pixel to join colours and alpha; of a cutout; per pixel of the canvas, to move it or add a shadow,
-and to lay it over a background."""
+"""Bytes per pixel to join colours and alpha, and of a cutout; and per pixel of the canvas, to move it or add
+a shadow, and to lay it over a background."""
 SOLVED_BYTES = 240
 """Bytes per pixel that ``matting=hq`` solves, if all of them are in the soft band."""
 

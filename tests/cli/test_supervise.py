@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from app.cli.supervise import (
 from app.engine.clock import SystemClock
 from app.logs import configure_logs
 from app.settings import Lifecycle
+from tests.engine.capacity.groups import v2
 
 LARGE_LIBRARIES = ("onnxruntime", "cv2", "numpy", "fastapi", "starlette", "uvicorn", "prometheus_client")
 # A minimal server process: the first one runs FIRST, later ones stop the supervisor.
@@ -43,12 +45,12 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def supervised(first: str, **lifecycle: float) -> int:
+def supervised(first: str, root: Path = Path("/"), **lifecycle: float) -> int:
     configure_logs("json")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         command = [sys.executable, "-c", SERVER.replace("FIRST", first)]
-        return Supervisor(command, listener, Lifecycle(**lifecycle), SystemClock()).run()
+        return Supervisor(command, listener, Lifecycle(**lifecycle), SystemClock(), root=root).run()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,25 @@ def test_a_process_that_exits_or_hangs_is_restarted_with_one_log_line(
 
     assert code == 0
     assert (line["event"], line["why"], line["restarts"]) == ("restarting the server process", reason, 1)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("kills", "reason"), [(3, "the kernel killed it for lack of memory"), (2, "it exited")]
+)
+def test_a_process_killed_for_lack_of_memory_is_reported_with_a_remedy(
+    kills: int, reason: str, handlers: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    v2(tmp_path, "/", {"memory.events": "oom_kill 2\n", "memory.max": "800000000\n"})
+    events = tmp_path / "sys/fs/cgroup/memory.events"
+    kill = f"open({str(events)!r}, 'w').write('oom_kill {kills}'); os.kill(os.getpid(), signal.SIGKILL)"
+    code = supervised(f"send(b'+'); {kill}", tmp_path, hang_timeout_s=1)
+    (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+
+    assert (code, line["why"]) == (0, reason)
+    if kills > 2:
+        assert (line["memory_mb"], line["memory_from"]) == (800, "/sys/fs/cgroup/memory.max")
+        assert "CUTOUT_MEMORY_BUDGET" in line["remedy"]
 
 
 @pytest.mark.process

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from app.engine.capacity.memory import for_uploads
 from app.engine.models.manifest import read_manifest
 from app.imaging.formats.sniff import Header
 from app.options import CutoutOptions
@@ -106,8 +107,8 @@ def test_the_memory_limit_covers_the_process_and_its_budget(overlay: str) -> Non
     budget = int(environment(overlay)["CUTOUT_MEMORY_BUDGET"])
 
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
-    assert WARM_BYTES + budget + Settings().limits.in_flight_bytes <= limit
-    assert needed.memory_bytes < budget - Settings().limits.in_flight_bytes
+    assert WARM_BYTES + budget <= limit
+    assert needed.memory_bytes < budget - for_uploads(budget, Settings().limits.upload_bytes)
 
 
 @pytest.mark.parametrize("overlay", SERVING)

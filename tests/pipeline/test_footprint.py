@@ -14,7 +14,7 @@ from app.imaging.formats.encode import FORMATS
 from app.imaging.formats.sniff import Header
 from app.imaging.layout.placement import Rectangle, largest_canvas, parse_margins, place
 from app.options import CutoutFormat, CutoutOptions, MaskOptions
-from app.pipeline.footprint import DECODE_BYTES, ENCODE_BYTES, check_memory, footprint
+from app.pipeline.footprint import DECODE_BYTES, ENCODE_BYTES, MASK_ENCODE_BYTES, check_memory, footprint
 from benchmarks.footprint import CUTOUT_OPTIONS, MASK_OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,10 @@ def test_the_benchmark_measures_every_option(
 def test_every_format_is_counted() -> None:
     assert set(get_args(CutoutFormat)) == set(ENCODE_BYTES)
     assert set(FORMATS) <= set(ENCODE_BYTES)
-    assert {"jpeg", "png", "webp", "gif", "avif", "bmp", "heic"} == set(DECODE_BYTES)
+    decoded = {"jpeg", "jpeg cmyk", "png", "png deep", "webp", "gif", "avif", "bmp", "heic"}
+
+    assert decoded == set(DECODE_BYTES)
+    assert set(get_args(MaskOptions.model_fields["format"].annotation)) == set(MASK_ENCODE_BYTES)
 
 
 def test_a_key_is_charged_for_the_larger_of_picture_and_canvas_plus_background_and_mask() -> None:
@@ -63,6 +66,34 @@ def test_a_key_is_charged_for_the_larger_of_picture_and_canvas_plus_background_a
     assert footprint(header(1000, 2000), crop, limit_px=5_000_000).pixels == 5_000_000
     assert footprint(header(1000, 2000), crop, limit_px=LIMIT_PX, **extra).pixels == 8_000_000 + 3_250_000
     assert footprint(header(1000, 2000), MaskOptions(), limit_px=LIMIT_PX).pixels == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        (MaskOptions(), 16),
+        (CutoutOptions(matting="none"), 16),
+        (CutoutOptions(), 17),
+        (CutoutOptions(crop=True), 22),
+    ],
+)
+def test_a_plain_result_of_a_phones_picture_counts_little(
+    options: MaskOptions | CutoutOptions, most: float
+) -> None:
+    """An 800 MB container serves it with u2netp, which leaves about 370 MB for pictures."""
+    counted = footprint(header(4000, 3000), options, limit_px=LIMIT_PX, upload_bytes=4_000_000)
+
+    assert counted.memory_bytes <= most * 12_000_000
+
+
+def test_inks_and_deep_samples_cost_more_to_decode() -> None:
+    plain, cmyk = (Header("jpeg", 900, 900, "image/jpeg", is_cmyk=is_cmyk) for is_cmyk in (False, True))
+    shallow, deep = (Header("png", 900, 900, "image/png", is_deep=is_deep) for is_deep in (False, True))
+    size = MaskOptions(size="network")
+    counted = [footprint(each, size, limit_px=LIMIT_PX).memory_bytes for each in (plain, cmyk, shallow, deep)]
+
+    assert counted[0] < counted[1]
+    assert counted[2] < counted[3]
 
 
 def test_coded_tiles_are_counted_even_if_the_picture_is_small() -> None:

@@ -2,7 +2,7 @@
 
 Strategy: ``/proc/self/cgroup`` names the group of each hierarchy, ``/proc/self/mountinfo`` where the
 hierarchy is mounted and from which group on. The limits of that group and of all above it, up to the mount's
-root, bind this process, so the lowest one counts. Only files are read, and a file that is missing or unreadable limits nothing.
+root, bind this process, so the lowest one counts. A file that is missing or unreadable limits nothing.
 
 Trap: inside a container the mount may show only the container's own groups, while ``/proc/self/cgroup`` has
 the path that the host sees. Then the mount point itself is the container's group, and the limits of groups
