@@ -118,7 +118,7 @@ def test_v1_reports_limits_of_groups_that_the_mount_does_not_show(tmp_path: Path
 
 
 def test_a_hybrid_has_its_limits_in_either(tmp_path: Path) -> None:
-    """systemd's hybrid mounts v2 without controllers beside v1."""
+    """systemd's hybrid mounts v2 without controllers in addition to v1."""
     unified = V2_MOUNT.format(root="/").replace("/sys/fs/cgroup ", "/sys/fs/cgroup/unified ")
     mounts = unified, V1_MOUNT.format(root="/", names="memory")
     files = {"memory/app/memory.limit_in_bytes": "700", "unified/app/cgroup.procs": "", "memory/app/x": ""}
