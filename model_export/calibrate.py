@@ -3,7 +3,7 @@
 A first run over the pictures finds the smallest and the largest value of each tensor. With the method
 ``squared-error``, a second run counts its values between them, and the range with the least squared error is
 chosen: a rare large value is clipped if that makes the steps of all others finer. Which method is better
-differs by network (``docs/experiments.md``).
+differs by network (``docs/experiments.md``). The means of what each layer reads correct its bias later.
 
 References:
     Banner et al., "Post training 4-bit quantization of convolutional networks for rapid-deployment", NeurIPS
@@ -11,15 +11,17 @@ References:
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from model_export.graph_layers import observed_tensors, read_layers
 from model_export.graph_session import Graph
+from model_export.int8_entry import COLOURS, fold_normalisation
 from model_export.network_inputs import read_network_inputs
 from model_export.quantise import LEVELS
 from model_export.ranges import Ranges
@@ -56,18 +58,30 @@ def calibrate(
     """
     observer = _Observer(model_bytes)
     bounds: dict[str, Range] = {}
+    sums: dict[str, NDArray[np.float64]] = {}
     for network_input in track(read_network_inputs(pictures, size_px), "smallest and largest values"):
-        for label, values in observer.run(network_input):
+        observed = observer.run(network_input)
+        for layer, means in observed.means.items():
+            sums[layer] = sums.get(layer, np.zeros(len(means))) + means
+        for label, values in observed.tensors.items():
             low, high = bounds.get(label, (0.0, 0.0))
             bounds[label] = min(low, float(values.min())), max(high, float(values.max()))
     if method == SQUARED_ERROR:
         counts = {label: np.zeros(BINS, np.int64) for label in bounds}
         for network_input in track(read_network_inputs(pictures, size_px), "distribution of values"):
-            for label, values in observer.run(network_input):
+            for label, values in observer.run(network_input).tensors.items():
                 counts[label] += histogram(values[..., ::STRIDE, ::STRIDE], bounds[label])
         bounds = {label: least_squared_error(counts[label], bounds[label]) for label in bounds}
-    rounded = {label: (_rounded(low), _rounded(high)) for label, (low, high) in bounds.items()}
-    return Ranges(model=model, data=data, pictures=len(pictures), method=method, activations=rounded)
+    if COLOURS in bounds:
+        bounds[COLOURS] = (0.0, 1.0)  # so that the 256 levels are the picture's own
+    return Ranges(
+        model=model,
+        data=data,
+        pictures=len(pictures),
+        method=method,
+        activations={label: (_rounded(low, 5), _rounded(high, 5)) for label, (low, high) in bounds.items()},
+        means={layer: [_rounded(each / len(pictures), 4) for each in sums[layer]] for layer in sums},
+    )
 
 
 def histogram(values: NDArray[np.float32], bounds: Range) -> NDArray[np.int64]:
@@ -98,23 +112,44 @@ def least_squared_error(counts: NDArray[np.int64], bounds: Range) -> Range:
 
 
 class _Observer:
-    """Runs a graph, and returns the tensors whose ranges are needed."""
+    """Runs a graph, and returns the tensors whose ranges are needed, and means of what layers read."""
 
     def __init__(self, model_bytes: bytes) -> None:
         model = onnx.load_from_string(model_bytes)
-        self._tensors = observed_tensors(read_layers(model.graph))
-        self._input_name = model.graph.input[0].name
-        del model.graph.output[:]
-        for name in self._tensors.values():
-            model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        graph = model.graph
+        fold_normalisation(graph)
+        found = read_layers(graph)
+        self._tensors = observed_tensors(found)
+        self._means = {name: f"{name}_mean" for name in found.layers}
+        self._input_name = graph.input[0].name
+        graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.int64), "height_and_width"))
+        for name, mean in self._means.items():
+            inputs = [found.layers[name].conv.input[0], "height_and_width"]
+            graph.node.append(helper.make_node("ReduceMean", inputs, [mean], name=mean, keepdims=0))
+        del graph.output[:]
+        for name in (*self._tensors.values(), *self._means.values()):
+            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         self._session = Graph.load(model.SerializeToString()).session
 
-    def run(self, network_input: NDArray[np.uint8]) -> Iterable[tuple[str, NDArray[np.float32]]]:
-        """Return each tensor with its label, for a batch of one."""
-        values = self._session.run(list(self._tensors.values()), {self._input_name: network_input})
-        return zip(self._tensors, values, strict=True)
+    def run(self, network_input: NDArray[np.uint8]) -> "_Observed":
+        """Run a batch of one."""
+        names = [*self._tensors.values(), *self._means.values()]
+        values = self._session.run(names, {self._input_name: network_input})
+        tensors, means = values[: len(self._tensors)], values[len(self._tensors) :]
+        return _Observed(
+            dict(zip(self._tensors, tensors, strict=True)),
+            {layer: mean[0] for layer, mean in zip(self._means, means, strict=True)},
+        )
 
 
-def _rounded(value: float) -> float:
-    """Return a value with five digits, which is finer than a step of 8 bits."""
-    return float(f"{value:.5g}")
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """The tensors of one picture by label, and the mean of each channel that a layer reads, by layer."""
+
+    tensors: dict[str, NDArray[np.float32]]
+    means: dict[str, NDArray[np.float32]]
+
+
+def _rounded(value: float, digits: int) -> float:
+    """Return a value with a few digits; five are finer than a step of 8 bits."""
+    return float(f"{value:.{digits}g}")

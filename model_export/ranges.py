@@ -38,7 +38,7 @@ class Ranges:
     """What a calibration found, and the figures of the graphs made from it.
 
     ``activations`` maps a layer, or a tensor that no layer makes, to the smallest and largest value that its
-    8 bits represent.
+    8 bits represent; ``means`` maps a layer to the mean of each channel that it reads.
     """
 
     model: str
@@ -46,6 +46,7 @@ class Ranges:
     pictures: int
     method: str
     activations: dict[str, tuple[float, float]]
+    means: dict[str, list[float]]
     judged: dict[str, Judgement] = field(default_factory=dict)
 
 
@@ -67,8 +68,9 @@ def read_ranges(path: Path) -> Ranges:
         activations = {
             name: (float(low), float(high)) for name, (low, high) in members["activations"].items()
         }
+        means = {name: [float(each) for each in values] for name, values in members["means"].items()}
         judged = {name: Judgement(**stored) for name, stored in members.get("judged", {}).items()}
-        return Ranges(**{**members, "activations": activations, "judged": judged})
+        return Ranges(**{**members, "activations": activations, "means": means, "judged": judged})
     except FileNotFoundError as error:
         raise RangesInvalid(
             f"{path} is missing; make it from a folder of pictures: "
@@ -82,7 +84,7 @@ def write_ranges(ranges: Ranges, path: Path) -> Path:
     """Write ranges as JSON, a line for each tensor, and return the path."""
     members = asdict(ranges)
     blocks = [f'  "{name}": {json.dumps(members[name])}' for name in ("model", "data", "pictures", "method")]
-    blocks += [_lines(name, members[name]) for name in ("activations", "judged")]
+    blocks += [_lines(name, members[name]) for name in ("activations", "means", "judged")]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
     return path

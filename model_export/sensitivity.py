@@ -48,21 +48,22 @@ def measure_sensitivity(
     reference = [float32.run(each) for each in network_inputs]
 
     def d_of(islands: Sequence[str]) -> float:
-        graph = Graph.load(quantise(model_bytes, ranges.activations, islands=islands))
+        graph = Graph.load(quantise(model_bytes, ranges.activations, ranges.means, islands=islands))
         return float(np.mean(list(_differences(graph, network_inputs, reference))))
 
     groups: dict[str, list[str]] = {}
     for name in layers:
         groups.setdefault(name if by_layer else stage_of(name), []).append(name)
-    alone = [
-        Cost(group, d_of([name for name in layers if name not in groups[group]])) for group in track(groups)
-    ]
+    alone = {group: [name for name in layers if name not in groups[group]] for group in groups}
     kept = island_layers(ranges.model, layers)
-    given_up = [Cost("as exported", d_of(kept))]
+    given_up = {"as exported": kept}
     for island in ISLANDS[ranges.model]:
         rest = [name for name in kept if not name.startswith(island.layers)]
-        given_up.append(Cost(f"without the island {', '.join(island.layers)}", d_of(rest)))
-    return sorted(alone, key=lambda cost: -cost.d), given_up
+        given_up[f"without the island {', '.join(island.layers)}"] = rest
+    islands = alone | given_up
+    costs = {name: Cost(name, d_of(islands[name])) for name in track(list(islands))}
+    dearest_first = sorted((costs[name] for name in alone), key=lambda cost: -cost.d)
+    return dearest_first, [costs[name] for name in given_up]
 
 
 def stage_of(layer: str) -> str:

@@ -46,7 +46,9 @@ def make_variant(model_bytes: bytes, precision: str, ranges: Ranges) -> bytes:
     if precision == "fp16":
         return to_float16(model_bytes)
     layers = read_layers(onnx.load_from_string(model_bytes).graph).layers
-    return quantise(model_bytes, ranges.activations, islands=island_layers(ranges.model, layers))
+    return quantise(
+        model_bytes, ranges.activations, ranges.means, islands=island_layers(ranges.model, layers)
+    )
 
 
 def describe_variant(variant_bytes: bytes, precision: str, judged: Mapping[str, Judgement]) -> Variant:

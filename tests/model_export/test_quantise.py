@@ -2,12 +2,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
-from model_export.calibrate import histogram, least_squared_error
-from model_export.graph_layers import layer_name, observed_tensors, read_layers
+from model_export.calibrate import calibrate, histogram, least_squared_error
+from model_export.graph_layers import layer_name
 from model_export.graph_session import Graph
-from model_export.quantise import graph_digest, quantise, quantise_weight
-from model_export.ranges import RangesInvalid
+from model_export.int8_entry import COLOURS, fold_normalisation
+from model_export.int8_head import EightBit, is_head, write_logits
+from model_export.int8_resize import doubles, write_doubling
+from model_export.int8_weights import quantise_weight
+from model_export.node_writer import NodeWriter
+from model_export.quantise import graph_digest, quantise
+from model_export.ranges import Ranges, RangesInvalid
 
 pytestmark = pytest.mark.torch
 SIDE = 16
@@ -32,7 +38,9 @@ def tiny() -> bytes:
     nodes = [
         helper.make_node("Cast", ["network_input"], ["colours"], name="cast", to=TensorProto.FLOAT),
         helper.make_node("Div", ["colours", "white"], ["scaled"], name="div"),
-        helper.make_node("Transpose", ["scaled"], ["first"], name="transpose", perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", ["scaled", "mean"], ["centred"], name="sub"),
+        helper.make_node("Div", ["centred", "std"], ["normalised"], name="div_std"),
+        helper.make_node("Transpose", ["normalised"], ["first"], name="transpose", perm=[0, 3, 1, 2]),
         *conv("entry", "first", (3, 4)),
         relu("entry"),
         helper.make_node(
@@ -50,6 +58,8 @@ def tiny() -> bytes:
         helper.make_node("Squeeze", ["map", "channel"], ["saliency"], name="squeeze"),
     ]
     weights["channel"] = np.array([1], np.int64)
+    weights["mean"] = np.array([0.485, 0.456, 0.406], np.float32)
+    weights["std"] = np.array([0.229, 0.224, 0.225], np.float32)
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -68,28 +78,34 @@ def pictures() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def activations(tiny: bytes, pictures: np.ndarray) -> dict[str, tuple[float, float]]:
-    model = onnx.load_from_string(tiny)
-    tensors = observed_tensors(read_layers(model.graph))
-    for name in tensors.values():
-        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    session = Graph.load(model.SerializeToString()).session
-    values = session.run(list(tensors.values()), {"network_input": pictures})
-    return {
-        label: (min(0.0, float(each.min())), float(each.max()))
-        for label, each in zip(tensors, values, strict=True)
-    }
+def ranges(tiny: bytes, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Ranges:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return calibrate(tiny, sorted(folder.iterdir()), SIDE, model="tiny", data="noise")
 
 
 @pytest.fixture(scope="module")
-def int8(tiny: bytes, activations: dict[str, tuple[float, float]]) -> bytes:
-    return quantise(tiny, activations, islands=["sides.0"])
+def int8(tiny: bytes, ranges: Ranges) -> bytes:
+    return quantise(tiny, ranges.activations, ranges.means, islands=["sides.0"])
 
 
 def test_layers_and_other_tensors_that_convolutions_read_have_ranges(
-    activations: dict[str, tuple[float, float]],
+    ranges: Ranges,
 ) -> None:
-    assert list(activations) == ["entry", "bottom", "top", "sides.0", "first", "added"]
+    assert list(ranges.activations) == ["entry", "bottom", "top", "sides.0", COLOURS, "added"]
+    assert ranges.activations[COLOURS] == (0.0, 1.0)
+
+
+def test_means_are_of_the_channels_that_a_layer_reads(ranges: Ranges, pictures: np.ndarray) -> None:
+    assert {name: len(means) for name, means in ranges.means.items()} == {
+        "entry": 4,
+        "bottom": 4,
+        "top": 8,
+        "sides.0": 4,
+    }
+    colours = pictures.mean(axis=(0, 1, 2)) / 255
+    assert ranges.means["entry"] == pytest.approx([*colours, 1], rel=1e-3)
 
 
 def test_an_int8_graph_is_close_to_float32_and_not_equal(
@@ -107,22 +123,23 @@ def test_a_batch_equals_its_pictures_run_one_by_one(int8: bytes, pictures: np.nd
     assert np.array_equal(graph.run(pictures), one_by_one)
 
 
-def test_two_graphs_from_the_same_ranges_are_equal(
-    tiny: bytes, int8: bytes, activations: dict[str, tuple[float, float]]
-) -> None:
-    again = quantise(tiny, dict(reversed(activations.items())), islands=["sides.0"])
+def test_two_graphs_from_the_same_ranges_are_equal(tiny: bytes, int8: bytes, ranges: Ranges) -> None:
+    activations = dict(reversed(ranges.activations.items()))
+    again = quantise(tiny, activations, dict(reversed(ranges.means.items())), islands=["sides.0"])
 
     assert again == int8
     assert graph_digest(again) == graph_digest(int8)
 
 
-def test_weights_are_8_bits_and_the_head_is_float32(int8: bytes) -> None:
+def test_weights_are_8_bits_and_logits_are_never_rounded(int8: bytes) -> None:
     kinds = {each.name: each.data_type for each in onnx.load_from_string(int8).graph.initializer}
 
     assert kinds["network.entry.conv.weight_quantised"] == TensorProto.INT8
     assert kinds["network.entry.conv.bias_quantised"] == TensorProto.INT32
-    assert kinds["network.sides.0.conv.weight"] == TensorProto.FLOAT
     assert "network.entry.conv.weight" not in kinds
+    assert "network.sides.0.conv.weight" not in kinds
+    nodes = onnx.load_from_string(int8).graph.node
+    assert not [node.name for node in nodes if node.name.startswith("sides.0_sum_quantised")]
 
 
 def test_poolings_and_concatenations_work_on_8_bits(int8: bytes) -> None:
@@ -131,16 +148,130 @@ def test_poolings_and_concatenations_work_on_8_bits(int8: bytes) -> None:
     assert list(nodes["pool"].input) == ["entry_out_quantised"]
     assert list(nodes["concat"].input) == ["up_quantised", "entry_out_quantised"]
     assert "entry_relu" not in nodes
-    assert "sides.0_sum_quantised_node" not in nodes
+    assert "Resize" not in {node.op_type for node in nodes.values()}
 
 
-def test_missing_ranges_and_unknown_islands_are_refused(
-    tiny: bytes, activations: dict[str, tuple[float, float]]
-) -> None:
+def test_missing_ranges_and_unknown_islands_are_refused(tiny: bytes, ranges: Ranges) -> None:
+    activations, means = ranges.activations, ranges.means
+    without_top = {name: each for name, each in activations.items() if name != "top"}
     with pytest.raises(RangesInvalid, match="no range of top"):
-        quantise(tiny, {name: each for name, each in activations.items() if name != "top"}, islands=[])
+        quantise(tiny, without_top, means, islands=[])
+    with pytest.raises(RangesInvalid, match=r"no means of .*top"):
+        quantise(tiny, activations, {name: means[name] for name in means if name != "top"}, islands=[])
     with pytest.raises(RangesInvalid, match="no layers"):
-        quantise(tiny, activations, islands=["decoder.9"])
+        quantise(tiny, activations, means, islands=["decoder.9"])
+
+
+def test_the_first_layer_reads_a_white_picture_without_rounding_and_its_border_too(tiny: bytes) -> None:
+    model = onnx.load_from_string(tiny)
+    folded = onnx.load_from_string(tiny)
+    assert fold_normalisation(folded.graph)
+    pictures = np.random.default_rng(4).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+
+    sums = [outputs_of(each, "entry_sum", pictures) for each in (model, folded)]
+
+    assert np.allclose(*sums, atol=2e-6)
+
+
+def test_a_graph_without_the_normalisation_keeps_its_first_layer(tiny: bytes) -> None:
+    model = onnx.load_from_string(tiny)
+    node = next(node for node in model.graph.node if node.name == "sub")
+    node.op_type = "Add"
+    before = model.SerializeToString(deterministic=True)
+
+    assert not fold_normalisation(model.graph)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (16, 7, 4)])
+def test_doubling_in_8_bits_is_bilinear_within_a_step(shape: tuple[int, int, int]) -> None:
+    constants: dict[str, onnx.TensorProto] = {}
+    writer = NodeWriter(constants, "up")
+    write_doubling(writer, "features", (0.37, 11), shape, "doubled")
+    features = np.random.default_rng(5).integers(0, 256, (2, *shape), np.uint8)
+
+    (doubled,) = run_nodes(writer.nodes, constants, {"features": features}, ["doubled"])
+
+    expected = bilinear_by_loops(features)
+    assert doubled.shape == expected.shape
+    assert np.abs(doubled - expected).max() <= 1  # rounded twice, by half a step
+    assert abs((doubled - expected).mean()) < 0.05
+
+
+def test_a_constant_map_is_doubled_to_the_same_constant() -> None:
+    constants: dict[str, onnx.TensorProto] = {}
+    writer = NodeWriter(constants, "up")
+    write_doubling(writer, "features", (0.1, 3), (2, 3, 3), "doubled")
+
+    for value in (0, 3, 255):
+        features = np.full((1, 2, 3, 3), value, np.uint8)
+        assert (run_nodes(writer.nodes, constants, {"features": features}, ["doubled"])[0] == value).all()
+
+
+def test_a_resize_by_other_rules_is_not_taken_for_a_doubling() -> None:
+    def resize(**attributes: str | int) -> onnx.NodeProto:
+        return helper.make_node("Resize", ["x", "", "scales"], ["y"], **attributes)
+
+    before, after = (0, 3, 4, 5), (0, 3, 8, 10)
+    assert doubles(resize(mode="linear"), before, after)
+    assert not doubles(resize(mode="linear"), before, (0, 3, 16, 20))
+    assert not doubles(resize(mode="nearest"), before, after)
+    assert not doubles(resize(mode="linear", antialias=1), before, after)
+    asymmetric = resize(mode="linear", coordinate_transformation_mode="asymmetric")
+    assert not doubles(asymmetric, before, after)
+
+
+def test_logits_of_8_bits_are_those_of_a_convolution_in_float32() -> None:
+    rng = np.random.default_rng(6)
+    kernel = rng.normal(0, 1, (1, 8, 3, 3)).astype(np.float32)
+    kernel[0, :, 1, 2] = 0
+    bias = np.array([0.7], np.float32)
+    features = rng.integers(0, 256, (2, 8, 5, 6), np.uint8)
+    scale = (0.02, 40)
+    values = (features.astype(np.float32) - scale[1]) * np.float32(scale[0])
+    constants: dict[str, onnx.TensorProto] = {}
+    writer = NodeWriter(constants, "logits")
+    means = [float(each) for each in values.mean(axis=(0, 2, 3))]
+
+    write_logits(writer, EightBit("features", scale, means), kernel, bias, "sums")
+    (sums,) = run_nodes(writer.nodes, constants, {"features": features}, ["sums"])
+
+    padded = np.pad(values, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    expected = bias + sum(
+        np.einsum("nchw,c->nhw", padded[:, :, row : row + 5, column : column + 6], kernel[0, :, row, column])
+        for row in range(3)
+        for column in range(3)
+    )
+    assert sums.shape == (2, 1, 5, 6)
+    assert np.abs(sums[:, 0] - expected).max() < 0.01 * np.abs(expected).max()
+
+
+def test_only_a_plain_convolution_to_one_channel_is_a_head() -> None:
+    def conv(**attributes: list[int]) -> onnx.NodeProto:
+        return helper.make_node("Conv", ["x", "w", "b"], ["y"], **attributes)
+
+    kernel = np.zeros((1, 8, 3, 3), np.float32)
+    assert is_head(conv(pads=[1, 1, 1, 1], strides=[1, 1]), kernel)
+    assert not is_head(conv(pads=[1, 1, 1, 1]), np.zeros((2, 8, 3, 3), np.float32))
+    assert not is_head(conv(pads=[1, 1, 1, 1]), np.zeros((1, 8, 1, 1), np.float32))
+    assert not is_head(conv(), kernel)
+    assert not is_head(conv(pads=[1, 1, 1, 1], strides=[2, 2]), kernel)
+    assert not is_head(conv(pads=[2, 2, 2, 2], dilations=[2, 2]), kernel)
+
+
+def test_the_corrected_bias_keeps_the_mean_of_a_layer(
+    tiny: bytes, ranges: Ranges, int8: bytes, pictures: np.ndarray
+) -> None:
+    without = {name: [0.0] * len(means) for name, means in ranges.means.items()}
+    uncorrected = quantise(tiny, ranges.activations, without, islands=["sides.0"])
+    graphs = [onnx.load_from_string(each) for each in (tiny, int8, uncorrected)]
+    names = ("entry_out", "entry_out_dequantised", "entry_out_dequantised")
+    means = [
+        outputs_of(graph, name, pictures).mean(axis=(0, 2, 3))
+        for graph, name in zip(graphs, names, strict=True)
+    ]
+
+    assert np.abs(means[1] - means[0]).mean() < 0.8 * np.abs(means[2] - means[0]).mean()
 
 
 def test_a_kernel_is_quantised_within_half_a_step_of_its_largest_weight() -> None:
@@ -169,3 +300,47 @@ def test_a_rare_large_value_is_clipped_and_an_even_distribution_is_not() -> None
 def test_layers_are_named_as_in_the_network() -> None:
     assert layer_name("network.encoder.0.entry.conv.weight") == "encoder.0.entry"
     assert layer_name("network.sides.2.weight") == "sides.2"
+
+
+def outputs_of(model: onnx.ModelProto, tensor: str, pictures: np.ndarray) -> np.ndarray:
+    """Return a tensor inside a served graph."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    exposed.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
+    session = Graph.load(exposed.SerializeToString()).session
+    return np.asarray(session.run([tensor], {"network_input": pictures})[0])
+
+
+def run_nodes(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, onnx.TensorProto],
+    inputs: dict[str, np.ndarray],
+    outputs: list[str],
+) -> list[np.ndarray]:
+    """Run loose nodes as a graph."""
+    graph = helper.make_graph(
+        nodes,
+        "loose",
+        [helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in inputs],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+        list(constants.values()),
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return [np.asarray(each) for each in Graph.load(model.SerializeToString()).session.run(outputs, inputs)]
+
+
+def bilinear_by_loops(features: np.ndarray) -> np.ndarray:
+    """Return a map doubled with bilinear weights, pixel by pixel, in float64."""
+    count, channels, height, width = features.shape
+    doubled = np.empty((count, channels, 2 * height, 2 * width))
+    for row in range(2 * height):
+        for column in range(2 * width):
+            y = min(max((row + 0.5) / 2 - 0.5, 0), height - 1)
+            x = min(max((column + 0.5) / 2 - 0.5, 0), width - 1)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            down, across = y - top, x - left
+            doubled[:, :, row, column] = (1 - down) * (
+                (1 - across) * features[:, :, top, left] + across * features[:, :, top, right]
+            ) + down * ((1 - across) * features[:, :, bottom, left] + across * features[:, :, bottom, right])
+    return doubled

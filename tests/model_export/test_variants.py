@@ -112,7 +112,7 @@ def test_a_graph_that_was_never_judged_is_refused(int8: bytes) -> None:
 
 
 def test_ranges_are_read_as_they_were_written(tmp_path: Path) -> None:
-    ranges = Ranges("u2netp", "a set", 4, "min-max", {"entry": (-1.5, 2.0)}, judged(b""))
+    ranges = Ranges("u2netp", "a set", 4, "min-max", {"entry": (-1.5, 2.0)}, {"entry": [0.5]}, judged(b""))
 
     assert read_ranges(write_ranges(ranges, tmp_path / "r.json")) == ranges
     (tmp_path / "r.json").write_text('{"model": "u2netp"}')
