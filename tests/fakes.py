@@ -85,10 +85,15 @@ class SimulatedBackend:
     batches: list[tuple[str, list[int]]] = field(default_factory=list)
     started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     chance: random.Random = field(default_factory=lambda: random.Random(0))
+    yielding: set[str] = field(default_factory=set)
 
     def prepare_run(self, model: str, batch: NetworkInput) -> "SimulatedRun":
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
         return SimulatedRun(self, model, batch)
+
+    def yield_to_others(self, model: str) -> None:
+        """Record that the runs of a model have a lower priority."""
+        self.yielding.add(model)
 
 
 @dataclass
@@ -149,6 +154,10 @@ class SimulatedSession:
     def prepare_run(self, batch: NetworkInput) -> SimulatedRun:
         """Return a run over ``batch``."""
         return self.backend.prepare_run(self.manifest.name, batch)
+
+    def yield_to_others(self) -> None:
+        """Record that its runs have a lower priority."""
+        self.backend.yield_to_others(self.manifest.name)
 
 
 @dataclass(frozen=True)

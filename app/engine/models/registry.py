@@ -43,6 +43,10 @@ class Session(Protocol):
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
         ...
 
+    def yield_to_others(self) -> None:
+        """Lower the priority of its threads, if the operating system can do that."""
+        ...
+
 
 class Loaded(Protocol):
     """A model that was just loaded."""
@@ -220,6 +224,13 @@ class ModelRegistry:
     def prepare_run(self, model: str, batch: NetworkInput) -> Run:
         """Return a run of a model in memory; implements the batcher's ``Backend``."""
         return self.sessions[model].prepare_run(batch)
+
+    def yield_to_others(self, model: str) -> None:
+        """Lower the priority of the runs of a model, if it is in memory."""
+        with self._lock:
+            session = self.sessions.get(model)
+        if session is not None:
+            session.yield_to_others()
 
     def in_memory(self) -> list[Session]:
         """Return the sessions of all models in memory, the default model first."""

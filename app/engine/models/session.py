@@ -10,6 +10,7 @@ from app.engine.models.device import CUDA, Device, Probe
 from app.engine.models.manifest import Manifest
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.engine.models.precision import PrecisionChoice
+from app.engine.threads.priority import find_threads, lower_priority_of
 from app.errors import ModelUnavailable, ProviderUnavailable
 
 # ONNX Runtime has no error class for a lack of memory, and its messages do not always mention memory.
@@ -59,6 +60,11 @@ class OnnxSession:
     provider: str
     choice: PrecisionChoice
     _runtime: onnxruntime.InferenceSession
+    _threads: tuple[int, ...] = ()
+
+    def yield_to_others(self) -> None:
+        """Lower the priority of its threads; only on Linux."""
+        lower_priority_of(self._threads)
 
     def prepare_run(self, batch: NetworkInput) -> OnnxRun:
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
@@ -122,7 +128,10 @@ def open_session(
     # Spinning threads use up the cores that decoding and encoding need between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        runtime = onnxruntime.InferenceSession(model_bytes, options, providers=_with_options(probe.providers))
+        providers = _with_options(probe.providers)
+        runtime, started = find_threads(
+            lambda: onnxruntime.InferenceSession(model_bytes, options, providers=providers)
+        )
     except Exception as error:
         raise ModelUnavailable(manifest.name, f"ONNX Runtime cannot load it: {error}") from error
     active = runtime.get_providers()[0]
@@ -132,7 +141,7 @@ def open_session(
             "Install the extra: pip install 'cutout-server[cuda]'."
         )
     _check_contract(runtime, manifest)
-    return OnnxSession(manifest, active, choice, runtime)
+    return OnnxSession(manifest, active, choice, runtime, started)
 
 
 def _with_options(providers: tuple[str, ...]) -> list[str | tuple[str, dict[str, str]]]:
