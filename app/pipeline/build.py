@@ -13,7 +13,7 @@ from app.engine.batching.planning import BatchLimits, CostTable
 from app.engine.capacity.admission import Budget
 from app.engine.capacity.memory import DEFAULT_SHARE, for_pictures, machine_memory_bytes
 from app.engine.clock import Clock, SystemClock
-from app.engine.models.device import CUDA, probe, usable_cores
+from app.engine.models.device import CPU, CUDA, probe, usable_cores
 from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
 from app.engine.models.loading import Loader
 from app.engine.models.registry import ModelObserver, ModelRegistry
@@ -105,7 +105,8 @@ def _open_networks(
     models.load_pinned(_log_broken)
     largest = loader.largest_batch(models.provider)
     batch_limits = BatchLimits(largest, engine.max_delay_s, settings.limits.in_flight_requests)
-    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs))
+    overtakes = models.provider == CPU  # a GPU runs one batch after the other, in milliseconds
+    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs), overtakes=overtakes)
     models.on_costs = batcher.learn_costs
     batcher.start()
     return loader, models, batcher

@@ -93,7 +93,7 @@ def test_a_model_that_was_idle_for_long_does_not_starve_the_busy_one() -> None:
         batcher.submit("busy", np.zeros((2, 2, 3), np.uint8), deadline_s=LATER_S)
         batcher.step()
     for _ in range(50):
-        batcher.submit("rare", np.zeros((2, 2, 3), np.uint8), deadline_s=clock.now_s() + 1.0)
+        batcher.submit("rare", np.zeros((2, 2, 3), np.uint8), deadline_s=LATER_S)
     busy = batcher.submit("busy", np.zeros((2, 2, 3), np.uint8), deadline_s=LATER_S)
     ran_before = 0
     while not busy.future.done():

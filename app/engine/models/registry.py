@@ -114,6 +114,7 @@ class ModelRegistry:
         self.default = pinned[0]
         self.sessions: dict[str, Session] = {}
         self.broken: dict[str, ModelUnavailable] = {}
+        self.load_s: dict[str, float] = {}
         self.on_costs: Callable[[str, Mapping[int, float]], None] = lambda *_: None
         self._source = source
         self._pinned = tuple(pinned)
@@ -188,12 +189,13 @@ class ModelRegistry:
             with self._lock:
                 self.sessions[name] = loaded.session
                 self._used_s[name] = self._clock.now_s()
+            load_s = self.load_s[name] = self._clock.now_s() - started_s
             self.on_costs(name, loaded.seconds)
             self._observer.model_loaded(
                 name,
                 loaded.session.provider,
                 choice=loaded.session.choice,
-                load_s=self._clock.now_s() - started_s,
+                load_s=load_s,
                 warmup_s=loaded.warmup_s,
             )
 
