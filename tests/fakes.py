@@ -167,16 +167,21 @@ class SimulatedLoaded:
     session: SimulatedSession
     seconds: Mapping[int, float]
     warmup_s: Mapping[int, float]
+    memory_bytes: Mapping[int, int]
 
 
 @dataclass
 class SimulatedSource:
-    """A folder of models; those in ``damaged`` fail verification. ``on_load`` is called during each load."""
+    """A folder of models; those in ``damaged`` fail verification. ``on_load`` is called during each load.
+
+    ``memory_bytes`` is what a model takes, by name; 0 if it has none.
+    """
 
     names: frozenset[str]
     damaged: frozenset[str] = frozenset()
     on_load: Callable[[str], None] = lambda _: None
     loads: list[str] = field(default_factory=list)
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
 
     def available(self) -> frozenset[str]:
         """Return the names of all models, damaged or not."""
@@ -202,7 +207,9 @@ class SimulatedSource:
             weights=origin,
             quality={},
         )
-        return SimulatedLoaded(SimulatedSession(manifest), {1: 0.001}, {1: 0.002})
+        return SimulatedLoaded(
+            SimulatedSession(manifest), {1: 0.001}, {1: 0.002}, {1: self.memory_bytes.get(name, 0)}
+        )
 
 
 @dataclass

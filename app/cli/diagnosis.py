@@ -96,6 +96,7 @@ def _advice(
             load=load,
             fitting=budget_of(settings).memory_bytes // phone.memory_bytes,
             in_flight=sample.in_flight,
+            deadline_s=settings.limits.deadline_s,
         )
     )
 

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import replace
 
 from app.engine.batching.batcher import Batcher
+from app.engine.batching.device_time import OVERTAKING_SHARE
 from app.engine.capacity.wait_estimator import WaitEstimator, retry_after_s
 from app.engine.clock import Clock
 from app.engine.models.registry import ModelRegistry
@@ -144,7 +145,8 @@ class PictureAdmission:
         ahead_s, beside_s = self.queued_s(model)
         own_s = ahead_s + runs * self._batcher.per_picture_s(model)
         load_s = 0.0 if model in self._models.sessions else self._models.load_s.get(model, 0.0)
-        return own_s + min(own_s, beside_s) + load_s
+        share = OVERTAKING_SHARE if self._batcher.is_long(model) else 1 / OVERTAKING_SHARE
+        return own_s + min(share * own_s, beside_s) + load_s
 
     def _needed(self, request: ImageRequest) -> Footprint:
         check_format(_header(request.picture), request.options)

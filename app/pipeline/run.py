@@ -8,7 +8,7 @@ steps. The pipeline depends on neither HTTP nor a framework: ``build.py`` makes 
 ``local.py`` runs one without a server.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from app.engine.batching.batcher import Batcher
@@ -140,6 +140,10 @@ class Pipeline:
     def device_wait_s(self, model: str) -> float:
         """Return the device time of the runs queued before a picture for ``model`` that arrives now."""
         return self.admission.queued_s(model)[0]
+
+    def run_s(self, model: str) -> Mapping[int, float]:
+        """Return the seconds of one run of a model here, by batch size; empty if it was never loaded."""
+        return self._batcher.costs.seconds.get(model, {})
 
     @property
     def max_batch(self) -> int:

@@ -186,9 +186,11 @@ class Batcher:
                 self._backend.yield_to_others(model)
 
     def _charge(self) -> None:
-        """Charge the time since the last event to the first of the running models. Needs the lock."""
+        """Charge the time since the last event to the running models. Needs the lock."""
         running = self.running
-        self._time.charge(self._clock.now_s(), running[0].model if running else None)
+        delay_s = self._time.charge(self._clock.now_s(), [run.model for run in running])
+        if running:
+            running[-1].delayed_s += delay_s
 
     def _serve(self, lane: Lane) -> None:
         while True:
@@ -258,9 +260,10 @@ class Batcher:
             ran_s = self._clock.now_s() - started_s
             with self._changed:
                 self._charge()
+                delayed_s = 0.0 if lane.running is None else lane.running.delayed_s
                 lane.running = None
                 self._changed.notify_all()  # a short run may have waited for the end of this long one
-        self._learn(model, size, ran_s)
+        self._learn(model, size, ran_s - delayed_s)
         self._hand_out(batch, partial(self._settle, batch, size, saliency, (started_s, ran_s)))
 
     def _learn(self, model: str, size: int, ran_s: float) -> None:

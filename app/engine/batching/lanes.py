@@ -25,14 +25,15 @@ OVERDUE = Lateness(3, 1.5)
 HANG = Lateness(10, 3.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Running:
-    """A run in progress."""
+    """A run in progress; ``delayed_s`` is how long short runs have delayed it, if it is a long one."""
 
     tickets: Sequence[Ticket]
     run: Run
     size: int
     since_s: float
+    delayed_s: float = 0.0
 
     @property
     def model(self) -> str:
@@ -75,7 +76,7 @@ class Lane:
         if running is None:
             return False
         usual_s = costs.run_s(running.model, running.size)
-        return now_s - running.since_s > max(lateness.floor_s, lateness.factor * usual_s)
+        return now_s - running.since_s - running.delayed_s > max(lateness.floor_s, lateness.factor * usual_s)
 
     def _work(self) -> None:
         lower_priority(LONG_RUN_NICENESS if self.is_long else NICENESS)

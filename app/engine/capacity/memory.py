@@ -6,6 +6,7 @@
 
 import contextlib
 import ctypes
+import mmap
 from pathlib import Path
 
 MIN_BYTES = 128 * 2**20
@@ -24,6 +25,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 MACHINE = Path("/proc/meminfo")
+PROCESS = Path("/proc/self/statm")
 
 
 def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACHINE) -> int | None:
@@ -33,6 +35,14 @@ def machine_memory_bytes(cgroup_limit: Path = CGROUP_LIMIT, machine: Path = MACH
     """
     found = [_cgroup_bytes(cgroup_limit), _meminfo_bytes(machine)]
     return min((size for size in found if size is not None), default=None)
+
+
+def resident_bytes(process: Path = PROCESS) -> int | None:
+    """Return the memory that this process has now; ``None`` if that is not known."""
+    try:
+        return int(process.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def for_pictures(budget_bytes: int, upload_bytes: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from app.arrays import NetworkInput, SaliencyMap
 from app.engine.clock import Clock
 from app.engine.models.device import CUDA, Device, Probe
-from app.engine.models.manifest import Manifest
+from app.engine.models.manifest import FLOAT32, Manifest
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.engine.models.precision import PrecisionChoice
 from app.engine.threads.priority import find_threads, lower_priority_of
@@ -74,24 +74,29 @@ class OnnxSession:
         """Return the raw sigmoid saliency float32 (N, S, S) of ``batch``, uint8 (N, S, S, 3)."""
         return self.prepare_run(batch).result()
 
-    def warm(self, batch_sizes: tuple[int, ...], clock: Clock) -> tuple[dict[int, float], dict[int, float]]:
-        """Run once at each batch size, because the first run at a size is slow, and time a second run.
+    @property
+    def size_bytes(self) -> int:
+        """The size of the graph's file."""
+        precision = self.choice.precision
+        return (
+            self.manifest.size_bytes
+            if precision == FLOAT32
+            else self.manifest.precisions[precision].size_bytes
+        )
+
+    def warm(self, batch_size: int, clock: Clock) -> tuple[float, float]:
+        """Run once at a batch size, because the first run at a size is slow, and time a second run.
 
         Returns:
-            The seconds of one run and the seconds of the warm-up, each by batch size.
+            The seconds of one run, and the seconds of the warm-up.
         """
         side = self.manifest.input_size_px
-        seconds: dict[int, float] = {}
-        warmup_s: dict[int, float] = {}
-        for size in batch_sizes:
-            batch = np.zeros((size, side, side, 3), np.uint8)
-            cold_s = clock.now_s()
-            self.infer(batch)
-            started_s = clock.now_s()
-            self.infer(batch)
-            warmup_s[size] = started_s - cold_s
-            seconds[size] = clock.now_s() - started_s
-        return seconds, warmup_s
+        batch = np.zeros((batch_size, side, side, 3), np.uint8)
+        cold_s = clock.now_s()
+        self.infer(batch)
+        started_s = clock.now_s()
+        self.infer(batch)
+        return clock.now_s() - started_s, started_s - cold_s
 
 
 def open_session(

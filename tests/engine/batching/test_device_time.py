@@ -3,12 +3,20 @@ from app.engine.batching.device_time import DeviceTime
 
 def test_time_is_charged_to_the_running_model_only() -> None:
     time = DeviceTime()
-    time.charge(1.0, "a")
-    time.charge(4.0, None)
-    time.charge(6.0, "b")
+    time.charge(1.0, ["a"])
+    time.charge(4.0, [])
+    time.charge(6.0, ["b"])
 
     assert time.used_s == {"a": 1.0, "b": 2.0}
     assert time.busy_s == 3.0
+
+
+def test_a_short_run_that_overtakes_a_long_one_counts_a_third_and_delays_it() -> None:
+    time = DeviceTime()
+    delay_s = time.charge(3.0, ["short", "long"])
+
+    assert time.used_s == {"short": 1.0}
+    assert (delay_s, time.busy_s) == (3.0, 3.0)
 
 
 def test_a_model_is_not_owed_the_time_it_was_idle() -> None:
