@@ -26,6 +26,8 @@ from app.pipeline.values import ImageRequest, NotModified, PictureSource, Result
 INSPECTED_INLINE_BYTES = 4096
 MAX_TRIED_RUNS = 2
 """An idle server admits this many runs, those of one picture, regardless of its estimate."""
+COUNTED_MAP_SIDE_PX, MAP_BYTES = 320, 24
+"""Bytes per pixel of a network's input, its maps, and their copies while they are resized."""
 STEPS_ELSEWHERE = frozenset({"receive", "fetch", "admit", "load", "batch", "infer"})
 """The steps that are not run by the workers."""
 
@@ -62,7 +64,17 @@ class PictureAdmission:
             )
             self.hold(needed, context)
         await self.load(name, context)
+        self._hold_map(name, needed, context)
         return request, needed
+
+    def _hold_map(self, name: str, needed: Footprint, context: RequestContext) -> None:
+        """Hold the memory of a large network's input and maps; ``footprint`` counts those of a small one."""
+        with self._models.lease(name) as session:
+            if session is not None:
+                side_px = session.manifest.input_size_px
+                map_bytes = MAP_BYTES * max(0, side_px**2 - COUNTED_MAP_SIDE_PX**2)
+                check_memory(needed.memory_bytes + map_bytes, self._limits.memory_bytes)
+                context.permit.hold_pictures(pixels=0, memory_bytes=map_bytes)
 
     def hold(self, needed: Footprint, context: RequestContext) -> None:
         """Hold the memory that a request may need, and charge its pixels to its key."""

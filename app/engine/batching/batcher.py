@@ -24,9 +24,6 @@ from app.engine.clock import Clock
 from app.engine.models.backend import Backend, BatchObserver
 from app.errors import NotReady, Overloaded
 
-MIN_PAUSE_S = 0.001
-"""A pause that is rounded to nothing would make the executor spin."""
-
 
 class Batcher:
     """One queue and its executor threads; ``submit`` and ``abandon`` are thread-safe."""
@@ -179,18 +176,15 @@ class Batcher:
         return model in self._long
 
     def _choose_lanes(self) -> None:
-        """Find the models whose runs are long, and lower the priority of their threads."""
+        """Find the models whose runs are long."""
         if self._overtakes:
             self._long = self.costs.long_models()
-            for model in self._long:
-                self._backend.yield_to_others(model)
 
     def _charge(self) -> None:
         """Charge the time since the last event to the running models. Needs the lock."""
-        running = self.running
-        delay_s = self._time.charge(self._clock.now_s(), [run.model for run in running])
-        if running:
-            running[-1].delayed_s += delay_s
+        delay_s = self._time.charge(self._clock.now_s(), [run.model for run in self.running])
+        for running in self.running[-1:]:
+            running.delayed_s += delay_s
 
     def _serve(self, lane: Lane) -> None:
         while True:
@@ -217,7 +211,7 @@ class Batcher:
             max_used_s=self._max_used_s(lane),
             is_last=self._is_stopping,
         )
-        lane.pause_s = None if plan.look_again_s is None else max(MIN_PAUSE_S, plan.look_again_s - now_s)
+        lane.pause(now_s, plan.look_again_s)
         taken = {id(t) for t in (*plan.cancelled, *plan.expired, *plan.batch)}
         if not taken:
             return None
@@ -246,6 +240,9 @@ class Batcher:
         self._observer.batch_sent(model, size=size, reason=reason)
         started_s = self._clock.now_s()
         try:
+            if lane.is_long:  # at each run: a program outside may have changed the priorities
+                lane.yield_to_others()
+                self._backend.yield_to_others(model)
             run = self._backend.prepare_run(model, stack(batch, size))
             with self._changed:
                 self._charge()

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from app.engine.batching.planning import CostTable, Ticket
 from app.engine.models.backend import Run
-from app.engine.threads.priority import LONG_RUN_NICENESS, NICENESS, lower_priority
+from app.engine.threads.priority import LONG_RUN_NICENESS, lower_priority
+
+MIN_PAUSE_S = 0.001
+"""A pause that is rounded to nothing would make the executor spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,15 @@ class Lane:
         if self._thread.is_alive():
             self._thread.join()
 
+    def pause(self, now_s: float, look_again_s: float | None) -> None:
+        """Set how long the thread waits if nothing changes before; None is for ever."""
+        self.pause_s = None if look_again_s is None else max(MIN_PAUSE_S, look_again_s - now_s)
+
+    def yield_to_others(self) -> None:
+        """Lower the priority of its thread further, on which this must be called, to that of long runs."""
+        if threading.current_thread() is self._thread:
+            lower_priority(LONG_RUN_NICENESS)
+
     @property
     def is_dead(self) -> bool:
         """Whether the thread was started and has ended."""
@@ -79,5 +91,5 @@ class Lane:
         return now_s - running.since_s - running.delayed_s > max(lateness.floor_s, lateness.factor * usual_s)
 
     def _work(self) -> None:
-        lower_priority(LONG_RUN_NICENESS if self.is_long else NICENESS)
+        lower_priority()
         self._serve(self)

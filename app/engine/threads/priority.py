@@ -62,10 +62,10 @@ def find_threads(create: Callable[[], T]) -> tuple[T, tuple[int, ...]]:
     with ThreadPoolExecutor(1, thread_name_prefix="cutout-create") as pool:
         if sys.platform != "linux":
             return pool.submit(create).result(), ()
-        before = _marked_threads()
+        before = _marked_threads() | {pool.submit(threading.get_native_id).result()}
         pool.submit(lower_priority, _MARK).result()
         created = pool.submit(create).result()
-    return created, tuple(sorted(_marked_threads() - before))
+        return created, tuple(sorted(_marked_threads() - before))
 
 
 def _marked_threads() -> set[int]:

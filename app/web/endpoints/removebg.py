@@ -125,13 +125,7 @@ class RemovebgRequest(CutoutRequest):
 def parse_request(
     content_type: str, body: bytes, query: Query, *, model_for: Callable[[str], str | None] = lambda _: None
 ) -> RemovebgRequest:
-    """Parse a request to ``/v1.0/removebg``.
-
-    Args:
-        content_type: Of the body.
-        body: The form or the JSON.
-        query: The names and values in the URL.
-        model_for: The operator's model for a type of subject; None is the default model.
+    """Parse a request to ``/v1.0/removebg``; ``model_for`` has the operator's model for a type, if any.
 
     Raises:
         ParameterRefused: A parameter has a value that remove.bg does not accept either.
