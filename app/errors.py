@@ -427,7 +427,7 @@ class ModelUnavailable(CutoutError):
 
 
 class ModelTooLarge(RequestRejected):
-    """A model needs more memory than the limit for all models leaves beside those that are always loaded."""
+    """A model needs more memory than the limit for all models leaves next to those that are always loaded."""
 
     def __init__(self, model: str, needed_bytes: int, limit_bytes: int) -> None:
         self.model = model

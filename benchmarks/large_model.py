@@ -23,7 +23,7 @@ SMALL, LARGE, SIZE_PX = "u2netp", "large", 1024
 
 
 def main() -> None:
-    """Write the large model, and copy the small one beside it."""
+    """Write the large model, and copy the small one next to it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

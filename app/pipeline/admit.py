@@ -55,12 +55,13 @@ class PictureAdmission:
         with context.steps.step("admit"):
             request = await self._inspect_all(request, context)
             needed = self._needed(request)
+            runs = planned_runs(request.options, has_own_mask=request.mask is not None)
             self.check_time(
                 context.deadline_s,
                 pixels=needed.pixels,
                 pixels_in_flight=context.permit.pixels_in_flight,
                 model=name,
-                runs=planned_runs(request.options, has_own_mask=request.mask is not None),
+                runs=runs,
             )
             self.hold(needed, context)
         await self.load(name, context)
@@ -140,7 +141,7 @@ class PictureAdmission:
             raise Overloaded("time", retry_after_s=retry_after_s(total_s, allowed_s))
 
     def queued_s(self, model: str) -> tuple[float, float]:
-        """Return the device time of queued runs that a model's pictures wait for, and of those beside them.
+        """Return the device time of queued runs that a model's pictures wait for, and of the others.
 
         Long and short runs share the device, and the others wait for the end of each other.
         """
@@ -154,11 +155,11 @@ class PictureAdmission:
         """Return the time until ``runs`` more runs of a model end, at most, and those queued before them."""
         if runs == 0:
             return 0.0
-        ahead_s, beside_s = self.queued_s(model)
+        ahead_s, others_s = self.queued_s(model)
         own_s = ahead_s + runs * self._batcher.per_picture_s(model)
         load_s = 0.0 if model in self._models.sessions else self._models.load_s.get(model, 0.0)
         share = OVERTAKING_SHARE if self._batcher.is_long(model) else 1 / OVERTAKING_SHARE
-        return own_s + min(share * own_s, beside_s) + load_s
+        return own_s + min(share * own_s, others_s) + load_s
 
     def _needed(self, request: ImageRequest) -> Footprint:
         check_format(_header(request.picture), request.options)

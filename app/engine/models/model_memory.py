@@ -21,9 +21,9 @@ class ModelMemory:
         """Return the memory of some models; 0 for those that were never loaded."""
         return sum(self.measured.get(model, 0) for model in models)
 
-    def fits(self, model: str, beside: Iterable[str]) -> bool:
-        """Return whether a model fits beside others, as far as that is known."""
-        needed = self.total_bytes({model, *beside})
+    def fits(self, model: str, others: Iterable[str]) -> bool:
+        """Return whether a model fits together with others, as far as that is known."""
+        needed = self.total_bytes({model, *others})
         return self.limit_bytes is None or needed <= self.limit_bytes
 
     def check(self, model: str, pinned: Iterable[str]) -> None:

@@ -191,7 +191,7 @@ class ModelRegistry:
         Raises:
             ModelUnavailable: Its files are missing or do not match the manifest.
             Overloaded: The maximum number of models is in memory, all of them in use.
-            ModelTooLarge: The memory limit leaves too little for it beside the pinned models.
+            ModelTooLarge: The memory limit leaves too little for it next to the pinned models.
         """
         with self._loading:
             if name in self.sessions:

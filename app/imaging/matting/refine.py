@@ -15,7 +15,7 @@ from app.imaging.matting.verdict import judge
 from app.imaging.prepare import prepare
 
 MAX_SIDE_PX = 960
-"""Maximum side of a blended map, unless the first map is larger; finer edges are left to the matting."""
+"""Maximum side of a blended map: three times the network's own; finer edges are left to the matting."""
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
@@ -62,14 +62,12 @@ def blend_maps(first: SaliencyMap, second: SaliencyMap, box: Box, height: int, w
         width: Likewise.
 
     Returns:
-        (h', w') float32 in [0, 1], at the second map's resolution but at most ``MAX_SIDE_PX`` or the first
-        map's sides. Equal to the enlarged first map away from the soft band, outside the box, and at the
-        box's borders.
+        (h', w') float32 in [0, 1], at the second map's resolution but at most ``MAX_SIDE_PX`` a side. Equal
+        to the enlarged first map away from the soft band, outside the box, and at the box's borders.
     """
     left, top, right, bottom = box
-    most_rows, most_columns = (max(MAX_SIDE_PX, side) for side in first.shape)
-    rows = min(most_rows, round(second.shape[0] * height / (bottom - top)))
-    columns = min(most_columns, round(second.shape[1] * width / (right - left)))
+    rows = min(MAX_SIDE_PX, round(second.shape[0] * height / (bottom - top)))
+    columns = min(MAX_SIDE_PX, round(second.shape[1] * width / (right - left)))
     blended = resize_saliency(first, rows, columns)
     across = slice(left * columns // width, max(left * columns // width + 1, right * columns // width))
     down = slice(top * rows // height, max(top * rows // height + 1, bottom * rows // height))

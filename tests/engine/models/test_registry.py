@@ -172,7 +172,7 @@ def limited(limit_bytes: int, *pinned: str, **sizes: int) -> ModelRegistry:
     )
 
 
-def test_a_model_that_does_not_fit_beside_the_pinned_ones_is_refused_and_not_loaded_again() -> None:
+def test_a_model_that_does_not_fit_with_the_pinned_ones_is_refused_and_not_loaded_again() -> None:
     registry = limited(100, "a", a=60, b=50)
     registry.load_pinned(lambda _: None)
     for _ in range(2):

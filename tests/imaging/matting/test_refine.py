@@ -99,16 +99,3 @@ def test_neither_map_is_modified() -> None:
 
     assert_array_equal(before[0], first)
     assert_array_equal(before[1], second)
-
-
-@pytest.mark.parametrize("side", [1024, 2048])
-def test_a_map_of_a_large_network_is_not_made_softer(side: int) -> None:
-    first = np.zeros((side, side), np.float32)
-    first[side // 4 : side // 2, side // 4 : side // 2] = 1
-    second = np.zeros((side, side), np.float32)
-    second[side // 8 : -side // 8, side // 8 : -side // 8] = 1
-    blended = blend_maps(first, second, (0, 0, side // 2, side // 2), side, side)
-
-    assert blended.shape == (side, side)
-    outside = np.s_[side // 2 :, side // 2 :]
-    assert np.array_equal(blended[outside], first[outside])
