@@ -27,6 +27,7 @@ CutoutError
 │  ├─ TooManyPictures       a batch has more files than the server accepts
 │  ├─ ResultsUnread         the client of a batch sends pictures but does not read the results
 │  ├─ IdempotencyKeyReused  the request's idempotency key belongs to another request
+│  ├─ ModelTooLarge         the model needs more memory than the limit for all models leaves
 │  └─ Unauthorized          no key, or an invalid one
 ├─ RequestInProgress        the same request is in progress; try again
 ├─ QuotaExceeded            the key's quota is used up; try again
@@ -81,10 +82,11 @@ class UnknownOption(RequestRejected):
 class InvalidOption(RequestRejected):
     """An option has a value that it does not accept."""
 
-    def __init__(self, name: str, accepted: str) -> None:
+    def __init__(self, name: str, accepted: str, *, hint: str = "") -> None:
         self.name = name
         self.accepted = accepted
-        super().__init__(f"The value of option {name!r} is not accepted. Accepted: {accepted}.")
+        message = f"The value of option {name!r} is not accepted. Accepted: {accepted}."
+        super().__init__(f"{message} {hint}".rstrip())
 
     def facts(self) -> dict[str, object]:
         """Return the option's name and the values it accepts."""
@@ -422,6 +424,27 @@ class ModelUnavailable(CutoutError):
     def facts(self) -> dict[str, object]:
         """Return the model's name."""
         return {"model": self.model}
+
+
+class ModelTooLarge(RequestRejected):
+    """A model needs more memory than the limit for all models leaves next to those that are always loaded."""
+
+    def __init__(self, model: str, needed_bytes: int, limit_bytes: int) -> None:
+        self.model = model
+        self.needed_bytes = needed_bytes
+        self.limit_bytes = limit_bytes
+        self.reason = (
+            f"{model} takes {needed_bytes:,} bytes with its runs, and CUTOUT_ENGINE__MODELS_BYTES leaves "
+            f"{limit_bytes:,}: raise it, or leave a model out of CUTOUT_MODELS"
+        )
+        super().__init__(
+            f"Model {model!r} takes {needed_bytes} bytes of memory, and this server has {limit_bytes} for "
+            "it. Choose another model."
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the model's name, what it needs, and what there is, in bytes."""
+        return {"model": self.model, "needed_bytes": self.needed_bytes, "limit_bytes": self.limit_bytes}
 
 
 class ProviderUnavailable(CutoutError):

@@ -5,10 +5,14 @@
 
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.origins import split_origins
+
+MODEL_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+ModelName = Annotated[str, Field(pattern=MODEL_PATTERN)]
 
 
 class Limits(BaseModel):
@@ -119,9 +123,31 @@ class Engine(BaseModel):
         description="Models in memory at a time; those in `CUTOUT_MODELS` are never unloaded, others are "
         "loaded on request.",
     )
+    models_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="Memory for models and their runs, in bytes; a model that does not fit is refused; "
+        "unset: no limit but `CUTOUT_ENGINE__MAX_MODELS`.",
+    )
     unload_after_s: float = Field(
         900.0, gt=0, description="Idle time after which a model loaded on request is unloaded, in seconds."
     )
+
+
+class ModelFor(BaseModel):
+    """Models by the type of subject that clients of remove.bg declare."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    person: ModelName | None = Field(
+        None, description="Model for remove.bg's `type=person`; unset: the default model."
+    )
+    product: ModelName | None = Field(None, description="Model for `type=product`, likewise.")
+    car: ModelName | None = Field(None, description="Model for `type=car`, likewise.")
+
+    def named(self) -> dict[str, str]:
+        """Return the models that are set, by type."""
+        return {kind: name for kind, name in self.model_dump().items() if name is not None}
 
 
 class Web(BaseModel):

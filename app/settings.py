@@ -12,14 +12,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.setting_groups import Access, Engine, Limits, Remote
+from app.setting_groups import Access, Engine, Limits, ModelFor, ModelName, Remote
 from app.setting_groups import Lifecycle as Lifecycle
 from app.setting_groups import Web as Web
 
 PREFIX = "CUTOUT_"
 API_KEY_VARIABLE = "CUTOUT_API_KEY"
 """The key that ``cutout remove --server`` sends: a variable of a client, and not a setting."""
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
 class Settings(BaseSettings):
@@ -63,6 +62,7 @@ class Settings(BaseSettings):
     )
     limits: Limits = Limits()
     engine: Engine = Engine()
+    model_for: ModelFor = ModelFor()
     web: Web = Web()
     access: Access = Access()
     remote: Remote = Remote()

@@ -32,7 +32,7 @@ from pathlib import Path
 from PIL import Image
 
 from app.cli.worker import SWITCH_INTERVAL_S
-from app.engine.models.device import usable_cores
+from app.engine.capacity.processor import usable_processor
 from benchmarks.client import Client, Shot
 from benchmarks.lag import lag_figures
 from benchmarks.load import Result, closed_loop, open_loop, percentile, rate_of
@@ -146,7 +146,7 @@ def measure_pipeline(model: str, models_dir: Path, seconds: float) -> None:
                 name = f"{path}, {megapixels} MP: {cost.rate:.2f} pictures/s of {costs}"
                 figures.append(Figure(f"{name}, of the bound", cost.of_bound, 90, " %", is_floor=True))
             lags = lag_figures(before, server.metrics())
-    print(f"## {model}, JPEG to PNG over HTTP, {usable_cores()} cores\n")
+    print(f"## {model}, JPEG to PNG over HTTP, {usable_processor().threads} cores\n")
     print_figures(figures)
     print("While the 12-megapixel pictures were processed:\n")
     print_figures(lags)
@@ -175,14 +175,17 @@ async def _against_cores(server: Server, shot: Shot, seconds: float) -> Pipeline
     before_s = server.cpu_s()
     serial = await closed_loop(client, lambda _: shot, clients=1, seconds=seconds)
     each_s = (server.cpu_s() - before_s) / len(serial)
+    cores = usable_processor().threads
     before_s, busy_s, started_s = server.cpu_s(), machine_busy_s(), time.monotonic()
-    results = await closed_loop(client, lambda _: shot, clients=2 * usable_cores(), seconds=seconds)
+    results = await closed_loop(
+        client, lambda _: shot, clients=2 * usable_processor().threads, seconds=seconds
+    )
     took_s = time.monotonic() - started_s
     server_s = server.cpu_s() - before_s
     others_s = (machine_busy_s() - busy_s) - server_s
     await client.close()
     rate = sum(r.status == 200 for r in results) / took_s
-    bound = (usable_cores() - max(0.0, others_s) / took_s) / each_s
+    bound = (usable_processor().threads - max(0.0, others_s) / took_s) / each_s
     return PipelineCost(rate, 100 * rate / bound, each_s, server_s / len(results))
 
 

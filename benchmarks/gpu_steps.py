@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
-from app.engine.models.device import probe, usable_cores
+from app.engine.capacity.processor import usable_processor
+from app.engine.models.device import probe
 from app.engine.models.manifest import Manifest, read_manifest, read_model
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.imaging.formats.decode import decode
@@ -151,7 +152,7 @@ def describe_device(bench: Bench) -> Json:
     found = probe("cuda" if bench.device == "cuda" else "cpu")
     figures: Json = {
         "onnxruntime": onnxruntime.__version__,
-        "cores": usable_cores(),
+        "cores": usable_processor().threads,
         "card": _nvidia_smi(bench.device, "name,driver_version,memory.total,clocks.max.sm,power.limit"),
     }
     if bench.device == "cuda" and found.why_not_cuda:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from app.engine.models.device import usable_cores
+from app.engine.capacity.processor import usable_processor
 from benchmarks.load import (
     Client,
     Result,
@@ -97,7 +97,9 @@ async def _measure(server: Server, load: Load, factors: list[float]) -> None:
             open_loop(client, lambda _: load.shot, rate=factor * before.rate, seconds=load.burst_s),
             _recovery_s(client, load, interval_s=interval_s, slow_s=SLOW_FACTOR * normal_s),
         )
-        client_share = (time.process_time() - cpu_s) / (time.monotonic() - started_s) / usable_cores()
+        client_share = (
+            (time.process_time() - cpu_s) / (time.monotonic() - started_s) / usable_processor().threads
+        )
         after = await _capacity(client, load)
         peak = (before.rate + after.rate) / 2
         server_share = (1 - client_share) / (1 - (before.client_share + after.client_share) / 2)
@@ -111,7 +113,7 @@ async def _measure(server: Server, load: Load, factors: list[float]) -> None:
 async def _capacity(client: Client, load: Load) -> Capacity:
     cpu_s = time.process_time()
     results = await closed_loop(client, lambda _: load.shot, clients=load.clients, seconds=load.capacity_s)
-    client_share = (time.process_time() - cpu_s) / load.capacity_s / usable_cores()
+    client_share = (time.process_time() - cpu_s) / load.capacity_s / usable_processor().threads
     return Capacity(rate_of(results, begin_s=load.capacity_s * 0.1, end_s=load.capacity_s), client_share)
 
 

@@ -85,10 +85,15 @@ class SimulatedBackend:
     batches: list[tuple[str, list[int]]] = field(default_factory=list)
     started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     chance: random.Random = field(default_factory=lambda: random.Random(0))
+    yielding: set[str] = field(default_factory=set)
 
     def prepare_run(self, model: str, batch: NetworkInput) -> "SimulatedRun":
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
         return SimulatedRun(self, model, batch)
+
+    def yield_to_others(self, model: str) -> None:
+        """Record that the runs of a model have a lower priority."""
+        self.yielding.add(model)
 
 
 @dataclass
@@ -150,6 +155,10 @@ class SimulatedSession:
         """Return a run over ``batch``."""
         return self.backend.prepare_run(self.manifest.name, batch)
 
+    def yield_to_others(self) -> None:
+        """Record that its runs have a lower priority."""
+        self.backend.yield_to_others(self.manifest.name)
+
 
 @dataclass(frozen=True)
 class SimulatedLoaded:
@@ -158,16 +167,21 @@ class SimulatedLoaded:
     session: SimulatedSession
     seconds: Mapping[int, float]
     warmup_s: Mapping[int, float]
+    memory_bytes: Mapping[int, int]
 
 
 @dataclass
 class SimulatedSource:
-    """A folder of models; those in ``damaged`` fail verification. ``on_load`` is called during each load."""
+    """A folder of models; those in ``damaged`` fail verification. ``on_load`` is called during each load.
+
+    ``memory_bytes`` is what a model takes, by name; 0 if it has none.
+    """
 
     names: frozenset[str]
     damaged: frozenset[str] = frozenset()
     on_load: Callable[[str], None] = lambda _: None
     loads: list[str] = field(default_factory=list)
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
 
     def available(self) -> frozenset[str]:
         """Return the names of all models, damaged or not."""
@@ -193,7 +207,9 @@ class SimulatedSource:
             weights=origin,
             quality={},
         )
-        return SimulatedLoaded(SimulatedSession(manifest), {1: 0.001}, {1: 0.002})
+        return SimulatedLoaded(
+            SimulatedSession(manifest), {1: 0.001}, {1: 0.002}, {1: self.memory_bytes.get(name, 0)}
+        )
 
 
 @dataclass

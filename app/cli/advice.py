@@ -1,11 +1,14 @@
 """Advice: what is slow on this machine, and what would help. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 LARGE_MODEL, SMALL_MODEL = "u2net", "u2netp"
 LARGE_SHARE = 0.3
 """A step that takes this share of a picture's time is worth a remark."""
+DEADLINE_MARGIN = 1.5
+"""A picture that takes almost as long as it may has no time to wait for another one."""
 MIN_GAIN = 1.15
 """The gain in pictures per second, by several in flight, that several cores should reach."""
 REMEDIES: Mapping[str, str] = {
@@ -31,6 +34,7 @@ class Situation:
         load: The mean number of programs that wanted a core before the sample run; None if unknown.
         fitting: How many pictures of 12 megapixels the memory budget holds at a time.
         in_flight: How many pictures keep the machine busy.
+        deadline_s: The setting for the time of a request.
     """
 
     model: str
@@ -44,6 +48,7 @@ class Situation:
     load: float | None
     fitting: int
     in_flight: int
+    deadline_s: float
 
     @property
     def is_shared(self) -> bool:
@@ -88,6 +93,12 @@ def _about_settings(situation: Situation) -> Iterator[str]:
         yield (
             f"CUTOUT_ENGINE__THREADS={situation.threads} leaves {situation.cores - situation.threads} of "
             f"{situation.cores} cores unused by the network; 0 uses all."
+        )
+    if DEADLINE_MARGIN * situation.alone_s > situation.deadline_s:
+        yield (
+            f"A picture alone takes {situation.alone_s:.3g} s, and CUTOUT_LIMITS__DEADLINE_S is "
+            f"{situation.deadline_s:g}: raise it to {math.ceil(3 * situation.alone_s)}, so that requests for "
+            f"{situation.model} are not refused or ended before they are done."
         )
     gain = situation.together_per_s * situation.alone_s
     if situation.cores > 1 and gain < MIN_GAIN and not situation.is_shared:

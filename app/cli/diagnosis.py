@@ -106,6 +106,7 @@ def _advice(settings: Settings, machine: Machine, state: ModelState, load: float
             load=load,
             fitting=budget.memory_bytes // phone.memory_bytes,
             in_flight=sample.in_flight,
+            deadline_s=settings.limits.deadline_s,
         )
     )
 

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import replace
 
 from app.engine.batching.batcher import Batcher
+from app.engine.batching.device_time import OVERTAKING_SHARE
 from app.engine.capacity.wait_estimator import WaitEstimator, retry_after_s
 from app.engine.clock import Clock
 from app.engine.models.registry import ModelRegistry
@@ -25,6 +26,8 @@ from app.pipeline.values import ImageRequest, NotModified, PictureSource, Result
 INSPECTED_INLINE_BYTES = 4096
 MAX_TRIED_RUNS = 2
 """An idle server admits this many runs, those of one picture, regardless of its estimate."""
+COUNTED_MAP_SIDE_PX, MAP_BYTES = 320, 24
+"""Bytes per pixel of a network's input, its maps, and their copies while they are resized."""
 STEPS_ELSEWHERE = frozenset({"receive", "fetch", "admit", "load", "batch", "infer"})
 """The steps that are not run by the workers."""
 
@@ -52,16 +55,27 @@ class PictureAdmission:
         with context.steps.step("admit"):
             request = await self._inspect_all(request, context)
             needed = self._needed(request)
+            runs = planned_runs(request.options, has_own_mask=request.mask is not None)
             self.check_time(
                 context.deadline_s,
                 pixels=needed.pixels,
                 pixels_in_flight=context.permit.pixels_in_flight,
-                per_picture_s=self._batcher.per_picture_s(name),
-                runs=planned_runs(request.options, has_own_mask=request.mask is not None),
+                model=name,
+                runs=runs,
             )
             self.hold(needed, context)
         await self.load(name, context)
+        self._hold_map(name, needed, context)
         return request, needed
+
+    def _hold_map(self, name: str, needed: Footprint, context: RequestContext) -> None:
+        """Hold the memory of a large network's input and maps; ``footprint`` counts those of a small one."""
+        with self._models.lease(name) as session:
+            if session is not None:
+                side_px = session.manifest.input_size_px
+                map_bytes = MAP_BYTES * max(0, side_px**2 - COUNTED_MAP_SIDE_PX**2)
+                check_memory(needed.memory_bytes + map_bytes, self._limits.memory_bytes)
+                context.permit.hold_pictures(pixels=0, memory_bytes=map_bytes)
 
     def hold(self, needed: Footprint, context: RequestContext) -> None:
         """Hold the memory that a request may need, and charge its pixels to its key."""
@@ -102,31 +116,50 @@ class PictureAdmission:
         *,
         pixels: int = 0,
         pixels_in_flight: int = 0,
-        per_picture_s: float | None = None,
+        model: str | None = None,
         runs: int = 1,
     ) -> None:
         """Refuse a request at once if it cannot be finished before its deadline.
 
-        While its pixels and its model are unknown, a request counts as the smallest picture for the fastest
-        model: if that is refused, the request need not be read. An idle server admits one picture in any
-        case, and so learns how long it takes.
+        While its pixels and model are unknown, a request counts as the smallest picture for the model that
+        would be done first: if that is refused, the request need not be read. A picture that waits for no
+        other is admitted in any case, and so its model's duration is learnt.
 
         Raises:
             Overloaded: The queued work takes longer than the time left.
         """
-        if self.wait_estimator.queued_runs == 0 and runs <= MAX_TRIED_RUNS:
+        candidates = self._models.names if model is None else (model,)
+        if runs <= MAX_TRIED_RUNS and any(self.queued_s(name)[0] == 0 for name in candidates):
             return
-        if per_picture_s is None:
-            per_picture_s = min(self._batcher.per_picture_s(name) for name in self._models.names)
         total_s = self.wait_estimator.total_s(
-            per_picture_s=per_picture_s,
+            device_s=min(self.device_s(name, runs) for name in candidates),
             pixels=pixels,
             pixels_in_flight=pixels_in_flight,
-            runs=runs,
         )
         allowed_s = deadline_s - self._clock.now_s()
         if total_s > allowed_s:
             raise Overloaded("time", retry_after_s=retry_after_s(total_s, allowed_s))
+
+    def queued_s(self, model: str) -> tuple[float, float]:
+        """Return the device time of queued runs that a model's pictures wait for, and of the others.
+
+        Long and short runs share the device, and the others wait for the end of each other.
+        """
+        is_long, cost_s = self._batcher.is_long, self._batcher.per_picture_s
+        of_kind_s = self.wait_estimator.queued_s(
+            lambda name: cost_s(name) if is_long(name) is is_long(model) else 0.0
+        )
+        return of_kind_s, self.wait_estimator.queued_s(cost_s) - of_kind_s
+
+    def device_s(self, model: str, runs: int) -> float:
+        """Return the time until ``runs`` more runs of a model end, at most, and those queued before them."""
+        if runs == 0:
+            return 0.0
+        ahead_s, others_s = self.queued_s(model)
+        own_s = ahead_s + runs * self._batcher.per_picture_s(model)
+        load_s = 0.0 if model in self._models.sessions else self._models.load_s.get(model, 0.0)
+        share = OVERTAKING_SHARE if self._batcher.is_long(model) else 1 / OVERTAKING_SHARE
+        return own_s + min(share * own_s, others_s) + load_s
 
     def _needed(self, request: ImageRequest) -> Footprint:
         check_format(_header(request.picture), request.options)

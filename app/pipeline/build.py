@@ -4,6 +4,7 @@ The server, ``cutout remove``, ``cutout doctor``, the evaluation and Ray all use
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import cv2
 import structlog
@@ -20,8 +21,9 @@ from app.engine.capacity.memory import (
 )
 from app.engine.capacity.processor import network_threads, usable_processor
 from app.engine.clock import Clock, SystemClock
-from app.engine.models.device import CUDA, probe
+from app.engine.models.device import CPU, CUDA, probe
 from app.engine.models.gpu import GpuUnreadable, open_gpu_memory
+from app.engine.models.known import how_to_add
 from app.engine.models.loading import Loader
 from app.engine.models.registry import ModelObserver, ModelRegistry
 from app.engine.threads.sandbox import SandboxPool
@@ -119,16 +121,52 @@ def _open_networks(
         precision=settings.precision,
         photographs=photographs,
     )
-    models = ModelRegistry(loader, settings.models, maximum=engine.max_models, clock=clock, observer=observer)
+    _check_model_for(settings, loader.available())
+    models = ModelRegistry(
+        loader,
+        settings.models,
+        maximum=engine.max_models,
+        clock=clock,
+        observer=observer,
+        limit_bytes=engine.models_bytes,
+    )
     costs: dict[str, Mapping[int, float]] = {}
     models.on_costs = costs.__setitem__
     models.load_pinned(_log_broken)
     largest = loader.largest_batch(models.provider)
     batch_limits = BatchLimits(largest, engine.max_delay_s, settings.limits.in_flight_requests)
-    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs))
-    models.on_costs = batcher.learn_costs
+    overtakes = models.provider == CPU  # a GPU runs one batch after the other, in milliseconds
+    batcher = Batcher(models, batch_limits, clock, telemetry.runs, CostTable(costs), overtakes=overtakes)
+    _warn_of_slow_models(costs, settings.limits.deadline_s)
+    models.on_costs = partial(_learn_costs, batcher, settings.limits.deadline_s)
     batcher.start()
     return loader, models, batcher
+
+
+def _learn_costs(batcher: Batcher, deadline_s: float, model: str, seconds: Mapping[int, float]) -> None:
+    batcher.learn_costs(model, seconds)
+    _warn_of_slow_models({model: seconds}, deadline_s)
+
+
+def _warn_of_slow_models(costs: Mapping[str, Mapping[int, float]], deadline_s: float) -> None:
+    """Log the models of which one run takes longer than a request may: each request for them would fail."""
+    for model, seconds in costs.items():
+        run_s = min(seconds.values(), default=0.0)
+        if run_s > deadline_s:
+            log.warning(
+                "a run takes longer than a request may: raise CUTOUT_LIMITS__DEADLINE_S",
+                model=model,
+                run_s=round(run_s, 1),
+                deadline_s=deadline_s,
+            )
+
+
+def _check_model_for(settings: Settings, available: frozenset[str]) -> None:
+    """Check that the models for types of subjects exist; they are loaded by the first request for them."""
+    for kind, name in settings.model_for.named().items():
+        if name not in available:
+            reason = f"CUTOUT_MODEL_FOR__{kind.upper()}={name}, but {settings.models_dir} has no such model"
+            raise ModelUnavailable(name, f"{reason}. {how_to_add(name)}".rstrip(), contradicts_settings=True)
 
 
 def _open_sandboxes(settings: Settings, clock: Clock) -> SandboxPool | None:

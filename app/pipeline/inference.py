@@ -77,9 +77,7 @@ class TensorInference:
     def _check_long_run(self, model: str, count: int, context: RequestContext) -> None:
         """Refuse N pictures that cannot all run in time, if other long requests take every other turn."""
         runs = count + self._admission.wait_estimator.turns_of_others(count)
-        self._admission.check_time(
-            context.deadline_s, per_picture_s=self._batcher.per_picture_s(model), runs=runs
-        )
+        self._admission.check_time(context.deadline_s, model=model, runs=runs)
 
     async def _infer_all(self, model: str, pictures: NetworkInput, context: RequestContext) -> SaliencyMap:
         """Run pictures a few at a time, so that other requests get turns in between."""
@@ -100,7 +98,7 @@ class TensorInference:
         context.steps.current = "batch"
         tickets: list[Ticket] = []
         maps: list[SaliencyMap] = []
-        with self._admission.wait_estimator.counting(len(pictures)):
+        with self._admission.wait_estimator.counting(model, len(pictures)):
             try:
                 tickets.extend(
                     self._batcher.submit(model, picture, deadline_s=context.deadline_s)

@@ -8,7 +8,7 @@ steps. The pipeline depends on neither HTTP nor a framework: ``build.py`` makes 
 ``local.py`` runs one without a server.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from app.engine.batching.batcher import Batcher
@@ -94,7 +94,8 @@ class Pipeline:
     async def _work(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
         options, steps = request.options, context.steps
         runs = planned_runs(options, has_own_mask=request.mask is not None)
-        with self._lease(context) as session, self.admission.wait_estimator.counting(runs):
+        model = context.model or self.models.default
+        with self._lease(model) as session, self.admission.wait_estimator.counting(model, runs):
             etag = etag_of(request, sha256_of(session.manifest, session.choice.precision))
             if (found := self.results.find(etag, context)) is not None:
                 return found
@@ -133,16 +134,20 @@ class Pipeline:
         return await self.pools.matte.call(blend, segmentation, raw, box, context.steps)
 
     @contextmanager
-    def _lease(self, context: RequestContext) -> Iterator[Session]:
-        """Keep the request's model in memory during the block."""
-        with self.models.lease(context.model or self.models.default) as session:
+    def _lease(self, model: str) -> Iterator[Session]:
+        """Keep a model in memory during the block."""
+        with self.models.lease(model) as session:
             if session is None:
                 raise Overloaded("models in memory")
             yield session
 
     def device_wait_s(self, model: str) -> float:
         """Return the device time of the runs queued before a picture for ``model`` that arrives now."""
-        return self.admission.wait_estimator.queued_runs * self._batcher.per_picture_s(model)
+        return self.admission.queued_s(model)[0]
+
+    def run_s(self, model: str) -> Mapping[int, float]:
+        """Return the seconds of one run of a model here, by batch size; empty if it was never loaded."""
+        return self._batcher.costs.seconds.get(model, {})
 
     @property
     def max_batch(self) -> int:

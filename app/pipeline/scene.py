@@ -15,7 +15,7 @@ from app.arrays import SaliencyMap
 from app.engine.models.registry import Session
 from app.errors import NoForeground
 from app.imaging.matting.painting import KEPT
-from app.imaging.matting.refine import Box, blend_maps, choose_crop
+from app.imaging.matting.refine import MAX_SIDE_PX, Box, blend_maps, choose_crop
 from app.imaging.matting.saliency import is_empty, stretch, weigh
 from app.imaging.opencv_errors import raises_memory_error
 from app.options import CutoutOptions, MaskOptions
@@ -64,6 +64,8 @@ def refinement_box(segmentation: Segmentation, options: MaskOptions | CutoutOpti
     """Return the part of the picture to run the network on again; None if that would not help."""
     if options.refine != "crop" or segmentation.is_empty or segmentation.provider == OWN_MASK_PROVIDER:
         return None
+    if max(segmentation.saliency.shape) >= MAX_SIDE_PX:
+        return None  # the map of a large network is as fine as a blended one, which would be softer
     height, width = segmentation.picture.rgb.shape[:2]
     return choose_crop(weigh(segmentation.saliency, segmentation.visible), height, width)
 

@@ -51,6 +51,7 @@ PROBLEMS: dict[type[errors.CutoutError], ProblemKind] = {
     errors.UploadTooSlow: ProblemKind(408, "upload-too-slow", "The upload took too long"),
     errors.UnsupportedFormat: ProblemKind(415, "unsupported-format", "This is not an accepted image"),
     errors.PictureTooLarge: ProblemKind(422, "picture-too-large", "The picture has too many pixels"),
+    errors.ModelTooLarge: ProblemKind(422, "model-too-large", "The model needs too much memory"),
     errors.RequestTooLarge: ProblemKind(422, "request-too-large", "The request needs too much memory"),
     errors.CanvasTooLarge: ProblemKind(422, "canvas-too-large", "The result has too many pixels"),
     errors.FormatExceeded: ProblemKind(422, "format-exceeded", "The format cannot hold the result"),

@@ -16,6 +16,7 @@ FAST = Situation(
     load=0.1,
     fitting=64,
     in_flight=16,
+    deadline_s=60.0,
 )
 
 
@@ -32,6 +33,14 @@ def test_a_slow_network_on_a_cpu_needs_a_gpu_or_a_smaller_model() -> None:
     ] == advise(slow)
     assert "smaller model" not in advise(replace(slow, model="u2netp"))[0]
     assert [] == advise(replace(slow, is_on_cpu=False))
+
+
+def test_a_picture_that_takes_nearly_as_long_as_the_deadline_needs_a_later_one() -> None:
+    slow = replace(FAST, alone_s=41.0, together_per_s=0.05)
+
+    assert "raise it to 123" in advise(slow)[0]
+    assert "CUTOUT_LIMITS__DEADLINE_S is 60" in advise(slow)[0]
+    assert not [s for s in advise(replace(slow, alone_s=39.0)) if "DEADLINE" in s]
 
 
 @pytest.mark.parametrize(

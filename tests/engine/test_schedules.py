@@ -55,8 +55,7 @@ class Schedules(RuleBasedStateMachine):
     def _watch(self, run: SimulatedRun) -> None:
         """Check the current run, in the middle of it."""
         # Violations are collected and asserted later: an AssertionError here would look like a failed run.
-        running = self.batcher._running
-        assert running is not None
+        (running,) = self.batcher.running
         order = [ticket.arrived_s for ticket in running.tickets]
         if order != sorted(order):
             self.violations.append("first come, first served within a bucket")

@@ -91,8 +91,9 @@ def test_a_second_look_is_at_a_small_subject_alone() -> None:
         (FLAT, None, CROP),
         (np.ones((32, 32), np.float32), None, CROP),
         (None, SMALL_DISC, CROP),
+        (disc_alpha(1024, 1024, radius=0.1), None, CROP),
     ],
-    ids=["not requested", "empty", "fills the picture", "own mask"],
+    ids=["not requested", "empty", "fills the picture", "own mask", "as fine as a second map"],
 )
 def test_there_is_no_second_look_where_it_is_no_use(
     raw: np.ndarray | None, own_mask: np.ndarray | None, options: CutoutOptions

@@ -1,7 +1,7 @@
 import math
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -16,10 +16,9 @@ from tests.web.conftest import Live
 @contextmanager
 def overload(live: Live) -> Iterator[None]:
     """Fill the queue with more pictures than any deadline allows."""
-    assert live.service.pipeline is not None
-    with ExitStack() as queue:
-        for _ in range(10_000):
-            queue.enter_context(live.service.pipeline.admission.wait_estimator.counting())
+    pipeline = live.service.pipeline
+    assert pipeline is not None
+    with pipeline.admission.wait_estimator.counting(pipeline.models.default, 10_000):
         yield
 
 

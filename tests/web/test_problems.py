@@ -37,6 +37,7 @@ EXAMPLES: dict[type[errors.CutoutError], errors.CutoutError] = {
     errors.UploadTooSlow: errors.UploadTooSlow(30.0),
     errors.UnsupportedFormat: errors.UnsupportedFormat(("image/png",)),
     errors.PictureTooLarge: errors.PictureTooLarge(12000, 9000, limit_px=50_000_000, limit_side_px=16384),
+    errors.ModelTooLarge: errors.ModelTooLarge("large", 2_000_000_000, 400_000_000),
     errors.RequestTooLarge: errors.RequestTooLarge(2_000_000_000, 400_000_000),
     errors.CanvasTooLarge: errors.CanvasTooLarge(9000, 9000, limit_px=50_000_000, limit_side_px=16384),
     errors.FormatExceeded: errors.FormatExceeded("webp", 17_000, 16_383),

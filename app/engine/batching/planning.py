@@ -10,8 +10,12 @@ Rule 4: among the eligible models, the earliest deadline runs first. A deadline 
 Rule 5: pictures of a background job, such as a batch of hundreds, run after all others of their bucket,
 unless they have waited for ``patience_s``.
 Rule 6: tickets that are cancelled, or would expire before the end of the run, are dropped before it.
+Rule 7: the runs of a long model (``long_models``) share the device with short ones, which would otherwise
+wait for its end. ``batcher.py`` plans for each kind; short models that have used too much device time wait
+until the long run has caught up (``max_used_s``).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -22,6 +26,9 @@ from app.arrays import NetworkInput, SaliencyMap
 Reason = Literal["full", "slot_free", "delay", "drain", "retry"]
 """Why a batch is dispatched: it is full, the executor is free, its oldest ticket has waited ``max_delay_s``,
 the batcher is stopping, or it is a part of a batch that failed."""
+
+LONG_RUN_FACTOR = 2.0
+"""A model is long if its shortest run takes this many times the shortest run of another model."""
 
 SMOOTHING = 0.2
 """Weight of the newest run in the moving average of a batch size's cost."""
@@ -112,6 +119,11 @@ class CostTable:
         """Return the expected seconds of one run, 0 if unknown."""
         return self.seconds.get(model, {}).get(size, 0.0)
 
+    def long_models(self) -> frozenset[str]:
+        """Return the models whose runs are long compared with those of another model."""
+        shortest_s = min((self.min_s(model) for model in self.seconds), default=0.0)
+        return frozenset(m for m in self.seconds if self.min_s(m) >= LONG_RUN_FACTOR * shortest_s > 0)
+
     def observed(self, model: str, size: int, seconds: float) -> "CostTable":
         """Return the table updated with one more run; sizes that were not warmed are ignored."""
         before = self.seconds.get(model, {}).get(size)
@@ -144,6 +156,7 @@ def plan_batch(
     costs: CostTable = CostTable({}),
     used_s: Mapping[str, float] | None = None,
     *,
+    max_used_s: float = math.inf,
     is_last: bool = False,
 ) -> Plan:
     """Plan the next batch from ``waiting``, which is in order of arrival.
@@ -154,6 +167,7 @@ def plan_batch(
         limits: Limits on batches.
         costs: The expected duration of runs.
         used_s: Device time used by each model, for fairness.
+        max_used_s: Models that have used more wait; it grows by a second each second.
         is_last: No more tickets will arrive, so an incomplete batch does not wait to fill.
     """
     cancelled: list[Ticket] = []
@@ -163,7 +177,14 @@ def plan_batch(
     alive, expired = _in_time(staying, now_s, costs)
     if not alive:
         return Plan(tuple(cancelled), expired)
-    bucket = _in_order(_next_bucket(alive, limits, used_s or {}), now_s, limits)
+    used_s = used_s or {}
+    ready = [ticket for ticket in alive if used_s.get(ticket.model, 0.0) <= max_used_s]
+    if not ready:
+        min_s = min(used_s.get(ticket.model, 0.0) for ticket in alive)
+        first_deadline_s = min(ticket.deadline_s for ticket in alive)
+        again_s = min(now_s + min_s - max_used_s, first_deadline_s)
+        return Plan(tuple(cancelled), expired, look_again_s=again_s)
+    bucket = _in_order(_next_bucket(ready, limits, used_s), now_s, limits)
     take, size = costs.split(bucket[0].model, len(bucket), limits.max_batch)
     leave_at_s = min(ticket.arrived_s for ticket in bucket) + limits.max_delay_s
     if len(bucket) < limits.max_batch and now_s < leave_at_s and not is_last:

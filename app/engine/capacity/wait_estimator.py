@@ -5,7 +5,7 @@ A request that cannot finish before its deadline is refused at once instead of a
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -33,27 +33,38 @@ class WaitEstimator:
 
     Attributes:
         workers: The number of threads that share the other steps.
-        queued_runs: The number of runs queued or in progress. A request of many pictures counts only those
-            it has queued: the others take turns with new arrivals, which therefore do not wait for them.
+        queued: The number of runs queued or in progress, by model. A request of many pictures counts only
+            those it has queued: the others take turns with new arrivals, which do not wait for them.
         seconds_per_pixel: The cost of the other steps.
     """
 
     workers: int
-    queued_runs: int = 0
+    queued: dict[str, int] = field(default_factory=dict)
     seconds_per_pixel: float = 0.0
     _long_runs: dict[int, LongRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def counting(self, runs: int = 1) -> Iterator[None]:
-        """Count ``runs`` more queued runs until the end of the block."""
+    def counting(self, model: str, runs: int = 1) -> Iterator[None]:
+        """Count ``runs`` more queued runs of a model until the end of the block."""
         with self._lock:
-            self.queued_runs += runs
+            self.queued[model] = self.queued.get(model, 0) + runs
         try:
             yield
         finally:
             with self._lock:
-                self.queued_runs -= runs
+                self.queued[model] -= runs
+
+    @property
+    def queued_runs(self) -> int:
+        """The number of runs queued or in progress, of all models."""
+        with self._lock:
+            return sum(self.queued.values())
+
+    def queued_s(self, run_s: Callable[[str], float]) -> float:
+        """Return the device time of the queued runs, each of which takes ``run_s`` of its model."""
+        with self._lock:
+            return sum(runs * run_s(model) for model, runs in self.queued.items())
 
     @contextmanager
     def long_run(self, pictures: int) -> Iterator[LongRun]:
@@ -72,16 +83,14 @@ class WaitEstimator:
         with self._lock:
             return sum(min(pictures, run.left) for run in self._long_runs.values())
 
-    def total_s(self, *, per_picture_s: float, pixels: int, pixels_in_flight: int, runs: int = 1) -> float:
+    def total_s(self, *, device_s: float, pixels: int, pixels_in_flight: int) -> float:
         """Return the estimated seconds until the result of a picture of ``pixels`` that arrives now.
 
         Args:
-            per_picture_s: Device time of one picture.
+            device_s: Time until the network has run for this picture; 0 if it needs no run.
             pixels: Pixels of the picture itself.
             pixels_in_flight: Pixels of all other pictures in flight.
-            runs: The number of network runs for this picture; 0 if it needs none.
         """
-        device_s = (self.queued_runs + runs) * per_picture_s if runs > 0 else 0.0
         others_s = (pixels_in_flight / self.workers + pixels) * self.seconds_per_pixel
         return MARGIN * (device_s + others_s)
 

@@ -25,6 +25,10 @@ class Backend(Protocol):
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
         ...
 
+    def yield_to_others(self, model: str) -> None:
+        """Lower the priority of a model's runs, if the operating system can do that."""
+        ...
+
 
 class BatchObserver(Protocol):
     """Receives the batcher's events."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from app.arrays import NetworkInput
-from app.engine.capacity.memory import give_back_freed_memory
+from app.engine.capacity.memory import give_back_freed_memory, resident_bytes
 from app.engine.clock import Clock
 from app.engine.models.device import CUDA, Device, Probe
 from app.engine.models.manifest import FLOAT32, MANIFEST_FILE, Manifest, read_manifest, read_model
@@ -32,11 +32,12 @@ GPU_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A session, with the seconds of one run and of the warm-up by batch size."""
+    """A session, with the seconds of one run and of the warm-up, and its memory, by batch size."""
 
     session: OnnxSession
     seconds: Mapping[int, float]
     warmup_s: Mapping[int, float]
+    memory_bytes: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,17 @@ class Loader:
             ProviderUnavailable: CUDA was requested and is not really active.
         """
         folder = self.models_dir / name
+        before_bytes = resident_bytes()
         session = self._open_chosen(folder, read_manifest(folder))
         # Parsing a model takes as much memory again as the model itself, and a graph was perhaps not chosen.
         give_back_freed_memory()
-        return Loaded(session, *session.warm(batch_sizes(self.largest_batch(session.provider)), self.clock))
+        seconds: dict[int, float] = {}
+        warmup_s: dict[int, float] = {}
+        memory_bytes: dict[int, int] = {}
+        for size in batch_sizes(self.largest_batch(session.provider)):
+            seconds[size], warmup_s[size] = session.warm(size, self.clock)
+            memory_bytes[size] = max(session.size_bytes, _grown_since(before_bytes))
+        return Loaded(session, seconds, warmup_s, memory_bytes)
 
     def largest_batch(self, provider: str) -> int:
         """Return the maximum batch size on a provider."""
@@ -125,6 +133,11 @@ class Loader:
         assert self.photographs is not None  # noqa: S101 - the precision is auto
         photographs = self.photographs(session.manifest.input_size_px)
         return [np.repeat(photograph[None], size, axis=0) for photograph in photographs]
+
+
+def _grown_since(before_bytes: int) -> int:
+    """Return by how much memory the process has grown; 0 if that is not known."""
+    return max(0, resident_bytes() - before_bytes)
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Rule 2: any other model in the folder is loaded by the first request for it, onc
 requests, and unloaded when it has been idle for long or another model needs its place.
 Rule 3: a model in use is never unloaded. Its users hold a lease.
 Rule 4: a model whose file failed verification is not tried again.
+Rule 5: models and their runs together have a memory limit, if the operator sets one. Idle models make room.
 """
 
 import threading
@@ -16,9 +17,11 @@ from typing import Protocol
 from app.arrays import NetworkInput
 from app.engine.clock import Clock
 from app.engine.models.backend import Run
+from app.engine.models.known import how_to_add
 from app.engine.models.manifest import Manifest
+from app.engine.models.model_memory import ModelMemory
 from app.engine.models.precision import PrecisionChoice
-from app.errors import InvalidOption, ModelUnavailable, Overloaded
+from app.errors import InvalidOption, ModelTooLarge, ModelUnavailable, Overloaded
 
 
 class Session(Protocol):
@@ -43,6 +46,10 @@ class Session(Protocol):
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
         ...
 
+    def yield_to_others(self) -> None:
+        """Lower the priority of its threads, if the operating system can do that."""
+        ...
+
 
 class Loaded(Protocol):
     """A model that was just loaded."""
@@ -55,6 +62,11 @@ class Loaded(Protocol):
     @property
     def seconds(self) -> Mapping[int, float]:
         """Seconds of one run, by batch size."""
+        ...
+
+    @property
+    def memory_bytes(self) -> Mapping[int, int]:
+        """Memory of the model and its runs, by the largest batch size that has run."""
         ...
 
     @property
@@ -106,10 +118,13 @@ class ModelRegistry:
         maximum: int,
         clock: Clock,
         observer: ModelObserver,
+        limit_bytes: int | None = None,
     ) -> None:
         self.default = pinned[0]
         self.sessions: dict[str, Session] = {}
         self.broken: dict[str, ModelUnavailable] = {}
+        self.load_s: dict[str, float] = {}
+        self.memory = ModelMemory(limit_bytes)
         self.on_costs: Callable[[str, Mapping[int, float]], None] = lambda *_: None
         self._source = source
         self._pinned = tuple(pinned)
@@ -125,13 +140,15 @@ class ModelRegistry:
         """Load the pinned models; blocks.
 
         Raises:
-            ModelUnavailable: The default model cannot be loaded, or one has no graph in the precision of the
-                settings. ``on_broken`` gets all other errors.
+            ModelUnavailable: The default model cannot be loaded, or one contradicts the settings: it has no
+                graph in their precision, or needs too much memory. ``on_broken`` gets all other errors.
             ProviderUnavailable: CUDA was requested and is not really active.
         """
         for name in self._pinned:
             try:
                 self.load(name)
+            except ModelTooLarge as error:
+                raise ModelUnavailable(name, error.reason, contradicts_settings=True) from error
             except ModelUnavailable as error:
                 if name == self.default or error.contradicts_settings:
                     raise
@@ -147,6 +164,10 @@ class ModelRegistry:
         """The execution provider that is really active for the default model."""
         return self.sessions[self.default].provider
 
+    def has(self, name: str) -> bool:
+        """Return whether a model is in memory or can be loaded."""
+        return name in self.sessions or name in self.loadable()
+
     def choose(self, name: str | None) -> str:
         """Return the name of the requested model; ``None`` or an empty name is the default.
 
@@ -160,7 +181,8 @@ class ModelRegistry:
         if requested not in self.sessions:
             available = self._source.available()
             if requested not in available:
-                raise InvalidOption("model", ", ".join(sorted(available | set(self.sessions))))
+                accepted = ", ".join(sorted(available | set(self.sessions)))
+                raise InvalidOption("model", accepted, hint=how_to_add(requested))
         return requested
 
     def load(self, name: str) -> None:
@@ -169,27 +191,31 @@ class ModelRegistry:
         Raises:
             ModelUnavailable: Its files are missing or do not match the manifest.
             Overloaded: The maximum number of models is in memory, all of them in use.
+            ModelTooLarge: The memory limit leaves too little for it next to the pinned models.
         """
         with self._loading:
             if name in self.sessions:
                 return
             with self._lock:
-                self._evict_if_full()
+                self._make_room(name)
             started_s = self._clock.now_s()
             try:
                 loaded = self._source.load(name)
             except ModelUnavailable as error:
                 self.broken[name] = error
                 raise
+            self.memory.measured[name] = max(loaded.memory_bytes.values(), default=0)
             with self._lock:
+                self._make_room(name)
                 self.sessions[name] = loaded.session
                 self._used_s[name] = self._clock.now_s()
+            load_s = self.load_s[name] = self._clock.now_s() - started_s
             self.on_costs(name, loaded.seconds)
             self._observer.model_loaded(
                 name,
                 loaded.session.provider,
                 choice=loaded.session.choice,
-                load_s=self._clock.now_s() - started_s,
+                load_s=load_s,
                 warmup_s=loaded.warmup_s,
             )
 
@@ -221,6 +247,13 @@ class ModelRegistry:
         """Return a run of a model in memory; implements the batcher's ``Backend``."""
         return self.sessions[model].prepare_run(batch)
 
+    def yield_to_others(self, model: str) -> None:
+        """Lower the priority of the runs of a model, if it is in memory."""
+        with self._lock:
+            session = self.sessions.get(model)
+        if session is not None:
+            session.yield_to_others()
+
     def in_memory(self) -> list[Session]:
         """Return the sessions of all models in memory, the default model first."""
         with self._lock:
@@ -230,14 +263,14 @@ class ModelRegistry:
         """Return the names of models that are not in memory and can be loaded on request."""
         return sorted(self._source.available() - set(self.sessions) - set(self.broken))
 
-    def _evict_if_full(self) -> None:
-        """Unload the least recently used model if the registry is full. Needs the lock."""
-        if len(self.sessions) < self._maximum:
-            return
-        idle = sorted(self._idle(), key=lambda name: self._used_s[name])
-        if not idle:
-            raise Overloaded("models in memory", retry_after_s=5)
-        self._unload(idle[0])
+    def _make_room(self, name: str) -> None:
+        """Unload the least recently used models until another one fits. Needs the lock."""
+        self.memory.check(name, [pinned for pinned in self._pinned if pinned in self.sessions])
+        while len(self.sessions) >= self._maximum or not self.memory.fits(name, self.sessions):
+            idle = sorted(self._idle(), key=lambda name: self._used_s[name])
+            if not idle:
+                raise Overloaded("models in memory", retry_after_s=5)
+            self._unload(idle[0])
 
     def _idle(self) -> list[str]:
         return [n for n in self.sessions if n not in self._pinned and not self._leases.get(n, 0)]

@@ -7,9 +7,10 @@ import numpy as np
 from app.arrays import NetworkInput, SaliencyMap
 from app.engine.clock import Clock
 from app.engine.models.device import CUDA, Device, Probe
-from app.engine.models.manifest import Manifest
+from app.engine.models.manifest import FLOAT32, Manifest
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.engine.models.precision import PrecisionChoice
+from app.engine.threads.priority import find_threads, lower_priority_of
 from app.errors import ModelUnavailable, ProviderUnavailable
 
 # ONNX Runtime has no error class for a lack of memory, and its messages do not always mention memory.
@@ -59,6 +60,11 @@ class OnnxSession:
     provider: str
     choice: PrecisionChoice
     _runtime: onnxruntime.InferenceSession
+    _threads: tuple[int, ...] = ()
+
+    def yield_to_others(self) -> None:
+        """Lower the priority of its threads; only on Linux."""
+        lower_priority_of(self._threads)
 
     def prepare_run(self, batch: NetworkInput) -> OnnxRun:
         """Return a run over ``batch``, uint8 (N, S, S, 3)."""
@@ -68,24 +74,29 @@ class OnnxSession:
         """Return the raw sigmoid saliency float32 (N, S, S) of ``batch``, uint8 (N, S, S, 3)."""
         return self.prepare_run(batch).result()
 
-    def warm(self, batch_sizes: tuple[int, ...], clock: Clock) -> tuple[dict[int, float], dict[int, float]]:
-        """Run once at each batch size, because the first run at a size is slow, and time a second run.
+    @property
+    def size_bytes(self) -> int:
+        """The size of the graph's file."""
+        precision = self.choice.precision
+        return (
+            self.manifest.size_bytes
+            if precision == FLOAT32
+            else self.manifest.precisions[precision].size_bytes
+        )
+
+    def warm(self, batch_size: int, clock: Clock) -> tuple[float, float]:
+        """Run once at a batch size, because the first run at a size is slow, and time a second run.
 
         Returns:
-            The seconds of one run and the seconds of the warm-up, each by batch size.
+            The seconds of one run, and the seconds of the warm-up.
         """
         side = self.manifest.input_size_px
-        seconds: dict[int, float] = {}
-        warmup_s: dict[int, float] = {}
-        for size in batch_sizes:
-            batch = np.zeros((size, side, side, 3), np.uint8)
-            cold_s = clock.now_s()
-            self.infer(batch)
-            started_s = clock.now_s()
-            self.infer(batch)
-            warmup_s[size] = started_s - cold_s
-            seconds[size] = clock.now_s() - started_s
-        return seconds, warmup_s
+        batch = np.zeros((batch_size, side, side, 3), np.uint8)
+        cold_s = clock.now_s()
+        self.infer(batch)
+        started_s = clock.now_s()
+        self.infer(batch)
+        return clock.now_s() - started_s, started_s - cold_s
 
 
 def open_session(
@@ -122,7 +133,10 @@ def open_session(
     # Spinning threads use up the cores that decoding and encoding need between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        runtime = onnxruntime.InferenceSession(model_bytes, options, providers=_with_options(probe.providers))
+        providers = _with_options(probe.providers)
+        runtime, started = find_threads(
+            lambda: onnxruntime.InferenceSession(model_bytes, options, providers=providers)
+        )
     except Exception as error:
         raise ModelUnavailable(manifest.name, f"ONNX Runtime cannot load it: {error}") from error
     active = runtime.get_providers()[0]
@@ -132,7 +146,7 @@ def open_session(
             "Install the extra: pip install 'cutout-server[cuda]'."
         )
     _check_contract(runtime, manifest)
-    return OnnxSession(manifest, active, choice, runtime)
+    return OnnxSession(manifest, active, choice, runtime, started)
 
 
 def _with_options(providers: tuple[str, ...]) -> list[str | tuple[str, dict[str, str]]]:

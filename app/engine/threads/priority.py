@@ -13,10 +13,19 @@ import platform
 import struct
 import sys
 import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
 
 NICENESS = 10
 """Niceness of the threads that process pictures: each weighs about a tenth of the event loop. Their weights
 relative to each other, and to programs in other containers, do not change."""
+LONG_RUN_NICENESS = 19
+"""Niceness of the threads of long runs: each weighs about an eighth of the others that process pictures."""
+_MARK = NICENESS + 1
+"""Niceness that only threads started within ``find_threads`` have, until their priority is lowered."""
 
 SHORT_SLICE_NS = 100_000
 """The slice that the event loop requests: the minimum of Linux since 6.12. Older kernels ignore it."""
@@ -27,11 +36,45 @@ _ATTR = struct.Struct("IIQiIQQQII")  # struct sched_attr of linux/sched/types.h
 _SCHED_OTHER = 0
 
 
-def lower_priority() -> None:
+def lower_priority(niceness: int = NICENESS) -> None:
     """Lower the priority of the calling thread and of threads it starts later; only on Linux."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         _request_slice(_DEFAULT_SLICE_NS)
+
+
+def lower_priority_of(threads: Iterable[int]) -> None:
+    """Give other threads the priority of long runs; threads that have ended are skipped. Only on Linux."""
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, LONG_RUN_NICENESS)
+
+
+def find_threads(create: Callable[[], T]) -> tuple[T, tuple[int, ...]]:
+    """Call ``create`` on a thread of its own, and find the threads that it starts and that go on.
+
+    A library starts its threads without telling their ids; but a new thread has the niceness of the one that
+    starts it, and no other thread of this process has ``_MARK``. One call at a time.
+
+    Returns:
+        What ``create`` returned, and the ids of the threads in the operating system; none if not on Linux.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="cutout-create") as pool:
+        if sys.platform != "linux":
+            return pool.submit(create).result(), ()
+        before = _marked_threads() | {pool.submit(threading.get_native_id).result()}
+        pool.submit(lower_priority, _MARK).result()
+        created = pool.submit(create).result()
+        return created, tuple(sorted(_marked_threads() - before))
+
+
+def _marked_threads() -> set[int]:
+    found: set[int] = set()
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.getpriority(os.PRIO_PROCESS, thread) == _MARK:
+                found.add(thread)
+    return found
 
 
 def favour_latency() -> None:

@@ -1,5 +1,7 @@
 """Dialects: serves the endpoints of remove.bg, rembg and withoutBG."""
 
+from functools import partial
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,6 +13,7 @@ from app.web.endpoints.table import Dialect
 from app.web.endpoints.v1_responses import wants_json
 from app.web.handler import ParsedImage, Parser, admit, receive, serve
 from app.web.problems import Renderers
+from app.web.service import service_of
 from app.web.sliced_response import SlicedResponse
 
 router = APIRouter()
@@ -25,7 +28,9 @@ RENDERERS: Renderers = {
 @table.REMOVEBG.on(router, include_in_schema=False)
 async def remove_background(request: Request) -> Response:
     """Serve remove.bg's ``/v1.0/removebg``."""
-    call, result = await _serve(request, removebg.parse_request)
+    models = service_of(request).settings.model_for
+    parser = partial(removebg.parse_request, model_for=lambda kind: getattr(models, kind, None))
+    call, result = await _serve(request, parser)
     return removebg_responses.response_of(
         call,
         result,
@@ -51,7 +56,8 @@ async def improve(request: Request) -> JSONResponse:
 @table.REMBG.on(router, include_in_schema=False)
 async def remove(request: Request) -> Response:
     """Serve rembg's ``/api/remove``."""
-    _, result = await _serve(request, rembg.parse_request)
+    has_model = service_of(request).ready_pipeline().models.has
+    _, result = await _serve(request, partial(rembg.parse_request, has_model=has_model))
     return SlicedResponse(result.encoded, media_type=result.media_type)
 
 

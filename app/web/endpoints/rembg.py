@@ -1,10 +1,10 @@
 """rembg: parses requests to the endpoint of rembg's server, and renders its errors.
 
-Every option may be in the form or in the query, although rembg itself reads only one of them. Models with
-published U²-Net weights have the same names in rembg and here.
+Every option may be in the form or in the query, although rembg itself reads only one of them. Models have the
+same names in rembg and here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
@@ -20,13 +20,21 @@ from app.web.request.picture_part import picture_of
 from app.web.request.texts import whole_number
 
 OWN_DEFAULTS = frozenset({"", "bria-rmbg", "u2net"})
-"""The present and former default models of rembg; here they select this server's default model."""
+"""The present and former default models of rembg: without one of that name, this server's default model."""
 SOURCES = ("file", "url")
 OPTIONS = ("model", "a", "af", "ab", "ae", "om", "ppm", "dc", "vm", "bgc", "extras")
 
 
-def parse_request(content_type: str, body: bytes, query: Query) -> ImageRequest:
+def parse_request(
+    content_type: str, body: bytes, query: Query, *, has_model: Callable[[str], bool] = lambda _: False
+) -> ImageRequest:
     """Parse a request to ``/api/remove``.
+
+    Args:
+        content_type: Of the body.
+        body: The form.
+        query: The names and values in the URL.
+        has_model: Whether the server has a model of a name.
 
     Raises:
         ParameterRefused: The value of an option is not accepted, or there is no picture.
@@ -38,7 +46,7 @@ def parse_request(content_type: str, body: bytes, query: Query) -> ImageRequest:
     given = {part.name: text_of(part) or "" for part in parts if part.name in OPTIONS}
     picture = _source(parts, form.blank)
     model = given.get("model", "")
-    name = None if model in OWN_DEFAULTS else model
+    name = None if model in OWN_DEFAULTS and not has_model(model) else model
     for option in ("af", "ab", "ae"):
         _number(option, given.get(option, "0"), maximum=255 if option != "ae" else 10_000)
     matting = "fast" if any(_truth(given, option) for option in ("a", "dc", "vm")) else "none"

@@ -4,6 +4,7 @@ Every documented parameter is accepted; ``docs/removebg.md`` lists those that ha
 format: ``{"errors": [{"title": …, "code": …}]}``, with 400 for an invalid request and 403 for an invalid key.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from app.imaging.layout.placement import parse_margins, parse_position, parse_re
 from app.options import CutoutOptions
 from app.options_parser import parse_options
 from app.pipeline.values import CutoutRequest, PictureSource
+from app.setting_groups import MODEL_PATTERN
 from app.spelling import format_of, truth_of
 from app.web.handler import Query
 from app.web.request.base64_text import decode_base64
@@ -69,6 +71,12 @@ def _format(text: str) -> str:
     return chosen
 
 
+def _model(text: str) -> str:
+    if re.fullmatch(MODEL_PATTERN, text) is None:
+        raise ValueError("not the name of a model")
+    return text
+
+
 def _opacity(text: str) -> float:
     if text == "auto":
         return 50.0
@@ -88,7 +96,7 @@ def _checked(parse: Callable[[str], object]) -> Callable[[str], object]:
 
 PARAMETERS: Mapping[str, Parameter] = {
     "size": Parameter("preview", _one_of(MEGAPIXELS), "invalid_size"),
-    "type": Parameter("auto", _one_of(TYPES), "invalid_type", is_honoured=False),
+    "type": Parameter("auto", _one_of(TYPES), "invalid_type"),
     "type_level": Parameter("1", _one_of(TYPE_LEVELS), "invalid_type_level", is_honoured=False),
     "format": Parameter("auto", _format, "invalid_format"),
     "roi": Parameter("", _checked(parse_region), "invalid_roi"),
@@ -102,6 +110,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "shadow_opacity": Parameter("50", _opacity, "invalid_shadow_opacity"),
     "semitransparency": Parameter("true", _truth, "invalid_semitransparency", is_honoured=False),
     "bg_color": Parameter("", _checked(parse_colour), "invalid_bg_color"),
+    "model": Parameter("", _model, "invalid_model"),
 }
 
 
@@ -113,8 +122,10 @@ class RemovebgRequest(CutoutRequest):
     type_level: str = "1"
 
 
-def parse_request(content_type: str, body: bytes, query: Query) -> RemovebgRequest:
-    """Parse a request to ``/v1.0/removebg``.
+def parse_request(
+    content_type: str, body: bytes, query: Query, *, model_for: Callable[[str], str | None] = lambda _: None
+) -> RemovebgRequest:
+    """Parse a request to ``/v1.0/removebg``; ``model_for`` has the operator's model for a type, if any.
 
     Raises:
         ParameterRefused: A parameter has a value that remove.bg does not accept either.
@@ -135,6 +146,7 @@ def parse_request(content_type: str, body: bytes, query: Query) -> RemovebgReque
     if chosen == "png" or (chosen == "auto" and has_no_background):
         maximum = min(maximum, PNG_MEGAPIXELS)
     options: dict[str, object] = {
+        "model": values["model"] or model_for(str(values["type"])),
         "format": "png" if values["channels"] == "alpha" and chosen == "auto" else chosen,
         "background": "transparent" if colour is None or chosen == "zip" else str(colour),
         "region": None if values["roi"] is None else str(values["roi"]),

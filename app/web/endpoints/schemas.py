@@ -111,6 +111,10 @@ class ModelDescription(_Described):
     precision: str
     precision_choice: PrecisionDescription
     parameters: int
+    run_ms: dict[str, float] = Field(
+        description="Milliseconds of one run on this machine, by the number of pictures in it."
+    )
+    memory_bytes: int = Field(description="What the model takes with its runs, measured when it was loaded.")
     sha256: str = Field(description="Of the graph in this precision.")
     license: str
     authors: str

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from app.engine.models.manifest import sha256_of
 from app.engine.models.registry import Session
 from app.options import CutoutOptions, MaskOptions
+from app.pipeline.run import Pipeline
 from app.web.context import context_of
 from app.web.endpoints import table
 from app.web.endpoints.openapi import SECURITY, describe_endpoint, describe_json
@@ -55,11 +56,12 @@ async def list_models(request: Request) -> JSONResponse:
 
     `on_request` are models that are loaded by the first request for them.
     """
-    models = service_of(request).ready_pipeline().models
+    pipeline = service_of(request).ready_pipeline()
+    models = pipeline.models
     return JSONResponse(
         {
             "default": models.default,
-            "models": [_describe_model(session) for session in models.in_memory()],
+            "models": [_describe_model(session, pipeline) for session in models.in_memory()],
             "on_request": models.loadable(),
             "unavailable": sorted(models.broken),
         }
@@ -75,8 +77,9 @@ def read_conditions(request: Request) -> None:
     context.idempotency_key = request.headers.get("idempotency-key")
 
 
-def _describe_model(session: Session) -> dict[str, object]:
+def _describe_model(session: Session, pipeline: Pipeline) -> dict[str, object]:
     manifest, choice = session.manifest, session.choice
+    run_s = pipeline.run_s(manifest.name)
     return {
         "name": manifest.name,
         "architecture": manifest.architecture,
@@ -86,6 +89,8 @@ def _describe_model(session: Session) -> dict[str, object]:
         "precision": choice.precision,
         "precision_choice": asdict(choice),
         "parameters": manifest.parameters,
+        "run_ms": {str(size): round(1e3 * seconds, 1) for size, seconds in run_s.items()},
+        "memory_bytes": pipeline.models.memory.measured.get(manifest.name, 0),
         "sha256": sha256_of(manifest, choice.precision),
         "license": manifest.weights.license,
         "authors": manifest.weights.authors,

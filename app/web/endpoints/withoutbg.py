@@ -1,7 +1,7 @@
 """withoutBG: parses requests to its two endpoints, and renders the alpha matte and errors.
 
-Its SDK sends base64 in JSON, rembg's ``-m withoutbg`` sends a file; neither has options. The client computes
-the colours.
+Its SDK sends base64 in JSON, rembg's ``-m withoutbg`` sends a file; neither has options, but ``model`` is
+accepted. The client computes the colours.
 """
 
 from starlette.datastructures import Headers
@@ -9,17 +9,18 @@ from starlette.responses import JSONResponse, Response
 
 from app.errors import ParameterRefused
 from app.options import CutoutOptions
+from app.options_parser import parse_options
 from app.pipeline.values import CutoutRequest, PictureSource, Result
 from app.web.handler import Query
 from app.web.request.base64_text import decode_base64
-from app.web.request.forms import read_form
+from app.web.request.forms import read_form, text_of
 from app.web.request.picture_part import picture_of
 from app.web.sliced_response import Base64, json_response
 
 FIELDS = ("file", "image_base64")
 
 
-def parse_request(content_type: str, body: bytes, query: Query) -> CutoutRequest:  # noqa: ARG001 - as all
+def parse_request(content_type: str, body: bytes, query: Query) -> CutoutRequest:
     """Parse a request to either endpoint: one picture, as ``file`` or as ``image_base64``.
 
     Raises:
@@ -27,6 +28,8 @@ def parse_request(content_type: str, body: bytes, query: Query) -> CutoutRequest
         MalformedRequest: The body cannot be parsed.
     """
     form = read_form(content_type, body)
+    named = [value for name, value in query if name == "model"]
+    named += [text_of(part) or "" for part in form.parts if part.name == "model"]
     sent = [part for part in form.parts if part.name in FIELDS]
     given = [part for part in sent if part.value != b""]
     if len(given) != 1:
@@ -38,7 +41,8 @@ def parse_request(content_type: str, body: bytes, query: Query) -> CutoutRequest
         upload = decode_base64(value)
     else:
         upload = picture_of(given[0])
-    return CutoutRequest(PictureSource(upload), CutoutOptions(channels="alpha"))
+    options = {"channels": "alpha", "model": next(filter(None, named), None)}
+    return CutoutRequest(PictureSource(upload), parse_options(CutoutOptions, options))
 
 
 def alpha_in_json(result: Result) -> Response:

@@ -24,10 +24,22 @@ export function showLicence() {
   one("#licence").textContent = known ?? (chosen ? "Loaded by the first request for it, which takes longer." : "");
 }
 
+/** Return what a person should know of a model: what it is for, its licence, and how fast it is here. */
+function describe({ purpose, license, authors, commercial, run_ms: runMs }) {
+  const use = commercial ? ` Commercial use: ${commercial}.` : "";
+  const fastest = Math.min(...Object.entries(runMs ?? {}).map(([size, ms]) => ms / size));
+  const speed = Number.isFinite(fastest) ? ` Its network takes ${inWords(fastest)} a picture here.` : "";
+  return `${purpose ? `${purpose}. ` : ""}Licence ${license}, by ${authors}.${use}${speed}`;
+}
+
+function inWords(milliseconds) {
+  return milliseconds < 1000 ? `${Math.max(1, Math.round(milliseconds))} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
 function showModels({ default: name, models, on_request: onRequest }) {
   const select = one("[name=model]");
   byDefault = name;
-  for (const model of models) licences.set(model.name, `Licence ${model.license}, by ${model.authors}.`);
+  for (const model of models) licences.set(model.name, describe(model));
   const others = [...models.map((model) => model.name), ...onRequest].filter((each) => each !== name);
   select.replaceChildren(
     element("option", { value: "", defaultSelected: true, selected: true }, `${name} (default)`),

@@ -3,28 +3,28 @@ import pytest
 from app.engine.capacity.wait_estimator import MARGIN, WaitEstimator, retry_after_s
 
 
-def test_the_estimate_includes_queued_runs_and_the_pictures_own() -> None:
+def test_the_estimate_includes_the_network_and_the_other_steps() -> None:
     wait_estimator = WaitEstimator(workers=2)
-    with wait_estimator.counting(), wait_estimator.counting():
-        total_s = wait_estimator.total_s(per_picture_s=0.5, pixels=1000, pixels_in_flight=0)
+    wait_estimator.learn(pixels=1_000_000, seconds=1.0)
+    total_s = wait_estimator.total_s(device_s=0.5, pixels=1_000_000, pixels_in_flight=0)
 
     assert total_s == 1.5 * MARGIN
     assert wait_estimator.queued_runs == 0
 
 
-def test_a_picture_that_is_run_twice_counts_twice() -> None:
+def test_queued_runs_cost_what_a_run_of_their_model_does() -> None:
     wait_estimator = WaitEstimator(workers=2)
-    with wait_estimator.counting(2):
-        total_s = wait_estimator.total_s(per_picture_s=0.5, pixels=0, pixels_in_flight=0, runs=2)
+    with wait_estimator.counting("a"), wait_estimator.counting("a"), wait_estimator.counting("b", 2):
+        queued_s = wait_estimator.queued_s({"a": 0.5, "b": 4.0}.__getitem__)
 
-    assert total_s == 4 * 0.5 * MARGIN
+    assert queued_s == 9.0
     assert wait_estimator.queued_runs == 0
 
 
 def test_the_cost_of_the_other_steps_is_learnt_and_shared_by_the_workers() -> None:
     wait_estimator = WaitEstimator(workers=2)
     wait_estimator.learn(pixels=1_000_000, seconds=0.2)
-    total_s = wait_estimator.total_s(per_picture_s=0.0, pixels=1_000_000, pixels_in_flight=4_000_000)
+    total_s = wait_estimator.total_s(device_s=0.0, pixels=1_000_000, pixels_in_flight=4_000_000)
 
     assert total_s == pytest.approx((0.2 + 0.4) * MARGIN)
 
@@ -33,13 +33,13 @@ def test_a_tiny_picture_does_not_inflate_the_estimate_of_large_ones() -> None:
     wait_estimator = WaitEstimator(workers=1)
     wait_estimator.learn(pixels=1, seconds=0.005)
 
-    assert wait_estimator.total_s(per_picture_s=0.0, pixels=12_000_000, pixels_in_flight=0) < 0.1
+    assert wait_estimator.total_s(device_s=0.0, pixels=12_000_000, pixels_in_flight=0) < 0.1
 
 
 def test_a_failed_request_no_longer_counts() -> None:
     wait_estimator = WaitEstimator(workers=1)
 
-    with pytest.raises(LookupError), wait_estimator.counting():
+    with pytest.raises(LookupError), wait_estimator.counting("a"):
         raise LookupError
     assert wait_estimator.queued_runs == 0
 
@@ -51,12 +51,6 @@ def test_retry_after_is_a_whole_number_of_seconds_from_1_to_60(
     total_s: float, allowed_s: float, expected: int
 ) -> None:
     assert retry_after_s(total_s, allowed_s) == expected
-
-
-def test_a_picture_that_needs_no_run_does_not_wait_for_runs() -> None:
-    wait_estimator = WaitEstimator(workers=1)
-    with wait_estimator.counting(9):
-        assert wait_estimator.total_s(per_picture_s=1.0, pixels=0, pixels_in_flight=0, runs=0) == 0
 
 
 def test_long_requests_count_each_others_turns_only() -> None:

@@ -8,7 +8,7 @@ from app.engine.clock import SystemClock
 from app.engine.models.device import probe
 from app.engine.models.loading import Loader, batch_sizes
 from app.engine.models.registry import ModelRegistry, ModelSource
-from app.errors import InvalidOption, ModelUnavailable, Overloaded
+from app.errors import InvalidOption, ModelTooLarge, ModelUnavailable, Overloaded
 from tests.fakes import ManualClock, RecordingObserver, SimulatedSource
 
 NAMES = frozenset({"a", "b", "c", "d"})
@@ -42,6 +42,7 @@ def test_a_source_lists_and_loads_a_model_and_times_its_runs(source: ModelSource
     assert "u2netp" in source.available()
     assert loaded.session.manifest.name == "u2netp"
     assert loaded.seconds[1] > 0
+    assert set(loaded.memory_bytes) == set(loaded.seconds)
 
 
 def test_the_error_of_a_source_has_the_models_name(source: ModelSource) -> None:
@@ -157,3 +158,54 @@ def test_loading_a_model_reports_its_costs() -> None:
 )
 def test_warmed_sizes_are_powers_of_two(largest: int, sizes: tuple[int, ...]) -> None:
     assert batch_sizes(largest) == sizes
+
+
+def limited(limit_bytes: int, *pinned: str, **sizes: int) -> ModelRegistry:
+    source = SimulatedSource(NAMES, memory_bytes=sizes)
+    return ModelRegistry(
+        source,
+        pinned,
+        maximum=3,
+        clock=ManualClock(),
+        observer=RecordingObserver(),
+        limit_bytes=limit_bytes,
+    )
+
+
+def test_a_model_that_does_not_fit_with_the_pinned_ones_is_refused_and_not_loaded_again() -> None:
+    registry = limited(100, "a", a=60, b=50)
+    registry.load_pinned(lambda _: None)
+    for _ in range(2):
+        with pytest.raises(ModelTooLarge) as refusal:
+            registry.load("b")
+
+    assert refusal.value.facts() == {"model": "b", "needed_bytes": 50, "limit_bytes": 40}
+    assert registry.names == ("a",)
+    assert registry._source.loads == ["a", "b"]  # type: ignore[attr-defined] # of the fake
+
+
+def test_idle_models_make_room_in_memory() -> None:
+    registry = limited(100, "a", a=40, b=50, c=55)
+    registry.load_pinned(lambda _: None)
+    registry.load("b")
+    registry.load("c")
+
+    assert registry.names == ("a", "c")
+
+
+def test_a_model_waits_for_memory_while_the_others_are_in_use() -> None:
+    registry = limited(100, "a", a=40, b=50, c=55)
+    registry.load_pinned(lambda _: None)
+    registry.load("b")
+    with registry.lease("b"), pytest.raises(Overloaded):
+        registry.load("c")
+
+    assert registry.names == ("a", "b")
+
+
+def test_the_start_fails_if_a_pinned_model_does_not_fit() -> None:
+    with pytest.raises(ModelUnavailable) as failure:
+        limited(100, "a", "b", a=60, b=50).load_pinned(lambda _: None)
+
+    assert "CUTOUT_ENGINE__MODELS_BYTES leaves 40" in failure.value.reason
+    assert (failure.value.model, failure.value.contradicts_settings) == ("b", True)

@@ -12,7 +12,14 @@ import pytest
 from app.engine.batching.batcher import Batcher
 from app.engine.batching.planning import BatchLimits
 from app.engine.clock import SystemClock
-from app.engine.threads.priority import NICENESS, SHORT_SLICE_NS, favour_latency
+from app.engine.threads.priority import (
+    LONG_RUN_NICENESS,
+    NICENESS,
+    SHORT_SLICE_NS,
+    favour_latency,
+    find_threads,
+    lower_priority_of,
+)
 from app.engine.threads.workers import Workers
 from tests.fakes import RecordingObserver, SimulatedBackend, SimulatedRun
 from tests.pictures import noise
@@ -95,3 +102,32 @@ def test_threads_started_by_a_worker_inherit_its_priority() -> None:
     workers.stop()
 
     assert [NICENESS] == observed
+
+
+def test_threads_that_a_call_starts_are_found_and_their_priority_is_lowered() -> None:
+    ended = threading.Event()
+
+    def start() -> threading.Thread:
+        thread = threading.Thread(target=ended.wait)
+        thread.start()
+        return thread
+
+    try:
+        other, nothing = find_threads(lambda: None)
+        thread, found = find_threads(start)
+        again, second = find_threads(start)
+        lower_priority_of(found)
+        priorities = [os.getpriority(os.PRIO_PROCESS, each) for each in (*found, *second)]
+    finally:
+        ended.set()
+
+    assert (other, nothing) == (None, ())
+    assert (found, second) == ((thread.native_id,), (again.native_id,))
+    assert priorities[0] == LONG_RUN_NICENESS > priorities[1]
+
+
+def test_threads_that_have_ended_are_skipped() -> None:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    lower_priority_of([thread.native_id or 0])

@@ -147,3 +147,16 @@ def _matting_scene(folder: Path, name: str) -> tuple[Rgb, AlphaMatte, AlphaMatte
     truth = cv2.imread(str(folder / "alphas" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) / np.float32(255)
     trimap = cv2.imread(str(folder / "trimaps" / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
     return rgb, truth, trimap == 128
+
+
+@pytest.mark.parametrize("side", [1024, 2048])
+def test_the_map_of_a_large_network_is_not_made_softer(side: int) -> None:
+    height = width = 2048
+    alpha = disc_alpha(height, width)
+    colours = np.array([190, 120, 60]) * alpha[..., None] + np.array([90, 110, 150]) * (1 - alpha[..., None])
+    saliency = resize_saliency(alpha, side, side)
+    matte = refine_alpha(colours.astype(np.uint8), saliency)
+    enlarged = resize_saliency(saliency, height, width)
+    soft = [np.count_nonzero((each > 0.02) & (each < 0.98)) for each in (matte, enlarged)]
+
+    assert soft[0] <= soft[1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.web.endpoints.rembg import parse_request
 from tests.pictures import opened
 from tests.web.conftest import Live
 
@@ -91,3 +92,24 @@ def test_a_missing_or_invalid_picture_gets_an_error_of_the_client(live: Live) ->
 
     assert [response.status_code for response in (nothing, junk, get, private)] == [422, 415, 422, 422]
     assert all(response.json()["detail"] for response in (nothing, junk, get, private))
+
+
+def test_a_model_that_is_not_here_is_refused_with_the_command_that_adds_it(live: Live) -> None:
+    refused = {name: post(live, model=name) for name in ("isnet-general-use", "birefnet-portrait", "sam")}
+    details = {name: response.json()["detail"] for name, response in refused.items()}
+
+    assert {response.status_code for response in refused.values()} == {422}
+    assert details["isnet-general-use"].endswith("cutout models add isnet-general-use")
+    assert details["birefnet-portrait"].endswith("cutout models add birefnet-portrait.onnx")
+    assert "models add" not in details["sam"]
+
+
+@pytest.mark.parametrize(("model", "expected"), [("u2net", "u2net"), ("bria-rmbg", None), ("", None)])
+def test_a_default_of_rembg_is_used_by_name_if_there_is_such_a_model(
+    model: str, expected: str | None
+) -> None:
+    form = f"model={model}".encode()
+    query = [("url", "https://example.org/x.png")]
+    parsed = parse_request("application/x-www-form-urlencoded", form, query, has_model={"u2net"}.__contains__)
+
+    assert parsed.options.model == expected

@@ -15,10 +15,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.errors import ModelUnavailable
+from app.pipeline.build import open_pipeline
 from app.settings import Settings
-from app.web.endpoints.removebg import MEGAPIXELS, PARAMETERS, SHADOWS, TYPE_LEVELS, TYPES
+from app.telemetry import Telemetry
+from app.web.endpoints.removebg import MEGAPIXELS, PARAMETERS, SHADOWS, TYPE_LEVELS, TYPES, parse_request
+from tests.networks import redness_model
 from tests.pictures import jpeg, opened, photo
-from tests.web.conftest import Live, serving
+from tests.web.conftest import Live, serving, settings_with
 
 UPLOAD = (Path(__file__).parents[3] / "docs/images/astronaut.jpg").read_bytes()
 KEYED = {"X-Api-Key": "k"}
@@ -253,6 +257,7 @@ INVALID = [
     ({"shadow_type": "neon"}, "invalid_shadow_type"),
     ({"shadow_opacity": "101"}, "invalid_shadow_opacity"),
     ({"semitransparency": "x"}, "invalid_semitransparency"),
+    ({"model": "../u2net"}, "invalid_model"),
     ({"bg_color": "nope"}, "invalid_bg_color"),
     ({"bg_color": "12345"}, "invalid_bg_color"),
     ({"bg_color": "red", "bg_image_url": "http://x/"}, "multiple_bg_sources"),
@@ -362,3 +367,38 @@ def test_a_large_picture_as_png_has_at_most_ten_megapixels(shop: Live) -> None:
     pixels = {chosen: int(h["x-width"]) * int(h["x-height"]) for chosen, h in sizes.items()}
     assert 9_900_000 < pixels["png"] <= 10_000_000
     assert pixels["webp"] == 3400 * 3600
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ({"type": "person"}, "modnet"),
+        ({"type": "car"}, None),
+        ({}, None),
+        ({"type": "person", "model": "u2netp"}, "u2netp"),
+    ],
+)
+def test_a_type_selects_the_operators_model_for_it(sent: dict[str, str], expected: str | None) -> None:
+    query = [("image_url", "https://example.org/x.png"), *sent.items()]
+    parsed = parse_request("", b"", query, model_for={"person": "modnet"}.get)
+
+    assert parsed.options.model == expected
+
+
+@pytest.mark.process
+def test_a_model_for_a_type_is_used(tmp_path: Path) -> None:
+    for name in ("u2netp", "other"):
+        redness_model(tmp_path, name)
+    with serving(settings_with(tmp_path, model_for={"car": "other"})) as live:
+        live.client.post("/v1.0/removebg", files={"image_file": UPLOAD}, data={"type": "car"})
+        models = [model["name"] for model in live.client.get("/v1/models").json()["models"]]
+
+    assert models == ["u2netp", "other"]
+
+
+def test_the_start_fails_without_a_model_for_a_type(models_dir: Path) -> None:
+    with pytest.raises(ModelUnavailable) as failure:
+        open_pipeline(settings_with(models_dir, model_for={"person": "modnet"}), Telemetry())
+
+    assert "CUTOUT_MODEL_FOR__PERSON=modnet, but" in failure.value.reason
+    assert failure.value.reason.endswith("cutout models add modnet")

@@ -2,7 +2,6 @@ import base64
 import io
 import re
 import zipfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -91,10 +90,9 @@ def test_a_valid_traceparent_is_returned(live: Live) -> None:
 
 
 def test_a_request_that_the_queue_leaves_no_time_for_is_refused_at_once(live: Live) -> None:
-    assert live.service.pipeline is not None
-    with ExitStack() as queue:
-        for _ in range(10_000):
-            queue.enter_context(live.service.pipeline.admission.wait_estimator.counting())
+    pipeline = live.service.pipeline
+    assert pipeline is not None
+    with pipeline.admission.wait_estimator.counting(pipeline.models.default, 10_000):
         response = live.client.post("/v1/mask", content=UPLOAD, headers={"X-Request-Timeout-Ms": "1000"})
 
     assert (response.status_code, response.json()["type"]) == (503, "/problems/overloaded")

@@ -39,3 +39,16 @@ def test_an_error_has_the_members_of_both_clients(live: Live, sent: dict[str, ob
 
     assert response.status_code == status
     assert response.json()["error"] == response.json()["detail"] != ""
+
+
+def test_both_places_accept_a_model(live: Live) -> None:
+    url, files = "/v1.0/alpha-channel", {"file": ("image.png", PICTURE, "image/png")}
+    responses = [
+        live.client.post(url, files=files, params={"model": name})
+        if is_query
+        else live.client.post(url, files=files, data={"model": name})
+        for name in ("u2netp", "nowhere")
+        for is_query in (True, False)
+    ]
+
+    assert [response.status_code for response in responses] == [200, 200, 422, 422]
