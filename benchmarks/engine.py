@@ -177,15 +177,13 @@ async def _against_cores(server: Server, shot: Shot, seconds: float) -> Pipeline
     each_s = (server.cpu_s() - before_s) / len(serial)
     cores = usable_processor().threads
     before_s, busy_s, started_s = server.cpu_s(), machine_busy_s(), time.monotonic()
-    results = await closed_loop(
-        client, lambda _: shot, clients=2 * usable_processor().threads, seconds=seconds
-    )
+    results = await closed_loop(client, lambda _: shot, clients=2 * cores, seconds=seconds)
     took_s = time.monotonic() - started_s
     server_s = server.cpu_s() - before_s
     others_s = (machine_busy_s() - busy_s) - server_s
     await client.close()
     rate = sum(r.status == 200 for r in results) / took_s
-    bound = (usable_processor().threads - max(0.0, others_s) / took_s) / each_s
+    bound = (cores - max(0.0, others_s) / took_s) / each_s
     return PipelineCost(rate, 100 * rate / bound, each_s, server_s / len(results))
 
 
