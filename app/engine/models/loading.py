@@ -81,11 +81,15 @@ class Loader:
         session = self._open_chosen(folder, read_manifest(folder))
         # Parsing a model takes as much memory again as the model itself, and a graph was perhaps not chosen.
         give_back_freed_memory()
-        return Loaded(session, *session.warm(batch_sizes(self.largest_batch(session.provider)), self.clock))
+        return Loaded(session, *session.warm(batch_sizes(self._largest_batch_of(session)), self.clock))
 
     def largest_batch(self, provider: str) -> int:
-        """Return the maximum batch size on a provider."""
+        """Return the maximum batch size on a provider, of models that have no smaller one."""
         return self.max_batch or (GPU_BATCH if provider == CUDA else 1)
+
+    def _largest_batch_of(self, session: OnnxSession) -> int:
+        largest = self.largest_batch(session.provider)
+        return min(largest, session.manifest.max_batch or largest)
 
     def _open_chosen(self, folder: Path, manifest: Manifest) -> OnnxSession:
         """Open a model in the precision of the settings, or in the better one on this machine."""
@@ -121,7 +125,7 @@ class Loader:
 
     def _batches(self, session: OnnxSession) -> list[NetworkInput]:
         """Return each photograph as a batch of the largest size, since that is what a busy device runs."""
-        size = self.largest_batch(session.provider)
+        size = self._largest_batch_of(session)
         assert self.photographs is not None  # noqa: S101 - the precision is auto
         photographs = self.photographs(session.manifest.input_size_px)
         return [np.repeat(photograph[None], size, axis=0) for photograph in photographs]
