@@ -30,7 +30,7 @@ from app.onnx_import.trial import (
 )
 from app.onnx_import.wrapping import MapShape, wrap
 from app.pipeline.photographs import photographs
-from app.weights.catalogue import entry_with
+from app.weights.catalogue import CatalogueEntry, entry_with
 from app.weights.preprocessing import NO_ACTIVATION, SIGMOID, Preprocessing
 
 MIN_OPSET = 9
@@ -102,42 +102,25 @@ def build(request: Request) -> BuiltGraph:
         raise GraphRefused(f"The graph takes exactly {anatomy.input.batch} pictures; export it for one.")
     entry = entry_with(sha256)
     size = _size(request, anatomy, None if entry is None else (entry.size_px, entry.size_px))
-    known = Preprocessing() if entry is None else entry.preprocessing
-    try:
-        preprocessing = replace(known, **dict(request.fields))
-    except ValueError as error:
-        raise GraphRefused(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
-    is_activation_known = entry is not None or "activation" in dict(request.fields)
+    preprocessing = _preprocessing(request, entry)
     pictures = photographs(max(size))
     raw = run_file(model.SerializeToString(), anatomy, preprocessing, pictures, size)
-    preprocessing, output = _propose_output(
-        raw, anatomy, preprocessing, is_output_known=entry is not None or "output" in dict(request.fields),
-        is_activation_known=is_activation_known,
-    )  # fmt: skip
-    served = anatomy.outputs[preprocessing.output]
-    expected = np.stack(
-        [
-            map_of(
-                outputs[preprocessing.output],
-                output,
-                preprocessing,
-                is_softmax=served.activation == "Softmax",
-                side_px=max(size),
-            )
-            for outputs in raw
-        ]
-    )
+    known = {"output", "activation"} if entry is not None else set(dict(request.fields))
+    preprocessing, output = _propose_output(raw, anatomy, preprocessing, known)
+    expected = _maps(raw, anatomy, preprocessing, output, side_px=max(size))
     require_map(expected)
-    built, maps, batch_difference = _wrap_and_prove(model, anatomy, preprocessing, size, output, pictures)
-    file_difference = largest_difference(maps, expected)
+    model_bytes, maps, batch_difference = _wrap_and_prove(
+        model, anatomy, preprocessing, size, output, pictures
+    )
     stored_as, parameters = _parameters(model)
-    limit = FILE_LIMITS[stored_as]
-    if not file_difference <= limit:
+    file_difference = largest_difference(maps, expected)
+    if not file_difference <= FILE_LIMITS[stored_as]:
         raise GraphRefused(
-            f"The served graph's maps differ from the file's by {file_difference:.2g}, more than {limit:g}."
+            f"The served graph's maps differ from the file's by {file_difference:.2g}, more than "
+            f"{FILE_LIMITS[stored_as]:g}."
         )
     return BuiltGraph(
-        built,
+        model_bytes,
         sha256,
         anatomy,
         size,
@@ -150,6 +133,30 @@ def build(request: Request) -> BuiltGraph:
         parameters if entry is None else entry.parameters,
         pictures,
         maps,
+    )
+
+
+def _preprocessing(request: Request, entry: CatalogueEntry | None) -> Preprocessing:
+    """Return the catalogue's preprocessing or the usual one, with what the user named."""
+    known = Preprocessing() if entry is None else entry.preprocessing
+    try:
+        return replace(known, **dict(request.fields))
+    except ValueError as error:
+        raise GraphRefused(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def _maps(
+    raw: list[Outputs], anatomy: Anatomy, preprocessing: Preprocessing, output: MapShape, *, side_px: int
+) -> SaliencyMap:
+    """Return the file's maps, (N, S, S), computed in NumPy."""
+    is_softmax = anatomy.outputs[preprocessing.output].activation == "Softmax"
+    return np.stack(
+        [
+            map_of(
+                outputs[preprocessing.output], output, preprocessing, is_softmax=is_softmax, side_px=side_px
+            )
+            for outputs in raw
+        ]
     )
 
 
@@ -173,18 +180,13 @@ def _size(request: Request, anatomy: Anatomy, known: tuple[int, int] | None) -> 
 
 
 def _propose_output(
-    raw: list[Outputs],
-    anatomy: Anatomy,
-    preprocessing: Preprocessing,
-    *,
-    is_output_known: bool,
-    is_activation_known: bool,
+    raw: list[Outputs], anatomy: Anatomy, preprocessing: Preprocessing, known: set[str]
 ) -> tuple[Preprocessing, MapShape]:
-    """Choose the output and the activation, where they are not known."""
+    """Choose the output and the activation, unless they are among the known fields."""
     number = preprocessing.output
     if not -len(anatomy.outputs) <= number < len(anatomy.outputs):
         raise GraphRefused(f"The graph has {len(anatomy.outputs)} outputs, numbered from 0; not {number}.")
-    if not is_output_known:
+    if "output" not in known:
         shapes = [shape_of(output) for output in raw[0]]
         found = (n for n, shape in enumerate(shapes) if shape is not None and shape.channels <= 2)
         number = next(found, 0)
@@ -195,7 +197,7 @@ def _propose_output(
             f"The output {number} has the shape {list(raw[0][number].shape)}, which is no map of a picture."
         )
     activation = preprocessing.activation
-    if not is_activation_known:
+    if "activation" not in known:
         activation = _activation(raw, number, shape, anatomy)
     proposed = replace(preprocessing, output=number, activation=activation)
     channel = proposed.channel

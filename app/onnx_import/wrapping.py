@@ -23,8 +23,6 @@ MIN_IR_VERSION = 8
 """The first that keeps stored tensors out of the inputs and knows all operators' forms."""
 RESIZE_OPSET, REDUCE_BY_INPUT_OPSET = 11, 18
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
-_EXACT = 1e-3
-"""Of a pixel, so that a size computed from a scale is not rounded down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +202,7 @@ def _after(anatomy: Anatomy, preprocessing: Preprocessing, output: MapShape, sid
 
 def _resize(nodes: _Chain, before: tuple[int, int], after: tuple[int, int]) -> None:
     """Resize bilinearly without antialiasing, as OpenCV does, along the axes whose size differs."""
-    scales = [1.0 if b == a else (a + _EXACT) / b for b, a in zip(before, after, strict=True)]
+    scales = [_scale(b, a) for b, a in zip(before, after, strict=True)]
     none = nodes.constant(np.zeros(0, np.float32))
     nodes.add(
         "Resize",
@@ -213,6 +211,14 @@ def _resize(nodes: _Chain, before: tuple[int, int], after: tuple[int, int]) -> N
         mode="linear",
         coordinate_transformation_mode="half_pixel",
     )
+
+
+def _scale(before: int, after: int) -> float:
+    """Return the smallest float32 by which the runtime, which rounds down, computes ``after``."""
+    scale = np.float32(after / before)
+    while int(scale * np.float32(before)) < after:
+        scale = np.nextafter(scale, np.float32(np.inf))
+    return float(scale)
 
 
 def _require_resize(opset: int) -> None:
