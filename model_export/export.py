@@ -105,7 +105,9 @@ def export(
         ),
         quality=quality,
     )
-    manifest, variants = add_variants(replace(manifest, purpose=entry.purpose), model_bytes, precisions, ranges_dir, console)
+    manifest, variants = add_variants(
+        replace(manifest, purpose=entry.purpose), model_bytes, precisions, ranges_dir, console
+    )
     put_in_place(manifest, model_bytes, models_dir, variants)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
     return manifest

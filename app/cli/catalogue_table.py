@@ -11,7 +11,7 @@ def catalogue_table(added: set[str]) -> Table:
     Args:
         added: The names of those that are models already.
     """
-    table = Table("model", "for", "size", "MB", "parameters", "GMACs", "memory", "licence", "commercial")
+    table = Table("model", "for", "size", "MB", "parameters", "GMACs", "licence", "commercial")
     for name, entry in CATALOGUE.items():
         table.add_row(
             f"{name} ✓" if name in added else name,
@@ -20,11 +20,12 @@ def catalogue_table(added: set[str]) -> Table:
             f"{entry.weights.size_bytes / 1e6:.0f}",
             f"{entry.parameters / 1e6:.1f} M",
             "?" if entry.gmacs is None else f"{entry.gmacs:g}",
-            "?" if entry.memory_mb is None else f"{entry.memory_mb} MB",
             entry.weights.license,
             entry.commercial,
         )
-    table.caption = "✓ is a model here. Commercial: as publicly known; `cutout models add NAME` shows the basis."
+    table.caption = (
+        "✓ is a model here. Commercial: as publicly known; `cutout models add NAME` shows the basis."
+    )
     return table
 
 
@@ -33,7 +34,9 @@ def describe_entry(entry: CatalogueEntry) -> Table:
     weights = entry.weights
     table = Table("", weights.name, show_header=True)
     table.add_row("for", entry.purpose)
-    table.add_row("network", f"{entry.architecture}, {entry.parameters / 1e6:.1f} M parameters, {entry.size_px} px")
+    table.add_row(
+        "network", f"{entry.architecture}, {entry.parameters / 1e6:.1f} M parameters, {entry.size_px} px"
+    )
     table.add_row("authors", weights.authors)
     table.add_row("licence", weights.license)
     table.add_row("commercial", f"{entry.commercial}; {entry.basis}. {entry.note}".strip())

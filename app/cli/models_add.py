@@ -34,7 +34,9 @@ def add(
     activation: Annotated[
         str | None, typer.Option(help="After the network: none, sigmoid or softmax:K.")
     ] = None,
-    output: Annotated[int | None, typer.Option(help="The number of the output, from 0; -1 is the last.")] = None,
+    output: Annotated[
+        int | None, typer.Option(help="The number of the output, from 0; -1 is the last.")
+    ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="The output is the background's.")] = False,
     license_: Annotated[str, typer.Option("--license", help="Of the weights.")] = "",
     authors: Annotated[str, typer.Option(help="Of the network.")] = "",
@@ -45,7 +47,7 @@ def add(
 ) -> None:
     """Add a model: an ONNX file of your own, or a network of the catalogue (`cutout models list --all`)."""
     models_dir = read_settings().models_dir
-    file, entry = _find(source, local, models_dir, is_agreed=yes, name=name)
+    file, entry = _find(source, local, models_dir, is_agreed=yes)
     model = name or (entry.weights.name if entry is not None else _name_of(file))
     _require_free(model, models_dir, may_replace=replace)
     fields = {
@@ -57,15 +59,16 @@ def add(
         "output": output,
         "is_inverted": invert or None,
     }
+    named = {key: value for key, value in fields.items() if value is not None}
     request = {
         "file": str(file),
         "name": model,
         "size": _size(size),
-        "fields": {key: value for key, value in fields.items() if value is not None},
+        "fields": named,
         "origin": {"license": license_, "authors": authors, "source": origin},
     }
     with staged(request, models_dir) as (manifest, staging):
-        _show(manifest, staging, named=set(request["fields"]), is_known=entry is not None)
+        _show(manifest, staging, named=set(named), is_known=entry is not None)
         _require_agreement(f"Add it as {model}?", is_agreed=yes)
         target = put_in_place(staging, models_dir)
     typer.echo(target)
@@ -73,9 +76,9 @@ def add(
 
 
 def _find(
-    source: str, local: Path | None, models_dir: Path, *, is_agreed: bool, name: str | None
+    source: str, local: Path | None, models_dir: Path, *, is_agreed: bool
 ) -> tuple[Path, CatalogueEntry | None]:
-    """Return the file to add, and its entry in the catalogue; a catalogue's file is fetched if it is missing."""
+    """Return the file to add, fetched if it is the catalogue's and missing, and its entry there."""
     path = Path(source)
     if source not in CATALOGUE or (path.suffix and path.is_file()):
         if not path.exists():
@@ -100,7 +103,7 @@ def _require_agreement(question: str, *, is_agreed: bool) -> None:
     if is_agreed:
         return
     if not sys.stdin.isatty():
-        raise ValueError(f"{question} There is no terminal to answer on; to agree, add --yes")
+        raise ValueError(f"{question} There is no terminal to ask on; to agree, add --yes")
     if not typer.confirm(question, err=True):
         raise ValueError("nothing was added")
 
@@ -108,7 +111,8 @@ def _require_agreement(question: str, *, is_agreed: bool) -> None:
 def _require_free(name: str, models_dir: Path, *, may_replace: bool) -> None:
     if MODEL_NAME.fullmatch(name) is None or name == WEIGHTS_FOLDER:
         raise ValueError(
-            f"{name!r} cannot be a model's name; choose one of lower-case letters, digits, -, _ and . by --name"
+            f"{name!r} cannot be a model's name; choose one of lower-case letters, digits, -, _ and . "
+            "by --name"
         )
     if not may_replace and (models_dir / name / MANIFEST_FILE).exists():
         raise ValueError(f"there is a model {name} already; add --replace, or choose another name by --name")
@@ -136,7 +140,7 @@ def _triple(option: str, text: str | None) -> list[float] | None:
         values = []
     if len(values) not in (1, 3):
         raise ValueError(f"{option} is one number or three with commas between, not {text!r}")
-    return values if len(values) == 3 else values * 3  # noqa: PLR2004 - a number for each channel
+    return values if len(values) == 3 else values * 3
 
 
 def _order(text: str | None) -> str | None:
@@ -153,7 +157,9 @@ def _show(manifest: Manifest, staging: Path, *, named: set[str], is_known: bool)
             return "as named"
         if is_known:
             return "as in the catalogue"
-        return "read off" if field in ("size", "output", "activation") else "assumed; name it if it is another"
+        return (
+            "read off" if field in ("size", "output", "activation") else "assumed; name it if it is another"
+        )
 
     table = Table("", manifest.name, "", title=None, show_header=True)
     members: dict[str, Any] = dict(manifest.preprocessing)

@@ -1,1 +1,1 @@
-"""ONNX import: makes a third party's ONNX file into a served model; for the command line, never for the service."""
+"""ONNX import: makes a third party's ONNX file into a served model, for the command line only."""

@@ -1,4 +1,4 @@
-"""Anatomy: reads off a graph what can be read: its input's layout and size, its outputs, a sigmoid at the end.
+"""Anatomy: reads off a graph its input's layout and size, its outputs, and a sigmoid at its end.
 
 How a picture is normalised cannot be read off; only the authors know it.
 """
@@ -21,7 +21,18 @@ INPUT_TYPES: Mapping[int, str] = {
 }
 OUTPUT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _PASSED = frozenset(
-    {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Resize", "Upsample", "Slice", "Clip"}
+    {
+        "Identity",
+        "Cast",
+        "Squeeze",
+        "Unsqueeze",
+        "Reshape",
+        "Transpose",
+        "Resize",
+        "Upsample",
+        "Slice",
+        "Clip",
+    }
 )
 """Operators between an activation and the output that leave its values within its range."""
 _ACTIVATIONS = frozenset({"Sigmoid", "HardSigmoid", "Softmax"})
@@ -95,7 +106,9 @@ def _read_input(value: onnx.ValueInfoProto) -> GraphInput:
     sizes = [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
     if kind is None or len(sizes) != 4:
         shown = [size or "?" for size in sizes]
-        raise GraphRefused(f"The graph's input {value.name!r} has the shape {shown}, which is no RGB picture.")
+        raise GraphRefused(
+            f"The graph's input {value.name!r} has the shape {shown}, which is no RGB picture."
+        )
     layout: Layout = "NHWC" if sizes[3] == CHANNELS and sizes[1] != CHANNELS else "NCHW"
     channels, height, width = sizes[1:] if layout == "NCHW" else (sizes[3], *sizes[1:3])
     if channels not in (CHANNELS, None):

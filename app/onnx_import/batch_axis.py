@@ -1,7 +1,7 @@
 """Batch axis: makes the first axis of a graph's input variable, where exporters fixed it to one picture.
 
-Beside the input's shape, exporters write the batch into constants: the shapes of reshapes and the sizes of
-resizes. Those that are constant are rewritten. Whether the result is right is proved by running it
+Apart from the input's shape, exporters write the batch into constants: the shapes of reshapes and the sizes
+of resizes. Those that are constant are rewritten. Whether the result is right is proved by running it
 (``trial.py``); a graph that computes otherwise in a batch keeps its fixed axis.
 """
 

@@ -211,7 +211,7 @@ def _propose_output(
 
 def _activation(raw: list[Outputs], number: int, shape: MapShape, anatomy: Anatomy) -> str:
     """Propose what follows an output: nothing if it already lies in [0, 1]."""
-    if shape.channels == 2:  # noqa: PLR2004 - background and foreground
+    if shape.channels == 2:
         return "softmax:1"
     if anatomy.outputs[number].activation is not None:
         return NO_ACTIVATION

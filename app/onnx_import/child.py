@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,20 @@ COMMAND = (sys.executable, "-m", "app.onnx_import.child")
 NO_ONNX = "This command needs the package onnx; install it: pip install 'cutout-server[models]'"
 
 
-def build_in_child(order: dict[str, Any], staging: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+def build_in_child(
+    order: dict[str, Any],  # Any: JSON
+    staging: Path,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    command: Sequence[str] = COMMAND,
+) -> None:
     """Build a graph in a child process; the files of the model are then in ``staging``.
 
     Args:
         order: The members of ``Order`` in ``work.py``, but the staging folder.
         staging: An empty folder.
         timeout_s: The time after which the child is killed.
+        command: Starts the child.
 
     Raises:
         GraphRefused: The file cannot become a model, or the child did not survive it.
@@ -42,7 +50,7 @@ def build_in_child(order: dict[str, Any], staging: Path, *, timeout_s: float = T
     message = json.dumps({**order, "staging": str(staging)})
     try:
         finished = subprocess.run(  # noqa: S603 -- fixed
-            COMMAND, input=message, capture_output=True, text=True, check=False, timeout=timeout_s
+            command, input=message, capture_output=True, text=True, check=False, timeout=timeout_s
         )
     except subprocess.TimeoutExpired as error:
         raise GraphRefused(f"The graph takes longer than {timeout_s:.0f} s to load and run.") from error

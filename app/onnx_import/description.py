@@ -19,14 +19,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the user says about the weights; empty where the catalogue or nobody knows."""
+    """What the user says about the weights; empty where the catalogue decides, or it is unknown."""
 
     license: str = ""
     authors: str = ""
     source: str = ""
 
 
-def describe(built: BuiltGraph, name: str, file: Path, origin: Origin, entry: CatalogueEntry | None) -> Manifest:
+def describe(
+    built: BuiltGraph, name: str, file: Path, origin: Origin, entry: CatalogueEntry | None
+) -> Manifest:
     """Return the manifest of a built graph.
 
     Args:

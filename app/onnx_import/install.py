@@ -1,4 +1,4 @@
-"""Install: stages a model beside the others, shows it, and puts it in place when it is accepted.
+"""Install: stages a model next to the others, shows it, and puts it in place when it is accepted.
 
 Rule: nothing is written outside the staging folder before the model is accepted, and the folder is removed
 whatever happens. The whole folder is moved at once, so a model is complete or not there.

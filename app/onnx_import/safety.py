@@ -28,7 +28,14 @@ REFUSED = {
     "Loop": "a loop, whose runs might never end",
     "Scan": "a loop, whose runs might never end",
     **dict.fromkeys(
-        ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
+        (
+            "RandomNormal",
+            "RandomNormalLike",
+            "RandomUniform",
+            "RandomUniformLike",
+            "Multinomial",
+            "Bernoulli",
+        ),
         "random numbers, so its maps would change from run to run",
     ),
     **dict.fromkeys(
@@ -90,7 +97,9 @@ def _require_small(model: onnx.ModelProto) -> None:
         if key not in functions:
             return 1
         if key in open_calls or len(open_calls) > 50:
-            raise GraphRefused(f"The graph's function {key[1]!r} calls itself, or calls are nested too deeply.")
+            raise GraphRefused(
+                f"The graph's function {key[1]!r} calls itself, or calls are nested too deeply."
+            )
         if key not in sizes:
             open_calls.add(key)
             sizes[key] = size_of(all_nodes(functions[key].node))

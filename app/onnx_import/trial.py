@@ -1,7 +1,7 @@
 """Trial: runs graphs in the served runtime, and compares a served graph with the file it was made from.
 
-The file is run plainly, one picture at a time, with its preprocessing in NumPy: code that the served graph does
-not share. The same photographs then run through the served graph alone and together.
+The file is run plainly, one picture at a time, with its preprocessing in NumPy, which shares no code with the
+served graph. The same photographs then run through the served graph alone and together.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from app.weights.preprocessing import OWN_MAXIMUM, OWN_RANGE, SIGMOID, Preproces
 BATCH_LIMIT = 1e-5
 """The largest difference between a map alone and in a batch."""
 FILE_LIMITS = {"float32": 1e-3, "int8": 1e-3, "fp16": 5e-3}
-"""The largest difference between the served graph's maps and the file's, by the precision of its parameters: the
-runtime rounds to half precision in other places when it optimises another graph."""
+"""The largest difference between the served graph's maps and the file's, by the precision of its
+parameters: the runtime rounds to half precision in other places when it optimises another graph."""
 SAME = 1e-6
 MAX_REASON_CHARACTERS = 300
 Outputs = list[NDArray[np.floating]]
@@ -47,7 +47,7 @@ class Runner:
         options.enable_mem_pattern = False
         try:
             session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - the runtime has no class for its errors
+        except Exception as error:
             raise RunFailed(_reason(error)) from error
         return cls(session)
 
@@ -55,7 +55,7 @@ class Runner:
         """Return all outputs."""
         try:
             outputs: Outputs = self.session.run(None, {self.session.get_inputs()[0].name: batch})
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:
             raise RunFailed(_reason(error)) from error
         return outputs
 
@@ -100,17 +100,19 @@ def to_input(
         preprocessing: The authors'.
         size: (height, width) of the network's input.
     """
-    values = picture.astype(np.float32)
+    values: NDArray[np.float32] = picture.astype(np.float32)
     if preprocessing.order == "bgr":
         values = values[..., ::-1]
     if values.shape[:2] != size:
-        values = cv2.resize(np.ascontiguousarray(values), size[::-1], interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(np.ascontiguousarray(values), size[::-1], interpolation=cv2.INTER_LINEAR)
+        values = np.asarray(resized, np.float32)
     if anatomy.input.kind != "uint8":
         low = values.min() if preprocessing.scale == OWN_RANGE else np.float32(0)
         is_fixed = preprocessing.scale not in (OWN_MAXIMUM, OWN_RANGE)
         divisor = preprocessing.divisor if is_fixed else max(float((values - low).max()), 1.0)
-        values = (values - low) / np.float32(divisor)
-        values = (values - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+        values = np.asarray((values - low) / np.float32(divisor), np.float32)
+        mean, std = (np.array(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+        values = np.asarray((values - mean) / std, np.float32)
     prepared = values.astype(anatomy.input.kind)[None]
     if anatomy.input.layout == "NCHW":
         prepared = prepared.transpose(0, 3, 1, 2)
@@ -125,12 +127,17 @@ def shape_of(output: NDArray[np.floating]) -> MapShape | None:
         channels, height, width = (shape[3], *shape[1:3]) if is_last else shape[1:]
         return MapShape(height, width, channels, is_channels_last=is_last) if min(height, width) > 1 else None
     if output.ndim in (2, 3) and (output.ndim == 2 or shape[0] == 1) and min(shape[-2:]) > 1:
-        return MapShape(*shape[-2:], 1, is_channels_last=False)
+        return MapShape(shape[-2], shape[-1], 1, is_channels_last=False)
     return None
 
 
 def map_of(
-    output: NDArray[np.floating], shape: MapShape, preprocessing: Preprocessing, *, is_softmax: bool, side_px: int
+    output: NDArray[np.floating],
+    shape: MapShape,
+    preprocessing: Preprocessing,
+    *,
+    is_softmax: bool,
+    side_px: int,
 ) -> SaliencyMap:
     """Return the saliency map of an output, float32 (S, S), in NumPy.
 
@@ -141,6 +148,7 @@ def map_of(
         is_softmax: Whether the graph ends with a softmax.
         side_px: S.
     """
+    saliency: NDArray[np.floating]
     if shape.channels == 1:
         saliency = output.astype(np.float32).reshape(shape.height, shape.width)
     else:
@@ -155,7 +163,7 @@ def map_of(
     if preprocessing.is_inverted:
         saliency = 1 - saliency
     if saliency.shape != (side_px, side_px):
-        saliency = cv2.resize(saliency, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
+        saliency = np.asarray(cv2.resize(saliency, (side_px, side_px), interpolation=cv2.INTER_LINEAR))
     return np.asarray(saliency, np.float32)
 
 

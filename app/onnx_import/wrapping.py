@@ -224,6 +224,6 @@ def _scale(before: int, after: int) -> float:
 def _require_resize(opset: int) -> None:
     if opset < RESIZE_OPSET:
         raise GraphRefused(
-            f"The graph has opset {opset}, and its sizes need a resize of opset {RESIZE_OPSET}. Export it again "
-            f"with opset {RESIZE_OPSET} or newer."
+            f"The graph has opset {opset}, and its sizes need a resize of opset {RESIZE_OPSET}. "
+            f"Export it again with opset {RESIZE_OPSET} or newer."
         )

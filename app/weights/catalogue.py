@@ -1,8 +1,8 @@
 """Catalogue: networks of others that one command makes into models, with what may be done with them.
 
-Each entry pins one published file. The preprocessing is that of the authors' own code; ``docs/models.md`` says
-where other servers differ. ``commercial`` is what is publicly known about the weights, not legal advice, and
-``basis`` the public place that it rests on.
+Each entry pins one published file. The preprocessing is that of the authors' own code; ``docs/models.md``
+lists where other servers differ. ``commercial`` is what is publicly known about the weights, not legal
+advice, and ``basis`` the public place that it rests on.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,6 @@ class CatalogueEntry:
         architecture: The network's name in its paper.
         parameters: Their number.
         gmacs: Billions of multiply-accumulates for one picture; None where it is not known.
-        memory_mb: Memory of the loaded model and one run on a CPU, rounded up; None where it was not measured.
         size_px: Side of the network's input.
         purpose: What it is for, as a phrase.
         commercial: Whether its weights may be used commercially.
@@ -41,7 +40,6 @@ class CatalogueEntry:
     architecture: str
     parameters: int
     gmacs: float | None
-    memory_mb: int | None
     size_px: int
     purpose: str
     commercial: Commercial
@@ -76,7 +74,6 @@ _ENTRIES = (
         architecture="U²-Net",
         parameters=44_009_869,
         gmacs=58.6,
-        memory_mb=600,
         size_px=320,
         purpose="the salient object of any photograph; the default",
         commercial="yes",
@@ -89,7 +86,6 @@ _ENTRIES = (
         architecture="U²-Net†",
         parameters=1_131_181,
         gmacs=19.8,
-        memory_mb=200,
         size_px=320,
         purpose="any photograph, fast on a CPU",
         commercial="yes",
@@ -111,7 +107,6 @@ _ENTRIES = (
         architecture="U²-Net in dynamic int8",
         parameters=44_009_869,
         gmacs=58.6,
-        memory_mb=400,
         size_px=320,
         purpose="u2net in a quarter of the bytes; runs one picture at a time",
         commercial="yes",
@@ -131,7 +126,6 @@ _ENTRIES = (
         architecture="U²-Net",
         parameters=44_009_869,
         gmacs=58.6,
-        memory_mb=600,
         size_px=320,
         purpose="people",
         commercial="yes",
@@ -151,12 +145,11 @@ _ENTRIES = (
         architecture="IS-Net",
         parameters=44_000_000,
         gmacs=159.7,
-        memory_mb=None,
         size_px=1024,
         purpose="fine detail at high resolution",
         commercial="unclear",
         basis="https://github.com/xuebinqin/DIS/issues/150",
-        note="Trained on DIS5K, whose terms are non-commercial; the question about the weights is unanswered.",
+        note="Trained on DIS5K, whose terms are non-commercial; a question about the weights is unanswered.",
         preprocessing=Preprocessing(mean=_HALF, std=_ONE),
     ),
     CatalogueEntry(
@@ -171,7 +164,6 @@ _ENTRIES = (
         architecture="IS-Net",
         parameters=44_000_000,
         gmacs=159.7,
-        memory_mb=None,
         size_px=1024,
         purpose="drawn figures",
         commercial="yes",
@@ -191,7 +183,6 @@ _ENTRIES = (
         architecture="BiRefNet, Swin-T",
         parameters=44_600_000,
         gmacs=None,
-        memory_mb=8_000,
         size_px=1024,
         purpose="fine detail; seconds a picture on a CPU",
         commercial="contested",
@@ -211,7 +202,6 @@ _ENTRIES = (
         architecture="BiRefNet, Swin-L",
         parameters=215_000_000,
         gmacs=None,
-        memory_mb=None,
         size_px=1024,
         purpose="fine detail, on a GPU",
         commercial="contested",
@@ -233,7 +223,6 @@ _ENTRIES = (
         architecture="MODNet",
         parameters=6_460_000,
         gmacs=None,
-        memory_mb=300,
         size_px=512,
         purpose="people, with hair",
         commercial="yes",

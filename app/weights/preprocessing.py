@@ -20,13 +20,13 @@ class Preprocessing:
     A value x becomes ``(x / scale - mean) / std``.
 
     Attributes:
-        scale: ``max`` divides by the picture's own maximum, ``picture`` stretches it from its darkest value to
-            its brightest, and a number divides by it.
+        scale: ``max`` divides by the picture's own maximum, ``picture`` stretches it from its darkest value
+            to its brightest, and a number divides by it.
         mean: Of the three channels, in the network's order.
         std: Likewise.
         order: The order of the network's channels.
-        activation: What follows the network's output: ``none``, ``sigmoid``, or ``softmax:K``, whose channel K
-            is the foreground.
+        activation: What follows the network's output: ``none``, ``sigmoid``, or ``softmax:K``, whose
+            channel K is the foreground.
         output: The number of the output that is served.
         is_inverted: Whether the output is the background's.
     """

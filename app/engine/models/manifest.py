@@ -26,7 +26,7 @@ class WeightsOrigin:
     """The source and the licence of a model's weights.
 
     ``commercial`` is ``yes``, ``contested``, ``no`` or ``unclear``, and ``basis`` the public place that this
-    rests on; both are empty if nobody looked.
+    rests on; both are empty if that was not looked up.
     """
 
     source: str
@@ -58,9 +58,9 @@ class Manifest:
 
     ``input_size_px`` is S of the served graph ``uint8 (N, S, S, 3) -> float32 (N, S, S)``;
     ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values;
-    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``. ``purpose`` says what the network
-    is for, as a phrase. ``max_batch`` is the most pictures that the graph can run together; None has no limit.
-    ``preprocessing`` is how a third party's graph was wrapped.
+    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``. ``purpose`` is what the
+    network is for, as a phrase. ``max_batch`` is the most pictures that the graph can run together; None has
+    no limit. ``preprocessing`` is how a third party's graph was wrapped.
     """
 
     name: str

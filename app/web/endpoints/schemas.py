@@ -117,7 +117,7 @@ class ModelDescription(_Described):
     source: str
     commercial: str = Field(
         description="Whether the weights may be used commercially, as far as is publicly known: `yes`, "
-        "`contested`, `no`, `unclear`; empty if nobody looked."
+        "`contested`, `no`, `unclear`; empty if that was not looked up."
     )
     commercial_basis: str = Field(description="The public place that this rests on, or empty.")
     purpose: str = Field(description="What the network is for, as a phrase, or empty.")
