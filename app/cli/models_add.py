@@ -67,12 +67,24 @@ def add(
         "fields": named,
         "origin": {"license": license_, "authors": authors, "source": origin},
     }
-    with staged(request, models_dir) as (manifest, staging):
-        _show(manifest, staging, named=set(named), is_known=entry is not None)
-        _require_agreement(f"Add it as {model}?", is_agreed=yes)
+    _add(request, models_dir, named=set(named), is_known=entry is not None, is_agreed=yes)
+
+
+def _add(
+    order: dict[str, Any],  # Any: JSON
+    models_dir: Path,
+    *,
+    named: set[str],
+    is_known: bool,
+    is_agreed: bool,
+) -> None:
+    """Build a model, show it, and put it in place if the user agrees."""
+    with staged(order, models_dir) as (manifest, staging):
+        _show(manifest, staging, named=named, is_known=is_known)
+        _require_agreement(f"Add it as {manifest.name}?", is_agreed=is_agreed)
         target = put_in_place(staging, models_dir)
     typer.echo(target)
-    Console(stderr=True).print(f"Serve it: cutout serve --model {model}", highlight=False)
+    Console(stderr=True).print(f"Serve it: cutout serve --model {manifest.name}", highlight=False)
 
 
 def _find(

