@@ -29,6 +29,7 @@ from app.engine.models.manifest import (
     WeightsOrigin,
     write_manifest,
 )
+from app.weights.catalogue import CatalogueEntry, entry_of
 from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, published
 from model_export.architectures import ARCHITECTURES
 from model_export.card import CARD_FILE, write_card
@@ -87,7 +88,8 @@ def export(
         OSError: The folder cannot be written.
     """
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
-    weights = published(name)
+    published(name)
+    entry = entry_of(name)
     weights_path = fetch_weights(  # shows its own progress bar
         name, models_dir / WEIGHTS_FOLDER, local=local_weights, show_progress=show_progress
     )
@@ -99,13 +101,22 @@ def export(
         name=name,
         architecture=name,
         size_px=INPUT_SIZE_PX,
-        weights=WeightsOrigin(weights.url, weights.sha256, weights.license, weights.authors),
+        weights=_origin(entry),
         quality=quality,
     )
-    manifest, variants = add_variants(manifest, model_bytes, precisions, ranges_dir, console)
+    manifest, variants = add_variants(
+        replace(manifest, purpose=entry.purpose), model_bytes, precisions, ranges_dir, console
+    )
     put_in_place(manifest, model_bytes, models_dir, variants)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
     return manifest
+
+
+def _origin(entry: CatalogueEntry) -> WeightsOrigin:
+    weights = entry.weights
+    return WeightsOrigin(
+        weights.url, weights.sha256, weights.license, weights.authors, entry.commercial, entry.basis
+    )
 
 
 def _export_and_compare(

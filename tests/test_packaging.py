@@ -39,14 +39,18 @@ def test_the_evaluation_requirements_match_the_service_and_the_evaluate_extra() 
     )
 
 
-def test_the_service_never_installs_torch() -> None:
-    extras = [extra for extra in PROJECT["optional-dependencies"] if extra != "export"]
+def test_the_service_never_installs_torch_or_onnx() -> None:
+    extras = [extra for extra in PROJECT["optional-dependencies"] if extra not in ("export", "models", "dev")]
     names = [
         *PROJECT["dependencies"],
         *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),
     ]
 
     assert not [name for name in names if re.match(r"torch|onnx\b(?!runtime)", name)]
+
+
+def test_adding_models_installs_onnx_and_no_torch() -> None:
+    assert ["onnx>=1.23"] == PROJECT["optional-dependencies"]["models"]
 
 
 def test_each_platform_installs_exactly_one_onnxruntime() -> None:

@@ -8,9 +8,11 @@ from pydantic import ValidationError
 from app.cli.doctor import doctor
 from app.cli.keys import new
 from app.cli.models import fetch, list_models, verify
+from app.cli.models_add import add
 from app.cli.remove import remove
 from app.cli.serve import serve
 from app.errors import CutoutError, ModelUnavailable
+from app.onnx_import.refusal import GraphRefused
 from app.settings import PREFIX, UnknownSetting
 from app.system_errors import sentence_of
 from app.weights.fetch import WeightsUnavailable
@@ -19,7 +21,8 @@ cutout = typer.Typer(no_args_is_help=True, help="Background removal, self-hosted
 cutout.command()(serve)
 cutout.command()(remove)
 cutout.command()(doctor)
-models = typer.Typer(no_args_is_help=True, help="Fetch, list and verify models.")
+models = typer.Typer(no_args_is_help=True, help="Add, fetch, list and verify models.")
+models.command()(add)
 models.command()(fetch)
 models.command("list")(list_models)
 models.command()(verify)
@@ -36,7 +39,7 @@ def run() -> None:
         cutout()
     except ModelUnavailable as error:
         _exit_with(error.reason)
-    except (CutoutError, WeightsUnavailable, UnknownSetting, OSError, ValueError) as error:
+    except (CutoutError, GraphRefused, WeightsUnavailable, UnknownSetting, OSError, ValueError) as error:
         _exit_with(_message_of(error))
 
 

@@ -7,39 +7,53 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.cli.catalogue_table import catalogue_table
 from app.engine.models.manifest import FLOAT32, Manifest, read_manifest, read_model, sha256_of
 from app.errors import ModelUnavailable
 from app.settings import read_settings
-from app.weights.fetch import PUBLISHED, fetch_weights
+from app.weights.catalogue import CATALOGUE
+from app.weights.fetch import PUBLISHED, fetch_weights, weights_path
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLISHED)}.")],
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(CATALOGUE)}.")],
     local: Annotated[Path | None, typer.Option("--from", help="A local copy of the weights.")] = None,
 ) -> None:
     """Fetch and verify the published weights of a model."""
     settings = read_settings()
-    path = fetch_weights(name, settings.models_dir / "weights", local=local)
+    catalogue = {key: entry.weights for key, entry in CATALOGUE.items()}
+    path = fetch_weights(name, settings.models_dir / "weights", local=local, catalogue=catalogue)
     typer.echo(path)
     if not (settings.models_dir / name / "manifest.json").exists():
+        export = f", or export it: make export MODEL={name}" if name in PUBLISHED else ""
         Console(stderr=True).print(
-            f"Verified. To serve it, export it: make export MODEL={name}", highlight=False
+            f"Verified. To serve it, add it: cutout models add {name}{export}", highlight=False
         )
 
 
-def list_models() -> None:
+def list_models(
+    *,
+    is_all: Annotated[bool, typer.Option("--all", help="List the networks that can be added.")] = False,
+) -> None:
     """List the models that can be fetched, and those that can be served."""
     settings = read_settings()
-    table = Table("model", "weights", "served graph", "parameters", "licence")
+    if is_all:
+        added = {path.parent.name for path in settings.models_dir.glob("*/manifest.json")}
+        Console().print(catalogue_table(added))
+        return
+    table = Table("model", "weights", "served graph", "parameters", "licence", "commercial")
     found = {path.parent.name for path in settings.models_dir.glob("*/manifest.json")}
     for name in sorted(found | set(PUBLISHED)):
-        weights = "fetched" if (settings.models_dir / "weights" / f"{name}.onnx").exists() else "not fetched"
-        state, parameters, licence = "not exported", "", PUBLISHED[name].license if name in PUBLISHED else ""
+        weights = "fetched" if weights_path(name, settings.models_dir / "weights").exists() else "not fetched"
+        state, parameters, licence, commercial = "not exported", "", "", ""
+        if name in CATALOGUE:
+            licence, commercial = CATALOGUE[name].weights.license, CATALOGUE[name].commercial
         if name in found:
             state, manifest = _check_model(settings.models_dir / name)
             if manifest is not None:
                 parameters, licence = f"{manifest.parameters:,}", manifest.weights.license
-        table.add_row(name, weights, state, parameters, licence)
+                commercial = manifest.weights.commercial or commercial
+        table.add_row(name, weights, state, parameters, licence, commercial)
     Console().print(table)
 
 

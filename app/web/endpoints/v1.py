@@ -95,5 +95,10 @@ def _describe_model(session: Session, pipeline: Pipeline) -> dict[str, object]:
         "license": manifest.weights.license,
         "authors": manifest.weights.authors,
         "source": manifest.weights.source,
+        "commercial": manifest.weights.commercial,
+        "commercial_basis": manifest.weights.basis,
+        "purpose": manifest.purpose,
+        "max_batch": manifest.max_batch,
+        "file_precision": manifest.precision,
         "quality": manifest.quality,
     }

@@ -230,3 +230,13 @@ def test_a_plan_has_the_reason_of_its_dispatch(
 
     assert waiting == len(plan.batch)
     assert reason == plan.reason
+
+
+def test_a_model_that_runs_one_picture_at_a_time_waits_for_no_others() -> None:
+    patient = BatchLimits(max_batch=4, max_delay_s=10.0, max_waiting=64)
+    costs = CostTable({"a": {1: 0.1}})
+    waiting = [ticket(), ticket()]
+
+    plan = plan_batch(waiting, 0.0, patient, costs)
+
+    assert (tuple(waiting[:1]), 1, "full") == (plan.batch, plan.batch_size, plan.reason)

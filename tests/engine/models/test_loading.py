@@ -180,3 +180,21 @@ def test_the_photographs_are_real_and_fit_the_network() -> None:
 
     assert ((2, SIDE, SIDE, 3), np.uint8) == (pictures.shape, pictures.dtype)
     assert all(picture.std() > 30 for picture in pictures)
+
+
+def test_a_model_is_warmed_for_no_larger_batch_than_it_can_run(tmp_path: Path) -> None:
+    folder = redness_model(tmp_path, "single", SIDE)
+    write_manifest(replace(read_manifest(folder), max_batch=1), folder)
+
+    assert {1} == set(loader_of(tmp_path, "float32", max_batch=4).load("single").seconds)
+
+
+@pytest.mark.parametrize("max_batch", [0, -1, 1.5, "1"])
+def test_a_manifest_with_a_malformed_max_batch_is_refused(max_batch: object, tmp_path: Path) -> None:
+    folder = redness_model(tmp_path, "single", SIDE)
+    write_manifest(replace(read_manifest(folder), max_batch=max_batch), folder)  # type: ignore[arg-type]
+
+    with pytest.raises(ModelUnavailable) as caught:
+        read_manifest(folder)
+
+    assert "max_batch" in caught.value.reason

@@ -1,0 +1,103 @@
+"""``cutout models add`` and ``cutout models list --all``."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from app.cli.catalogue_table import describe_entry
+from app.engine.models.manifest import read_manifest, read_model
+from app.weights.catalogue import CATALOGUE
+from tests.cli.conftest import Command
+from tests.onnx_import import graphs
+from tests.onnx_import.graphs import saved
+
+
+@pytest.mark.process
+def test_a_file_becomes_a_model_by_one_command(command: Command, tmp_path: Path) -> None:
+    models_dir = tmp_path / "models"
+    saved(graphs.dynamic(), tmp_path, "My Network.onnx")
+    arguments = [
+        "--size",
+        "32",
+        "--mean",
+        "0.5",
+        "--std",
+        "0.5,0.5,0.5",
+        "--license",
+        "MIT",
+        "--authors",
+        "A. B.",
+    ]
+    result = command(
+        "models", "add", "My Network.onnx", *arguments, "--yes", CUTOUT_MODELS_DIR=str(models_dir)
+    )
+
+    assert result.exit_code == 0, result.output
+    manifest = read_manifest(models_dir / "my-network")
+    assert (manifest.weights.license, manifest.weights.authors) == ("MIT", "A. B.")
+    assert (manifest.weights.commercial, manifest.max_batch) == ("unclear", None)
+    assert manifest.preprocessing["mean"] == [0.5, 0.5, 0.5]
+    assert len(read_model(models_dir / "my-network", manifest)) == manifest.size_bytes
+    assert "as named" in result.output
+    assert "assumed; name it if it is another" in result.output  # the scale cannot be read off
+    assert "cutout serve --model my-network" in result.output
+
+
+@pytest.mark.process
+def test_without_a_terminal_and_without_yes_nothing_is_written(command: Command, tmp_path: Path) -> None:
+    models_dir = tmp_path / "models"
+    saved(graphs.plain(), tmp_path)
+
+    with pytest.raises(ValueError, match="add --yes"):
+        command("models", "add", "tiny.onnx", CUTOUT_MODELS_DIR=str(models_dir))
+
+    assert [*models_dir.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nowhere.onnx"], "neither a file nor a model of the catalogue"),
+        (["rmbg"], "the catalogue, which has: u2net, u2netp"),
+        (["tiny.onnx", "--size", "big"], "--size is a number or HEIGHTxWIDTH"),
+        (["tiny.onnx", "--mean", "1,2"], "--mean is one number or three"),
+        (["tiny.onnx", "--order", "gbr"], "--order is rgb or bgr"),
+        (["tiny.onnx", "--name", "../up"], "cannot be a model's name"),
+        (["tiny.onnx", "--name", "weights"], "cannot be a model's name"),
+        (["tiny.onnx", "--name", "u2netp"], "there is a model u2netp already; add --replace"),
+        (["tiny.onnx", "--from", "tiny.onnx"], "--from belongs to a name of the catalogue"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_runs(
+    arguments: list[str], reason: str, command: Command, tmp_path: Path
+) -> None:
+    saved(graphs.plain(), tmp_path)
+
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        command("models", "add", *arguments, "--yes")
+
+
+def test_a_download_is_asked_for_with_what_may_be_done_with_the_weights(
+    command: Command, tmp_path: Path
+) -> None:
+    models_dir = tmp_path / "models"
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(describe_entry(CATALOGUE["isnet-general-use"]))
+    shown = console.export_text()
+
+    with pytest.raises(ValueError, match=r"Download 178\.6 MB\?"):
+        command("models", "add", "isnet-general-use", CUTOUT_MODELS_DIR=str(models_dir))
+
+    assert not models_dir.exists()
+    for text in ("unclear", "https://github.com/xuebinqin/DIS/issues/150", "DIS5K", "178,648,008 bytes"):
+        assert text in shown
+
+
+def test_all_networks_are_listed_with_their_licences(command: Command) -> None:
+    output = command("models", "list", "--all").output
+
+    for shown in ("u2netp ✓", "modnet", "birefnet-general-lite", "contested", "unclear", "159.7", "people"):
+        assert shown in output

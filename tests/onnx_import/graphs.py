@@ -1,0 +1,203 @@
+"""Graphs: small networks as other people export them, each with one trait, and what their maps should be.
+
+All but a few compute the same map: the sigmoid of a weighted sum of a pixel's three normalised channels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from app.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+SIDE = 32
+WEIGHTS = np.array([3.0, 1.0, -2.0], np.float32)
+BIAS = -1.0
+OPSET = 17
+
+
+def expected_map(
+    picture: NDArray[np.uint8], mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> NDArray[np.float64]:
+    """Return the map of (S, S, 3) by the definition, pixel by pixel, in float64."""
+    height, width, _ = picture.shape
+    saliency = np.empty((height, width))
+    for y in range(height):
+        for x in range(width):
+            logit = BIAS
+            for channel in range(3):
+                value = (int(picture[y, x, channel]) / 255 - mean[channel]) / std[channel]
+                logit += float(WEIGHTS[channel]) * value
+            saliency[y, x] = 1 / (1 + np.exp(-logit))
+    return saliency
+
+
+def convolution(
+    source: str = "picture", target: str = "logits", *, outputs: int = 1, kind: type = np.float32
+) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """Return the weighted sum as a convolution; with two outputs, the first is the background's, 0."""
+    weights = np.zeros((outputs, 3, 1, 1), kind)
+    bias = np.zeros(outputs, kind)
+    weights[-1, :, 0, 0], bias[-1] = WEIGHTS, BIAS
+    return (
+        [helper.make_node("Conv", [source, "weights", "bias"], [target], name="conv")],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )
+
+
+def model_of(
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[TensorProto] = (),
+    *,
+    takes: Sequence[int | str | None] = (1, 3, SIDE, SIDE),
+    gives: Sequence[tuple[str, Sequence[int | str | None]]] = (("saliency", (1, 1, SIDE, SIDE)),),
+    kind: int = TensorProto.FLOAT,
+    opset: int = OPSET,
+    domains: Sequence[tuple[str, int]] = (),
+) -> onnx.ModelProto:
+    """Return a model; the names of its tensors may be those of the serving contract."""
+    output_kind = TensorProto.FLOAT16 if kind == TensorProto.FLOAT16 else TensorProto.FLOAT
+    graph = helper.make_graph(
+        list(nodes),
+        "tiny",
+        [helper.make_tensor_value_info("picture", kind, takes)],
+        [helper.make_tensor_value_info(name, output_kind, shape) for name, shape in gives],
+        list(constants),
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(*each) for each in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def plain(**changes: object) -> onnx.ModelProto:
+    """Return the network with channels first and a sigmoid at its end."""
+    nodes, constants = convolution()
+    sigmoid = helper.make_node("Sigmoid", ["logits"], ["saliency"])
+    return model_of([*nodes, sigmoid], constants, **changes)  # type: ignore[arg-type]
+
+
+def saved(model: onnx.ModelProto, folder: Path, name: str = "tiny.onnx") -> Path:
+    """Write a model and return its path."""
+    path = folder / name
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def channels_last() -> onnx.ModelProto:
+    """Return the network with channels last, as TensorFlow exports it."""
+    nodes, constants = convolution("first")
+    first = helper.make_node("Transpose", ["picture"], ["first"], perm=[0, 3, 1, 2])
+    sigmoid = helper.make_node("Sigmoid", ["logits"], ["map"])
+    last = helper.make_node("Transpose", ["map"], ["saliency"], perm=[0, 2, 3, 1])
+    shapes = {"takes": (1, SIDE, SIDE, 3), "gives": [("saliency", (1, SIDE, SIDE, 1))]}
+    return model_of([first, *nodes, sigmoid, last], constants, **shapes)  # type: ignore[arg-type]
+
+
+def logits() -> onnx.ModelProto:
+    """Return the network without its sigmoid."""
+    nodes, constants = convolution(target="saliency")
+    return model_of(nodes, constants)
+
+
+def two_outputs() -> onnx.ModelProto:
+    """Return the network with a vector before its map."""
+    nodes, constants = convolution()
+    vector = helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[2, 3], keepdims=0)
+    sigmoid = helper.make_node("Sigmoid", ["logits"], ["saliency"])
+    gives = [("mean", (1, 1)), ("saliency", (1, 1, SIDE, SIDE))]
+    return model_of([*nodes, vector, sigmoid], constants, gives=gives)
+
+
+def softmax(*, is_inside: bool) -> onnx.ModelProto:
+    """Return the network with two channels, and perhaps the softmax over them."""
+    nodes, constants = convolution(outputs=2)
+    operator, options = ("Softmax", {"axis": 1}) if is_inside else ("Identity", {})
+    last = helper.make_node(operator, ["logits"], ["saliency"], **options)
+    return model_of([*nodes, last], constants, gives=[("saliency", (1, 2, SIDE, SIDE))])
+
+
+def half() -> onnx.ModelProto:
+    """Return the network in half precision, input and output too."""
+    nodes, constants = convolution(kind=np.float16)
+    sigmoid = helper.make_node("Sigmoid", ["logits"], ["saliency"])
+    return model_of([*nodes, sigmoid], constants, kind=TensorProto.FLOAT16)
+
+
+def dynamic() -> onnx.ModelProto:
+    """Return the network for any number of pictures of any size."""
+    axes = ("n", 3, "h", "w")
+    return plain(takes=axes, gives=[("saliency", ("n", 1, "h", "w"))])
+
+
+def fixed_reshape() -> onnx.ModelProto:
+    """Return the network with one picture written into a reshape and a resize."""
+    nodes, constants = convolution()
+    shape = numpy_helper.from_array(np.array([1, 1, SIDE, SIDE], np.int64), "shape")
+    nodes += [
+        helper.make_node("Reshape", ["logits", "shape"], ["reshaped"]),
+        helper.make_node("Resize", ["reshaped", "", "", "shape"], ["resized"], mode="nearest"),
+        helper.make_node("Sigmoid", ["resized"], ["saliency"]),
+    ]
+    return model_of(nodes, [*constants, shape])
+
+
+def mixes_pictures() -> onnx.ModelProto:
+    """Return a network that subtracts the mean over the batch, so that a batch mixes its pictures."""
+    nodes, constants = convolution()
+    nodes += [
+        helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Mul", ["mean", "half"], ["part"]),
+        helper.make_node("Sub", ["logits", "part"], ["rest"]),
+        helper.make_node("Sigmoid", ["rest"], ["saliency"]),
+    ]
+    return model_of(nodes, [*constants, numpy_helper.from_array(np.float32(0.5), "half")])
+
+
+def quantised(*, is_dynamic: bool) -> onnx.ModelProto:
+    """Return the network in 8 bits: with fixed ranges, or with those of each run's tensor."""
+    weights = numpy_helper.from_array(
+        np.rint(WEIGHTS / 3 * 127).astype(np.int8).reshape(1, 3, 1, 1), "weights"
+    )
+    scale = numpy_helper.from_array(np.float32(3 / 127), "weight_scale")
+    bias = numpy_helper.from_array(np.float32(BIAS), "bias")
+    if is_dynamic:
+        nodes = [
+            helper.make_node("DynamicQuantizeLinear", ["picture"], ["q", "q_scale", "q_zero"]),
+            helper.make_node("ConvInteger", ["q", "weights", "q_zero"], ["sums"]),
+            helper.make_node("Cast", ["sums"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["floats", "q_scale"], ["scaled"]),
+            helper.make_node("Mul", ["scaled", "weight_scale"], ["weighted"]),
+        ]
+        constants = [weights, scale, bias]
+    else:
+        step = numpy_helper.from_array(np.float32(6 / 255), "step")
+        zero = numpy_helper.from_array(np.uint8(128), "zero")
+        no_offset = numpy_helper.from_array(np.int8(0), "no_offset")
+        nodes = [
+            helper.make_node("QuantizeLinear", ["picture", "step", "zero"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["values"]),
+            helper.make_node("DequantizeLinear", ["weights", "weight_scale", "no_offset"], ["kernel"]),
+            helper.make_node("Conv", ["values", "kernel"], ["weighted"]),
+        ]
+        constants = [weights, scale, bias, step, zero, no_offset]
+    nodes += [
+        helper.make_node("Add", ["weighted", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["saliency"]),
+    ]
+    return model_of(nodes, constants)
+
+
+def with_external(folder: Path, location: str, *, offset: int = 0, length: int | None = None) -> Path:
+    """Write the network with its kernel stored in another file, and return its path."""
+    model = plain()
+    (tensor,) = (each for each in model.graph.initializer if each.name == "weights")
+    content = tensor.raw_data
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length or len(content))):
+        tensor.external_data.add(key=key, value=str(value))
+    if "/" not in location and "\\" not in location:
+        (folder / location).write_bytes(bytes(offset) + content)
+    return saved(model, folder)
