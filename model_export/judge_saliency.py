@@ -31,9 +31,15 @@ class SaliencyJudge:
         self._boundary: list[float] = []
 
     def add(self, mask: NDArray[np.uint8], truth: NDArray[np.uint8], _: NDArray[np.uint8] | None) -> None:
-        """Add one mask and its truth, (H, W) of the same size; there is no trimap."""
+        """Add one mask and its truth, (H, W) of the same size; there is no trimap.
+
+        A picture without a subject counts in MAE alone: the recall of nothing is not defined.
+        """
         is_foreground = truth >= FOREGROUND_THRESHOLD
         scaled = mask / np.float64(255)
+        if not is_foreground.any():
+            self._mae.step(scaled, is_foreground, normalize=False)
+            return
         for metric in (self._mae, self._structure, self._alignment, self._weighted_f, self._f):
             metric.step(scaled, is_foreground, normalize=False)
         saliency = scaled.astype(np.float32)

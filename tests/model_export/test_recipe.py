@@ -8,7 +8,7 @@ import pytest
 from model_export.architectures import ARCHITECTURES
 from model_export.recipe import RecipeInvalid, read_recipe
 from model_export.recipes import RECIPES
-from model_export.train import learning_rate, size_in
+from model_export.schedule import Position, learning_rate, size_in
 from tests.model_export.runs import small
 
 pytestmark = pytest.mark.torch
@@ -39,17 +39,17 @@ def test_an_invalid_recipe_is_refused_with_the_reason(tmp_path: Path, text: str,
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
     recipe = small(warm_up_steps=10, learning_rate=1.0, schedule="poly")
-    rates = [learning_rate(recipe, step, 100) for step in range(100)]
+    rates = [learning_rate(recipe, Position(step, 100)) for step in range(100)]
 
     assert rates[0] == pytest.approx(1e-3)
     assert rates[5] == pytest.approx(math.sqrt(1e-3))
     assert rates[10] == 1
     assert rates[55] == pytest.approx(0.5**0.9)
     cosine = small(warm_up_steps=0, learning_rate=1.0, schedule="cosine")
-    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
+    assert learning_rate(cosine, Position(50, 100)) == pytest.approx(0.5)
 
 
 def test_each_size_is_used_for_an_equal_share_of_the_epochs() -> None:
     recipe = small(epochs=9, sizes_px=[32, 48])
 
-    assert [size_in(recipe, epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
+    assert [size_in(recipe, epoch / 9) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
