@@ -46,13 +46,17 @@ class SaliencyJudge:
         self._curves.append(precision_and_recall(saliency, is_foreground))
         self._boundary.append(relaxed_boundary_f(saliency, is_foreground))
 
-    def curve(self) -> Curves:
-        """Return precision and recall at the thresholds 0 to 255, averaged over the set."""
+    def curve(self) -> Curves | None:
+        """Return precision and recall at the thresholds 0 to 255, averaged; None if there are no subjects."""
+        if not self._curves:
+            return None
         precision, recall = np.mean(self._curves, axis=0)
         return precision, recall
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the whole set, by region and name; 1 is best for all but MAE."""
+        if not self._curves:
+            return {"whole": {"MAE": float(self._mae.get_results()["mae"])}}
         f = self._f.get_results()["f"]
         alignment = self._alignment.get_results()["em"]
         figures = {

@@ -119,7 +119,7 @@ def test_a_picture_without_a_subject_is_a_negative_but_not_every_picture(tmp_pat
 
 def test_a_file_that_is_not_a_picture_is_named(tmp_path: Path) -> None:
     (write_folder(tmp_path) / "T-Image" / "p2.png").write_bytes(b"junk")
-    with pytest.raises(SamplesInvalid, match="p2.png cannot be read"):
+    with pytest.raises(SamplesInvalid, match=r"p2\.png cannot be read"):
         decode_dataset(tmp_path, 32)
 
 
@@ -162,5 +162,5 @@ def test_teacher_maps_beside_the_pictures_are_read_and_must_be_complete(tmp_path
     assert teacher is not None
     assert [int(each.max()) for each in teacher] == [0, 50, 100]
     (tmp_path / "teacher" / "p1.png").unlink()
-    with pytest.raises(SamplesInvalid, match="no teacher map: p1.*teach u2net --data"):
+    with pytest.raises(SamplesInvalid, match=r"no teacher map: p1.*teach u2net --data"):
         find_sources(tmp_path)
