@@ -95,7 +95,7 @@ class Trainer:
         recipe, progress = self.recipe, self.progress
         if progress.epoch >= recipe.epochs:
             return True
-        if recipe.minutes and self.seconds >= 60 * recipe.minutes:
+        if progress.epoch and recipe.minutes and self.seconds >= 60 * recipe.minutes:
             self.console.print(f"the {recipe.minutes:g} minutes of the run are over")
             return True
         if recipe.patience and progress.epoch - progress.best_epoch >= recipe.patience:
