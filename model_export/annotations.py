@@ -25,6 +25,8 @@ from model_export.errors import CommandFailed
 
 Canvas = NDArray[np.uint8]
 Fields = Mapping[str, Any]  # Any: parsed JSON, checked where it is read
+Region = Callable[[Canvas, int], None]
+"""Writes a value into the pixels of one region."""
 CIRCLE_POINTS = 180
 
 
@@ -33,16 +35,8 @@ class AnnotationsInvalid(CommandFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """One annotated region: its label, and a function that writes a value into its pixels."""
-
-    label: str
-    draw: Callable[[Canvas, int], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Annotation:
-    """The regions of one picture, and the size that the file gives for it."""
+    """The regions of one picture, whatever their labels, and the size that the file gives for it."""
 
     picture: Path
     height: int
@@ -53,18 +47,7 @@ class Annotation:
         """Return all regions as one mask, (H, W) uint8 of 0 and 255."""
         canvas = np.zeros((self.height, self.width), np.uint8)
         for region in self.regions:
-            region.draw(canvas, 255)
-        return canvas
-
-    def labels(self, classes: Sequence[str]) -> Canvas:
-        """Return the class of each pixel, (H, W) uint8: 0 is background, n the n-th of ``classes``.
-
-        Regions with other labels stay background.
-        """
-        canvas = np.zeros((self.height, self.width), np.uint8)
-        for region in self.regions:
-            if region.label in classes:
-                region.draw(canvas, classes.index(region.label) + 1)
+            region(canvas, 255)
         return canvas
 
 
@@ -78,11 +61,9 @@ def read_coco(path: Path) -> tuple[Annotation, ...] | None:
     if not isinstance(fields, dict) or not {"images", "annotations"} <= fields.keys():
         return None
     try:
-        names = {each["id"]: str(each["name"]) for each in fields.get("categories", [])}
         regions: dict[Any, list[Region]] = {each["id"]: [] for each in fields["images"]}
         for each in fields["annotations"]:
-            draw = _coco_segmentation(each["segmentation"], path)
-            regions[each["image_id"]].append(Region(names.get(each.get("category_id"), ""), draw))
+            regions[each["image_id"]].append(_coco_segmentation(each["segmentation"], path))
         return tuple(
             Annotation(
                 _first_existing(path, each["file_name"]),
@@ -106,9 +87,7 @@ def read_labelme(path: Path) -> Annotation | None:
     if not isinstance(fields, dict) or not {"shapes", "imagePath"} <= fields.keys():
         return None
     try:
-        regions = tuple(
-            Region(str(shape["label"]), _labelme_shape(shape, path)) for shape in fields["shapes"]
-        )
+        regions = tuple(_labelme_shape(shape, path) for shape in fields["shapes"])
         picture = path.parent / Path(str(fields["imagePath"]).replace("\\", "/"))
         return Annotation(picture, int(fields["imageHeight"]), int(fields["imageWidth"]), regions)
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -165,7 +144,7 @@ def _first_existing(annotations: Path, name: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _coco_segmentation(segmentation: Any, path: Path) -> Callable[[Canvas, int], None]:  # Any: parsed JSON
+def _coco_segmentation(segmentation: Any, path: Path) -> Region:  # Any: parsed JSON
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
         runs = decode_run_lengths(counts) if isinstance(counts, str) else [int(count) for count in counts]
@@ -193,7 +172,7 @@ def _fill_bitmap(canvas: Canvas, value: int, bitmap: NDArray[np.bool_], top: int
     window[bitmap[: window.shape[0], : window.shape[1]]] = value
 
 
-def _labelme_shape(shape: Fields, path: Path) -> Callable[[Canvas, int], None]:
+def _labelme_shape(shape: Fields, path: Path) -> Region:
     points = np.array(shape["points"], float)
     kind = shape.get("shape_type") or "polygon"
     if kind == "polygon":

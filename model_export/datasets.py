@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from model_export.masks import SourceFile, labels_from, mask_from, matte_from
+from model_export.masks import SourceFile, mask_from, matte_from
 from model_export.samples import FOREGROUND_THRESHOLD, Part, Sample, SamplesInvalid, find_samples, members
 
 TEACHER = "teacher"
@@ -32,7 +32,7 @@ class Dataset:
 
     ``pictures`` is (N, S, S, 3) uint8 RGB, ``masks`` (N, S, S) uint8 of 0 and 255, with values between them
     for alpha mattes; ``teacher`` (N, S', S') uint8 from 0 (background) to 255; ``names`` are the files'
-    stems, in the same order. With classes, ``masks`` has the class of each pixel instead.
+    stems, in the same order.
     """
 
     names: tuple[str, ...]
@@ -114,7 +114,6 @@ def decode_sources(
     sources: SourceSet,
     size_px: int,
     *,
-    classes: Sequence[str] = (),
     track: Callable[..., Iterable[object]] = iter,
 ) -> Dataset:
     """Decode the files of a set.
@@ -122,7 +121,6 @@ def decode_sources(
     Args:
         sources: The files.
         size_px: S, the side of the square that everything is resized to.
-        classes: Names of the classes of label maps and annotations; without any, masks are foreground.
         track: Shows progress while it iterates over its argument.
 
     Raises:
@@ -131,7 +129,7 @@ def decode_sources(
         MaskInvalid: A mask has other values.
     """
     with ThreadPoolExecutor(READER_THREADS) as readers:
-        decoded = readers.map(lambda name: _decode(sources, name, size_px, classes), sources.names)
+        decoded = readers.map(lambda name: _decode(sources, name, size_px), sources.names)
         rows = [row for row, _ in zip(decoded, track(sources.names), strict=True)]
     pictures, masks, teachers, zero_one = zip(*rows, strict=True)
     if {True, False} <= set(zero_one):
@@ -196,11 +194,11 @@ def _teacher_maps(folder: Path) -> dict[str, SourceFile]:
 
 
 def _decode(
-    sources: SourceSet, name: str, size_px: int, classes: Sequence[str]
+    sources: SourceSet, name: str, size_px: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None, bool | None]:
     sample = sources.samples[name]
     picture = read_picture(sample.picture)
-    truth, zero_one = _truth_of(sample, classes)
+    truth, zero_one = _truth_of(sample)
     if picture.shape[:2] != truth.shape:
         raise SamplesInvalid(
             f"{name}: the picture is {picture.shape[1]} × {picture.shape[0]} px, "
@@ -209,29 +207,24 @@ def _decode(
     teacher = None if name not in sources.teacher else _read_teacher_map(sources.teacher[name])
     return (
         resize_to_square(picture, size_px),
-        _square(truth, size_px, sources.kind, classes),
+        _square(truth, size_px, sources.kind),
         teacher,
         zero_one,
     )
 
 
-def _truth_of(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], bool | None]:
-    """Return the mask or label map of a sample, and whether its values were 0 and 1."""
+def _truth_of(sample: Sample) -> tuple[NDArray[np.uint8], bool | None]:
+    """Return the mask or matte of a sample, and whether its values were 0 and 1."""
     if sample.annotation is not None:
-        labels = sample.annotation.labels(classes) if classes else sample.annotation.mask()
-        return labels, None
+        return sample.annotation.mask(), None
     encoded = sample.truth.read_bytes()
-    if classes:
-        return labels_from(encoded, str(sample.truth), len(classes)), None
     if sample.is_matte:
         return matte_from(encoded, str(sample.truth)), None
     return mask_from(encoded, str(sample.truth))
 
 
-def _square(truth: NDArray[np.uint8], size_px: int, kind: str, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Resize a mask and make it yes or no, a matte and keep it soft, a label map by its nearest pixels."""
-    if classes:
-        return np.asarray(cv2.resize(truth, (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT))
+def _square(truth: NDArray[np.uint8], size_px: int, kind: str) -> NDArray[np.uint8]:
+    """Resize a mask and make it yes or no, or a matte and keep it soft."""
     square = resize_to_square(truth, size_px)
     if kind == "matting":
         return square

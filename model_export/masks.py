@@ -5,8 +5,6 @@ transparency         a PNG that is transparent anywhere counts by its alpha, as 
 palette of colours   counts by index: 0 is background, 255 is "void" and background too (as in VOC)
 grey, or RGB         0 and 255 with greys between them, or 0 and 1
 ===================  ==============================================================================
-
-A mask of several classes is a label map: the index of a palette, or the value of a grey, is the class.
 """
 
 import io
@@ -24,7 +22,7 @@ SourceFile = Path | zipfile.Path
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 VOID = 255
-MAX_CLASS = 127  # a label map of a binary recipe: values that can be neither 0/1 nor 0/255
+MAX_CLASS = 127  # a grey mask without a value above this is a label map, whose values are classes
 
 
 class MaskInvalid(CommandFailed):
@@ -70,31 +68,9 @@ def mask_from(encoded: bytes, name: str) -> tuple[Grey, bool | None]:
     if brightest <= MAX_CLASS:
         raise MaskInvalid(
             f"{name}: the largest value is {brightest}; a mask has 0 and 255, or 0 and 1. If the values are "
-            'classes, name them in the recipe: --set \'classes=["cat", "dog"]\'.'
+            "classes, set those of the subject to 255 and all others to 0."
         )
     return pixels, False
-
-
-def labels_from(encoded: bytes, name: str, classes: int) -> Grey:
-    """Decode a label map, (H, W) uint8: 0 is background, and so is "void" (255).
-
-    Args:
-        encoded: A PNG with a palette, or a grey picture.
-        name: For messages.
-        classes: Number of classes, without the background.
-
-    Raises:
-        MaskInvalid: A value is larger than the number of classes.
-    """
-    pixels = _decode(encoded, name, keeps_index=True)
-    indices = pixels.indices if isinstance(pixels, PaletteIndices) else pixels
-    labels = np.where(indices == VOID, np.uint8(0), indices)
-    if labels.max(initial=0) > classes:
-        raise MaskInvalid(
-            f"{name}: the label map has the class {labels.max()}; the recipe names {classes}. Add the others "
-            "to `classes`."
-        )
-    return labels
 
 
 class PaletteIndices:
@@ -104,7 +80,7 @@ class PaletteIndices:
         self.indices = indices
 
 
-def _decode(encoded: bytes, name: str, *, keeps_index: bool = False) -> Grey | PaletteIndices:
+def _decode(encoded: bytes, name: str) -> Grey | PaletteIndices:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as stored:
             stored.load()
@@ -113,7 +89,7 @@ def _decode(encoded: bytes, name: str, *, keeps_index: bool = False) -> Grey | P
         raise MaskInvalid(f"{name} cannot be read as a picture.") from error
     if upright.mode not in MODES:
         raise MaskInvalid(f"{name} is of mode {upright.mode}; a mask has 8 bits per channel. Convert it.")
-    if upright.mode == "P" and (keeps_index or not _is_grey(upright)):
+    if upright.mode == "P" and not _is_grey(upright):
         return PaletteIndices(np.asarray(upright))
     if upright.has_transparency_data:
         alpha = np.asarray(upright.convert("RGBA"))[..., 3]

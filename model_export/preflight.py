@@ -43,7 +43,6 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
 
     Raises:
         SamplesInvalid: A split names other pictures or is too small, or a mask differs in size.
-        RecipeUnfit: The recipe needs other data.
     """
     recipe = run.recipe
     for names in (run.learned, run.held_out):
@@ -58,8 +57,6 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
             f"{len(run.learned)} pictures to learn from and {len(run.held_out)} held out are too few: two "
             "and one are needed."
         )
-    if recipe.classes and sources.kind == "matting":
-        raise RecipeUnfit("Alpha mattes have no classes; put label maps into masks/, or remove `classes`.")
     for name in (*run.learned, *run.held_out):
         _check_size(sources.samples[name])
     if recipe.teacher_trust and not sources.teacher:

@@ -106,9 +106,6 @@ class Recipe(_Table):
     )
     compile: bool = Field(default=False, description="Let torch compile the network; only on a GPU.")
     seed: int = 2020
-    classes: tuple[str, ...] = Field(
-        (), description="Names of the classes after the background; without any, masks are foreground."
-    )
     augmentation: Moves = Moves()
 
 
