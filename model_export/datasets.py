@@ -159,7 +159,9 @@ def upright_size(file: SourceFile) -> tuple[int, int]:
     try:
         with file.open("rb") as opened, Image.open(opened) as stored:
             width, height = stored.size
-            is_turned = stored.getexif().get(EXIF_ORIENTATION) in TURNED
+            # To look for EXIF behind its pixels, Pillow would decode a PNG.
+            has_exif = stored.format != "PNG" or "exif" in stored.info
+            is_turned = has_exif and stored.getexif().get(EXIF_ORIENTATION) in TURNED
     except OSError as error:
         raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error
     return (width, height) if is_turned else (height, width)

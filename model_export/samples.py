@@ -15,6 +15,7 @@ A picture and its truth have the same file name, except for the suffix. If a fol
 the first is for training and the second for evaluation.
 """
 
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ def _named_pair(folder: Path, part: Part) -> tuple[Path, Path] | None:
     if folder.name.endswith(PICTURES) and masks_of(folder).is_dir():
         return folder, masks_of(folder)
     found = [path for path in sorted(folder.glob(f"*{PICTURES}")) if masks_of(path).is_dir()]
-    of_part = [path for path in found if path.name.endswith(f"{part}{PICTURES}")]
+    of_part = [path for path in found if _is_part(path, part)]
     chosen = of_part or found
     if not chosen:
         return None
@@ -228,12 +229,17 @@ def _named_pair(folder: Path, part: Part) -> tuple[Path, Path] | None:
             f"{folder} holds several sets: {', '.join(path.name for path in chosen)}. Name one: --data "
             f"{chosen[0]}"
         )
-    if part == "TR" and chosen[0].name.endswith(f"TE{PICTURES}"):
+    if part == "TR" and _is_part(chosen[0], "TE"):
         raise SamplesInvalid(
             f"{folder} holds only a set for testing, {chosen[0].name}. To train on it all the same, name "
             f"it: --data {chosen[0]}"
         )
     return chosen[0], masks_of(chosen[0])
+
+
+def _is_part(pictures: Path, part: Part) -> bool:
+    """Return whether a folder is called ``TR-Image`` or ``NAME-TR-Image``, for TR."""
+    return re.split("[-_]", pictures.name)[-2:-1] == [part]
 
 
 def _annotated(folder: Path) -> tuple[Sample, ...]:

@@ -78,7 +78,7 @@ def train(recipe: Recipe, options: TrainOptions, *, console: Console | None = No
 
     # Loop.
     batches = Batches(run.recipe, learned, device)
-    writer = open_writer(options.out, first_epoch=run.progress.epoch)
+    writer = open_writer(options.out, first_epoch=run.progress.epoch + bool(run.progress.curves))
     is_new = not run.progress.curves
     while is_new or not trainer.is_over(pause_after_minutes=options.pause_after_minutes):
         if not is_new:

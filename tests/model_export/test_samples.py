@@ -43,7 +43,7 @@ def fill_pair(folder: Path, *sets: str) -> None:
 
 
 def test_the_set_for_testing_is_never_taken_for_the_one_for_training(tmp_path: Path) -> None:
-    fill_pair(tmp_path, "DUTS-TE", "DUTS-TR")
+    fill_pair(tmp_path, "DUTS-TE", "DUTS-TR", "FORTE")
 
     for part in ("TE", "TR"):
         (sample,) = find_samples(tmp_path, part=part).samples  # type: ignore[arg-type]
