@@ -33,7 +33,7 @@ Training a model:
 ``datasets``            decodes a folder once into arrays: ``samples`` finds its files, ``masks`` and
                         ``annotations`` read their truth, ``splits`` divides them
 ``preflight``           compares recipe and data before anything is decoded
-``teach``               writes a model's soft maps beside pictures, as targets
+``teach``               writes a model's soft maps next to pictures, as targets
 ``batches``             yields augmented batches, by ``transforms`` and ``degradations``
 ``losses``              one loss function per paper
 ``finetune``            prepares the published network for further training

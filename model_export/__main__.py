@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     declare_training(commands.add_parser("train", help=purpose, description=purpose), table="ours")
     purpose = "fine-tune a published network: train NAME --recipe finetune"
     declare_training(commands.add_parser("finetune", help=purpose, description=purpose), table="finetune")
-    purpose = "write a model's soft maps beside pictures, as targets for training"
+    purpose = "write a model's soft maps next to pictures, as targets for training"
     declare_teaching(commands.add_parser("teach", help=purpose, description=purpose))
     purpose = "train several recipes in parallel, judge them and keep their weights in half precision"
     declare_sweep(commands.add_parser("sweep", aliases=["series"], help=purpose, description=purpose))

@@ -5,7 +5,7 @@ the file, the later over the earlier one. A picture without regions has no subje
 
 References:
     Lin et al., "Microsoft COCO", 2014, arXiv:1405.0312; the run lengths are those of its ``mask`` API.
-    Wada, labelme: the JSON that its window saves beside a picture.
+    Wada, labelme: the JSON that its window saves next to a picture.
 """
 
 import base64
@@ -138,7 +138,7 @@ def _read_json(path: Path) -> Any:  # Any: parsed JSON
 
 
 def _first_existing(annotations: Path, name: str) -> Path:
-    """Return the path of a COCO picture: beside the file, in ``images/`` or beside the file's folder."""
+    """Return the path of a COCO picture: next to the file, in ``images/`` or next to the file's folder."""
     folder = annotations.parent
     places = [folder / name, folder / "images" / name, folder.parent / "images" / name, folder.parent / name]
     return next((place for place in places if place.is_file()), places[0])

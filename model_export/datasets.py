@@ -1,6 +1,6 @@
 """Datasets: pictures and masks become arrays in memory, decoded once.
 
-The layouts are those of ``samples``; a teacher's soft maps lie beside them, in ``teacher/`` or
+The layouts are those of ``samples``; a teacher's soft maps lie next to them, in ``teacher/`` or
 ``teacher.zip``, with the names of the pictures. Every picture is resized to the network's square without
 keeping its aspect ratio, as in U²-Net's recipe; a set of 10,000 at 320 pixels takes 4 GB.
 """
@@ -89,8 +89,8 @@ def find_sources(folder: Path, *, part: Part = "TR") -> SourceSet:
 
 def teacher_folder(data: Path) -> Path:
     """Return the folder of teacher maps of a set, also if ``data`` is a COCO file or ``NAME-Image``."""
-    beside = data.is_file() or data.name.endswith("-Image")
-    return (data.parent if beside else data) / TEACHER
+    is_inner = data.is_file() or data.name.endswith("-Image")
+    return (data.parent if is_inner else data) / TEACHER
 
 
 def decode_dataset(

@@ -7,7 +7,7 @@ saliency, archives        ``images.zip`` with ``masks.zip``
 saliency, as ECSSD        ``images/`` with ``masks/`` or ``ground_truth_mask/``
 saliency, as DUTS         ``NAME-Image/`` with ``NAME-Mask/``
 saliency, as COCO         one JSON file, in the folder or in ``annotations/``
-saliency, as labelme      a JSON file for each picture, beside the pictures
+saliency, as labelme      a JSON file for each picture, next to the pictures
 matting                   ``images/`` with ``alphas/``, and ``trimaps/`` if there are any
 ========================  ==================================================================
 
@@ -265,7 +265,7 @@ def _samples_of(annotations: Sequence[tuple[Path, Annotation]]) -> tuple[Sample,
     missing = {annotation.picture.name for _, annotation in annotations if not annotation.picture.is_file()}
     if missing:
         raise SamplesInvalid(
-            f"{len(missing)} annotated pictures are missing: {_listed(missing)}. Put them beside the JSON "
+            f"{len(missing)} annotated pictures are missing: {_listed(missing)}. Put them next to the JSON "
             "file or into images/."
         )
     samples = [Sample(annotation.picture, path, None, annotation) for path, annotation in annotations]

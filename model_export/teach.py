@@ -1,4 +1,4 @@
-"""Teach: an exported model becomes the teacher of a set; its soft maps are stored beside the pictures.
+"""Teach: an exported model becomes the teacher of a set; its soft maps are stored next to the pictures.
 
     python -m model_export teach u2net --data DIR
 

@@ -152,7 +152,7 @@ def test_masks_of_0_and_1_and_of_0_and_255_are_not_mixed(tmp_path: Path) -> None
         decode_dataset(tmp_path, 32)
 
 
-def test_teacher_maps_beside_the_pictures_are_read_and_must_be_complete(tmp_path: Path) -> None:
+def test_teacher_maps_next_to_the_pictures_are_read_and_must_be_complete(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "teacher").mkdir()
     for number in range(3):

@@ -187,7 +187,7 @@ def test_the_folder_of_a_run_has_the_name_of_its_recipe() -> None:
     assert folders == ["runs/u2netp", "runs/u2netp-finetune", "runs/u2netp-finetune"]
 
 
-def test_teach_writes_a_models_maps_beside_any_layout_and_they_are_trusted(
+def test_teach_writes_a_models_maps_next_to_any_layout_and_they_are_trusted(
     models_dir: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
