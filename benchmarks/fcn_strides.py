@@ -18,9 +18,10 @@ from torch import Tensor
 from benchmarks.overfit import lay_out_data
 from benchmarks.report import print_machine, print_table
 from model_export.architectures.fcn import FINAL_CROP_PX, Bilinear
-from model_export.datasets import decode_dataset, read_split
+from model_export.datasets import decode_sources, find_sources
 from model_export.losses import bce_dice
 from model_export.metrics import max_f_of_means, precision_and_recall
+from model_export.splits import read_split
 
 ITERATIONS, RATE = 300, 0.5
 
@@ -46,7 +47,7 @@ def masks_of(data: Path, size_px: int, *, is_spread: bool) -> Tensor:
     """Return the masks of the judged pictures of ``benchmarks.overfit``, (8, 1, S, S) float32 of 0 and 1."""
     with tempfile.TemporaryDirectory() as name:
         folder = lay_out_data(data, Path(name), is_spread=is_spread)
-        judged = decode_dataset(folder, size_px).subset(read_split(folder / "judged.txt"))
+        judged = decode_sources(find_sources(folder).only(read_split(folder / "judged.txt")), size_px)
     return torch.from_numpy(judged.masks > 0).unsqueeze(1).float()
 
 

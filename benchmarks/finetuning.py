@@ -23,15 +23,18 @@ from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from benchmarks.report import Figure, print_figures, print_machine
+from model_export.batches import normalised
 from model_export.checkpoint import trained_network
-from model_export.datasets import Dataset, decode_dataset, read_split, write_split
+from model_export.datasets import Dataset, decode_sources, find_sources
 from model_export.export_checkpoint import export_trained
 from model_export.finetune import published_network
 from model_export.losses import deep_supervised_bce
 from model_export.predictions import open_predictor
 from model_export.recipe import Recipe, read_recipe
 from model_export.samples import find_samples, read_grey
-from model_export.train import BEST, TrainOptions, judge, normalised, train
+from model_export.splits import read_split, write_split
+from model_export.train import TrainOptions, train
+from model_export.trainer import BEST, judge
 
 LEARNED, HELD_OUT = 200, 40
 LIGHT, WARMTH, NOISE = 0.1, (1.0, 0.75, 0.45), 0.008
@@ -54,7 +57,8 @@ def main() -> None:
         options = TrainOptions(
             folder, folder / "run", learned=folder / "learned", held_out=folder / "held_out"
         )
-        held_out = decode_dataset(folder, recipe.size_px).subset(read_split(folder / "held_out"))
+        sources = find_sources(folder).only(read_split(folder / "held_out"))
+        held_out = decode_sources(sources, recipe.size_px)
         sample = torch.zeros(1, 3, recipe.size_px, recipe.size_px)
         before = score(published_network("u2netp", "freeze", sample), held_out, recipe)
         print("published:", before, flush=True)

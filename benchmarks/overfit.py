@@ -24,7 +24,8 @@ from model_export.export_checkpoint import export_trained
 from model_export.predictions import open_predictor
 from model_export.recipe import Recipe, parse_recipe
 from model_export.samples import find_samples
-from model_export.train import BEST, TrainOptions, train
+from model_export.train import TrainOptions, train
+from model_export.trainer import BEST
 
 PICTURES, REPEATS = 8, 10
 """The number of pictures, and how often each occurs in an epoch."""

@@ -30,11 +30,17 @@ Training a model:
 
 ======================  ==============================================================
 ``recipe``              reads the TOML file that describes a training run
-``datasets``            decodes a folder once into arrays, and splits them
-``transforms``          flips, moves, deforms and recolours batches
+``datasets``            decodes a folder once into arrays: ``samples`` finds its files, ``masks`` and
+                        ``annotations`` read their truth, ``splits`` divides them
+``preflight``           compares recipe and data before anything is decoded
+``teach``               writes a model's soft maps next to pictures, as targets
+``batches``             yields augmented batches, by ``transforms`` and ``degradations``
 ``losses``              one loss function per paper
 ``finetune``            prepares the published network for further training
-``train``               the training loop; ``curves`` plots its progress
+``train``               a training run: config, data, model, loop; ``curves`` plots its progress,
+                        ``progress_display`` and ``tensorboard_events`` show it
+``trainer``             the network in training, its average, optimizer and progress
+``schedule``            how far a run is, and the learning rate and picture size that follow
 ``checkpoint``          saves and restores a training run
 ``export_checkpoint``   exports a checkpoint as a model to serve
 ``sweep``               trains several recipes in parallel, on a rented GPU

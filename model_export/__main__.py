@@ -21,7 +21,7 @@ from model_export.precision_cli import (
     sensitivity_of_model,
 )
 from model_export.sweep import declare_sweep, run_sweep
-from model_export.train_cli import architecture_table, declare_training, run_training
+from model_export.train_cli import architecture_table, declare_teaching, declare_training, run_training
 
 DEFAULT_PRECISIONS = "float32,int8"
 FAILED = 1
@@ -91,6 +91,12 @@ def _train(args: argparse.Namespace) -> None:
     print(run_training(args))
 
 
+def _teach(args: argparse.Namespace) -> None:
+    from model_export.teach import teach
+
+    print(teach(args.model, args.data, args.models_dir))
+
+
 def _sweep(args: argparse.Namespace) -> None:
     print("\n".join(run_sweep(args)))
 
@@ -154,6 +160,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "judge": _judge,
     "sensitivity": _sensitivity,
     "train": _train,
+    "finetune": _train,
+    "teach": _teach,
     "architectures": _architectures,
     "sweep": _sweep,
     "series": _sweep,  # the old name
@@ -181,8 +189,12 @@ def _parser() -> argparse.ArgumentParser:
                 help=f"float32, int8, fp16; float32 always; may be repeated ({DEFAULT_PRECISIONS})",
             )
             _declare_checkpoint(sub)
-    purpose = "train a network on pictures and masks, or fine-tune the published one"
-    declare_training(commands.add_parser("train", help=purpose, description=purpose))
+    purpose = "train a network on pictures and masks"
+    declare_training(commands.add_parser("train", help=purpose, description=purpose), table="ours")
+    purpose = "fine-tune a published network: train NAME --recipe finetune"
+    declare_training(commands.add_parser("finetune", help=purpose, description=purpose), table="finetune")
+    purpose = "write a model's soft maps next to pictures, as targets for training"
+    declare_teaching(commands.add_parser("teach", help=purpose, description=purpose))
     purpose = "train several recipes in parallel, judge them and keep their weights in half precision"
     declare_sweep(commands.add_parser("sweep", aliases=["series"], help=purpose, description=purpose))
     purpose = "list the networks with their sizes and costs"
@@ -210,7 +222,10 @@ def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="images/ with masks/ or alphas/ (and trimaps/), or NAME-Image/ with NAME-Mask/",
+        help="a layout of model_export/samples.py: images/ with masks/, for example",
+    )
+    sub.add_argument(
+        "--only", type=Path, metavar="FILE", help="judge only these pictures: stems, one per line"
     )
     sub.add_argument("--matting", nargs="+", default=["none"], metavar="PATH", help="matting paths (none)")
     sub.add_argument(

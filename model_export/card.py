@@ -15,6 +15,8 @@ EXPLAINED = {
     "parity_served_float32_max_abs": "`served_float32`: this file in ONNX Runtime against PyTorch.",
     "held_out_mae": "`held_out_mae`, `held_out_max_f`: on pictures held out from training, at the "
     "network's own size; maxF by the papers' protocol.",
+    "held_out_mae_empty": "`held_out_mae_empty`: the MAE of an empty mask on the same pictures; a network "
+    "that is not better has learned nothing.",
 }
 """Explanations of the figures, by their names in the manifest."""
 VARIANT_FIGURES = ("d", "d_p95", "d_worst", "mae", "mae_float32", "maxf", "maxf_float32")

@@ -28,7 +28,11 @@ class CheckpointInvalid(CommandFailed):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a training run has come; ``curves`` has one row per epoch."""
+    """How far a training run has come.
+
+    ``curves`` has one row per epoch, and one of epoch 0 for the network that the run begins with; runs of
+    earlier versions lack that row and ``empty_mae``, the MAE of an empty mask on the held-out pictures.
+    """
 
     epoch: int = 0
     iteration: int = 0
@@ -36,6 +40,11 @@ class Progress:
     best_epoch: int = 0
     seconds: float = 0.0
     curves: list[dict[str, float]] = field(default_factory=list)
+    empty_mae: float | None = None
+
+    def best_row(self) -> dict[str, float]:
+        """Return the row of the best epoch."""
+        return next(row for row in self.curves if row["epoch"] == self.best_epoch)
 
 
 @dataclass(slots=True)

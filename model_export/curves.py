@@ -1,5 +1,6 @@
 """Curves: rows of figures become line plots."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Plot loss, MAE and maxF over epochs as a PNG.
 
     Args:
-        rows: One per epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``.
+        rows: One per epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``; epoch 0 has no loss.
         path: The PNG to write.
     """
     figure = Figure(figsize=(12, 3.4), layout="constrained")
@@ -22,7 +23,7 @@ def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         (("loss", "training loss"), ("mae", "MAE, held out"), ("max_f", "maxF, held out")),
         strict=True,
     ):
-        axes.plot(epochs, [row[name] for row in rows], marker="." if len(rows) < 60 else "")
+        axes.plot(epochs, [row.get(name, math.nan) for row in rows], marker="." if len(rows) < 60 else "")
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)

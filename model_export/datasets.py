@@ -1,40 +1,38 @@
-"""Datasets: a folder of pictures and masks becomes arrays in memory, decoded once, and splits of them.
+"""Datasets: pictures and masks become arrays in memory, decoded once.
 
-The layouts are those of ``samples``, and a layout of archives: ``images.zip``, ``masks.zip`` and, for
-distillation, ``teacher.zip`` with a teacher's soft maps, all with the same stems. Every picture is resized to
-the network's square without keeping its aspect ratio, as in U²-Net's recipe; a set of 10,000 at 320 pixels
-takes 4 GB.
+The layouts are those of ``samples``; a teacher's soft maps lie next to them, in ``teacher/`` or
+``teacher.zip``, with the names of the pictures. Every picture is resized to the network's square without
+keeping its aspect ratio, as in U²-Net's recipe; a set of 10,000 at 320 pixels takes 4 GB.
 """
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from model_export.samples import SamplesInvalid, find_samples
+from model_export.masks import SourceFile, mask_from, matte_from
+from model_export.samples import FOREGROUND_THRESHOLD, Part, Sample, SamplesInvalid, find_samples, members
 
-ARCHIVES = ("images.zip", "masks.zip")
-TEACHER_ARCHIVE = "teacher.zip"
-FOREGROUND_THRESHOLD = 128
+TEACHER = "teacher"
 READER_THREADS = 4
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Pictures with their masks, and a teacher's maps if available.
 
-    ``pictures`` is (N, S, S, 3) uint8 RGB, ``masks`` (N, S, S) uint8 of 0 and 255, ``teacher``
-    (N, S', S') uint8 from 0 (background) to 255; ``names`` are the files' stems, in the same
-    order.
+    ``pictures`` is (N, S, S, 3) uint8 RGB, ``masks`` (N, S, S) uint8 of 0 and 255, with values between them
+    for alpha mattes; ``teacher`` (N, S', S') uint8 from 0 (background) to 255; ``names`` are the files'
+    stems, in the same order.
     """
 
     names: tuple[str, ...]
@@ -46,148 +44,203 @@ class Dataset:
         """Return the number of pictures."""
         return len(self.names)
 
-    def subset(self, names: Sequence[str]) -> "Dataset":
-        """Return only the named pictures, in the order of ``names``.
-
-        Raises:
-            SamplesInvalid: A name is not in the set.
-        """
-        index_of = {name: index for index, name in enumerate(self.names)}
-        missing = [name for name in names if name not in index_of]
-        if missing:
-            raise SamplesInvalid(
-                f"The split names {len(missing)} pictures that are not in the data: {missing[0]}."
-            )
-        indices = [index_of[name] for name in names]
-        teacher = None if self.teacher is None else self.teacher[indices]
-        return Dataset(tuple(names), self.pictures[indices], self.masks[indices], teacher)
+    @property
+    def negatives(self) -> int:
+        """The number of pictures without a subject."""
+        return int((~self.masks.any(axis=(1, 2))).sum())
 
 
 @dataclass(frozen=True, slots=True)
-class _SampleFiles:
-    """Functions that read one picture, its mask and its teacher map."""
+class SourceSet:
+    """The files of a set: samples by name, and teacher maps by name if there are any."""
 
-    name: str
-    picture: Callable[[], bytes]
-    mask: Callable[[], bytes]
-    teacher: Callable[[], bytes] | None = None
+    folder: Path
+    kind: str
+    samples: dict[str, Sample]
+    teacher: dict[str, SourceFile]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the pictures, in order."""
+        return tuple(self.samples)
+
+    def only(self, names: Sequence[str]) -> "SourceSet":
+        """Return the set with only these pictures, in this order."""
+        return SourceSet(self.folder, self.kind, {name: self.samples[name] for name in names}, self.teacher)
 
 
-def decode_dataset(folder: Path, size_px: int, *, track: Callable[..., Iterable[object]] = iter) -> Dataset:
-    """Decode a whole set.
+def find_sources(folder: Path, *, part: Part = "TR") -> SourceSet:
+    """Find the files of a set without decoding any.
+
+    Raises:
+        SamplesInvalid: No layout fits, a pair is incomplete, or some pictures have no teacher map.
+    """
+    sample_set = find_samples(folder, part=part)
+    samples = {sample.name: sample for sample in sample_set.samples}
+    teacher = _teacher_maps(teacher_folder(folder))
+    missing = sorted(samples.keys() - teacher.keys()) if teacher else []
+    if missing:
+        raise SamplesInvalid(
+            f"{len(missing)} pictures have no teacher map: {missing[0]}. Complete the maps: python -m "
+            f"model_export teach u2net --data {folder}"
+        )
+    return SourceSet(folder, sample_set.kind, samples, teacher)
+
+
+def teacher_folder(data: Path) -> Path:
+    """Return the folder of teacher maps of a set, also if ``data`` is a COCO file or ``NAME-Image``."""
+    is_inner = data.is_file() or data.name.endswith("-Image")
+    return (data.parent if is_inner else data) / TEACHER
+
+
+def decode_dataset(
+    folder: Path, size_px: int, *, track: Callable[..., Iterable[object]] = iter, part: Part = "TR"
+) -> Dataset:
+    """Find and decode a whole set.
 
     Args:
-        folder: A folder in one of the layouts above.
+        folder: A folder in one of the layouts.
+        size_px: S, the side of the square that everything is resized to.
+        track: Shows progress while it iterates over its argument.
+        part: Which of DUTS-TR and DUTS-TE to take if the folder has both.
+
+    Raises:
+        SamplesInvalid: As ``find_sources`` and ``decode_sources``.
+    """
+    return decode_sources(find_sources(folder, part=part), size_px, track=track)
+
+
+def decode_sources(
+    sources: SourceSet,
+    size_px: int,
+    *,
+    track: Callable[..., Iterable[object]] = iter,
+) -> Dataset:
+    """Decode the files of a set.
+
+    Args:
+        sources: The files.
         size_px: S, the side of the square that everything is resized to.
         track: Shows progress while it iterates over its argument.
 
     Raises:
-        SamplesInvalid: No layout fits, a pair is incomplete, a file is not a picture, or a mask is empty or
-            differs in size from its picture.
+        SamplesInvalid: A file is not a picture, a mask differs in size from its picture, some masks have the
+            values 0 and 1 and others 0 and 255, or no picture has a subject.
+        MaskInvalid: A mask has other values.
     """
-    files = list(_find_files(folder))
     with ThreadPoolExecutor(READER_THREADS) as readers:
-        decoded = readers.map(lambda file: _decode(file, size_px), files)
-        rows = [row for row, _ in zip(decoded, track(files), strict=True)]
-    pictures, masks, teachers = zip(*rows, strict=True)
-    teacher = None if teachers[0] is None else np.stack(teachers)
-    return Dataset(tuple(file.name for file in files), np.stack(pictures), np.stack(masks), teacher)
-
-
-def split(names: Sequence[str], held_out: int, *, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split names into pictures to learn from and held-out pictures, at random but reproducibly.
-
-    Raises:
-        SamplesInvalid: No pictures would be left in one of the splits.
-    """
-    if not 0 < held_out < len(names):
-        raise SamplesInvalid(f"{held_out} of {len(names)} pictures cannot be held out.")
-    order = np.random.default_rng(seed).permutation(len(names))
-    indices = set(order[:held_out].tolist())
-    learned = tuple(name for index, name in enumerate(names) if index not in indices)
-    return learned, tuple(name for index, name in enumerate(names) if index in indices)
-
-
-def read_split(path: Path) -> tuple[str, ...]:
-    """Read a split: the stems of its pictures, one per line.
-
-    Raises:
-        SamplesInvalid: The file is empty, or names a picture twice.
-    """
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    if not names or len(set(names)) < len(names):
-        raise SamplesInvalid(f"{path} is empty, or names a picture twice.")
-    return names
-
-
-def write_split(path: Path, names: Sequence[str]) -> None:
-    """Write a split, one stem per line."""
-    path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-
-
-def _find_files(folder: Path) -> Iterator[_SampleFiles]:
-    if all((folder / name).is_file() for name in ARCHIVES):
-        yield from _files_in_archives(folder)
-        return
-    sample_set = find_samples(folder)
-    if sample_set.kind != "saliency":
-        raise SamplesInvalid(f"{folder} holds alpha mattes; training needs masks.")
-    for sample in sample_set.samples:
-        yield _SampleFiles(sample.picture.stem, sample.picture.read_bytes, sample.truth.read_bytes)
-
-
-def _files_in_archives(folder: Path) -> Iterator[_SampleFiles]:
-    archives = [_members(folder / name) for name in ARCHIVES]
-    teacher = _members(folder / TEACHER_ARCHIVE) if (folder / TEACHER_ARCHIVE).is_file() else None
-    pictures, masks = archives
-    for name, members in zip((*ARCHIVES[1:], TEACHER_ARCHIVE), (masks, teacher), strict=True):
-        unmatched = set() if members is None else members.keys() ^ pictures.keys()
-        if unmatched:
-            raise SamplesInvalid(
-                f"{folder / name} and images.zip differ: {sorted(unmatched)[0]} is only in one."
-            )
-    for name in sorted(pictures):
-        yield _SampleFiles(name, pictures[name], masks[name], None if teacher is None else teacher[name])
-
-
-def _members(path: Path) -> Mapping[str, Callable[[], bytes]]:
-    """Return a function that reads each file of an archive, by stem."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise SamplesInvalid(f"{path} is not a ZIP archive.") from error
-    names = [name for name in archive.namelist() if not name.endswith("/")]
-    return {Path(name).stem: partial(archive.read, name) for name in names}
-
-
-def _decode(
-    file: _SampleFiles, size_px: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None]:
-    picture, mask = _read(file, file.picture(), "RGB"), _read(file, file.mask(), "L")
-    if picture.shape[:2] != mask.shape:
+        decoded = readers.map(lambda name: _decode(sources, name, size_px), sources.names)
+        rows = [row for row, _ in zip(decoded, track(sources.names), strict=True)]
+    pictures, masks, teachers, zero_one = zip(*rows, strict=True)
+    if {True, False} <= set(zero_one):
         raise SamplesInvalid(
-            f"{file.name}: the picture is {picture.shape[1]} × {picture.shape[0]} px, "
-            f"its mask {mask.shape[1]} × {mask.shape[0]} px."
+            f"{sources.names[zero_one.index(True)]} has a mask of 0 and 1, "
+            f"{sources.names[zero_one.index(False)]} one of 0 and 255. Store all masks in one way."
         )
-    square_mask = np.where(
-        _resize_to_square(mask, size_px) >= FOREGROUND_THRESHOLD, np.uint8(255), np.uint8(0)
-    )
-    if not square_mask.any():
-        raise SamplesInvalid(f"{file.name}: the mask is empty.")
-    teacher = None if file.teacher is None else _read(file, file.teacher(), "L")
-    return _resize_to_square(picture, size_px), square_mask, teacher
+    shapes = {None if each is None else each.shape for each in teachers}
+    if len(shapes) > 1:
+        raise SamplesInvalid(f"The teacher maps differ in size: {shapes}. Remove the folder and teach again.")
+    teacher = None if teachers[0] is None else np.stack(teachers)
+    dataset = Dataset(sources.names, np.stack(pictures), np.stack(masks), teacher)
+    if dataset.negatives == len(dataset):
+        raise SamplesInvalid(
+            f"None of these {len(dataset)} pictures has a subject, {sources.names[0]} for example: all masks "
+            "are empty. Check the masks, or hold out other pictures."
+        )
+    return dataset
 
 
-def _read(file: _SampleFiles, upload: bytes, mode: str) -> NDArray[np.uint8]:
+def upright_size(file: SourceFile) -> tuple[int, int]:
+    """Return height and width of a picture as displayed, from its header alone.
+
+    Raises:
+        SamplesInvalid: The file is not a picture.
+    """
     try:
-        with Image.open(io.BytesIO(upload), formats=PICTURE_FORMATS) as stored:
-            return np.asarray(ImageOps.exif_transpose(stored).convert(mode))
-    except (OSError, UnidentifiedImageError) as error:
-        raise SamplesInvalid(f"{file.name} cannot be read as a picture.") from error
+        with file.open("rb") as opened, Image.open(opened) as stored:
+            width, height = stored.size
+            # To look for EXIF behind its pixels, Pillow would decode a PNG.
+            has_exif = stored.format != "PNG" or "exif" in stored.info
+            is_turned = has_exif and stored.getexif().get(EXIF_ORIENTATION) in TURNED
+    except OSError as error:
+        raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error
+    return (width, height) if is_turned else (height, width)
 
 
-def _resize_to_square(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+def read_picture(file: SourceFile) -> NDArray[np.uint8]:
+    """Read a picture, upright, as (H, W, 3) uint8 RGB.
+
+    Raises:
+        SamplesInvalid: It cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(file.read_bytes()), formats=PICTURE_FORMATS) as stored:
+            return np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    except OSError as error:
+        raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error
+
+
+def resize_to_square(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """Resize to the square: a picture as in the service, a mask so that its area is preserved."""
     is_smaller = pixels.ndim == 2 and max(pixels.shape) > size_px
     interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (size_px, size_px), interpolation=interpolation), dtype=np.uint8)
+
+
+def _teacher_maps(folder: Path) -> dict[str, SourceFile]:
+    archive = folder.with_suffix(".zip")
+    if archive.is_file():
+        opened = zipfile.ZipFile(archive)
+        return members(zipfile.Path(opened, name) for name in sorted(opened.namelist()))
+    return members(sorted(folder.iterdir())) if folder.is_dir() else {}
+
+
+def _decode(
+    sources: SourceSet, name: str, size_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8] | None, bool | None]:
+    sample = sources.samples[name]
+    picture = read_picture(sample.picture)
+    truth, zero_one = _truth_of(sample)
+    if picture.shape[:2] != truth.shape:
+        raise SamplesInvalid(
+            f"{name}: the picture is {picture.shape[1]} × {picture.shape[0]} px, "
+            f"its mask {truth.shape[1]} × {truth.shape[0]} px."
+        )
+    teacher = None if name not in sources.teacher else _read_teacher_map(sources.teacher[name])
+    return (
+        resize_to_square(picture, size_px),
+        _square(truth, size_px, sources.kind),
+        teacher,
+        zero_one,
+    )
+
+
+def _truth_of(sample: Sample) -> tuple[NDArray[np.uint8], bool | None]:
+    """Return the mask or matte of a sample, and whether its values were 0 and 1."""
+    if sample.annotation is not None:
+        return sample.annotation.mask(), None
+    encoded = sample.truth.read_bytes()
+    if sample.is_matte:
+        return matte_from(encoded, str(sample.truth)), None
+    return mask_from(encoded, str(sample.truth))
+
+
+def _square(truth: NDArray[np.uint8], size_px: int, kind: str) -> NDArray[np.uint8]:
+    """Resize a mask and make it yes or no, or a matte and keep it soft."""
+    square = resize_to_square(truth, size_px)
+    if kind == "matting":
+        return square
+    return np.where(square >= FOREGROUND_THRESHOLD, np.uint8(255), np.uint8(0))
+
+
+def _read_teacher_map(file: SourceFile) -> NDArray[np.uint8]:
+    """Read a teacher's map: grey, with any values.
+
+    Raises:
+        SamplesInvalid: It cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(file.read_bytes()), formats=PICTURE_FORMATS) as stored:
+            return np.asarray(stored.convert("L"))
+    except OSError as error:
+        raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error

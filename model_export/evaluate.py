@@ -1,7 +1,6 @@
 """Evaluate: a model and a folder of pictures with known truth become a table of figures.
 
-    python -m model_export evaluate --model u2netp --data DIR [--matting none fast …] [--json FILE] [--report
-    DIR]
+    python -m model_export evaluate --model u2netp --data DIR [--only FILE] [--matting none fast …]
 
 The service's own pipeline processes every picture, once for each matting path, and the result is compared
 with the truth. If the truths are masks, the results are those of ``/v1/mask``; if they are mattes, the alpha
@@ -29,6 +28,7 @@ from model_export.metrics import Curves
 from model_export.predictions import Judged, Predictor, open_predictor
 from model_export.report import CURVES, Gallery, write_report
 from model_export.samples import Sample, SampleSet, SamplesInvalid, find_samples, read_grey
+from model_export.splits import read_split
 
 OPTIONS_OF_RESULT: Mapping[str, type[MaskOptions] | type[CutoutOptions]] = {
     "mask": MaskOptions,
@@ -102,6 +102,8 @@ def run(args: argparse.Namespace) -> Evaluation:
         CutoutError: An option is invalid, or the model is missing.
     """
     sample_set = find_samples(args.data)
+    if args.only is not None:
+        sample_set = sample_set.only(read_split(args.only))
     result = args.result or RESULT_OF_KIND[sample_set.kind]
     paths = {matting: parse_path(result, matting, dict(args.option)) for matting in args.matting}
     path_reports = {matting: PathReport(Gallery() if args.report else None) for matting in args.matting}
@@ -237,7 +239,7 @@ def _predict(predictor: Predictor, sample: Sample, options: MaskOptions | Cutout
 
 def _read_truth(sample: Sample, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Read a sample's truth and trimap, and check that they are as large as the result."""
-    truth = read_grey(sample.truth)
+    truth = sample.read_truth()
     trimap = None if sample.trimap is None else read_grey(sample.trimap)
     for path, grey in ((sample.truth, truth), (sample.trimap, trimap)):
         if grey is not None and grey.shape != shape:

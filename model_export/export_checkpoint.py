@@ -53,6 +53,7 @@ def export_trained(
     network, run = trained_network(checkpoint)
     if depth is not None:
         network = _pruned(network, run, depth)
+    _warn_if_worse_than_empty(run, console)
     model_bytes, quality = _export_and_compare(network, name, run.recipe.size_px, console)
     manifest = describe(
         network,
@@ -103,5 +104,18 @@ def _weights_origin(run: TrainingRun, checkpoint: Path, *, license_name: str, au
 
 def _held_out_quality(run: TrainingRun) -> dict[str, float]:
     """Return the figures of the best epoch on held-out pictures, under their names in a manifest."""
-    best = run.progress.curves[run.progress.best_epoch - 1]
-    return {"held_out_mae": best["mae"], "held_out_max_f": best["max_f"]}
+    best = run.progress.best_row()
+    figures = {"held_out_mae": best["mae"], "held_out_max_f": best["max_f"]}
+    if run.progress.empty_mae is not None:
+        figures["held_out_mae_empty"] = run.progress.empty_mae
+    return figures
+
+
+def _warn_if_worse_than_empty(run: TrainingRun, console: Console) -> None:
+    """Say so if an empty mask has a lower error than the network: it did not learn, or learned too little."""
+    mae, empty = run.progress.best_row()["mae"], run.progress.empty_mae
+    if empty is not None and mae >= empty:
+        console.print(
+            f"! This network is worse than an empty mask: its MAE on held-out pictures is {mae:.3f}, that of "
+            f"an empty mask {empty:.3f}. Train it for longer, or fine-tune a published network."
+        )

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model_export.graph_session import Graph, Saliency, mean_difference
+from model_export.masks import SourceFile
 from model_export.metrics import Curves, max_f_of_means, mean_absolute_error, precision_and_recall
 from model_export.network_inputs import read_network_input
-from model_export.samples import FOREGROUND_THRESHOLD, Sample, read_grey
+from model_export.samples import FOREGROUND_THRESHOLD, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPicture:
     """One picture: ``d``, and MAE and curves of the variant's map and of the float32 map."""
 
-    picture: Path
+    picture: SourceFile
     d: float
     mae: tuple[float, float]
     curves: tuple[Curves, Curves]
@@ -42,7 +43,7 @@ def judge_pictures(
     for sample in track(samples):
         network_input = read_network_input(sample.picture, size_px)[None]
         ours, theirs = variant.run(network_input)[0], float32.run(network_input)[0]
-        truth = read_grey(sample.truth) >= FOREGROUND_THRESHOLD
+        truth = sample.read_truth() >= FOREGROUND_THRESHOLD
         enlarged = [_at_size(saliency, truth.shape) for saliency in (ours, theirs)]
         judged.append(
             JudgedPicture(

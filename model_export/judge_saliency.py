@@ -31,22 +31,32 @@ class SaliencyJudge:
         self._boundary: list[float] = []
 
     def add(self, mask: NDArray[np.uint8], truth: NDArray[np.uint8], _: NDArray[np.uint8] | None) -> None:
-        """Add one mask and its truth, (H, W) of the same size; there is no trimap."""
+        """Add one mask and its truth, (H, W) of the same size; there is no trimap.
+
+        A picture without a subject counts in MAE alone: the recall of nothing is not defined.
+        """
         is_foreground = truth >= FOREGROUND_THRESHOLD
         scaled = mask / np.float64(255)
+        if not is_foreground.any():
+            self._mae.step(scaled, is_foreground, normalize=False)
+            return
         for metric in (self._mae, self._structure, self._alignment, self._weighted_f, self._f):
             metric.step(scaled, is_foreground, normalize=False)
         saliency = scaled.astype(np.float32)
         self._curves.append(precision_and_recall(saliency, is_foreground))
         self._boundary.append(relaxed_boundary_f(saliency, is_foreground))
 
-    def curve(self) -> Curves:
-        """Return precision and recall at the thresholds 0 to 255, averaged over the set."""
+    def curve(self) -> Curves | None:
+        """Return precision and recall at the thresholds 0 to 255, averaged; None if there are no subjects."""
+        if not self._curves:
+            return None
         precision, recall = np.mean(self._curves, axis=0)
         return precision, recall
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the whole set, by region and name; 1 is best for all but MAE."""
+        if not self._curves:
+            return {"whole": {"MAE": float(self._mae.get_results()["mae"])}}
         f = self._f.get_results()["f"]
         alignment = self._alignment.get_results()["em"]
         figures = {

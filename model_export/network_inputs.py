@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from model_export.errors import CommandFailed
+from model_export.masks import SourceFile
 from model_export.pictures import synthetic_pictures
 
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -33,21 +34,21 @@ def find_pictures(folder: Path, limit: int | None = None) -> list[Path]:
     return [paths[number * len(paths) // limit] for number in range(limit)]
 
 
-def read_network_input(path: Path, size_px: int) -> NDArray[np.uint8]:
+def read_network_input(path: SourceFile, size_px: int) -> NDArray[np.uint8]:
     """Return one picture, upright, as (S, S, 3) uint8 RGB.
 
     Raises:
         CommandFailed: It cannot be read.
     """
     try:
-        with Image.open(path, formats=PICTURE_FORMATS) as stored:
+        with path.open("rb") as file, Image.open(file, formats=PICTURE_FORMATS) as stored:
             upright = ImageOps.exif_transpose(stored).convert("RGB")
     except OSError as error:
         raise CommandFailed(f"{path} cannot be read as a picture.") from error
     return np.asarray(upright.resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
-def read_network_inputs(paths: Sequence[Path], size_px: int) -> Iterator[NDArray[np.uint8]]:
+def read_network_inputs(paths: Sequence[SourceFile], size_px: int) -> Iterator[NDArray[np.uint8]]:
     """Yield each picture as a batch of one, (1, S, S, 3) uint8 RGB."""
     for path in paths:
         yield read_network_input(path, size_px)[None]

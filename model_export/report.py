@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from model_export.masks import SourceFile
+
 MAX_CASES = 12
 THUMBNAIL_PX = 260
 PAGE, CURVES = "index.html", "precision-recall.png"
@@ -40,12 +42,12 @@ class Gallery:
         self._max_cases = max_cases
         self._worst: list[Case] = []
 
-    def add(self, picture: Path, grey: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+    def add(self, picture: SourceFile, grey: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         """Add the result of one picture, (H, W), and its truth; it is kept if it is among the worst."""
         error = float(np.abs(grey.astype(np.float32) - truth).mean() / 255)
         if len(self._worst) == self._max_cases and error <= self._worst[0].error:
             return
-        with Image.open(picture) as stored:
+        with picture.open("rb") as file, Image.open(file) as stored:
             upright = ImageOps.exif_transpose(stored).convert("RGB")
         thumbnails = tuple(
             _thumbnail(each) for each in (upright, Image.fromarray(truth), Image.fromarray(grey))

@@ -73,7 +73,8 @@ def summary(out: Path, names: Sequence[str], judge_data: Path | None, device: st
     """
     from model_export.checkpoint import trained_network, write_half
     from model_export.datasets import decode_dataset
-    from model_export.train import BEST, device_of, judge
+    from model_export.train import device_of
+    from model_export.trainer import BEST, judge
 
     lines = [
         "| recipe | epochs | minutes | MAE held out | maxF held out | MAE judged | maxF judged |",
@@ -83,11 +84,11 @@ def summary(out: Path, names: Sequence[str], judge_data: Path | None, device: st
     for name, path in [(name, path) for name, path in done if path.is_file()]:
         network, run = trained_network(path)
         write_half(path.with_name(HALF), run, network)
-        row = run.progress.curves[run.progress.best_epoch - 1]
+        row = run.progress.best_row()
         figures = [row["mae"], row["max_f"]]
         if judge_data is not None:
             judge_device = device_of(device)
-            dataset = decode_dataset(judge_data, run.recipe.size_px)
+            dataset = decode_dataset(judge_data, run.recipe.size_px, part="TE")
             figures += judge(network.to(judge_device), dataset, run.recipe, judge_device)
         columns = " | ".join([*(f"{figure:.4f}" for figure in figures), *["–"] * (4 - len(figures))])
         lines.append(f"| {name} | {run.progress.epoch} | {run.progress.seconds / 60:.1f} | {columns} |")

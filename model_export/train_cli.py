@@ -1,25 +1,33 @@
-"""Train CLI: the command lines of ``train`` and ``architectures``."""
+"""Train CLI: the command lines of ``train``, ``finetune``, ``teach`` and ``architectures``."""
 
 import argparse
 import math
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_export.recipes import RECIPES
 
 if TYPE_CHECKING:
     from model_export.recipe import Recipe
 
+RUNS_FOLDER = Path("runs")
 
-def declare_training(sub: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``train``."""
+
+def declare_training(sub: argparse.ArgumentParser, *, table: str) -> None:
+    """Declare the arguments of ``train`` and ``finetune``, which differ in the recipe's table."""
     names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
     sub.add_argument("name", metavar="NAME", help=f"a recipe: {names}, or a file like theirs")
-    sub.add_argument("--data", required=True, type=Path, metavar="DIR", help="pictures and masks")
-    sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the training run")
-    sub.add_argument("--recipe", default="ours", metavar="TABLE", help="ours, paper or finetune (ours)")
-    sub.add_argument("--resume", action="store_true", help="resume the training run in --out")
+    sub.add_argument(
+        "--data", required=True, type=Path, metavar="DIR", help="pictures and masks, in any layout"
+    )
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the training run (runs/NAME, runs/NAME-finetune)"
+    )
+    sub.add_argument("--recipe", default=table, metavar="TABLE", help=f"ours, paper or finetune ({table})")
+    sub.add_argument(
+        "--resume", action="store_true", help="resume the run in --out with its recipe, changed by --set"
+    )
     sub.add_argument(
         "--set",
         action="append",
@@ -32,47 +40,69 @@ def declare_training(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     sub.add_argument("--threads", type=int, default=0, help="number of CPU threads; all if 0")
     sub.add_argument(
-        "--minutes", type=float, default=math.inf, help="stop after the first epoch that ends later"
+        "--minutes",
+        type=float,
+        help="time of the whole run; the rate falls to its end in it (--set minutes=)",
+    )
+    sub.add_argument(
+        "--pause-after",
+        type=float,
+        default=math.inf,
+        metavar="MINUTES",
+        help="pause after the first epoch that ends later; --resume continues the same schedule",
     )
 
 
+def declare_teaching(sub: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``teach``."""
+    sub.add_argument("model", metavar="MODEL", help="an exported model")
+    sub.add_argument("--data", required=True, type=Path, metavar="DIR", help="pictures and masks")
+    sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
+
+
+def run_folder(args: argparse.Namespace) -> Path:
+    """Return the folder of the training run: ``--out``, or one named after recipe and table."""
+    if args.out is not None:
+        return Path(args.out)
+    suffix = "" if args.recipe == "ours" else f"-{args.recipe}"
+    return RUNS_FOLDER / f"{Path(args.name).stem}{suffix}"
+
+
 def recipe_from(args: argparse.Namespace) -> "Recipe":
-    """Return the recipe with the changes from the command line.
+    """Return the recipe with the changes from the command line; a resumed run starts from its own.
 
     Raises:
         RecipeInvalid: There is no such recipe, or a change is invalid.
+        CheckpointInvalid: The run to resume cannot be read.
     """
     from model_export.recipe import parse_recipe, read_recipe
 
     recipe = read_recipe(args.name, table=args.recipe)
-    fields = recipe.model_dump()
-    for change in args.set:
-        name, _, value = change.partition("=")
-        table_fields = fields
-        *tables, last = name.strip().split(".")
-        for table in tables:
-            table_fields = table_fields.get(table, {})
-        table_fields[last] = _value(value)
-    return parse_recipe(fields, source="--set") if args.set else recipe
+    changes = list(args.set) if args.minutes is None else [*args.set, f"minutes={args.minutes}"]
+    last = run_folder(args) / "last.safetensors"
+    if args.resume and last.is_file():
+        recipe = _recipe_of_run(last, asked=_changed(recipe.model_dump(), changes))
+    return parse_recipe(_changed(recipe.model_dump(), changes), source="--set") if changes else recipe
 
 
 def run_training(args: argparse.Namespace) -> str:
     """Train, and return one line about the result."""
     from model_export.train import TrainOptions, train
 
+    out = run_folder(args)
     options = TrainOptions(
         data=args.data,
-        out=args.out,
+        out=out,
         resume=args.resume,
         device=args.device,
         threads=args.threads,
         learned=args.learn,
         held_out=args.hold_out,
-        minutes=args.minutes,
+        pause_after_minutes=args.pause_after,
     )
     progress = train(recipe_from(args), options)
     return (
-        f"{args.out / 'best.safetensors'}: MAE {progress.best_mae:.4f} after epoch {progress.best_epoch} "
+        f"{out / 'best.safetensors'}: MAE {progress.best_mae:.4f} after epoch {progress.best_epoch} "
         f"of {progress.epoch}, {progress.seconds / 60:.1f} minutes"
     )
 
@@ -91,6 +121,35 @@ def architecture_table(size_px: int) -> list[str]:
         millions, giga = count_parameters(network) / 1e6, count_macs(network, size_px) / 1e9
         lines.append(f"| `{name}` | {millions:.2f} M | {giga:.2f} |")
     return lines
+
+
+def _recipe_of_run(last: Path, *, asked: dict[str, Any]) -> "Recipe":
+    """Return the recipe of the run to resume.
+
+    Raises:
+        CommandFailed: The run is of another architecture.
+    """
+    from model_export.checkpoint import read_training_run
+    from model_export.errors import CommandFailed
+
+    recipe = read_training_run(last).recipe
+    if asked["architecture"] != recipe.architecture:
+        raise CommandFailed(
+            f"{last.parent} holds a run of {recipe.architecture}, not of {asked['architecture']}; name its "
+            "recipe, or another folder: --out DIR"
+        )
+    return recipe
+
+
+def _changed(fields: dict[str, Any], changes: list[str]) -> dict[str, Any]:  # Any: fields of a recipe
+    for change in changes:
+        name, _, value = change.partition("=")
+        table_fields = fields
+        *tables, last = name.strip().split(".")
+        for table in tables:
+            table_fields = table_fields.get(table, {})
+        table_fields[last] = _value(value)
+    return fields
 
 
 def _value(text: str) -> object:

@@ -1,4 +1,4 @@
-"""Transforms: flips, moves, deforms and recolours a batch of pictures together with its masks.
+"""Transforms: flips, moves, deforms, recolours and degrades a batch of pictures together with its masks.
 
 All geometric changes of a picture form one sampling field, (H, W, 2), through which picture, mask and teacher
 map are sampled in the same way, so they stay aligned. The transforms run on the device of the batch and
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_export.architectures.layers import resize, size_of
+from model_export.degradations import add_noise, blur, store_as_jpeg, swap_backgrounds
 
 ELASTIC_GRID = 3  # grid points per side of the elastic deformation
 LUMA = (0.299, 0.587, 0.114)  # RGB, ITU-R BT.601
@@ -27,7 +28,10 @@ class Augmentation:
 
     ``scale`` is the range of the enlargement; parts outside the frame are cropped, missing ones mirrored.
     ``elastic_px`` is the σ of the displacements of the 3 × 3 grid, in pixels of the result. ``colour`` is how
-    far the factors of brightness, contrast and saturation may differ from 1.
+    far the factors of brightness, contrast and saturation may differ from 1. ``swap_background`` is the share
+    of pictures that get the background of another picture of the batch. Half of the pictures each are blurred
+    by a Gaussian of up to ``blur_px``, get noise of a standard deviation of up to ``noise``, of 1, and are
+    stored as JPEG of ``jpeg_quality`` or better; 100 stores none.
     """
 
     flip_horizontally: bool = False
@@ -37,6 +41,10 @@ class Augmentation:
     rotate_degrees: float = 0.0
     elastic_px: float = 0.0
     colour: float = 0.0
+    blur_px: float = 0.0
+    noise: float = 0.0
+    jpeg_quality: int = 100
+    swap_background: float = 0.0
 
     @property
     def moves(self) -> bool:
@@ -65,13 +73,15 @@ def augment(
         Pictures (N, 3, H, W) and masks (N, 1, H, W). Masks are soft along moved borders.
     """
     size = size or size_of(pictures)
+    if augmentation.swap_background:
+        pictures, masks = swap_backgrounds(pictures, masks, augmentation.swap_background, generator)
     field = sampling_field(pictures.shape[0], size, augmentation, generator)
     if field is None:
         pictures, masks = resize(pictures, size), [resize(mask, size) for mask in masks]
     else:
         field = field.to(pictures.device)
         pictures, masks = _sample(pictures, field), [_sample(mask, field) for mask in masks]
-    return recolour(pictures, augmentation.colour, generator), masks
+    return degrade(recolour(pictures, augmentation.colour, generator), augmentation, generator), masks
 
 
 def sampling_field(
@@ -145,3 +155,14 @@ def _sample(maps: Tensor, field: Tensor) -> Tensor:
     return functional.grid_sample(
         maps, field, mode="bilinear", padding_mode="reflection", align_corners=False
     )
+
+
+def degrade(pictures: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Blur pictures, add noise to them and store them as JPEG, within the limits."""
+    if augmentation.blur_px:
+        pictures = blur(pictures, augmentation.blur_px, generator)
+    if augmentation.noise:
+        pictures = add_noise(pictures, augmentation.noise, generator)
+    if augmentation.jpeg_quality < 100:
+        pictures = store_as_jpeg(pictures, augmentation.jpeg_quality, generator)
+    return pictures

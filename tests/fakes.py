@@ -283,3 +283,19 @@ class SimulatedProcessor:
         if upload == b"end":
             raise RunEnded("simulated end")
         return Processed(b"result of " + upload, "image/png", "simulated", "simulated", "float32", "ok")
+
+
+@dataclass
+class CountingWriter:
+    """A writer of TensorBoard's events that keeps them: value by step, by tag."""
+
+    scalars: dict[str, dict[int, float]] = field(default_factory=dict)
+    flushes: int = 0
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Keep one figure."""
+        self.scalars.setdefault(tag, {})[step] = value
+
+    def flush(self) -> None:
+        """Count the call."""
+        self.flushes += 1

@@ -160,3 +160,15 @@ def test_a_picture_that_the_service_refuses_is_named(
     status = evaluate(data, models_dir)
 
     assert (status, "1.jpg: This is not an accepted image type" in capsys.readouterr().err) == (1, True)
+
+
+def test_only_the_pictures_of_a_split_are_judged(
+    data: Path, models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "held_out.txt").write_text("1\n")
+    (tmp_path / "other.txt").write_text("1.jpg\n")
+
+    assert evaluate(data, models_dir, "--only", str(tmp_path / "held_out.txt")) == 0
+    assert "set: 1 pictures" in capsys.readouterr().out
+    assert evaluate(data, models_dir, "--only", str(tmp_path / "other.txt")) == 1
+    assert "not in the data: 1.jpg" in capsys.readouterr().err

@@ -52,6 +52,17 @@ def test_both_protocols_give_the_same_f_for_one_picture(number: int) -> None:
     assert found["maxF"] == pytest.approx(found["maxF (paper)"], abs=1e-9)
 
 
+def test_a_picture_without_a_subject_counts_in_the_mean_absolute_error_alone() -> None:
+    empty = np.zeros((10, 10), np.uint8)
+    stray = np.full((10, 10), 51, np.uint8)
+    without, found = judged(pairs()), judged([*pairs(), (stray, empty)])
+    count = len(pairs())
+
+    assert found["MAE"] == pytest.approx((count * without["MAE"] + 0.2) / (count + 1))
+    assert {**found, "MAE": 0} == {**without, "MAE": 0}
+    assert judged([(stray, empty)]) == pytest.approx({"MAE": 0.2})
+
+
 def test_the_protocols_differ_for_a_set() -> None:
     hard = [*pairs(), (noise((50, 50)), pairs(1)[0][1][:50, :50])]
     found = judged(hard)

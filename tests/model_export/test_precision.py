@@ -9,7 +9,8 @@ from torch import nn
 from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import read_training_run
 from model_export.precision import Precision, fastest_precision, seconds_per_iteration
-from model_export.train import LAST, TrainOptions, train
+from model_export.train import TrainOptions, train
+from model_export.trainer import LAST
 from tests.model_export.runs import QUIET, same, small
 
 pytestmark = pytest.mark.torch
@@ -49,7 +50,11 @@ def test_the_chosen_precision_is_written_to_the_recipe_of_the_run(data: Path, tm
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.whole)])
 def test_a_resumed_run_keeps_its_precision(data: Path, tmp_path: Path, precision: str) -> None:
     """If a resumed run chose again, one of the two cases would change its precision."""
-    train(small(precision=precision), TrainOptions(data, tmp_path / "interrupted", minutes=0), console=QUIET)
+    train(
+        small(precision=precision),
+        TrainOptions(data, tmp_path / "interrupted", pause_after_minutes=0),
+        console=QUIET,
+    )
     train(
         small(precision="fastest"), TrainOptions(data, tmp_path / "interrupted", resume=True), console=QUIET
     )

@@ -36,6 +36,46 @@ def test_each_layout_gives_pairs_sorted_by_name(
     )
 
 
+def fill_pair(folder: Path, *sets: str) -> None:
+    for name in sets:
+        for part in ("Image", "Mask"):
+            fill(folder / f"{name}-{part}", "a.png")
+
+
+def test_the_set_for_testing_is_never_taken_for_the_one_for_training(tmp_path: Path) -> None:
+    fill_pair(tmp_path, "DUTS-TE", "DUTS-TR", "FORTE")
+
+    for part in ("TE", "TR"):
+        (sample,) = find_samples(tmp_path, part=part).samples  # type: ignore[arg-type]
+        assert sample.picture.parent.name == f"DUTS-{part}-Image"  # type: ignore[union-attr]
+
+
+def test_training_on_a_set_for_testing_must_be_asked_for(tmp_path: Path) -> None:
+    fill_pair(tmp_path, "DUTS-TE")
+    with pytest.raises(SamplesInvalid, match=r"only a set for testing, DUTS-TE-Image.*--data"):
+        find_samples(tmp_path, part="TR")
+
+    assert len(find_samples(tmp_path / "DUTS-TE-Image", part="TR").samples) == 1
+
+
+def test_of_several_sets_one_must_be_named(tmp_path: Path) -> None:
+    fill_pair(tmp_path, "A", "B")
+    with pytest.raises(SamplesInvalid, match=r"several sets: A-Image, B-Image.*--data"):
+        find_samples(tmp_path)
+
+    assert find_samples(tmp_path / "B-Image").samples[0].truth.parent.name == "B-Mask"  # type: ignore[union-attr]
+
+
+def test_only_the_named_samples_are_kept(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        fill(tmp_path / folder, "a.png", "b.png", "c.png")
+    found = find_samples(tmp_path)
+
+    assert [sample.name for sample in found.only(("c", "a")).samples] == ["c", "a"]
+    with pytest.raises(SamplesInvalid, match=r"1 pictures that are not in the data: a\.png\. .*without"):
+        found.only(("a.png", "b"))
+
+
 def test_trimaps_belong_to_mattes(tmp_path: Path) -> None:
     for folder in ("images", "alphas", "trimaps"):
         fill(tmp_path / folder, "a.png")
