@@ -30,6 +30,7 @@ from model_export.architectures import ARCHITECTURES
 from model_export.checkpoint import Progress, TrainingRun, read_training_run, restore, write_checkpoint
 from model_export.curves import plot_curves
 from model_export.datasets import Dataset, decode_dataset, read_split, split, write_split
+from model_export.encoder_weights import load_published_encoder
 from model_export.errors import CommandFailed
 from model_export.finetune import freeze_norms, published_network
 from model_export.losses import LOSSES, distilled
@@ -42,7 +43,7 @@ from model_export.transforms import augment
 
 LAST, BEST, CURVES = "last.safetensors", "best.safetensors", "curves.csv"
 LEARNED_SPLIT, HELD_OUT_SPLIT = "learned.txt", "held_out.txt"
-HEADS = ("head", "heads", "fuse", "training_heads", "score", "score_pool3", "score_pool4", "sides")
+HEADS = ("decoder", "head", "heads", "fuse", "training_heads", "score", "score_pool3", "score_pool4", "sides")
 WARM_UP_FROM = 1e-3
 POLY_POWER = 0.9
 INITIALISE = {
@@ -340,6 +341,8 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
                 INITIALISE[recipe.initialise](layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+    if recipe.weights == "encoder":
+        load_published_encoder(network)
     return network
 
 

