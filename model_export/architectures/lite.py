@@ -86,11 +86,9 @@ class EfficientNetLite0(nn.Module):
         blocks, in_ch, self.last_blocks = [], STEM_CH, []
         for repeats, kernel, stride, expansion, out_ch in STAGES:
             for number in range(repeats):
-                first = number == 0
+                first_stride = stride if number == 0 else 1
                 blocks.append(
-                    InvertedResidual(
-                        in_ch, out_ch, kernel, stride=stride if first else 1, expansion=expansion
-                    )
+                    InvertedResidual(in_ch, out_ch, kernel, stride=first_stride, expansion=expansion)
                 )
                 in_ch = out_ch
             self.last_blocks.append(len(blocks) - 1)

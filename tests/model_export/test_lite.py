@@ -208,9 +208,13 @@ def test_deeper_maps_weigh_less_in_the_loss() -> None:
     assert losses[0] / losses[4] == pytest.approx(5, rel=1e-3)
 
 
-def test_the_recipe_trains_from_the_published_encoder(data: Path, tmp_path: Path) -> None:
+def test_the_recipe_trains_from_the_published_encoder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(MODELS_DIR.parent)  # weights are searched in the relative models/
     changes = {"size_px": 64, "sizes_px": (), "epochs": 1, "held_out": 3, "batch": 3, "teacher_trust": 0.0}
     recipe = read_recipe("lite").model_copy(update={**changes, "precision": "float32", "warm_up_steps": 1})
     progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
 
-    assert progress.epoch == 1
+    assert [row["epoch"] for row in progress.curves][-1] == 1
+    assert math.isfinite(progress.best_mae)
