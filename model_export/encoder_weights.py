@@ -6,7 +6,7 @@ never committed. Its classifier and the 1×1 convolution before that are left ou
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: TID251 -- only the exception
+from pickle import UnpicklingError  # noqa: TID251 -- the exception  # nosec B403
 
 import torch
 from torch import Tensor, nn
