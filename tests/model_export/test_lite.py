@@ -174,7 +174,7 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path.touch, (tmp_path / "ran",)  # type: ignore[return-value]
 
-    (tmp_path / "harmful.pth").write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / "harmful.pth").write_bytes(pickle.dumps(Harmful(), protocol=2))
     with pytest.raises(PublishedWeightsInvalid, match="cannot be read"):
         read_tensors(tmp_path / "harmful.pth")
 
