@@ -29,7 +29,8 @@ HARD_LOSS_THRESHOLD = -math.log(0.7)  # OHEM keeps pixels whose true class has a
 MIN_KEPT_SHARE = 1 / 16  # of all pixels, in OHEM
 LAPLACIAN = ((-1.0, -1.0, -1.0), (-1.0, 8.0, -1.0), (-1.0, -1.0, -1.0))
 DETAIL_STRIDES, DETAIL_MIX, DETAIL_THRESHOLD = (1, 2, 4), (0.6, 0.3, 0.1), 0.1
-SMOOTH = 1.0  # of the Dice ratio, so that two empty masks agree
+LEVEL_WEIGHTS = (1.0, 0.5, 0.4, 0.3, 0.2)  # of bce_iou
+SMOOTH = 1.0  # of the ratios of Dice and IoU, so that two empty masks agree
 
 
 def deep_supervised_bce(logits: Logits, truth: Tensor) -> Tensor:
@@ -79,6 +80,26 @@ def bce_dice(logits: Logits, truth: Tensor) -> Tensor:
     The paper prints only the foreground term of the cross-entropy; this function uses both terms.
     """
     return torch.stack([0.5 * _bce(each, truth) + dice(each, truth) for each in logits]).mean()
+
+
+def bce_iou(logits: Logits, truth: Tensor) -> Tensor:
+    """Return the cross-entropy plus one minus the soft IoU of all maps; deeper maps weigh less.
+
+    Args:
+        logits: The served map, then those of the levels from the finest to the deepest, at most four.
+        truth: (N, 1, H, W) in [0, 1].
+    """
+    losses = [_bce(each, truth) + soft_iou(each, truth) for each in logits]
+    return torch.stack([w * each for w, each in zip(LEVEL_WEIGHTS, losses, strict=False)]).sum()
+
+
+def soft_iou(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return one minus intersection over union of each picture, averaged; smoothed by 1 pixel."""
+    predicted = torch.sigmoid(logits).flatten(1)
+    expected = truth.flatten(1)
+    overlap = (predicted * expected).sum(1)
+    union = predicted.sum(1) + expected.sum(1) - overlap
+    return (1 - (overlap + SMOOTH) / (union + SMOOTH)).mean()
 
 
 def dice(logits: Tensor, truth: Tensor) -> Tensor:
@@ -188,6 +209,7 @@ LOSSES: Mapping[str, Loss] = {
     "deep_supervised_bce": deep_supervised_bce,
     "border_weighted_bce": border_weighted_bce,
     "bce_dice": bce_dice,
+    "bce_iou": bce_iou,
     "stdc": stdc,
     "stdc_dice": stdc_dice,
     "summed_cross_entropy": summed_cross_entropy,

@@ -54,10 +54,18 @@ class Recipe(_Table):
 
     architecture: str
     loss: Literal[
-        "deep_supervised_bce", "border_weighted_bce", "bce_dice", "stdc", "stdc_dice", "summed_cross_entropy"
+        "deep_supervised_bce",
+        "border_weighted_bce",
+        "bce_dice",
+        "bce_iou",
+        "stdc",
+        "stdc_dice",
+        "summed_cross_entropy",
     ] = Field(description="A function in losses.py.")
     teacher_trust: float = Field(0.0, ge=0, le=1, description="The teacher's share of the loss.")
-    weights: Literal["fresh", "published"] = Field("fresh", description="The initial weights of the network.")
+    weights: Literal["fresh", "published", "encoder"] = Field(
+        "fresh", description="The initial weights; encoder: published ones for the encoder, else fresh."
+    )
     norms: Literal["train", "freeze", "re-estimate"] = Field(
         "train", description="How to treat normalisations, which are folded into published weights."
     )

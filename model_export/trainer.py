@@ -17,6 +17,7 @@ from model_export.architectures import ARCHITECTURES
 from model_export.batches import Batch, Batches, normalised
 from model_export.checkpoint import Progress, TrainingRun, restore, write_checkpoint
 from model_export.datasets import Dataset
+from model_export.encoder_weights import load_published_encoder
 from model_export.errors import CommandFailed
 from model_export.finetune import freeze_norms, published_network
 from model_export.losses import LOSSES, distilled
@@ -28,7 +29,7 @@ from model_export.samples import FOREGROUND_THRESHOLD
 from model_export.schedule import Position, learning_rate, share_of_time, size_in
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-HEADS = ("head", "heads", "fuse", "training_heads", "score", "score_pool3", "score_pool4", "sides")
+HEADS = ("decoder", "head", "heads", "fuse", "training_heads", "score", "score_pool3", "score_pool4", "sides")
 INITIALISE = {
     "xavier": nn.init.xavier_uniform_,
     # He et al. 2015, arXiv:1502.01852: VGG without normalisation learns only if initialised like this.
@@ -260,6 +261,8 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
                 INITIALISE[recipe.initialise](layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+    if recipe.weights == "encoder":
+        load_published_encoder(network)
     return network
 
 

@@ -102,7 +102,8 @@ def fetch_weights(
         show_progress: Show a progress bar on stderr, then the source and those that failed before it.
 
     Returns:
-        ``folder/<name>.onnx``, whose sha256 is the pinned one.
+        ``folder/<name>.onnx``, or ``folder/<name>`` for a name that ends in ``.pth``; its sha256 is the
+        pinned one.
 
     Raises:
         WeightsUnavailable: The name is unknown, or every source failed.
@@ -169,7 +170,7 @@ def published(name: str, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHE
 
 def weights_path(name: str, folder: Path) -> Path:
     """Return the path of the weights in ``folder``, fetched or not."""
-    return folder / f"{name}.onnx"
+    return folder / (name if name.endswith(".pth") else f"{name}.onnx")
 
 
 def verify_weights(name: str, folder: Path, *, catalogue: Mapping[str, PublishedWeights] = PUBLISHED) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 from torch import nn
 
 from model_export.architectures.fcn import fcn8s, fcn8s_bn, fcn16s, fcn32s
+from model_export.architectures.lite import lite
 from model_export.architectures.stdc import stdc1, stdc2
 from model_export.architectures.u2net import u2net, u2netp
 from model_export.architectures.unet import unet, unet_bn, unet_valid
@@ -33,4 +34,5 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     **{f"unetpp_l{depth}": partial(UNetPlusPlus, depth=depth) for depth in (1, 2, 3)},
     "stdc1": stdc1,
     "stdc2": stdc2,
+    "lite": lite,
 }

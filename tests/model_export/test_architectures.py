@@ -143,6 +143,11 @@ class TestSTDC2(Contract):
     maps = (1, 4)
 
 
+class TestLite(Contract):
+    build = staticmethod(ARCHITECTURES["lite"])
+    maps = (1, 5)
+
+
 @pytest.mark.parametrize(
     ("build", "millions", "giga", "size_px"),
     [
@@ -159,6 +164,7 @@ class TestSTDC2(Contract):
         (ARCHITECTURES["unetpp_l3"], 2.21, 27.3, 320),
         (lambda: STDCSeg((2, 2, 2), classes=19), 8.28, 3.29, 320),
         (lambda: STDCSeg((4, 5, 3), classes=19), 12.31, 4.58, 320),
+        (ARCHITECTURES["lite"], 3.32, 1.75, 320),
     ],
 )
 def test_parameters_and_multiplications_match_the_tables(
