@@ -25,7 +25,7 @@ PEERS_ARGS ?=
 # Options of every test run.
 PYTEST_ARGS ?= --durations=20
 SERVED := tests/cli tests/journeys
-UNSERVED = tests $(addprefix --ignore=,$(SERVED))
+UNSERVED = tests $(addprefix --ignore=,$(SERVED) tests/images)
 TESTED = $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json $(MODELS_DIR)/u2net/manifest.json
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -35,7 +35,7 @@ export ORT_DISABLE_TELEMETRY = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve unit test test-all together unserved test-ray check format lock bench bench-load bench-peers peers export ray clean
+.PHONY: help setup serve unit test test-all together unserved test-ray image-test check format lock bench bench-load bench-peers peers export ray clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,16 +49,17 @@ unit: export HYPOTHESIS_PROFILE ?= quick
 unit: $(VENV)/.dev ## Run the tests that need no process, socket, torch or weights; takes a minute
 	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile -m unit tests --ignore=tests/journeys $(PYTEST_ARGS)
 
-test: $(TESTED) ## Run the tests with real weights; torch, images, page and Ray if their files have changed
+test: $(TESTED) ## Run the tests with real weights; torch, page and Ray if their files have changed
 	@$(MAKE) --no-print-directory together UNSERVED_WHICH="not torch and not whole" \
 	  EXPORTED="$$($(VENV)/bin/python -m tests.passed torch >&2 || echo torch and not whole)" \
-	  SERVED_WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed images >&2 && echo and not images) $$($(VENV)/bin/python -m tests.passed page >&2 && echo and not page)"
+	  SERVED_WHICH="not ray and not whole $$($(VENV)/bin/python -m tests.passed page >&2 && echo and not page)"
 	@$(VENV)/bin/python -m tests.passed ray || $(MAKE) --no-print-directory test-ray
 
 test-all: export HYPOTHESIS_PROFILE ?= thorough
 test-all: $(TESTED) ## Run all tests, with more generated examples
 	@$(MAKE) --no-print-directory together UNSERVED_WHICH="not torch" EXPORTED=torch SERVED_WHICH="not ray"
 	@$(MAKE) --no-print-directory test-ray
+	@$(MAKE) --no-print-directory image-test
 
 # Tests that start servers measure time, so they run one by one. They mostly wait, so all others run in the
 # background meanwhile, with the lowest priority; their output follows.
@@ -74,6 +75,9 @@ unserved:
 
 test-ray: $(RAY)/.ready
 	$(RAY)/bin/python -m pytest -m ray tests/journeys/test_ray.py $(PYTEST_ARGS)
+
+image-test: $(VENV)/.dev ## Build the images and bring up the compose file; skips where no Docker engine can run
+	$(VENV)/bin/python -m pytest -m images tests/images $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import contracts, security checks, retired words
 	$(VENV)/bin/ruff check .

@@ -5,8 +5,8 @@
     python -m tests.passed --record images  # after the group passed: record the hash of its files
 
 Building the images, driving a browser, starting a Ray cluster, and exporting and training networks take
-minutes, and these tests depend on few files. So `make test` skips a group whose files are the same as when it
-last passed, and `make test-all` skips none.
+minutes, and these tests depend on few files. So `make test` (`.ci/run` for the images) skips a group whose
+files are the same as when it last passed, and `make test-all` skips none.
 """
 
 import argparse
@@ -20,8 +20,15 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "tests" / "passed.json"
 GROUPS = {
     "images": (
-        *("Dockerfile", ".dockerignore", "docker/**/*", "docker-compose.yml", "pyproject.toml"),
-        *("model_export/requirements*.txt", "tests/journeys/test_docker.py", "tests/journeys/dockerfile.py"),
+        *(
+            "Dockerfile",
+            ".dockerignore",
+            "docker/**/*",
+            "docker-compose.yml",
+            ".env.example",
+            "pyproject.toml",
+        ),
+        *("model_export/requirements*.txt", "deploy/kubernetes/base/*.yaml", "tests/images/*.py"),
     ),
     "torch": (
         *("model_export/**/*.py", "model_export/**/*.toml", "model_export/**/*.txt"),

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name as canonical
 
 from app.settings import Settings
-from tests.journeys.dockerfile import closure, stages_of
+from tests.deploy.dockerfile import closure, stages_of
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "docker/locks"
@@ -115,7 +115,7 @@ def test_the_lock_and_the_makefile_pin_the_same_torch() -> None:
 def test_an_image_is_built_without_the_stages_of_the_others(image: str) -> None:
     needed = closure(stages_of(ROOT / "Dockerfile"), image)
 
-    assert needed == {"export", "wheel", f"install-{image}", "runtime", image}
+    assert needed == {"export", "tools", "wheel", f"packages-{image}", f"service-{image}", "runtime", image}
 
 
 def test_the_gpu_service_reserves_a_gpu_and_requires_cuda() -> None:
@@ -128,9 +128,11 @@ def test_the_gpu_service_reserves_a_gpu_and_requires_cuda() -> None:
 
 def test_each_image_has_its_service_and_its_profile() -> None:
     built = {name: each["build"]["target"] for name, each in services().items() if "build" in each}
+    kinds = {"cutout": "cuda", "cutout-cpu": "cpu", "cutout-cpu-2": "cpu", "cutout-openvino": "openvino"}
 
-    assert built == {"cutout": "cuda", "cutout-cpu": "cpu", "cutout-openvino": "openvino"}
-    assert services()["cutout-cpu"]["profiles"] == ["cpu"]
+    assert built == kinds
+    assert services()["cutout-cpu"]["profiles"] == ["cpu", "pair"]
+    assert services()["cutout-cpu-2"]["profiles"] == ["pair"]
     assert services()["cutout-openvino"]["profiles"] == ["openvino"]
 
 
@@ -140,6 +142,7 @@ def test_every_service_has_limits_and_a_read_only_file_system() -> None:
         assert service["ulimits"]["nofile"], name
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
 
 
 def test_a_container_has_time_to_drain() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.deploy.test_monitoring import queries, rules
 from tests.journeys.conftest import ROOT, Server, free_port
@@ -34,8 +35,12 @@ def prometheus(serve: Callable[..., Server], programs: Path, tmp_path: Path) -> 
     metrics_port, port = free_port(), free_port()
     url = serve("--model", "u2netp", CUTOUT_WEB__METRICS_PORT=str(metrics_port)).url
     text = (ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8")
-    text = text.replace("cutout:9000", f"127.0.0.1:{metrics_port}").replace("15s", "1s").replace("5s", "1s")
-    (tmp_path / "prometheus.yml").write_text(text)
+    settings = yaml.safe_load(text.replace("15s", "1s").replace("5s", "1s"))
+    (job,) = settings["scrape_configs"]
+    (servers,) = job.pop("dns_sd_configs")
+    assert (servers["names"], servers["port"]) == (["cutout"], 9000)
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{metrics_port}"]}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings))
     shutil.copy(ROOT / "docker/prometheus/rules.yml", tmp_path)
     process = subprocess.Popen(
         [
