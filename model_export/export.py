@@ -29,7 +29,7 @@ from app.engine.models.manifest import (
     WeightsOrigin,
     write_manifest,
 )
-from app.weights.catalogue import CatalogueEntry, entry_of
+from app.weights.catalogue import entry_of
 from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, published
 from model_export.architectures import ARCHITECTURES
 from model_export.card import CARD_FILE, write_card
@@ -89,34 +89,36 @@ def export(
     """
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
     published(name)
-    entry = entry_of(name)
     weights_path = fetch_weights(  # shows its own progress bar
         name, models_dir / WEIGHTS_FOLDER, local=local_weights, show_progress=show_progress
     )
     console.print(f"✓ weights: {weights_path}")
     network, model_bytes, quality = _export_and_compare(name, weights_path, console)
+    manifest = _describe_published(network, model_bytes, name=name, quality=quality)
+    manifest, variants = add_variants(manifest, model_bytes, precisions, ranges_dir, console)
+    put_in_place(manifest, model_bytes, models_dir, variants)
+    console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
+    return manifest
+
+
+def _describe_published(
+    network: nn.Module, model_bytes: bytes, *, name: str, quality: dict[str, float]
+) -> Manifest:
+    """Return the manifest of published weights, with what the catalogue has about them."""
+    entry = entry_of(name)
+    weights = entry.weights
     manifest = describe(
         network,
         model_bytes,
         name=name,
         architecture=name,
         size_px=INPUT_SIZE_PX,
-        weights=_origin(entry),
+        weights=WeightsOrigin(
+            weights.url, weights.sha256, weights.license, weights.authors, entry.commercial, entry.basis
+        ),
         quality=quality,
     )
-    manifest, variants = add_variants(
-        replace(manifest, purpose=entry.purpose), model_bytes, precisions, ranges_dir, console
-    )
-    put_in_place(manifest, model_bytes, models_dir, variants)
-    console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
-    return manifest
-
-
-def _origin(entry: CatalogueEntry) -> WeightsOrigin:
-    weights = entry.weights
-    return WeightsOrigin(
-        weights.url, weights.sha256, weights.license, weights.authors, entry.commercial, entry.basis
-    )
+    return replace(manifest, purpose=entry.purpose)
 
 
 def _export_and_compare(
