@@ -102,6 +102,7 @@ def export(
         weights=WeightsOrigin(weights.url, weights.sha256, weights.license, weights.authors),
         quality=quality,
     )
+    manifest = replace(manifest, uncertain_from=weights.uncertain_from)
     manifest, variants = add_variants(manifest, model_bytes, precisions, ranges_dir, console)
     put_in_place(manifest, model_bytes, models_dir, variants)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")

@@ -57,7 +57,7 @@ class PictureAdmission:
                 pixels=needed.pixels,
                 pixels_in_flight=context.permit.pixels_in_flight,
                 per_picture_s=self._batcher.per_picture_s(name),
-                runs=planned_runs(request.options, has_own_mask=request.mask is not None),
+                runs=planned_runs(request),
             )
             self.hold(needed, context)
         await self.load(name, context)

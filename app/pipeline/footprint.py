@@ -32,6 +32,8 @@ ENCODE_BYTES: Mapping[str, int] = {"png": 9, "webp": 43, "jpeg": 8, "avif": 52, 
 """Peak bytes per pixel of the result, in addition to the result itself, which has up to 4."""
 FLOOR_BYTES, AVIF_FLOOR_BYTES = 8 * 2**20, 40 * 2**20
 """Memory of a request with the smallest picture; an AVIF encoder allocates large blocks."""
+MAX_SINGLE_LOOK_RATIO = 3
+"""Long side by short side of a picture, above which a cutout needs a second run of the network by default."""
 UPLOAD_COPIES = 3
 """Copies of the largest upload while its metadata is removed and a library reads it."""
 PICTURE_BYTES = 4
@@ -46,6 +48,8 @@ MATTE_BYTES = 16
 """Bytes per pixel of the picture while its alpha is computed."""
 COMPOSE_BYTES, LAY_OUT_BYTES = 8, 32
 """Bytes per pixel to join colours and alpha, and to move a cutout or add a shadow or a background."""
+DECIDING_BYTES = 40 * 2**20
+"""Memory to decide the unsure regions of a map (``haze=remove``), before the matting; mostly the graph."""
 SOLVED_BYTES = 240
 """Bytes per pixel that ``matting=hq`` solves, if all of them are in the soft band."""
 
@@ -125,7 +129,7 @@ def footprint(
         copies + kept + _decoding(backdrop),
         copies + with_backdrop + _decoding(mask),
         copies + with_mask + DRAWN_BYTES * drawn_px + max(_decoding(keep), _decoding(remove)),
-        with_all + _matting(source_px, options, has_mask=mask is not None),
+        with_all + _matting(picture, options, has_mask=mask is not None),
         with_all + _composing(max(source_px, canvas_px), options, has_backdrop=backdrop is not None),
         _encoding(source_px, canvas_px, options),
     )
@@ -133,6 +137,18 @@ def footprint(
     floor = AVIF_FLOOR_BYTES if options.format == "avif" else FLOOR_BYTES
     charged_px = source_px + excess_px + backdrop_px + mask_px + drawn_px
     return Footprint(charged_px, floor + max(phases), excess_px)
+
+
+def looks_twice(options: MaskOptions | CutoutOptions, height_px: int, width_px: int) -> bool:
+    """Return whether the network may run again on the subject of a picture of this size.
+
+    ``refine=auto`` leaves the mask of ``results=mask,cutout`` as ``/v1/mask`` returns it, and does not look
+    twice at a region, which its caller has chosen.
+    """
+    if isinstance(options, MaskOptions) or options.refine != "auto":
+        return options.refine == "crop"
+    is_long = max(height_px, width_px) > MAX_SINGLE_LOOK_RATIO * min(height_px, width_px)
+    return is_long and options.region is None and options.results != MASK_AND_CUTOUT
 
 
 def check_memory(needed_bytes: int, limit_bytes: int) -> None:
@@ -156,12 +172,22 @@ def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
     return max(rows * columns for rows, columns in sizes)
 
 
-def _matting(source_px: int, options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
+def _matting(picture: Header, options: MaskOptions | CutoutOptions, *, has_mask: bool) -> int:
     """Return the bytes of matting, without the picture: per pixel, for coarse grids, and for the solver."""
+    source_px = picture.width_px * picture.height_px
+    is_refined = looks_twice(options, picture.height_px, picture.width_px)
+    is_decided = isinstance(options, CutoutOptions) and options.haze == "remove" and not has_mask
+    return max(
+        _alpha(source_px, options, is_fine=has_mask or is_refined),
+        DECIDING_BYTES if is_decided else 0,
+    )
+
+
+def _alpha(source_px: int, options: MaskOptions | CutoutOptions, *, is_fine: bool) -> int:
     if options.matting == "none":
-        return MATTE_BYTES * source_px + (_FINE_GRID_FLOOR_BYTES if options.refine != "none" else 0)
+        return MATTE_BYTES * source_px + (_FINE_GRID_FLOOR_BYTES if is_fine else 0)
     fine = 0
-    if has_mask or options.refine != "none":
+    if is_fine:
         fine = _FINE_GRID_FLOOR_BYTES + _FINE_GRID_BYTES * min(source_px, _FINEST_GRID_PX)
     solved = SOLVED_BYTES * min(source_px, MAX_PX) if options.matting == "hq" else 0
     return MATTE_BYTES * source_px + max(_GRID_BYTES * min(source_px, _GRID_PX) + fine, solved)

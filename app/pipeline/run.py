@@ -89,7 +89,7 @@ class Pipeline:
 
     async def _work(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
         options, steps = request.options, context.steps
-        runs = planned_runs(options, has_own_mask=request.mask is not None)
+        runs = planned_runs(request)
         with self._lease(context) as session, self.admission.wait_estimator.counting(runs):
             etag = etag_of(request, sha256_of(session.manifest, session.choice.precision))
             if (found := self.results.find(etag, context)) is not None:

