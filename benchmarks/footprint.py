@@ -102,6 +102,7 @@ CUTOUT_OPTIONS: tuple[dict[str, object], ...] = (
     *({"format": "webp", "quality": 100}, {"format": "avif", "quality": 100}),
     *({"matting": name} for name in ("none", "hq")),
     *({"clean": 0.01}, {"refine": "crop"}, {"threshold": 0.5}, {"results": "mask,cutout"}),
+    *({"haze": "keep"}, {"matting": "none", "refine": "crop"}),
     *({"background": "blur"}, {"background": "#ff880080"}, {"channels": "alpha"}, {"report_box": True}),
     *({"crop": True, "margin": "50%"}, {"crop": True, "margin": "50%", "shadow": "drop"}),
     *({"scale": "100%"}, {"scale": "20%", "position": "10% 80%"}, {"position": "center"}),
@@ -188,6 +189,7 @@ def _process(request: ImageRequest) -> None:
         precision="none" if decoded.own_mask is not None else "float32",
         etag=decoded.etag,
         is_refined=options.refine == "crop",
+        network_input=decoded.network_input,
         frame=decoded.frame,
         backdrop=decoded.backdrop,
         painted=decoded.painted,
@@ -203,7 +205,7 @@ def _map(options: MaskOptions | CutoutOptions) -> np.ndarray[tuple[int, int], np
     y, x = np.mgrid[0:320, 0:320].astype(np.float32) / 320
     saliency = np.clip((0.49 - np.hypot(x - 0.5, y - 0.5)) * 20, 0, 1).astype(np.float32)
     saliency[:160, :160] = np.minimum(saliency[:160, :160], 0.5)
-    return saliency if options.refine == "none" else resize_saliency(saliency, 960, 960)
+    return saliency if options.refine != "crop" else resize_saliency(saliency, 960, 960)
 
 
 def upload_of(kind: str, megapixels: float) -> bytes:

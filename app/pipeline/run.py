@@ -126,7 +126,7 @@ class Pipeline:
             return segmentation
         crop = await self.pools.decode.call(prepare_refinement, segmentation, box, context.steps)
         raw = await infer(self._batcher, session, crop, context)
-        return await self.pools.matte.call(blend, segmentation, raw, box, context.steps)
+        return await self.pools.matte.call(blend, segmentation, raw, crop, box, context.steps)
 
     @contextmanager
     def _lease(self, context: RequestContext) -> Iterator[Session]:

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.arrays import SaliencyMap
+from app.arrays import NetworkInput, SaliencyMap
 from app.engine.models.registry import Session
 from app.errors import NoForeground
+from app.imaging.matting.agreement import has_same_subject
 from app.imaging.matting.painting import KEPT
-from app.imaging.matting.refine import Box, agree, blend_maps, choose_crop
+from app.imaging.matting.refine import Box, blend_maps, choose_crop, map_of_part
 from app.imaging.matting.saliency import is_empty, stretch, weigh
 from app.imaging.opencv_errors import raises_memory_error
 from app.options import CutoutOptions, MaskOptions
@@ -74,8 +75,10 @@ def refinement_box(segmentation: Segmentation, options: MaskOptions | CutoutOpti
 
 
 @raises_memory_error
-def blend(segmentation: Segmentation, raw: SaliencyMap, box: Box, steps: StepTimes) -> Segmentation:
-    """Merge the raw map of the second run, on ``box``, into the first.
+def blend(
+    segmentation: Segmentation, raw: SaliencyMap, crop: NetworkInput, box: Box, steps: StepTimes
+) -> Segmentation:
+    """Merge the raw map of the second run, whose input was ``crop``, the part ``box``, into the first.
 
     A second map that is empty, or has another subject, changes nothing.
     """
@@ -84,7 +87,8 @@ def blend(segmentation: Segmentation, raw: SaliencyMap, box: Box, steps: StepTim
     height, width = segmentation.picture.rgb.shape[:2]
     with steps.step("refine"):
         second = stretch(raw)
-        if not agree(segmentation.saliency, second, box, height, width):
+        first = map_of_part(segmentation.saliency, box, height, width, second.shape)
+        if not has_same_subject(first, second, crop):
             return segmentation
         saliency = blend_maps(segmentation.saliency, second, box, height, width)
     return replace(segmentation, saliency=saliency, is_refined=True)

@@ -24,6 +24,7 @@ SIZE = (120, 160)
 SMALL_DISC = disc_alpha(32, 32, radius=0.2, softness=0.2)
 LARGE_DISC = disc_alpha(32, 32, radius=0.4, softness=0.2)
 """The same disc in a box of half the picture's sides."""
+CROPPED = np.full((32, 32, 3), 128, np.uint8)
 FLAT = np.full((32, 32), 0.01, np.float32)
 CROP = CutoutOptions(refine="crop")
 
@@ -107,12 +108,12 @@ def test_there_is_no_second_look_where_it_is_no_use(
 def test_an_empty_second_look_changes_nothing() -> None:
     segmentation = segmented(SMALL_DISC)
 
-    assert blend(segmentation, FLAT, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
+    assert blend(segmentation, FLAT, CROPPED, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
 
 
 def test_a_second_look_refines_the_map() -> None:
     steps = StepTimes(ManualClock())
-    refined = blend(segmented(SMALL_DISC), LARGE_DISC, (40, 30, 120, 90), steps)
+    refined = blend(segmented(SMALL_DISC), LARGE_DISC, CROPPED, (40, 30, 120, 90), steps)
 
     assert refined.is_refined
     assert refined.saliency.shape > SMALL_DISC.shape
@@ -122,7 +123,9 @@ def test_a_second_look_refines_the_map() -> None:
 def test_a_second_look_at_another_subject_changes_nothing() -> None:
     segmentation = segmented(SMALL_DISC)
 
-    assert blend(segmentation, SMALL_DISC, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
+    assert (
+        blend(segmentation, SMALL_DISC, CROPPED, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
+    )
 
 
 LONG, SQUARE = (40, 160), (120, 160)
@@ -156,9 +159,7 @@ def test_the_planned_runs_of_the_network(
 @pytest.mark.parametrize(("size", "expected"), [(SQUARE, False), (LONG, True)])
 def test_a_long_picture_is_looked_at_twice_by_default(size: tuple[int, int], expected: bool) -> None:
     decoded = replace(prepared(), picture=Picture(photo(*size), None, ()))
-    segmentation = segmentation_of(
-        decoded, SMALL_DISC, CutoutOptions(), SimulatedSession(MANIFEST, "CPU")
-    )  # type: ignore[arg-type]
+    segmentation = segmentation_of(decoded, SMALL_DISC, CutoutOptions(), SimulatedSession(MANIFEST, "CPU"))  # type: ignore[arg-type]
 
     assert expected == (refinement_box(segmentation, CutoutOptions()) is not None)
     assert refinement_box(segmentation, CutoutOptions(refine="none")) is None

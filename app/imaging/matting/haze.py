@@ -94,6 +94,8 @@ def _cut(saliency: SaliencyMap, rgb: NetworkInput) -> Mask:
 def _without_doubtful_parts(is_subject: Mask, saliency: SaliencyMap) -> Mask:
     """Remove the parts of the subject, then fill the holes in it, of which the map is nowhere sure."""
     parts = _components_with(is_subject, saliency >= _PART_NEEDS, connectivity=8)
+    if not parts.any():
+        return parts
     return ~_components_with(~parts, saliency <= _HOLE_NEEDS, connectivity=4)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.arrays import NetworkInput, Rgb, SaliencyMap
 from app.imaging.matting.saliency import resize_saliency
-from app.imaging.matting.verdict import FOREGROUND_THRESHOLD, judge
+from app.imaging.matting.verdict import judge
 from app.imaging.prepare import prepare
 
 MAX_SIDE_PX = 960
@@ -23,7 +23,6 @@ Box = tuple[int, int, int, int]
 
 _MARGIN = 0.12  # of the subject's box, on each side
 _MAX_CROP_AREA = 0.7  # as a fraction of the picture's; a larger crop gains too little
-_MIN_AGREEMENT = 0.85  # intersection over union of the two subjects (docs/quality.md)
 _SOFT_FROM, _SOFT_TO = 0.05, 0.95
 _REACH = 9 / 320  # how far beyond the soft band the second map is used, as a fraction of the map's side
 _FADE = 0.06  # width of the band along the crop's borders where its weight falls, as a fraction of its sides
@@ -53,23 +52,14 @@ def prepare_crop(rgb: Rgb, box: Box, size_px: int) -> NetworkInput:
     return prepare(np.ascontiguousarray(rgb[top:bottom, left:right]), size_px)
 
 
-def agree(first: SaliencyMap, second: SaliencyMap, box: Box, height: int, width: int) -> bool:
-    """Return whether two maps have the same subject within a box.
-
-    The second run lacks the surroundings, and sometimes takes a part, a shadow or a thing nearby for the
-    subject, with no less confidence.
-
-    Args:
-        first: Stretched map of the whole picture.
-        second: Stretched map of the box alone.
-        box: In coordinates of the picture.
-        height: Of the picture, in pixels.
-        width: Likewise.
-    """
+def map_of_part(
+    saliency: SaliencyMap, box: Box, height: int, width: int, size: tuple[int, int]
+) -> SaliencyMap:
+    """Interpolate a picture's map in a box, to the size (rows, columns) of the box's own map."""
     left, top, right, bottom = box
-    rows, columns = second.shape
+    rows, columns = size
     down, across = (bottom - top) / rows, (right - left) / columns  # picture's pixels in one of the map
-    scale_y, scale_x = first.shape[0] / height, first.shape[1] / width
+    scale_y, scale_x = saliency.shape[0] / height, saliency.shape[1] / width
     place = np.array(
         [
             [across * scale_x, 0, (left + across / 2) * scale_x - 0.5],
@@ -77,10 +67,8 @@ def agree(first: SaliencyMap, second: SaliencyMap, box: Box, height: int, width:
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    part = cv2.warpAffine(first, place, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    before, after = np.asarray(part) >= FOREGROUND_THRESHOLD, second >= FOREGROUND_THRESHOLD
-    either, both = (np.count_nonzero(mask) for mask in (before | after, before & after))
-    return either > 0 and both >= _MIN_AGREEMENT * either
+    part = cv2.warpAffine(saliency, place, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(part, np.float32)
 
 
 def blend_maps(first: SaliencyMap, second: SaliencyMap, box: Box, height: int, width: int) -> SaliencyMap:
