@@ -156,7 +156,7 @@ def test_strokes_correct_an_alpha_without_haze() -> None:
     assert 0 == alpha_of(result)[:5, :5].max()
 
 
-@pytest.mark.parametrize(("threshold", "label"), [(None, "ok"), (0.01, "uncertain"), (1.0, "ok")])
+@pytest.mark.parametrize(("threshold", "label"), [(None, "uncertain"), (0.01, "uncertain"), (1.0, "ok")])
 def test_a_network_has_its_own_threshold_of_uncertain(threshold: float | None, label: str) -> None:
     manifest = replace(MANIFEST, uncertain_from=threshold)
 

@@ -27,7 +27,7 @@ def test_colours_decide_between_two_subjects(
 
 @pytest.mark.parametrize("true", [SMALL, LARGE, NONE])
 def test_subjects_that_are_nearly_the_same_agree_whatever_the_colours(true: SaliencyMap) -> None:
-    nearly = disc_alpha(64, 64, radius=0.38)
+    nearly = disc_alpha(64, 64, radius=0.393)
 
     assert has_same_subject(LARGE, nearly, picture_of(true))
 
