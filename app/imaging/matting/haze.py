@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.arrays import Mask, NetworkInput, SaliencyMap
+from app.arrays import Grey, Mask, NetworkInput, SaliencyMap
 from app.imaging.matting.guided_filter import fit_colour_model
 from app.imaging.matting.saliency import resize_saliency
 from app.imaging.progress import Check, no_check
@@ -81,14 +81,18 @@ def _cut(saliency: SaliencyMap, rgb: NetworkInput) -> Mask:
     labels = np.where(saliency >= _SUBJECT_FROM, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[saliency < _SURE_BACKGROUND] = cv2.GC_BGD
     labels[saliency > _SURE_SUBJECT] = cv2.GC_FGD
-    is_subject = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    is_subject = _is_subject(labels)
     samples = np.count_nonzero(is_subject)
     if not _MIN_SAMPLES <= samples <= labels.size - _MIN_SAMPLES:
         return is_subject
     models = np.zeros((1, 65)), np.zeros((1, 65))  # 5 Gaussians each; written, and not used again
     cv2.setRNGSeed(_SEED)
-    cv2.grabCut(rgb, labels, None, *models, 1, cv2.GC_INIT_WITH_MASK)
-    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    cv2.grabCut(rgb, labels, (0, 0, 0, 0), *models, 1, cv2.GC_INIT_WITH_MASK)
+    return _is_subject(labels)
+
+
+def _is_subject(labels: Grey) -> Mask:
+    return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), np.bool_)
 
 
 def _without_doubtful_parts(is_subject: Mask, saliency: SaliencyMap) -> Mask:
@@ -140,7 +144,7 @@ def _explained(saliency: SaliencyMap, rgb: NetworkInput, check: Check) -> _Float
     fitted = np.einsum("ijc,ijc->ij", model[:, :, :3], guide) + model[:, :, 3]
     left = _average((saliency - fitted) ** 2)
     variance = _average(saliency * saliency) - _average(saliency) ** 2
-    return np.clip(1 - left / np.maximum(variance, np.float32(_FLAT)), 0, 1)
+    return np.asarray(np.clip(1 - left / np.maximum(variance, np.float32(_FLAT)), 0, 1), np.float32)
 
 
 def _average(plane: _Float) -> _Float:
