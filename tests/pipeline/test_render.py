@@ -139,7 +139,7 @@ def test_the_verdict_is_judged_before_haze_is_removed(haze: str) -> None:
     assert judge(hazy_map(), *RGB.shape[:2]) == verdict
 
 
-def test_a_mask_keeps_its_haze_also_beside_a_cutout() -> None:
+def test_a_mask_keeps_its_haze_also_with_a_cutout() -> None:
     mask = rendered("mask", "none", hq_budget_s=ENOUGH_S, saliency=hazy_map())
     both = rendered("cutout", "fast", hq_budget_s=ENOUGH_S, saliency=hazy_map(), results="mask,cutout")
 
