@@ -101,11 +101,7 @@ class Options(BaseModel):
         description="Removes specks and fills holes that are smaller than this part of the picture, such as "
         "0.001; 0 leaves them.",
     )
-    refine: Literal["none", "crop"] = Field(
-        "none",
-        description="`crop` runs the network again on the subject alone, if that is less than 70 % of the "
-        "picture, and uses the finer edges.",
-    )
+    refine: Literal["auto", "crop", "none"] = "none"
     require_foreground: Truth = Field(
         default=False,
         description="Refuses a picture without a subject (422) instead of returning an empty result.",
@@ -134,6 +130,11 @@ class MaskOptions(Options):
         "none",
         description="`none` returns the saliency map as published; `fast` refines its soft band; `hq` solves "
         "it from the picture's colours.",
+    )
+    refine: Literal["crop", "none"] = Field(
+        "none",
+        description="`crop` runs the network again on the subject alone, if that is less than 70 % of the "
+        "picture, and uses the finer edges where both runs agree on the subject.",
     )
     size: Literal["source", "network"] = Field(
         "source", description="Size of the mask: the upright picture's, or the network's own."
@@ -164,6 +165,18 @@ class CutoutOptions(Options):
         "fast",
         description="`fast` refines alpha with a guided filter and removes the background from edge colours; "
         "`hq` solves alpha from the picture's colours, in seconds; `none` uses the saliency map as alpha.",
+    )
+    haze: Literal["remove", "keep"] = Field(
+        "remove",
+        description="`remove` decides the regions of which the network is unsure: each becomes subject or "
+        "background as a whole, and only the edge stays soft. `keep` shows them half-transparent, for glass, "
+        "smoke and very fine hair.",
+    )
+    refine: Literal["auto", "crop", "none"] = Field(
+        "auto",
+        description="`crop` runs the network again on the subject alone, if that is less than 70 % of the "
+        "picture, and uses the finer edges where both runs agree on the subject; `auto` does so for whole "
+        "pictures beyond 3:1, which the network sees squeezed, and `none` never.",
     )
     results: Annotated[Literal["cutout", "mask,cutout"], BeforeValidator(_results)] = Field(
         "cutout",

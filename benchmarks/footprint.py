@@ -108,6 +108,7 @@ CUTOUT_OPTIONS: tuple[dict[str, object], ...] = (
     *({"format": "webp", "quality": 100}, {"format": "avif", "quality": 100}),
     *({"matting": name} for name in ("none", "hq")),
     *({"clean": 0.01}, {"refine": "crop"}, {"threshold": 0.5}, {"results": "mask,cutout"}),
+    *({"haze": "keep"}, {"matting": "none", "refine": "crop"}),
     *({"background": "blur"}, {"background": "#ff880080"}, {"channels": "alpha"}, {"report_box": True}),
     *({"crop": True, "margin": "50%"}, {"crop": True, "margin": "50%", "shadow": "drop"}),
     *({"scale": "100%"}, {"scale": "20%", "position": "10% 80%"}, {"position": "center"}),
@@ -199,6 +200,7 @@ def _process(request: ImageRequest, *, is_soft: bool) -> None:
         precision="none" if decoded.own_mask is not None else "float32",
         etag=decoded.etag,
         is_refined=options.refine == "crop",
+        network_input=decoded.network_input,
         frame=decoded.frame,
         backdrop=decoded.backdrop,
         painted=decoded.painted,
@@ -218,7 +220,7 @@ def _map(
     saliency[:160, :160] = np.minimum(saliency[:160, :160], 0.5)
     if is_soft:
         saliency = np.random.default_rng(0).uniform(0.3, 0.6, saliency.shape).astype(np.float32)
-    return saliency if options.refine == "none" else resize_saliency(saliency, 960, 960)
+    return saliency if options.refine != "crop" else resize_saliency(saliency, 960, 960)
 
 
 def upload_of(kind: str, megapixels: float) -> bytes:

@@ -25,6 +25,7 @@ from app.imaging.formats.decode import Picture
 from app.imaging.layout.region import frame_picture, saliency_from_mask
 from app.imaging.matting.painting import paint
 from app.imaging.matting.refine import blend_maps, choose_crop, prepare_crop
+from app.imaging.prepare import prepare
 from app.options import CutoutOptions, MaskOptions
 from app.options_parser import parse_options
 from app.pipeline.footprint import PictureLimits
@@ -194,7 +195,14 @@ def _run(
 ) -> None:
     """Do with a decoded picture what the service does."""
     segmentation = Segmentation(
-        picture, saliency, is_empty=False, manifest=_manifest(), provider="none", precision="none", etag=""
+        picture,
+        saliency,
+        is_empty=False,
+        manifest=_manifest(),
+        provider="none",
+        precision="none",
+        etag="",
+        network_input=None if case.mask_part is not None else prepare(picture.rgb, _MAP_PX),
     )
     with steps.step("prepare"):
         if case.mask_part is not None:

@@ -118,7 +118,7 @@ def _describe_published(
         ),
         quality=quality,
     )
-    return replace(manifest, purpose=entry.purpose)
+    return replace(manifest, purpose=entry.purpose, uncertain_from=weights.uncertain_from)
 
 
 def _export_and_compare(

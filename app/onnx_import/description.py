@@ -72,6 +72,7 @@ def describe(
         weights=weights,
         quality=quality,
         purpose="" if entry is None else entry.purpose,
+        uncertain_from=None if entry is None else entry.weights.uncertain_from,
         max_batch=built.max_batch,
         preprocessing={"size": list(built.size), **built.preprocessing.as_members()},
     )

@@ -55,7 +55,7 @@ class PictureAdmission:
         with context.steps.step("admit"):
             request = await self._inspect_all(request, context)
             needed = self._needed(request)
-            runs = planned_runs(request.options, has_own_mask=request.mask is not None)
+            runs = planned_runs(request)
             self.check_time(
                 context.deadline_s,
                 pixels=needed.pixels,

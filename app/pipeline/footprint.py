@@ -38,6 +38,8 @@ FLOOR_BYTES, AVIF_FLOOR_BYTES = 8 * 2**20, 40 * 2**20
 """Memory of a request with the smallest picture; an AVIF encoder allocates large blocks."""
 MASK_RESULT_BYTES = 3
 """Bytes per pixel of the mask that is returned with a cutout, and of its file."""
+MAX_SINGLE_LOOK_RATIO = 3
+"""Long side by short side of a picture, above which a cutout needs a second run of the network by default."""
 UPLOAD_COPIES = 3
 """Copies of the largest upload while its metadata is removed and a library reads it."""
 RGB_BYTES, OWN_ALPHA_BYTES = 3, 1
@@ -57,6 +59,8 @@ OWN_ALPHA_WORK_BYTES, FOREGROUND_BYTES, OWN_MASK_WORK_BYTES = 5, 3, 8
 COMPOSE_BYTES, CUTOUT_BYTES, MOVE_BYTES, LAY_OVER_BYTES = 9, 4, 10, 16
 """Bytes per pixel to join colours and alpha, and of a cutout; and per pixel of the canvas, to move it or add
 a shadow, and to lay it over a background."""
+DECIDING_BYTES = 40 * 2**20
+"""Memory to decide the unsure regions of a map (``haze=remove``), before the matting; mostly the graph."""
 SOLVED_BYTES = 240
 """Bytes per pixel that ``matting=hq`` solves, if all of them are in the soft band."""
 
@@ -152,6 +156,18 @@ def footprint(
     return Footprint(charged_px, floor + max(phases), excess_px)
 
 
+def looks_twice(options: MaskOptions | CutoutOptions, height_px: int, width_px: int) -> bool:
+    """Return whether the network may run again on the subject of a picture of this size.
+
+    ``refine=auto`` leaves the mask of ``results=mask,cutout`` as ``/v1/mask`` returns it, and does not look
+    twice at a region, which its caller has chosen.
+    """
+    if isinstance(options, MaskOptions) or options.refine != "auto":
+        return options.refine == "crop"
+    is_long = max(height_px, width_px) > MAX_SINGLE_LOOK_RATIO * min(height_px, width_px)
+    return is_long and options.region is None and options.results != MASK_AND_CUTOUT
+
+
 def check_memory(needed_bytes: int, limit_bytes: int) -> None:
     """Refuse a request that would not fit even on an idle server.
 
@@ -176,9 +192,18 @@ def _canvas_px(picture: Header, options: MaskOptions | CutoutOptions) -> int:
 def _matting(
     picture: Header, options: MaskOptions | CutoutOptions, *, has_mask: bool, is_painted: bool
 ) -> int:
-    """Return the bytes of matting, without the picture: per pixel, for coarse grids, and for the solver."""
+    """Return the bytes of deciding unsure regions and then of matting, without the picture."""
+    is_decided = isinstance(options, CutoutOptions) and options.haze == "remove" and not has_mask
+    return max(
+        DECIDING_BYTES if is_decided else 0,
+        _alpha(picture, options, has_mask=has_mask, is_painted=is_painted),
+    )
+
+
+def _alpha(picture: Header, options: MaskOptions | CutoutOptions, *, has_mask: bool, is_painted: bool) -> int:
+    """Return the bytes of alpha and colours: per pixel, for coarse grids, and for the solver."""
     source_px = picture.width_px * picture.height_px
-    has_fine_map = has_mask or options.refine != "none"
+    has_fine_map = has_mask or looks_twice(options, picture.height_px, picture.width_px)
     if _is_published(picture, options, is_painted=is_painted):
         per_pixel = PUBLISHED_BYTES
     else:

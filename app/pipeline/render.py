@@ -13,10 +13,11 @@ from app.imaging.layout.compose import assemble_cutout, combine_alpha
 from app.imaging.matting.clean import clean_map
 from app.imaging.matting.closed_form import Solved, solve_alpha
 from app.imaging.matting.foreground import estimate_foreground
+from app.imaging.matting.haze import remove_haze
 from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import enlarge_to_grey, publish, resize_saliency, to_grey, weigh
 from app.imaging.matting.strokes import correct_alpha, keep_far
-from app.imaging.matting.verdict import FOREGROUND_THRESHOLD, judge
+from app.imaging.matting.verdict import FOREGROUND_THRESHOLD, UNCERTAIN_FROM, judge
 from app.imaging.opencv_errors import raises_memory_error
 from app.imaging.progress import Check
 from app.options import MASK_AND_CUTOUT, CutoutOptions, MaskOptions
@@ -119,6 +120,7 @@ def _alpha_so_far(
     if isinstance(options, MaskOptions) and options.threshold is not None:
         level = options.threshold
     cleaned = _cleaned(segmentation, options, level=level, check=steps.check)
+    cleaned = _decided(cleaned, options, steps.check)
     if isinstance(options, MaskOptions) and _is_published(cleaned, options):
         return _as_matte(publish(cleaned.saliency, *size))
     if options.matting == "none" and segmentation.picture.own_alpha is None:
@@ -149,7 +151,8 @@ def _render_cutout(
     with steps.step("matte"):
         cleaned = _cleaned(segmentation, options, level=FOREGROUND_THRESHOLD, check=steps.check)
         progress = _progress(steps, limits.hq_budget_s)
-        foreground, alpha, is_complete = _matted(cleaned, options, progress)
+        decided = _decided(cleaned, options, steps.check)
+        foreground, alpha, is_complete = _matted(decided, options, progress)
         info = _info(cleaned, options, is_complete=is_complete, check=steps.check)
         wants_mask = options.results == MASK_AND_CUTOUT
         mask = _grey_mask(cleaned, MaskOptions(), progress)[0] if wants_mask else None
@@ -169,6 +172,20 @@ def _cleaned(
         return segmentation
     return replace(
         segmentation, saliency=clean_map(segmentation.saliency, area=options.clean, level=level, check=check)
+    )
+
+
+def _decided(segmentation: Segmentation, options: MaskOptions | CutoutOptions, check: Check) -> Segmentation:
+    """Decide the unsure regions for a cutout; never those of a mask, nor of the caller's own map.
+
+    The verdict is judged before, from the map in which the network's doubt is visible.
+    """
+    is_wanted = isinstance(options, CutoutOptions) and options.haze == "remove"
+    is_solved = segmentation.is_empty or segmentation.alpha_before is not None
+    if not is_wanted or is_solved or segmentation.network_input is None:
+        return segmentation
+    return replace(
+        segmentation, saliency=remove_haze(segmentation.saliency, segmentation.network_input, check=check)
     )
 
 
@@ -261,6 +278,7 @@ def _info(
             height,
             width,
             is_empty=segmentation.is_empty,
+            uncertain_from=segmentation.manifest.uncertain_from or UNCERTAIN_FROM,
             check=check,
         ),
         warnings=segmentation.picture.warnings + (() if is_complete else (HQ_CUT_SHORT,)),

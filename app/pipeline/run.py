@@ -93,7 +93,7 @@ class Pipeline:
 
     async def _work(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
         options, steps = request.options, context.steps
-        runs = planned_runs(options, has_own_mask=request.mask is not None)
+        runs = planned_runs(request)
         model = context.model or self.models.default
         with self._lease(model) as session, self.admission.wait_estimator.counting(model, runs):
             etag = etag_of(request, sha256_of(session.manifest, session.choice.precision))
@@ -131,7 +131,7 @@ class Pipeline:
             return segmentation
         crop = await self.pools.decode.call(prepare_refinement, segmentation, box, context.steps)
         raw = await infer(self._batcher, session, crop, context)
-        return await self.pools.matte.call(blend, segmentation, raw, box, context.steps)
+        return await self.pools.matte.call(blend, segmentation, raw, crop, box, context.steps)
 
     @contextmanager
     def _lease(self, model: str) -> Iterator[Session]:

@@ -145,7 +145,7 @@ class Segmentation:
         precision: The precision of its graph.
         etag: The entity tag of the result.
         is_refined: Whether the network ran a second time, on the subject only.
-        frame, backdrop, visible, painted: As in ``PreparedPicture``.
+        network_input, frame, backdrop, visible, painted: As in ``PreparedPicture``.
         alpha_before: The alpha at the picture's size before strokes corrected it. ``saliency`` is then the
             corrected one, which needs no more matting.
     """
@@ -158,6 +158,7 @@ class Segmentation:
     precision: str
     etag: str
     is_refined: bool = False
+    network_input: NetworkInput | None = None
     frame: Frame | None = None
     backdrop: Rgb | Cutout | None = None
     visible: Grey | None = None

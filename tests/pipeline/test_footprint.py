@@ -57,6 +57,27 @@ def test_every_format_is_counted() -> None:
     assert set(get_args(MaskOptions.model_fields["format"].annotation)) == set(MASK_ENCODE_BYTES)
 
 
+def test_a_second_look_by_default_is_counted() -> None:
+    """A long picture needs what ``refine=crop`` needs, unless the second look is switched off."""
+    needed = {
+        refine: footprint(
+            header(4000, 1000), CutoutOptions(refine=refine, haze="keep"), limit_px=LIMIT_PX
+        ).memory_bytes
+        for refine in ("auto", "crop", "none")
+    }
+
+    assert needed["auto"] == needed["crop"] > needed["none"]
+
+
+def test_deciding_haze_is_counted_for_small_pictures_too() -> None:
+    removed, kept = (
+        footprint(header(8, 8), CutoutOptions(haze=haze), limit_px=LIMIT_PX).memory_bytes
+        for haze in ("remove", "keep")
+    )
+
+    assert removed - kept >= 30 * 2**20
+
+
 def test_a_key_is_charged_for_the_larger_of_picture_and_canvas_plus_background_and_mask() -> None:
     crop = CutoutOptions(crop=True, margin="50%")
     extra = {"backdrop": header(3000, 1000), "mask": header(500, 500)}

@@ -1,14 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from app.arrays import SaliencyMap
+from app.engine.models.manifest import Manifest
 from app.imaging.formats.decode import Picture
 from app.imaging.matting.closed_form import solve_alpha
+from app.imaging.matting.haze import remove_haze
 from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.saliency import to_grey
 from app.imaging.matting.verdict import judge
+from app.imaging.prepare import prepare
 from app.options import CutoutOptions, MaskOptions
 from app.pipeline.encode import encode_result
 from app.pipeline.render import RenderLimits, render
@@ -35,14 +40,15 @@ def test_hq_with_enough_time_returns_the_solved_matte_without_a_warning(kind: st
     result = rendered(kind, "hq", hq_budget_s=ENOUGH_S)
 
     assert ("hq", ()) == (result.info.matting, result.info.warnings)
-    assert_array_equal(to_grey(solve_alpha(RGB, MAP, is_time_left=lambda: True).alpha), alpha_of(result))
+    expected = decided(kind)
+    assert_array_equal(to_grey(solve_alpha(RGB, expected, is_time_left=lambda: True).alpha), alpha_of(result))
 
 
 def test_hq_without_time_returns_the_fast_matte_with_a_warning(kind: str) -> None:
     result = rendered(kind, "hq", hq_budget_s=NONE_S)
 
     assert ("hq", (HQ_CUT_SHORT,)) == (result.info.matting, result.info.warnings)
-    assert_array_equal(to_grey(refine_alpha(RGB, MAP)), alpha_of(result))
+    assert_array_equal(to_grey(refine_alpha(RGB, decided(kind))), alpha_of(result))
 
 
 @pytest.mark.parametrize("matting", ["fast", "none"])
@@ -103,6 +109,60 @@ def test_the_verdict_is_computed_from_the_cleaned_map(kind: str, clean: float) -
     assert (clean == 0) == (result.info.verdict.box is not None and result.info.verdict.box[2] == 80)
 
 
+def decided(kind: str) -> SaliencyMap:
+    return MAP if kind == "mask" else remove_haze(MAP, prepare(RGB, 32))
+
+
+def hazy_map() -> SaliencyMap:
+    hazy = MAP.copy()
+    hazy[:6, :6] = 0.4
+    return hazy
+
+
+@pytest.mark.parametrize("matting", ["none", "fast", "hq"])
+def test_haze_vanishes_from_a_cutout_unless_it_is_kept(matting: str) -> None:
+    saliency = hazy_map()
+    removed, kept = (
+        rendered("cutout", matting, hq_budget_s=ENOUGH_S, saliency=saliency, haze=haze)
+        for haze in ("remove", "keep")
+    )
+    plain = rendered("cutout", matting, hq_budget_s=ENOUGH_S, saliency=saliency, has_network_input=False)
+
+    assert 0 == alpha_of(removed)[:5, :5].max() < alpha_of(kept)[:5, :5].min()
+    assert_array_equal(opened(plain.encoded), opened(kept.encoded))
+
+
+@pytest.mark.parametrize("haze", ["remove", "keep"])
+def test_the_verdict_is_judged_before_haze_is_removed(haze: str) -> None:
+    verdict = rendered("cutout", "fast", hq_budget_s=ENOUGH_S, saliency=hazy_map(), haze=haze).info.verdict
+
+    assert judge(hazy_map(), *RGB.shape[:2]) == verdict
+
+
+def test_a_mask_keeps_its_haze_also_with_a_cutout() -> None:
+    mask = rendered("mask", "none", hq_budget_s=ENOUGH_S, saliency=hazy_map())
+    both = rendered("cutout", "fast", hq_budget_s=ENOUGH_S, saliency=hazy_map(), results="mask,cutout")
+
+    assert both.mask is not None
+    assert_array_equal(opened(mask.encoded), opened(both.mask))
+    assert 90 < opened(mask.encoded)[:5, :5].min()
+
+
+def test_strokes_correct_an_alpha_without_haze() -> None:
+    painted = np.full(RGB.shape[:2], 128, np.uint8)
+    painted[30, 40] = 255
+    result = rendered("cutout", "fast", hq_budget_s=ENOUGH_S, saliency=hazy_map(), painted=painted)
+
+    assert 0 == alpha_of(result)[:5, :5].max()
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(None, "uncertain"), (0.01, "uncertain"), (1.0, "ok")])
+def test_a_network_has_its_own_threshold_of_uncertain(threshold: float | None, label: str) -> None:
+    manifest = replace(MANIFEST, uncertain_from=threshold)
+
+    assert label == rendered("mask", "none", hq_budget_s=ENOUGH_S, manifest=manifest).info.verdict.label
+
+
 def rendered(
     kind: str,
     matting: str,
@@ -112,12 +172,24 @@ def rendered(
     saliency: SaliencyMap = MAP,
     clean: float = 0,
     own_alpha: NDArray[np.uint8] | None = None,
+    painted: NDArray[np.uint8] | None = None,
+    manifest: Manifest = MANIFEST,
+    has_network_input: bool = True,
+    **more: str,
 ) -> Result:
     """Run the steps after the network on the small photo."""
-    steps, chosen = StepTimes(ManualClock()), {"matting": matting, "clean": clean}
+    steps, chosen = StepTimes(ManualClock()), {"matting": matting, "clean": clean, **more}
     saliency = np.zeros_like(MAP) if is_empty else saliency
     segmentation = Segmentation(
-        Picture(RGB, own_alpha, ()), saliency, is_empty, MANIFEST, provider="none", precision="none", etag=""
+        Picture(RGB, own_alpha, ()),
+        saliency,
+        is_empty,
+        manifest,
+        provider="map",
+        precision="float32",
+        etag="",
+        network_input=prepare(RGB, 32) if has_network_input else None,
+        painted=painted,
     )
     if kind == "mask":
         options = MaskOptions.model_validate(chosen)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -15,11 +17,14 @@ from app.pipeline.scene import (
 from app.pipeline.values import OWN_MASK_PROVIDER, PreparedPicture, Segmentation
 from app.telemetry import StepTimes
 from tests.fakes import ManualClock, SimulatedSession
-from tests.pictures import disc_alpha, photo
-from tests.rendering import MANIFEST
+from tests.pictures import disc_alpha, photo, png
+from tests.rendering import MANIFEST, admitted
 
 SIZE = (120, 160)
 SMALL_DISC = disc_alpha(32, 32, radius=0.2, softness=0.2)
+LARGE_DISC = disc_alpha(32, 32, radius=0.4, softness=0.2)
+"""The same disc in a box of half the picture's sides."""
+CROPPED = np.full((32, 32, 3), 128, np.uint8)
 FLAT = np.full((32, 32), 0.01, np.float32)
 CROP = CutoutOptions(refine="crop")
 
@@ -104,28 +109,58 @@ def test_there_is_no_second_look_where_it_is_no_use(
 def test_an_empty_second_look_changes_nothing() -> None:
     segmentation = segmented(SMALL_DISC)
 
-    assert blend(segmentation, FLAT, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
+    assert blend(segmentation, FLAT, CROPPED, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
 
 
 def test_a_second_look_refines_the_map() -> None:
     steps = StepTimes(ManualClock())
-    refined = blend(segmented(SMALL_DISC), SMALL_DISC, (40, 30, 120, 90), steps)
+    refined = blend(segmented(SMALL_DISC), LARGE_DISC, CROPPED, (40, 30, 120, 90), steps)
 
     assert refined.is_refined
     assert refined.saliency.shape > SMALL_DISC.shape
     assert ["refine"] == list(steps.seconds)
 
 
+def test_a_second_look_at_another_subject_changes_nothing() -> None:
+    segmentation = segmented(SMALL_DISC)
+
+    assert (
+        blend(segmentation, SMALL_DISC, CROPPED, (40, 30, 120, 90), StepTimes(ManualClock())) is segmentation
+    )
+
+
+LONG, SQUARE = (40, 160), (120, 160)
+
+
 @pytest.mark.parametrize(
-    ("options", "has_own_mask", "runs"),
+    ("options", "size", "has_own_mask", "runs"),
     [
-        (CutoutOptions(), False, 1),
-        (CROP, False, 2),
-        (MaskOptions(refine="crop"), False, 2),
-        (CROP, True, 0),
+        (CutoutOptions(), SQUARE, False, 1),
+        (CutoutOptions(), (40, 120), False, 1),
+        (CutoutOptions(), (40, 121), False, 2),
+        (CutoutOptions(), (121, 40), False, 2),
+        (CutoutOptions(refine="none"), LONG, False, 1),
+        (CutoutOptions(results="mask,cutout"), LONG, False, 1),
+        (CutoutOptions(region="0% 0% 50% 50%"), LONG, False, 1),
+        (MaskOptions(), LONG, False, 1),
+        (CROP, SQUARE, False, 2),
+        (MaskOptions(refine="crop"), SQUARE, False, 2),
+        (CROP, SQUARE, True, 0),
     ],
 )
 def test_the_planned_runs_of_the_network(
-    options: CutoutOptions | MaskOptions, has_own_mask: bool, runs: int
+    options: CutoutOptions | MaskOptions, size: tuple[int, int], has_own_mask: bool, runs: int
 ) -> None:
-    assert runs == planned_runs(options, has_own_mask=has_own_mask)
+    upload = png(photo(*size))
+    mask = png(photo(*size)[:, :, 0]) if has_own_mask else None
+
+    assert runs == planned_runs(admitted(upload, options, mask=mask))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(SQUARE, False), (LONG, True)])
+def test_a_long_picture_is_looked_at_twice_by_default(size: tuple[int, int], expected: bool) -> None:
+    decoded = replace(prepared(), picture=Picture(photo(*size), None, ()))
+    segmentation = segmentation_of(decoded, SMALL_DISC, CutoutOptions(), SimulatedSession(MANIFEST, "CPU"))  # type: ignore[arg-type]
+
+    assert expected == (refinement_box(segmentation, CutoutOptions()) is not None)
+    assert refinement_box(segmentation, CutoutOptions(refine="none")) is None

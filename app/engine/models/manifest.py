@@ -60,7 +60,8 @@ class Manifest:
     ``output`` is the meaning of its values; ``quality`` maps names of metrics to measured values;
     ``precisions`` has the variants by precision, the keys of ``VARIANT_FILES``. ``purpose`` is what the
     network is for, as a phrase. ``max_batch`` is the most pictures that the graph can run together; None has
-    no limit. ``preprocessing`` is how a third party's graph was wrapped.
+    no limit. ``preprocessing`` is how a third party's graph was wrapped. ``uncertain_from``
+    is the uncertainty from which a result is called uncertain, if that is not the service's own.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Manifest:
     purpose: str = ""
     max_batch: int | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
+    uncertain_from: float | None = None
 
 
 def sha256_of(manifest: Manifest, precision: str) -> str:
@@ -97,7 +99,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         ModelUnavailable: It is missing, is not JSON, lacks a field, or names an unknown precision or a file
-            outside the folder.
+            outside the folder, or its threshold of the verdict is no part of 1.
     """
     path = folder / MANIFEST_FILE
     try:
@@ -113,6 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
                 for precision, stored in dict(members.get("precisions", {})).items()
             },
         }
+        _check_threshold(members.get("uncertain_from"))
         manifest = Manifest(**{**members, **nested})
         if manifest.max_batch is not None and not (
             isinstance(manifest.max_batch, int) and manifest.max_batch >= 1
@@ -158,6 +161,12 @@ def read_model(folder: Path, manifest: Manifest, precision: str = FLOAT32) -> by
             f"{path} is not the file its manifest names: expected sha256 {expected}, found {actual}",
         )
     return model_bytes
+
+
+def _check_threshold(uncertain_from: Any) -> None:  # Any: parsed JSON
+    is_number = isinstance(uncertain_from, int | float) and not isinstance(uncertain_from, bool)
+    if uncertain_from is not None and not (is_number and 0 < uncertain_from <= 1):
+        raise ValueError(f"uncertain_from is {uncertain_from!r}, not a number above 0 and up to 1")
 
 
 def _variant(precision: str, stored: Mapping[str, Any]) -> Variant:  # Any: parsed JSON

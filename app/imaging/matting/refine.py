@@ -2,8 +2,9 @@
 
 Strategy: a network takes every picture at its own few hundred pixels, so a small subject gets few of them.
 Its surroundings are cropped and segmented again, larger. As a whole the second map is not better than the
-first, since it lacks context; so it replaces the first map in the soft band alone, and its weight falls to
-zero towards the crop's borders, so that no seam shows. The blended map has the resolution of the second.
+first, since it lacks context; so it is used only if both have the same subject, it replaces the first map in
+the soft band alone, and its weight falls to zero towards the crop's borders, so that no seam shows. The
+blended map has the resolution of the second.
 """
 
 import cv2
@@ -49,6 +50,25 @@ def prepare_crop(rgb: Rgb, box: Box, size_px: int) -> NetworkInput:
     """Return the network's input for a crop of a picture."""
     left, top, right, bottom = box
     return prepare(np.ascontiguousarray(rgb[top:bottom, left:right]), size_px)
+
+
+def map_of_part(
+    saliency: SaliencyMap, box: Box, height: int, width: int, size: tuple[int, int]
+) -> SaliencyMap:
+    """Interpolate a picture's map in a box, to the size (rows, columns) of the box's own map."""
+    left, top, right, bottom = box
+    rows, columns = size
+    down, across = (bottom - top) / rows, (right - left) / columns  # picture's pixels in one of the map
+    scale_y, scale_x = saliency.shape[0] / height, saliency.shape[1] / width
+    place = np.array(
+        [
+            [across * scale_x, 0, (left + across / 2) * scale_x - 0.5],
+            [0, down * scale_y, (top + down / 2) * scale_y - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(saliency, place, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(part, np.float32)
 
 
 def blend_maps(first: SaliencyMap, second: SaliencyMap, box: Box, height: int, width: int) -> SaliencyMap:

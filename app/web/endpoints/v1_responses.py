@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.imaging.formats.encode import FORMATS
+from app.imaging.matting.verdict import Verdict
 from app.pipeline.values import NotModified, Result
 from app.web.context import context_of
 from app.web.sliced_response import Base64, SlicedResponse, json_response
@@ -92,6 +93,12 @@ def _as_json(request: Request, result: Result) -> dict[str, object]:
     return {**mask, "image": Base64(result.encoded), **describe_result(result, steps_s)}
 
 
+def _verdict(verdict: Verdict) -> dict[str, object]:
+    figures = asdict(verdict)
+    del figures["uncertain_from"]  # a property of the network
+    return {"label": verdict.label, **figures}
+
+
 def describe_result(result: Result, steps_s: Mapping[str, float]) -> dict[str, object]:
     """Return the properties of a result for JSON, without its pictures.
 
@@ -109,7 +116,7 @@ def describe_result(result: Result, steps_s: Mapping[str, float]) -> dict[str, o
         "matting": result.info.matting,
         "refine": result.info.refine,
         "matting_ms": round(steps_s.get("matte", 0.0) * 1e3, 1),
-        "verdict": {"label": result.info.verdict.label, **asdict(result.info.verdict)},
+        "verdict": _verdict(result.info.verdict),
         "warnings": list(result.info.warnings),
         "steps_ms": {name: round(seconds * 1e3, 2) for name, seconds in steps_s.items()},
     }

@@ -5,7 +5,7 @@ import { one } from "./elements.js";
 const MASK_OPTIONS = ["model", "format", "quality", "clean", "refine", "require_foreground", "matting", "size", "threshold"];
 const OF_A_MASK_ONLY = ["size"];
 /** Options that change the matte, so that the network or the matting must run again. */
-const OF_THE_MATTE = ["model", "matting", "refine", "clean", "threshold", "region", "megapixels", "report_box", "require_foreground", "size"];
+const OF_THE_MATTE = ["model", "matting", "haze", "refine", "clean", "threshold", "region", "megapixels", "report_box", "require_foreground", "size"];
 
 /** Return the options that differ from the defaults, by name. */
 export function readOptions(form) {

@@ -49,6 +49,22 @@ def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
     assert manifest.precisions["int8"].quality == FIGURES
 
 
+@pytest.mark.parametrize("threshold", [0.1, 1, None])
+def test_a_network_may_have_a_threshold_of_the_verdict(folder: Path, threshold: float | None) -> None:
+    change(folder, uncertain_from=threshold)
+
+    assert threshold == read_manifest(folder).uncertain_from
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.1, "0.1", True, [0.1]])
+def test_a_threshold_that_is_no_part_of_1_is_refused(folder: Path, threshold: Any) -> None:
+    change(folder, uncertain_from=threshold)
+
+    with pytest.raises(ModelUnavailable) as caught:
+        read_manifest(folder)
+    assert "uncertain_from" in caught.value.reason
+
+
 def test_a_manifest_without_precisions_is_valid(folder: Path) -> None:
     path = folder / MANIFEST_FILE
     members = json.loads(path.read_text())
