@@ -14,6 +14,7 @@ VENV       := .venv
 EXPORT     := .venv-export
 PEERS      := .venv-peers
 RAY        := .venv-ray
+DOCS       := .venv-docs
 # A CPU build of torch is enough to convert a file and saves gigabytes of CUDA libraries. It is
 # installed from the index below if that can be reached, else from the default index.
 TORCH           := torch==2.13.0
@@ -35,7 +36,7 @@ export ORT_DISABLE_TELEMETRY = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve unit test test-all together unserved test-ray image-test check format lock bench bench-load bench-peers peers export ray clean
+.PHONY: help docs setup serve unit test test-all together unserved test-ray image-test check format lock bench bench-load bench-peers peers export ray clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +124,9 @@ bench-peers: $(VENV)/.dev $(EXPORT)/.evaluate $(MODELS_DIR)/u2netp/manifest.json
 	$(VENV)/bin/python -m benchmarks.peers --out bench-peers $(PEERS_ARGS)
 	$(EXPORT)/bin/python -m benchmarks.peers.plots bench-peers/peers.json
 
+docs: $(DOCS)/.ready ## Build the documentation's site in site/; a dead link fails
+	$(DOCS)/bin/zensical build --strict --clean
+
 ray: $(RAY)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on Ray Serve, on a cluster of this machine only
 	@RAY_USAGE_STATS_ENABLED=0 CUTOUT_ACCESS__OPEN=$(OPEN) CUTOUT_WEB__HOST=$(HOST) CUTOUT_WEB__PORT=$(PORT) CUTOUT_MODELS=$(MODEL) exec $(RAY)/bin/python -m app.cli.cluster
 
@@ -132,7 +136,7 @@ export: $(EXPORT)/.ready ## Fetch the weights of MODEL, export and verify the se
 	$(EXPORT)/bin/python -m model_export export $(MODEL) --models-dir $(MODELS_DIR) --precision $(PRECISION)
 
 clean: ## Remove environments and caches, but not the models
-	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(EXPORT) $(PEERS) $(RAY) $(DOCS) .venv-bench site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MODELS_DIR)/%/manifest.json: | $(EXPORT)/.ready
 	$(EXPORT)/bin/python -m model_export export $* --models-dir $(MODELS_DIR) --precision $(PRECISION)
@@ -162,6 +166,11 @@ $(EXPORT)/.ready: docker/locks/export.txt
 $(RAY)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]' 'pytest>=8.4'
+	@touch $@
+
+$(DOCS)/.ready: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --requirement docs/requirements.txt
 	@touch $@
 
 $(PEERS)/.ready:

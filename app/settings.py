@@ -1,7 +1,7 @@
 """Settings: all settings of the service, read once from the environment.
 
-Each field has a unit, a default, bounds and a one-line description. The table in the README is generated from
-them, and a test compares the two.
+Each field has a unit, a default, bounds and a one-line description. The table in `docs/settings.md` is
+generated from them, and a test compares the two.
 """
 
 import os
@@ -93,7 +93,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     known = {API_KEY_VARIABLE, *(variable for variable, _, _ in describe())}
     unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise UnknownSetting(f"Unknown settings: {', '.join(unknown)}. The README lists those that exist.")
+        raise UnknownSetting(f"Unknown settings: {', '.join(unknown)}. docs/settings.md lists the others.")
     return Settings(**overrides)  # type: ignore[arg-type] # pydantic checks them
 
 

@@ -221,7 +221,7 @@ def test_the_former_name_of_an_option_is_accepted(typed: bool) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*MaskOptions.model_fields, *CutoutOptions.model_fields}))
-def test_the_readme_names_every_option(name: str) -> None:
-    table = (Path(__file__).parents[1] / "README.md").read_text().partition("| Option | Endpoint |")[2]
+def test_the_page_of_the_api_names_every_option(name: str) -> None:
+    table = (Path(__file__).parents[1] / "docs/api.md").read_text().partition("| Option | Endpoint |")[2]
 
     assert f"`{name}`" in table.partition("\n\n")[0]

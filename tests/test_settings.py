@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from app.settings import Settings, UnknownSetting, describe, read_settings
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs/settings.md"
 
 
 def test_an_unknown_setting_stops_the_start() -> None:
@@ -52,9 +52,9 @@ def test_every_setting_has_a_description() -> None:
     assert all(description for _, _, description in describe())
 
 
-def test_the_readme_table_matches_the_settings() -> None:
+def test_the_page_of_settings_matches_the_settings() -> None:
     rows = re.findall(
-        r"^\| `(CUTOUT_\w+)` \| (.*?) \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `(CUTOUT_\w+)` \| (.*?) \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
     )
 
     assert [(name, f"`{default}`", description) for name, default, description in describe()] == rows

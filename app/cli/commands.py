@@ -1,10 +1,12 @@
 """Commands: the command tree, and the error message and exit code of a failed command."""
 
 import sys
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+from app import __version__
 from app.cli.doctor import doctor
 from app.cli.keys import new
 from app.cli.models import fetch, list_models, verify
@@ -17,7 +19,25 @@ from app.settings import PREFIX, UnknownSetting
 from app.system_errors import sentence_of
 from app.weights.fetch import WeightsUnavailable
 
-cutout = typer.Typer(no_args_is_help=True, help="Background removal, self-hosted.")
+cutout = typer.Typer(no_args_is_help=True)
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_asked:
+        typer.echo(f"cutout {__version__}")
+        raise typer.Exit
+
+
+@cutout.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Background removal, self-hosted."""
+
+
 cutout.command()(serve)
 cutout.command()(remove)
 cutout.command()(doctor)

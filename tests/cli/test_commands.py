@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,14 @@ def test_a_failed_command_prints_a_readable_error(
     assert ended.value.code == 1
     assert expected in output
     assert not re.search(r"Errno|Traceback|Value error|\[Err", output)
+
+
+def test_the_version_is_that_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cutout", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        run()
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"cutout {version('cutout-server')}\n"
