@@ -51,9 +51,9 @@ def test_re_estimated_normalisations_use_the_batch_and_frozen_ones_do_not() -> N
 @pytest.mark.usefixtures("in_repository_root")
 def test_fine_tuning_lowers_the_error_on_held_out_pictures(data: Path, tmp_path: Path) -> None:
     recipe = read_recipe("u2netp", table="finetune").model_copy(
-        update={"size_px": 64, "epochs": 3, "held_out": 3, "batch": 2, "learning_rate": 1e-4, "patience": 0}
+        update={"size_px": 64, "epochs": 6, "held_out": 3, "batch": 2, "learning_rate": 3e-4, "patience": 0}
     )
     progress = train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
     maes = [row["mae"] for row in progress.curves]
 
-    assert maes[-1] < maes[0]
+    assert maes[-1] < 0.75 * maes[0]  # epoch 0 is the published network
