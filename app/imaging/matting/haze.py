@@ -34,7 +34,8 @@ _SUBJECT_FROM = 0.5
 _SURE_BACKGROUND, _SURE_SUBJECT = 0.05, 0.9  # what the graph cut may not change
 _PART_NEEDS, _HOLE_NEEDS = 0.9, 0.1  # a value that a part of the subject, or a hole in it, must reach
 _MIN_SAMPLES = 16  # pixels from which the cut learns the colours of a side
-_BAND_PX, _FADE_PX = 4.0, 4.0  # of the map on which regions are decided
+_BAND_PX, _FADE_PX = 2.0, 3.0  # of the map on which regions are decided
+_JUDGED_FROM_PX = 4.0  # distance from the contour of the unsure pixels that show whether it is hair
 _HAIR_FROM, _HAIR_TO = 0.81, 0.85  # explained share of the map: below it haze, above it hair
 _ALL_HAIR = 0.999  # at which the band is wider than the map
 _WINDOW_RADIUS_PX, _COLOUR_BLUR, _EPSILON = 6, 1.0, 1e-4  # of the fit of the map to the colours
@@ -127,7 +128,7 @@ def _band_px(saliency: SaliencyMap, rgb: NetworkInput, inside_px: _Float, check:
     is. Haze is not, because the network paints it over the pattern of the picture.
     """
     is_soft = (saliency > _SURE_BACKGROUND) & (saliency < 1 - _SURE_BACKGROUND)
-    is_soft &= np.abs(inside_px) > _BAND_PX
+    is_soft &= np.abs(inside_px) > _JUDGED_FROM_PX
     if not is_soft.any():
         return _BAND_PX
     explained = _explained(saliency, rgb, check)[is_soft]
