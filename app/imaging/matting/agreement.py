@@ -20,6 +20,7 @@ _SAME_FROM = 0.93  # intersection over union, from which the runs agree (docs/qu
 _LEVELS = 16  # of each colour in a histogram
 _RARE = 1e-5  # share of pixels below which a colour says nothing
 _MAX_EVIDENCE = 3.0  # of one pixel, a natural logarithm
+_MIN_EVIDENCE = 0.5  # for the second map, the mean of the pixels in which the two differ
 
 _Float = NDArray[np.float64]
 
@@ -43,8 +44,8 @@ def has_same_subject(first: SaliencyMap, second: SaliencyMap, rgb: NetworkInput)
         return False
     small = cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA)
     likeness = _likeness(np.asarray(small, np.uint8), both, background)
-    support = likeness[after & ~before].sum() - likeness[before & ~after].sum()
-    return bool(support > 0)
+    evidence = np.where(after, likeness, -likeness)[before != after]
+    return bool(evidence.mean() >= _MIN_EVIDENCE)
 
 
 def _likeness(rgb: NetworkInput, subject: Mask, background: Mask) -> _Float:
