@@ -33,6 +33,7 @@ SIDE_PX = 320
 _SUBJECT_FROM = 0.5
 _SURE_BACKGROUND, _SURE_SUBJECT = 0.05, 0.9  # what the graph cut may not change
 _PART_NEEDS, _HOLE_NEEDS = 0.9, 0.1  # a value that a part of the subject, or a hole in it, must reach
+_LEARNT_SHRINK = 2  # of the picture from which the cut learns colours
 _MIN_SAMPLES = 16  # pixels from which the cut learns the colours of a side
 _BAND_PX, _FADE_PX = 2.0, 3.0  # of the map on which regions are decided
 _JUDGED_FROM_PX = 4.0  # distance from the contour of the unsure pixels that show whether it is hair
@@ -76,20 +77,36 @@ def remove_haze(
 def _cut(saliency: SaliencyMap, rgb: NetworkInput) -> Mask:
     """Assign each pixel to the subject or not, by a graph cut where the map is unsure.
 
-    Its colour models start from random clusters. OpenCV has a random generator for each thread, which is set
-    before each cut, so that a picture has one result on all threads. Takes about 50 ms, without a check.
+    The colours of both sides are learnt at half the size, which takes a quarter of the time, and the cut is
+    made in the box around the unsure pixels. The learning starts from random clusters: OpenCV has a random
+    generator for each thread, which is set before, so that a picture has one result on all threads. Takes
+    tens of milliseconds, without a check.
     """
+    labels = _labels(saliency)
+    is_subject = _is_subject(labels)
+    is_unsure = (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_PR_BGD)
+    size = max(1, saliency.shape[1] // _LEARNT_SHRINK), max(1, saliency.shape[0] // _LEARNT_SHRINK)
+    small = _labels(np.asarray(cv2.resize(saliency, size, interpolation=cv2.INTER_AREA), np.float32))
+    samples = np.count_nonzero(_is_subject(small))
+    if not is_unsure.any() or not _MIN_SAMPLES <= samples <= small.size - _MIN_SAMPLES:
+        return is_subject
+    colours = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))  # 5 Gaussians each
+    cv2.setRNGSeed(_SEED)
+    cv2.grabCut(colours, small, (0, 0, 0, 0), *models, 1, cv2.GC_INIT_WITH_MASK)
+    part = _box(is_unsure, reach_px=1)
+    within = np.ascontiguousarray(labels[part])
+    cv2.grabCut(np.ascontiguousarray(rgb[part]), within, (0, 0, 0, 0), *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
+    is_subject[part] = _is_subject(within)
+    return is_subject
+
+
+def _labels(saliency: SaliencyMap) -> Grey:
+    """Return what the graph cut knows of each pixel."""
     labels = np.where(saliency >= _SUBJECT_FROM, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[saliency < _SURE_BACKGROUND] = cv2.GC_BGD
     labels[saliency > _SURE_SUBJECT] = cv2.GC_FGD
-    is_subject = _is_subject(labels)
-    samples = np.count_nonzero(is_subject)
-    if not _MIN_SAMPLES <= samples <= labels.size - _MIN_SAMPLES:
-        return is_subject
-    models = np.zeros((1, 65)), np.zeros((1, 65))  # 5 Gaussians each; written, and not used again
-    cv2.setRNGSeed(_SEED)
-    cv2.grabCut(rgb, labels, (0, 0, 0, 0), *models, 1, cv2.GC_INIT_WITH_MASK)
-    return _is_subject(labels)
+    return labels
 
 
 def _is_subject(labels: Grey) -> Mask:
@@ -131,10 +148,18 @@ def _band_px(saliency: SaliencyMap, rgb: NetworkInput, inside_px: _Float, check:
     is_soft &= np.abs(inside_px) > _JUDGED_FROM_PX
     if not is_soft.any():
         return _BAND_PX
-    explained = _explained(saliency, rgb, check)[is_soft]
+    part = _box(is_soft, reach_px=3 * _WINDOW_RADIUS_PX + round(4 * _COLOUR_BLUR))
+    explained = _explained(saliency[part], rgb[part], check)[is_soft[part]]
     score = float(explained.sum(dtype=np.float64)) / (explained.size + _PRIOR_PX)
     hair = min(max((score - _HAIR_FROM) / (_HAIR_TO - _HAIR_FROM), 0.0), _ALL_HAIR)
     return _BAND_PX / (1 - hair)
+
+
+def _box(mask: Mask, *, reach_px: int) -> tuple[slice, slice]:
+    """Return the smallest part that contains all of a mask and ``reach_px`` more on each side."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    rows = slice(max(0, top - reach_px), top + height + reach_px)
+    return rows, slice(max(0, left - reach_px), left + width + reach_px)
 
 
 def _explained(saliency: SaliencyMap, rgb: NetworkInput, check: Check) -> _Float:
