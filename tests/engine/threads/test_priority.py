@@ -127,7 +127,15 @@ def test_threads_that_a_call_starts_are_found_and_their_priority_is_lowered() ->
 
 
 def test_threads_that_have_ended_are_skipped() -> None:
-    thread = threading.Thread(target=lambda: None)
-    thread.start()
-    thread.join()
-    lower_priority_of([thread.native_id or 0])
+    ended, is_over = threading.Thread(target=lambda: None), threading.Event()
+    ended.start()
+    ended.join()
+    alive = threading.Thread(target=is_over.wait)
+    alive.start()
+    try:
+        lower_priority_of([ended.native_id or 0, alive.native_id or 0])
+        niceness = os.getpriority(os.PRIO_PROCESS, alive.native_id or 0)
+    finally:
+        is_over.set()
+
+    assert niceness == LONG_RUN_NICENESS
