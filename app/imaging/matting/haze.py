@@ -33,7 +33,9 @@ SIDE_PX = 320
 _SUBJECT_FROM = 0.5
 _SURE_BACKGROUND, _SURE_SUBJECT = 0.05, 0.9  # what the graph cut may not change
 _PART_NEEDS, _HOLE_NEEDS = 0.9, 0.1  # a value that a part of the subject, or a hole in it, must reach
-_LEARNT_SHRINK = 2  # of the picture from which the cut learns colours
+_EDGE_PX = 5  # width from which an unsure strip is a region
+_REACH_PX = 3  # distance from a region to which its strip is decided with it
+_LEARNT_SHRINK = 3  # of the picture from which the cut learns colours
 _MIN_SAMPLES = 16  # pixels from which the cut learns the colours of a side
 _BAND_PX, _FADE_PX = 2.0, 3.0  # of the map on which regions are decided
 _JUDGED_FROM_PX = 4.0  # distance from the contour of the unsure pixels that show whether it is hair
@@ -75,30 +77,39 @@ def remove_haze(
 
 
 def _cut(saliency: SaliencyMap, rgb: NetworkInput) -> Mask:
-    """Assign each pixel to the subject or not, by a graph cut where the map is unsure.
+    """Assign each pixel to the subject or not, by a graph cut in the unsure regions.
 
-    The colours of both sides are learnt at half the size, which takes a quarter of the time, and the cut is
-    made in the box around the unsure pixels. The learning starts from random clusters: OpenCV has a random
-    generator for each thread, which is set before, so that a picture has one result on all threads. Takes
-    tens of milliseconds, without a check.
+    An unsure strip no wider than the edge of a sharp map is no region, and is divided at half; most maps
+    have nothing else. The colours of both sides are learnt at a third of the size, in a ninth of the time,
+    and the cut is made in the box around the regions. The learning starts from random clusters: OpenCV has a
+    random generator for each thread, which is set before, so that a picture has one result on all threads.
+    Takes tens of milliseconds, without a check.
     """
     labels = _labels(saliency)
     is_subject = _is_subject(labels)
-    is_unsure = (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_PR_BGD)
+    is_open = _regions((labels == cv2.GC_PR_FGD) | (labels == cv2.GC_PR_BGD))
     size = max(1, saliency.shape[1] // _LEARNT_SHRINK), max(1, saliency.shape[0] // _LEARNT_SHRINK)
     small = _labels(np.asarray(cv2.resize(saliency, size, interpolation=cv2.INTER_AREA), np.float32))
     samples = np.count_nonzero(_is_subject(small))
-    if not is_unsure.any() or not _MIN_SAMPLES <= samples <= small.size - _MIN_SAMPLES:
+    if not is_open.any() or not _MIN_SAMPLES <= samples <= small.size - _MIN_SAMPLES:
         return is_subject
     colours = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))  # 5 Gaussians each
     cv2.setRNGSeed(_SEED)
     cv2.grabCut(colours, small, (0, 0, 0, 0), *models, 1, cv2.GC_INIT_WITH_MASK)
-    part = _box(is_unsure, reach_px=1)
-    within = np.ascontiguousarray(labels[part])
+    part = _box(is_open, reach_px=1)
+    sure = np.where(is_subject, cv2.GC_FGD, cv2.GC_BGD)
+    within = np.where(is_open, labels, sure)[part].astype(np.uint8)
     cv2.grabCut(np.ascontiguousarray(rgb[part]), within, (0, 0, 0, 0), *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
     is_subject[part] = _is_subject(within)
     return is_subject
+
+
+def _regions(is_unsure: Mask) -> Mask:
+    """Return the unsure pixels in regions that are wider than an edge, or close to such a region."""
+    edge, reach = (np.ones((side_px, side_px), np.uint8) for side_px in (_EDGE_PX, 2 * _REACH_PX + 1))
+    wide = cv2.morphologyEx(is_unsure.astype(np.uint8), cv2.MORPH_OPEN, edge)
+    return np.asarray((cv2.dilate(wide, reach) > 0) & is_unsure, np.bool_)
 
 
 def _labels(saliency: SaliencyMap) -> Grey:

@@ -60,6 +60,25 @@ def test_values_near_the_contour_stay() -> None:
     assert_array_equal(saliency[edge], decided[edge])
 
 
+def test_a_map_with_nothing_but_a_sharp_edge_is_decided_without_the_colours() -> None:
+    """Its pixels between the sure ones are a strip that is no wider than four pixels."""
+    saliency, rgb = scene()
+    is_unsure = (saliency >= 0.05) & (saliency <= 0.9)
+
+    assert is_unsure.any()
+    assert_array_equal(remove_haze(saliency, rgb), remove_haze(saliency, noise(rgb.shape)))
+
+
+def test_an_unsure_region_is_decided_by_the_colours() -> None:
+    saliency, rgb = scene()
+    saliency[12:32, 70:90] = 0.6  # joined to the disc, and of the background's colour
+    in_subjects_colour = rgb.copy()
+    in_subjects_colour[12:32, 70:90] += np.uint8(180)
+
+    assert 0 == remove_haze(saliency, rgb)[18:28, 76:84].max()
+    assert 1 == remove_haze(saliency, in_subjects_colour)[18:28, 76:84].min()
+
+
 def test_hair_that_the_colours_explain_stays() -> None:
     """Its strands are longer than the band is wide."""
     saliency = np.clip(ideal_map(composite(0.3, seed=1).alpha), 0, 1)
