@@ -33,7 +33,10 @@ class Settings(BaseSettings):
     )
 
     models: Annotated[tuple[ModelName, ...], NoDecode] = Field(
-        ("u2net",), min_length=1, description="Models to serve, comma-separated; the first is the default."
+        ("u2net",),
+        min_length=1,
+        description="Models to serve, comma-separated; the first is the default. Unset: the model in "
+        "`CUTOUT_MODELS_DIR` if it holds exactly one.",
     )
     models_dir: Path = Field(Path("models"), description="Folder that holds one folder per model.")
     device: Literal["auto", "cuda", "cpu"] = Field(
@@ -94,7 +97,11 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise UnknownSetting(f"Unknown settings: {', '.join(unknown)}. docs/settings.md lists the others.")
-    return Settings(**overrides)  # type: ignore[arg-type] # pydantic checks them
+    settings = Settings(**overrides)  # type: ignore[arg-type] # pydantic checks them
+    found = [path.parent.name for path in settings.models_dir.glob("*/manifest.json")]
+    if "models" in settings.model_fields_set or len(found) != 1:
+        return settings
+    return Settings(**{**overrides, "models": tuple(found)})  # type: ignore[arg-type] # likewise
 
 
 def describe() -> list[tuple[str, str, str]]:

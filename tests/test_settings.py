@@ -25,6 +25,37 @@ def test_a_nested_setting_is_read_from_the_environment(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("held", "served"),
+    [
+        (["u2netp"], ("u2netp",)),
+        (["u2net", "u2netp"], ("u2net",)),
+        (["modnet", "u2netp"], ("u2net",)),
+        ([], ("u2net",)),
+    ],
+)
+def test_a_single_model_of_the_folder_is_served_without_being_named(
+    tmp_path: Path, held: list[str], served: tuple[str, ...]
+) -> None:
+    (tmp_path / "weights").mkdir()  # no model
+    for name in held:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+
+    assert served == read_settings(models_dir=tmp_path).models
+
+
+def test_a_named_model_is_served_instead_of_the_single_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "u2netp").mkdir()
+    (tmp_path / "u2netp/manifest.json").write_text("{}")
+    monkeypatch.setenv("CUTOUT_MODELS", "modnet")
+
+    assert ("modnet",) == read_settings(models_dir=tmp_path).models
+    assert ("u2net",) == read_settings(models_dir=tmp_path, models=("u2net",)).models
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("CUTOUT_DEVICE", "gpu"),
