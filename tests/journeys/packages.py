@@ -25,6 +25,16 @@ def make_environment(folder: Path, *arguments: str) -> None:
     _run_first(uv, pip)
 
 
+def build_packages(folder: Path) -> Path:
+    """Build this project's sdist, and its wheel from that; skip the test if hatchling cannot be had."""
+    command = (UV, "build", "--quiet", "--out-dir", folder, Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0 and "hatchling" in done.stderr:
+        pytest.skip(f"the packages cannot be built: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 def _run_first(*commands: tuple[str | Path, ...]) -> None:
     """Run commands until one succeeds; skip the test with the last one's message if none does."""
     message = ""
