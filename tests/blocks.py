@@ -26,6 +26,8 @@ NOT_RUN: Mapping[str, str] = {
     "cd /tmp": RELEASE,
     "(cd dist": RELEASE,
     "python -m pytest": "tests themselves",
+    "kubectl apply": "needs a cluster",
+    "kubectl create": "needs a cluster",
     "serve deploy": "needs a Ray cluster; tests/journeys/test_ray.py starts one",
 }
 """How a command begins that no test of the blocks runs, and why."""
