@@ -46,8 +46,8 @@ def why_cuda_is_out_of_reach() -> str | None:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return (
-            "the NVIDIA driver library (libcuda) is not here: install the driver, or for a container the "
-            "NVIDIA container toolkit"
+            "the NVIDIA driver library (libcuda) is not on this machine, or not in this container: "
+            "install the driver, or the NVIDIA container toolkit"
         )
     init_status = driver.cuInit(0)
     version, devices = ctypes.c_int(), ctypes.c_int()
