@@ -1,5 +1,5 @@
 import re
-import subprocess
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.web.endpoints.playground import read_files
-from tests.journeys.packages import UV
+from tests.journeys.packages import build_packages
 
 ROOT = Path(__file__).resolve().parents[1]
+MAX_WHEEL_BYTES = 1_000_000  # 0.65 MB; a model, a test's picture or a video would exceed it
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -69,14 +70,40 @@ def test_each_platform_installs_exactly_one_onnxruntime() -> None:
         assert chosen.count(True) == 1
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that is built from it."""
+    return build_packages(tmp_path_factory.mktemp("dist"))
+
+
+def names_in_the_wheel(packages: Path) -> set[str]:
+    (wheel,) = packages.glob("*.whl")
+    return set(zipfile.ZipFile(wheel).namelist())
+
+
 @pytest.mark.process
 @pytest.mark.slow
-def test_the_wheel_contains_the_page(tmp_path: Path) -> None:
-    command = [UV, "build", "--quiet", "--wheel", "--out-dir", tmp_path, ROOT]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"the wheel cannot be built, which needs hatchling: {done.stderr[-200:]}")
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+def test_the_wheel_is_the_package_alone(packages: Path) -> None:
+    files = (path for path in (ROOT / "app").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    (wheel,) = packages.glob("*.whl")
+    kept = {str(path.relative_to(ROOT)) for path in files}
+    others = names_in_the_wheel(packages) - kept
 
-    assert {f"app/web/page/{name}" for name in read_files()} <= names
+    assert kept <= names_in_the_wheel(packages)
+    assert {f"app/web/page/{name}" for name in read_files()} <= kept
+    assert {name.split("/", 1)[1] for name in others} == {
+        *("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+    }
+    assert wheel.stat().st_size < MAX_WHEEL_BYTES
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_sdist_has_what_the_wheel_is_built_from(packages: Path) -> None:
+    (sdist,) = packages.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    top = {name.partition("/")[0] for name in names}
+
+    assert top == {"app", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"}
+    assert {name for name in names_in_the_wheel(packages) if name.startswith("app/")} <= names

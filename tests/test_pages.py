@@ -70,6 +70,19 @@ def test_every_route_is_on_a_page() -> None:
     assert [path for path in paths if path not in text] == []
 
 
+def test_every_decision_is_listed_with_its_title() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    titles = {path: path.read_text(encoding="utf-8").splitlines()[0] for path in DOCS.glob("adr/*.md")}
+    rows = [
+        f"| {number} | [{title}](adr/{path.name}) |"
+        for path, text in sorted(titles.items())
+        for number, title in re.findall(r"^# (\d+)\. (.*)$", text)
+    ]
+
+    assert rows == re.findall(r"^\| \d+ \| .*\|$", page, re.MULTILINE)
+    assert len(rows) == len(titles)
+
+
 def test_the_readme_takes_three_minutes() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= MAX_README_WORDS
 

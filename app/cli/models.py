@@ -66,7 +66,7 @@ def verify(
     settings = read_settings()
     selected = names or sorted(path.parent.name for path in settings.models_dir.glob("*/manifest.json"))
     if not selected:
-        raise ValueError(f"there is no model in {settings.models_dir}; run: make export MODEL=u2net")
+        raise ValueError(f"there is no model in {settings.models_dir}; run: cutout models add u2net")
     failed = False
     for name in selected:
         try:

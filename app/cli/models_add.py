@@ -80,11 +80,17 @@ def _add(
 ) -> None:
     """Build a model, show it, and put it in place if the user agrees."""
     with staged(order, models_dir) as (manifest, staging):
-        _show(manifest, staging, named=named, is_known=is_known)
+        _show(manifest, named=named, is_known=is_known)
+        if not is_agreed:
+            Console(stderr=True, highlight=False).print(
+                f"Look at the photographs with their maps: {staging / PREVIEW_FILE}", soft_wrap=True
+            )
         _require_agreement(f"Add it as {manifest.name}?", is_agreed=is_agreed)
         target = put_in_place(staging, models_dir)
     typer.echo(target)
-    Console(stderr=True).print(f"Serve it: cutout serve --model {manifest.name}", highlight=False)
+    console = Console(stderr=True, highlight=False)
+    console.print(f"Photographs with their maps: {target / PREVIEW_FILE}", soft_wrap=True)
+    console.print(f"Serve it: cutout serve --model {manifest.name}")
 
 
 def _find(
@@ -161,7 +167,7 @@ def _order(text: str | None) -> str | None:
     return text
 
 
-def _show(manifest: Manifest, staging: Path, *, named: set[str], is_known: bool) -> None:
+def _show(manifest: Manifest, *, named: set[str], is_known: bool) -> None:
     """Show what will be written, and where each value comes from."""
 
     def origin(field: str) -> str:
@@ -186,6 +192,4 @@ def _show(manifest: Manifest, staging: Path, *, named: set[str], is_known: bool)
     table.add_row("difference", f"{difference:.2g}", "largest, from a plain run of the file")
     table.add_row("parameters", f"{manifest.parameters:,}", f"stored as {manifest.precision}")
     table.add_row("licence", manifest.weights.license, f"commercial use: {manifest.weights.commercial}")
-    console = Console(stderr=True, highlight=False)
-    console.print(table)
-    console.print(f"Photographs with their maps: {staging / PREVIEW_FILE}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(table)

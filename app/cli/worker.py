@@ -33,6 +33,7 @@ from app.engine.threads.priority import favour_latency
 from app.logs import configure_logs, log_what_breaks
 from app.main import create_app
 from app.settings import Settings
+from app.system_errors import sentence_of
 from app.web.background import keep_running
 from app.web.connection import Connection
 from app.web.connection_limits import ConnectionLimits, watch_deadlines
@@ -63,6 +64,8 @@ def run_server(
     def on_settled(service: Service) -> None:
         if service.pipeline is None:
             server.should_exit = True
+            if service.failure is not None and sys.stderr.isatty():
+                _print_failure(service.failure)
             return
         # Existing objects are permanent: scanning them for garbage would stop all threads for 20 ms or more.
         gc.collect()
@@ -265,6 +268,12 @@ def _print(text: str) -> None:
     """Print a text; ignore a closed stdout, for example of ``head``."""
     with contextlib.suppress(OSError):
         typer.echo(text)
+
+
+def _print_failure(error: Exception) -> None:
+    """Print at a terminal why nothing is served; elsewhere the log has the reason."""
+    with contextlib.suppress(OSError):
+        typer.echo(f"cutout: {getattr(error, 'reason', sentence_of(error))}", err=True)
 
 
 def _ready_server(service: Service, listener: socket.socket, page: MetricsPage | None) -> ReadyServer:

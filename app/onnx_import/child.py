@@ -24,8 +24,12 @@ TIMEOUT_S = 1800.0
 MEMORY_SHARE = 0.8
 """Of the machine's memory; more would let the system kill another process."""
 PREVIEW_FILE = "preview.png"
-COMMAND = (sys.executable, "-m", "app.onnx_import.child")
-NO_ONNX = "This command needs the package onnx; install it: pip install 'cutout-server[models]'"
+# Without -P a folder named app, where the command is run, would be taken for this package.
+COMMAND = (sys.executable, "-P", "-m", "app.onnx_import.child")
+NO_ONNX = (
+    "This command needs the package onnx; install it: pip install 'cutout-server[models]' "
+    "(with uvx: uvx --with onnx --from …)"
+)
 
 
 def build_in_child(

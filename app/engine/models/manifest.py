@@ -125,7 +125,8 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError as error:
         raise ModelUnavailable(
             folder.name,
-            f"{path} is missing; run: make export MODEL={folder.name}, or: cutout models add {folder.name}",
+            f"{path} is missing; run: cutout models add {folder.name}, or in a checkout: "
+            f"make export MODEL={folder.name}{_others_in(folder.parent)}",
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelUnavailable(folder.name, f"{path} cannot be read: {reason_of(error)}") from error
@@ -161,6 +162,12 @@ def read_model(folder: Path, manifest: Manifest, precision: str = FLOAT32) -> by
             f"{path} is not the file its manifest names: expected sha256 {expected}, found {actual}",
         )
     return model_bytes
+
+
+def _others_in(models_dir: Path) -> str:
+    """Return the end of a sentence that names the models of a folder, or nothing if it has none."""
+    names = sorted(path.parent.name for path in models_dir.glob(f"*/{MANIFEST_FILE}"))
+    return f"; the models here: {', '.join(names)} (--model {names[0]})" if names else ""
 
 
 def _check_threshold(uncertain_from: Any) -> None:  # Any: parsed JSON

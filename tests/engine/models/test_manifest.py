@@ -128,3 +128,16 @@ def test_an_unknown_precision_is_refused(folder: Path) -> None:
         read_manifest(folder)
 
     assert "unknown precision 'int4'" in caught.value.reason
+
+
+def test_a_missing_model_names_the_commands_and_the_models_that_are_there(folder: Path) -> None:
+    with pytest.raises(ModelUnavailable) as caught:
+        read_manifest(folder.parent / "u2net")
+
+    assert caught.value.reason == (
+        f"{folder.parent}/u2net/manifest.json is missing; run: cutout models add u2net, or in a checkout: "
+        "make export MODEL=u2net; the models here: redness (--model redness)"
+    )
+    with pytest.raises(ModelUnavailable) as alone:
+        read_manifest(folder.parent / "empty" / "u2net")
+    assert alone.value.reason.endswith("make export MODEL=u2net")
