@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from model_export.errors import CommandFailed
 from model_export.recipes import RECIPES
@@ -21,6 +21,7 @@ class RecipeInvalid(CommandFailed):
     """A recipe cannot be read, or has an invalid value."""
 
 
+WEIGHTS_SUFFIXES = ("safetensors", "pth", "pt")
 Fields = dict[str, Any]  # Any: parsed TOML, which Recipe validates
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
@@ -53,6 +54,9 @@ class Recipe(_Table):
     """Everything that a training run depends on except its data."""
 
     architecture: str
+    network: dict[str, StrictBool | StrictInt | StrictFloat] = Field(
+        {}, description="Options of the architecture: depth, width, ..."
+    )
     loss: Literal[
         "deep_supervised_bce",
         "border_weighted_bce",
@@ -63,8 +67,11 @@ class Recipe(_Table):
         "summed_cross_entropy",
     ] = Field(description="A function in losses.py.")
     teacher_trust: float = Field(0.0, ge=0, le=1, description="The teacher's share of the loss.")
-    weights: Literal["fresh", "published", "encoder"] = Field(
-        "fresh", description="The initial weights; encoder: published ones for the encoder, else fresh."
+    weights: str = Field(
+        "fresh",
+        pattern=rf"^(fresh|published|encoder|.+\.({'|'.join(WEIGHTS_SUFFIXES)}))$",
+        description="The initial weights: fresh, published, encoder (published ones for the encoder, else "
+        "fresh), or a file, of which all tensors that fit are used.",
     )
     norms: Literal["train", "freeze", "re-estimate"] = Field(
         "train", description="How to treat normalisations, which are folded into published weights."
@@ -83,6 +90,7 @@ class Recipe(_Table):
     learning_rate: float = Field(1e-3, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(0.0, ge=0, description="For kernels only, not for biases and normalisations.")
+    bias_rate: float = Field(1.0, gt=0, description="Learning rate of biases, relative to kernels.")
     head_rate: float = Field(1.0, gt=0, description="Learning rate of the heads, relative to the backbone.")
     schedule: Literal["constant", "poly", "cosine"] = "constant"
     warm_up_steps: int = Field(
@@ -115,6 +123,12 @@ class Recipe(_Table):
     compile: bool = Field(default=False, description="Let torch compile the network; only on a GPU.")
     seed: int = 2020
     augmentation: Moves = Moves()
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of the initial weights, if ``weights`` names one."""
+        path = Path(self.weights)
+        return path if path.suffix.removeprefix(".") in WEIGHTS_SUFFIXES else None
 
 
 def read_recipe(name_or_path: str, *, table: str = "ours") -> Recipe:
