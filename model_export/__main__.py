@@ -21,7 +21,14 @@ from model_export.precision_cli import (
     sensitivity_of_model,
 )
 from model_export.sweep import declare_sweep, run_sweep
-from model_export.train_cli import architecture_table, declare_teaching, declare_training, run_training
+from model_export.train_cli import (
+    architecture_table,
+    declare_pretraining,
+    declare_teaching,
+    declare_training,
+    run_pretraining,
+    run_training,
+)
 
 DEFAULT_PRECISIONS = "float32,int8"
 FAILED = 1
@@ -89,6 +96,10 @@ def _export(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     print(run_training(args))
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    print(run_pretraining(args))
 
 
 def _teach(args: argparse.Namespace) -> None:
@@ -161,6 +172,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "sensitivity": _sensitivity,
     "train": _train,
     "finetune": _train,
+    "pretrain": _pretrain,
     "teach": _teach,
     "architectures": _architectures,
     "sweep": _sweep,
@@ -193,6 +205,8 @@ def _parser() -> argparse.ArgumentParser:
     declare_training(commands.add_parser("train", help=purpose, description=purpose), table="ours")
     purpose = "fine-tune a published network: train NAME --recipe finetune"
     declare_training(commands.add_parser("finetune", help=purpose, description=purpose), table="finetune")
+    purpose = "train the classifier whose weights an STDC-Seg begins with, on pictures in classes"
+    declare_pretraining(commands.add_parser("pretrain", help=purpose, description=purpose))
     purpose = "write a model's soft maps next to pictures, as targets for training"
     declare_teaching(commands.add_parser("teach", help=purpose, description=purpose))
     purpose = "train several recipes in parallel, judge them and keep their weights in half precision"

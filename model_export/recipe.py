@@ -7,8 +7,9 @@ values have the defaults given here.
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
@@ -28,6 +29,9 @@ Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+T = TypeVar("T", bound=_Table)
 
 
 class Moves(_Table):
@@ -131,6 +135,41 @@ class Recipe(_Table):
         return path if path.suffix.removeprefix(".") in WEIGHTS_SUFFIXES else None
 
 
+class Pretraining(_Table):
+    """The settings of training a classifier, the table ``[pretrain]``."""
+
+    size_px: int = Field(224, ge=32, le=2048)
+    batch: int = Field(64, ge=2)
+    epochs: int = Field(300, ge=1)
+    warm_up_epochs: int = Field(5, ge=0, description="The rate rises in a line, from warm_up_from.")
+    warm_up_from: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(0.1, gt=0, description="The highest rate; it falls along half a cosine.")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    seed: int = 2020
+
+
+def read_pretraining(name_or_path: str) -> Pretraining:
+    """Read the table ``[pretrain]`` of a recipe.
+
+    Raises:
+        RecipeInvalid: There is no such table, or a value is invalid.
+    """
+    path = _path_of(name_or_path)
+    fields = _read_table(path, "pretrain", inherited_by=())
+    return parse_pretraining(fields, source=f"{path} [pretrain]")
+
+
+def parse_pretraining(fields: Fields, *, source: str) -> Pretraining:
+    """Validate the fields of a table ``[pretrain]``.
+
+    Raises:
+        RecipeInvalid: A field is unknown or invalid; the message names ``source`` and the field.
+    """
+    return _validated(Pretraining, fields, source)
+
+
 def read_recipe(name_or_path: str, *, table: str = "ours") -> Recipe:
     """Read a recipe by its architecture's name, or from a file.
 
@@ -193,8 +232,12 @@ def parse_recipe(fields: dict[str, object], *, source: str) -> Recipe:
     Raises:
         RecipeInvalid: A field is unknown or invalid; the message names ``source`` and the field.
     """
+    return _validated(Recipe, fields, source)
+
+
+def _validated(table: type[T], fields: Mapping[str, object], source: str) -> T:
     try:
-        return Recipe.model_validate(fields)
+        return table.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
