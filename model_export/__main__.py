@@ -71,6 +71,8 @@ def _export(args: argparse.Namespace) -> None:
     if args.checkpoint is None:
         from model_export.export import export
 
+        if (args.depth, args.accurate, args.size, args.tile) != (None, False, None, None):
+            raise CommandFailed("--depth, --accurate, --size and --tile need --checkpoint, a training run.")
         published(args.name)
         export(
             args.name,
@@ -80,6 +82,7 @@ def _export(args: argparse.Namespace) -> None:
         )
     else:
         from model_export.export_checkpoint import export_trained
+        from model_export.served_shape import ServedShape
 
         if parse_precisions(args.precision or []):
             raise CommandFailed("A training run is exported in float32 only.")
@@ -89,7 +92,7 @@ def _export(args: argparse.Namespace) -> None:
             args.models_dir,
             authors=args.authors,
             license_name=args.license,
-            depth=args.depth,
+            shape=ServedShape(args.depth, args.accurate, args.size, args.tile),
         )
     print(args.models_dir / args.name)
 
@@ -227,6 +230,9 @@ def _declare_checkpoint(sub: argparse.ArgumentParser) -> None:
         "--license", default="not said; see the terms of the data", help="the licence of the weights"
     )
     sub.add_argument("--depth", type=int, help="for a U-Net++, the head to prune it to")
+    sub.add_argument("--accurate", action="store_true", help="for a U-Net++, the mean of all heads")
+    sub.add_argument("--size", type=int, metavar="PX", help="side of the input (that of the training)")
+    sub.add_argument("--tile", type=int, metavar="PX", help="for unet_valid, side of the tiles, 4 + 16 k")
 
 
 def _declare_evaluation(sub: argparse.ArgumentParser) -> None:

@@ -84,6 +84,13 @@ class Recipe(_Table):
         "default", description="Initialisation of fresh convolutions."
     )
     size_px: int = Field(320, ge=32, le=2048)
+    picture_px: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Side of whole pictures, as judged and served, if size_px is that of crops of them; "
+        "scale is then the ratio of the two. 0: size_px.",
+    )
     sizes_px: tuple[int, ...] = Field(
         (),
         description="Smaller sizes to begin with, each for an equal share of the epochs, before size_px.",
@@ -127,6 +134,11 @@ class Recipe(_Table):
     compile: bool = Field(default=False, description="Let torch compile the network; only on a GPU.")
     seed: int = 2020
     augmentation: Moves = Moves()
+
+    @property
+    def whole_px(self) -> int:
+        """The side of the whole pictures: of those in memory, and of those judged and served."""
+        return self.picture_px or self.size_px
 
     @property
     def weights_file(self) -> Path | None:

@@ -16,7 +16,7 @@ from model_export.architectures.fcn import fcn8s, fcn16s, fcn32s
 from model_export.architectures.lite import lite
 from model_export.architectures.stdc import stdc1, stdc2
 from model_export.architectures.u2net import u2net, u2netp
-from model_export.architectures.unet import unet, unet_bn, unet_valid
+from model_export.architectures.unet import unet, unet_valid
 from model_export.architectures.unetpp import UNetPlusPlus, unetpp, unetpp_bn
 from model_export.errors import CommandFailed
 
@@ -30,7 +30,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "fcn8s": fcn8s,
     "fcn8s_bn": partial(fcn8s, batch_norm=True),  # can be trained without ImageNet's weights
     "unet": unet,
-    "unet_bn": unet_bn,
+    "unet_bn": partial(unet, batch_norm=True),
     "unet_valid": unet_valid,
     "unetpp": unetpp,
     "unetpp_bn": unetpp_bn,
