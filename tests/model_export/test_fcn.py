@@ -1,5 +1,6 @@
 """FCN: its sizes and alignment, its classifier's conversion, and its three stages."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_the_three_networks_are_trained_in_stages(tmp_path: Path, data: Path) ->
         "batch": 2,
     }
     weights, maes = "fresh", []
-    for stride in (32, 16):
+    for stride in (32, 16, 8):
         recipe = small(**shared, architecture=f"fcn{stride}s", weights=weights)
         options = TrainOptions(
             data,
@@ -170,6 +171,11 @@ def test_the_three_networks_are_trained_in_stages(tmp_path: Path, data: Path) ->
         maes.append([row["mae"] for row in progress.curves])
 
     assert maes[1][0] == pytest.approx(maes[0][1], abs=0.005)
+    assert maes[2][0] == pytest.approx(maes[1][1], abs=0.005)
+    (tmp_path / "16" / "last.safetensors").unlink()  # a resumed run does without the file it began with
+    longer = recipe.model_copy(update={"epochs": 2})
+    progress = train(longer, dataclasses.replace(options, resume=True), console=QUIET)
+    assert progress.epoch == 2
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
