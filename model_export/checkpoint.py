@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model_export.architectures import ARCHITECTURES
+from model_export.architectures import ARCHITECTURES, OptionInvalid, build_network
 from model_export.errors import CommandFailed
 from model_export.recipe import Recipe, parse_recipe
 
@@ -150,7 +150,10 @@ def trained_network(path: Path) -> tuple[nn.Module, TrainingRun]:
     run = read_training_run(path)
     if run.recipe.architecture not in ARCHITECTURES:
         raise CheckpointInvalid(f"{path} is of an unknown architecture, {run.recipe.architecture}.")
-    network = ARCHITECTURES[run.recipe.architecture]()
+    try:
+        network = build_network(run.recipe.architecture, run.recipe.network)
+    except OptionInvalid as error:
+        raise CheckpointInvalid(f"{path} is of another version: {error}") from error
     with safe_open(path, framework="pt") as file:
         has_average = any(name.startswith(AVERAGE) for name in file.keys())  # noqa: SIM118
         prefix = AVERAGE if has_average else NETWORK

@@ -9,12 +9,12 @@ from torch import nn
 
 from app.engine.models.manifest import Manifest, WeightsOrigin
 from app.weights.fetch import PUBLISHED
-from model_export.architectures.unetpp import UNetPlusPlus
 from model_export.checkpoint import TrainingRun, trained_network
 from model_export.errors import CommandFailed
 from model_export.export import describe, export_served, put_in_place, step
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
+from model_export.served_shape import AS_TRAINED, ServedShape
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -26,7 +26,7 @@ def export_trained(
     *,
     authors: str,
     license_name: str,
-    depth: int | None = None,
+    shape: ServedShape = AS_TRAINED,
     show_progress: bool = True,
 ) -> Manifest:
     """Export the network of a training run into ``models_dir/<name>``.
@@ -37,7 +37,7 @@ def export_trained(
         models_dir: The folder of models.
         authors: The people who trained it.
         license_name: The licence of the weights, which depends on the training data.
-        depth: For a U-Net++, the head to prune it to.
+        shape: How the network is served, if not as it was trained.
         show_progress: Report each step on stderr.
 
     Returns:
@@ -46,21 +46,21 @@ def export_trained(
     Raises:
         CheckpointInvalid: The file is not a checkpoint.
         ParityFailed: The exported graph is not the trained network. Nothing was written.
-        CommandFailed: The name is taken or invalid, or the network cannot be pruned.
+        CommandFailed: The name is taken or invalid, or the network cannot be served in this shape.
     """
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
     _check_name(name)
     network, run = trained_network(checkpoint)
-    if depth is not None:
-        network = _pruned(network, run, depth)
+    network = shape.applied(network, run.recipe.architecture)
+    size_px = shape.size_px or run.recipe.whole_px
     _warn_if_worse_than_empty(run, console)
-    model_bytes, quality = _export_and_compare(network, name, run.recipe.size_px, console)
+    model_bytes, quality = _export_and_compare(network, name, size_px, console)
     manifest = describe(
         network,
         model_bytes,
         name=name,
-        architecture=run.recipe.architecture + ("" if depth is None else f", pruned to L{depth}"),
-        size_px=run.recipe.size_px,
+        architecture=run.recipe.architecture + shape.description,
+        size_px=size_px,
         weights=_weights_origin(run, checkpoint, license_name=license_name, authors=authors),
         quality={**quality, **_held_out_quality(run)},
     )
@@ -74,12 +74,6 @@ def _check_name(name: str) -> None:
         raise CommandFailed(
             f"{name!r} is a published model's name, or not a valid name: a-z, 0-9, _ and -, at most 64."
         )
-
-
-def _pruned(network: nn.Module, run: TrainingRun, depth: int) -> nn.Module:
-    if not isinstance(network, UNetPlusPlus) or not 1 <= depth <= network.depth:
-        raise CommandFailed(f"{run.recipe.architecture} has no head {depth} to prune it to.")
-    return network.pruned(depth)
 
 
 def _export_and_compare(

@@ -3,10 +3,11 @@
 Only the headers of the files are read, so a mistake is reported in seconds, not after minutes of decoding.
 """
 
+import torch
 from rich.console import Console
 
 from app.weights.fetch import PUBLISHED
-from model_export.architectures import ARCHITECTURES
+from model_export.architectures import ARCHITECTURES, OptionInvalid, build_network
 from model_export.checkpoint import TrainingRun
 from model_export.datasets import SourceSet, upright_size
 from model_export.errors import CommandFailed
@@ -22,7 +23,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Check what a recipe names.
 
     Raises:
-        RecipeUnfit: There is no such architecture, or no published weights of it.
+        RecipeUnfit: There is no such architecture or option, no published weights of it, or no such file.
     """
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeUnfit(
@@ -33,6 +34,14 @@ def check_recipe(recipe: Recipe) -> None:
             f"There are no published weights of {recipe.architecture}, only of "
             f"{', '.join(sorted(PUBLISHED))}. Train it from fresh weights: --set weights=fresh"
         )
+
+    if recipe.weights_file is not None and not recipe.weights_file.is_file():
+        raise RecipeUnfit(f"There is no file {recipe.weights_file}. Name another: --set weights=FILE")
+    try:
+        with torch.device("meta"):
+            build_network(recipe.architecture, recipe.network)
+    except OptionInvalid as error:
+        raise RecipeUnfit(f"{error} Change it: --set network.NAME=VALUE") from error
 
 
 def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Recipe:

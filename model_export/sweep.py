@@ -88,7 +88,7 @@ def summary(out: Path, names: Sequence[str], judge_data: Path | None, device: st
         figures = [row["mae"], row["max_f"]]
         if judge_data is not None:
             judge_device = device_of(device)
-            dataset = decode_dataset(judge_data, run.recipe.size_px, part="TE")
+            dataset = decode_dataset(judge_data, run.recipe.whole_px, part="TE")
             figures += judge(network.to(judge_device), dataset, run.recipe, judge_device)
         columns = " | ".join([*(f"{figure:.4f}" for figure in figures), *["–"] * (4 - len(figures))])
         lines.append(f"| {name} | {run.progress.epoch} | {run.progress.seconds / 60:.1f} | {columns} |")

@@ -176,7 +176,7 @@ def _decode(sources: SourceSet, run: TrainingRun, console: Console) -> Dataset:
     def track(names: Sequence[str]) -> Iterable[str]:
         return with_progress(console, names, total=len(names), title="decoding")
 
-    return decode_sources(sources, run.recipe.size_px, track=track)
+    return decode_sources(sources, run.recipe.whole_px, track=track)
 
 
 def _write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:

@@ -2,7 +2,8 @@
 
 Node ``X[i][j]`` is at level ``i``, counted downwards, and column ``j``. Its inputs are all earlier nodes of
 its level and the upsampled node below. Each ``X[0][j]`` has a head: trained together, the heads make the
-shallower networks usable on their own, and pruning to depth L keeps exactly the nodes that head L needs.
+shallower networks usable on their own, and pruning to depth L keeps exactly the nodes that head L needs. The
+fast mode takes one head's map, the accurate mode the mean of all.
 
 This module is written from the papers. The authors' own code is licensed for non-commercial use only, and
 they have applied for a patent: check that before you offer this network commercially.
@@ -99,6 +100,26 @@ class UNetPlusPlus(nn.Module):
                 del smaller.enlarge[key]
         smaller.heads = smaller.heads[:depth]
         return smaller
+
+
+class AccurateMode(nn.Module):
+    """A U-Net++ whose result is the mean of its heads' maps; the fast mode takes one head.
+
+    Args:
+        network: The network; pruned, only its own heads count.
+    """
+
+    def __init__(self, network: UNetPlusPlus) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, normalised: Tensor) -> tuple[Tensor]:
+        """Return the logit of the mean of the heads' probabilities, one (N, 1, H, W) float32."""
+        logits = torch.stack(self.network(normalised))
+        # log p - log(1 - p): the number of heads cancels, and neither sum rounds to zero.
+        foreground = torch.logsumexp(functional.logsigmoid(logits), dim=0)
+        background = torch.logsumexp(functional.logsigmoid(-logits), dim=0)
+        return (foreground - background,)
 
 
 def _key(level: int, column: int) -> str:
