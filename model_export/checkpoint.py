@@ -6,6 +6,7 @@ splits, progress, curves and versions are JSON in the file's metadata. Nothing i
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model_export.architectures import ARCHITECTURES
+from model_export.class_networks import CLASS_NETWORKS, build_network
 from model_export.errors import CommandFailed
 from model_export.recipe import Recipe, parse_recipe
 
@@ -41,6 +43,12 @@ class Progress:
     seconds: float = 0.0
     curves: list[dict[str, float]] = field(default_factory=list)
     empty_mae: float | None = None
+
+    def is_better(self, figures: Mapping[str, float]) -> bool:
+        """Return whether a network is the best so far: by mean IoU, or by MAE if there are no classes."""
+        if "mean_iou" in figures:
+            return figures["mean_iou"] > max((row["mean_iou"] for row in self.curves), default=-1.0)
+        return figures["mae"] < self.best_mae
 
     def best_row(self) -> dict[str, float]:
         """Return the row of the best epoch."""
@@ -148,9 +156,9 @@ def trained_network(path: Path) -> tuple[nn.Module, TrainingRun]:
         CheckpointInvalid: The file is not a checkpoint, or its architecture is unknown.
     """
     run = read_training_run(path)
-    if run.recipe.architecture not in ARCHITECTURES:
+    if run.recipe.architecture not in (CLASS_NETWORKS if run.recipe.classes else ARCHITECTURES):
         raise CheckpointInvalid(f"{path} is of an unknown architecture, {run.recipe.architecture}.")
-    network = ARCHITECTURES[run.recipe.architecture]()
+    network = build_network(run.recipe.architecture, len(run.recipe.classes))
     with safe_open(path, framework="pt") as file:
         has_average = any(name.startswith(AVERAGE) for name in file.keys())  # noqa: SIM118
         prefix = AVERAGE if has_average else NETWORK

@@ -34,14 +34,15 @@ def unetpp_bn() -> nn.Module:
 
 
 class UNetPlusPlus(nn.Module):
-    """The nested network, for one class.
+    """The nested network, for one class by default.
 
     Args:
         depth: L, the number of levels below the first, 1 to 4.
         batch_norm: Normalise before each ReLU, as most ports do; the papers do not mention it.
+        classes: Number of score maps of each head.
     """
 
-    def __init__(self, *, depth: int = 4, batch_norm: bool = False) -> None:
+    def __init__(self, *, depth: int = 4, batch_norm: bool = False, classes: int = 1) -> None:
         super().__init__()
         self.depth = depth
         self.nodes = nn.ModuleDict()
@@ -57,7 +58,7 @@ class UNetPlusPlus(nn.Module):
                 else:
                     in_ch = CHANNELS[level - 1] if level else 3
                 self.nodes[_key(level, column)] = DoubleConv(in_ch, out_ch, batch_norm=batch_norm)
-        self.heads = nn.ModuleList(nn.Conv2d(CHANNELS[0], 1, 1) for _ in range(depth))
+        self.heads = nn.ModuleList(nn.Conv2d(CHANNELS[0], classes, 1) for _ in range(depth))
 
     def forward(self, normalised: Tensor) -> tuple[Tensor, ...]:
         """Return the logits of every head, the deepest first.
@@ -66,7 +67,7 @@ class UNetPlusPlus(nn.Module):
             normalised: (N, 3, H, W) float32 of any H and W.
 
         Returns:
-            ``depth`` maps, (N, 1, H, W) float32.
+            ``depth`` maps, (N, classes, H, W) float32.
         """
         height, width = normalised.shape[-2:]
         multiple = 2**self.depth
