@@ -21,7 +21,14 @@ from model_export.precision_cli import (
     sensitivity_of_model,
 )
 from model_export.sweep import declare_sweep, run_sweep
-from model_export.train_cli import architecture_table, declare_teaching, declare_training, run_training
+from model_export.train_cli import (
+    architecture_table,
+    declare_pretraining,
+    declare_teaching,
+    declare_training,
+    run_pretraining,
+    run_training,
+)
 
 DEFAULT_PRECISIONS = "float32,int8"
 FAILED = 1
@@ -64,6 +71,8 @@ def _export(args: argparse.Namespace) -> None:
     if args.checkpoint is None:
         from model_export.export import export
 
+        if (args.depth, args.accurate, args.size, args.tile) != (None, False, None, None):
+            raise CommandFailed("--depth, --accurate, --size and --tile need --checkpoint, a training run.")
         published(args.name)
         export(
             args.name,
@@ -73,6 +82,7 @@ def _export(args: argparse.Namespace) -> None:
         )
     else:
         from model_export.export_checkpoint import export_trained
+        from model_export.served_shape import ServedShape
 
         if parse_precisions(args.precision or []):
             raise CommandFailed("A training run is exported in float32 only.")
@@ -82,13 +92,17 @@ def _export(args: argparse.Namespace) -> None:
             args.models_dir,
             authors=args.authors,
             license_name=args.license,
-            depth=args.depth,
+            shape=ServedShape(args.depth, args.accurate, args.size, args.tile),
         )
     print(args.models_dir / args.name)
 
 
 def _train(args: argparse.Namespace) -> None:
     print(run_training(args))
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    print(run_pretraining(args))
 
 
 def _teach(args: argparse.Namespace) -> None:
@@ -173,6 +187,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "sensitivity": _sensitivity,
     "train": _train,
     "finetune": _train,
+    "pretrain": _pretrain,
     "teach": _teach,
     "architectures": _architectures,
     "sweep": _sweep,
@@ -205,6 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     declare_training(commands.add_parser("train", help=purpose, description=purpose), table="ours")
     purpose = "fine-tune a published network: train NAME --recipe finetune"
     declare_training(commands.add_parser("finetune", help=purpose, description=purpose), table="finetune")
+    purpose = "train the classifier whose weights an STDC-Seg begins with, on pictures in classes"
+    declare_pretraining(commands.add_parser("pretrain", help=purpose, description=purpose))
     purpose = "write a model's soft maps next to pictures, as targets for training"
     declare_teaching(commands.add_parser("teach", help=purpose, description=purpose))
     purpose = "train several recipes in parallel, judge them and keep their weights in half precision"
@@ -225,6 +242,9 @@ def _declare_checkpoint(sub: argparse.ArgumentParser) -> None:
         "--license", default="not said; see the terms of the data", help="the licence of the weights"
     )
     sub.add_argument("--depth", type=int, help="for a U-Net++, the head to prune it to")
+    sub.add_argument("--accurate", action="store_true", help="for a U-Net++, the mean of all heads")
+    sub.add_argument("--size", type=int, metavar="PX", help="side of the input (that of the training)")
+    sub.add_argument("--tile", type=int, metavar="PX", help="for unet_valid, side of the tiles, 4 + 16 k")
 
 
 def _declare_evaluation(sub: argparse.ArgumentParser) -> None:

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model_export.architectures import ARCHITECTURES
-from model_export.class_networks import CLASS_NETWORKS, build_network
+from model_export.architectures import ARCHITECTURES, OptionInvalid
+from model_export.class_networks import build_for_recipe
 from model_export.errors import CommandFailed
 from model_export.recipe import Recipe, parse_recipe
 
@@ -156,9 +156,12 @@ def trained_network(path: Path) -> tuple[nn.Module, TrainingRun]:
         CheckpointInvalid: The file is not a checkpoint, or its architecture is unknown.
     """
     run = read_training_run(path)
-    if run.recipe.architecture not in (CLASS_NETWORKS if run.recipe.classes else ARCHITECTURES):
+    if run.recipe.architecture not in ARCHITECTURES:
         raise CheckpointInvalid(f"{path} is of an unknown architecture, {run.recipe.architecture}.")
-    network = build_network(run.recipe.architecture, len(run.recipe.classes))
+    try:
+        network = build_for_recipe(run.recipe)
+    except OptionInvalid as error:
+        raise CheckpointInvalid(f"{path} is of another version: {error}") from error
     with safe_open(path, framework="pt") as file:
         has_average = any(name.startswith(AVERAGE) for name in file.keys())  # noqa: SIM118
         prefix = AVERAGE if has_average else NETWORK

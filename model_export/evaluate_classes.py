@@ -79,7 +79,7 @@ def evaluate_classes(
     ):
         picture, labels = read_labelled(sample, count)
         confusion += confusion_matrix(
-            predict_labels(network, picture, run.recipe.size_px), labels, count=count
+            predict_labels(network, picture, run.recipe.whole_px), labels, count=count
         )
     return ClassEvaluation(
         checkpoint=str(checkpoint),

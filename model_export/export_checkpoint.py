@@ -10,7 +10,6 @@ from torch import nn
 
 from app.engine.models.manifest import Manifest, WeightsOrigin
 from app.weights.fetch import PUBLISHED
-from model_export.architectures.unetpp import UNetPlusPlus
 from model_export.checkpoint import TrainingRun, trained_network
 from model_export.class_metrics import CLASS_FIGURES
 from model_export.errors import CommandFailed
@@ -18,6 +17,7 @@ from model_export.export import OUTPUT_MEANING, describe, export_served, put_in_
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
 from model_export.recipe import Recipe
+from model_export.served_shape import AS_TRAINED, ServedShape
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -29,7 +29,7 @@ def export_trained(
     *,
     authors: str,
     license_name: str,
-    depth: int | None = None,
+    shape: ServedShape = AS_TRAINED,
     show_progress: bool = True,
 ) -> Manifest:
     """Export the network of a training run into ``models_dir/<name>``.
@@ -40,7 +40,7 @@ def export_trained(
         models_dir: The folder of models.
         authors: The people who trained it.
         license_name: The licence of the weights, which depends on the training data.
-        depth: For a U-Net++, the head to prune it to.
+        shape: How the network is served, if not as it was trained.
         show_progress: Report each step on stderr.
 
     Returns:
@@ -49,21 +49,21 @@ def export_trained(
     Raises:
         CheckpointInvalid: The file is not a checkpoint.
         ParityFailed: The exported graph is not the trained network. Nothing was written.
-        CommandFailed: The name is taken or invalid, or the network cannot be pruned.
+        CommandFailed: The name is taken or invalid, or the network cannot be served in this shape.
     """
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
     _check_name(name)
     network, run = trained_network(checkpoint)
-    if depth is not None:
-        network = _pruned(network, run, depth)
+    network = shape.applied(network, run.recipe.architecture)
+    size_px = shape.size_px or run.recipe.whole_px
     _warn_if_worse_than_empty(run, console)
-    model_bytes, quality = _export_and_compare(network, name, run.recipe, console)
+    model_bytes, quality = _export_and_compare(network, name, size_px, run.recipe, console)
     manifest = describe(
         network,
         model_bytes,
         name=name,
-        architecture=_architecture(run.recipe, depth),
-        size_px=run.recipe.size_px,
+        architecture=_architecture(run.recipe) + shape.description,
+        size_px=size_px,
         weights=_weights_origin(run, checkpoint, license_name=license_name, authors=authors),
         quality={**quality, **_held_out_quality(run)},
         output=output_meaning(run.recipe),
@@ -81,12 +81,6 @@ def _check_name(name: str) -> None:
         )
 
 
-def _pruned(network: nn.Module, run: TrainingRun, depth: int) -> nn.Module:
-    if not isinstance(network, UNetPlusPlus) or not 1 <= depth <= network.depth:
-        raise CommandFailed(f"{run.recipe.architecture} has no head {depth} to prune it to.")
-    return network.pruned(depth)
-
-
 def output_meaning(recipe: Recipe) -> str:
     """Return what the values of the served map are, for the manifest."""
     if not recipe.classes:
@@ -94,16 +88,15 @@ def output_meaning(recipe: Recipe) -> str:
     return f"sum of the softmax of {', '.join(recipe.foreground_classes)}, in [0, 1], no min-max stretch"
 
 
-def _architecture(recipe: Recipe, depth: int | None) -> str:
-    classes = f", {len(recipe.classes)} classes" if recipe.classes else ""
-    return recipe.architecture + classes + ("" if depth is None else f", pruned to L{depth}")
+def _architecture(recipe: Recipe) -> str:
+    return recipe.architecture + (f", {len(recipe.classes)} classes" if recipe.classes else "")
 
 
 def _export_and_compare(
-    network: nn.Module, name: str, recipe: Recipe, console: Console
+    network: nn.Module, name: str, size_px: int, recipe: Recipe, console: Console
 ) -> tuple[bytes, dict[str, float]]:
     """Return the exported model, and the parity figures under their names in a manifest."""
-    size_px, foreground = recipe.size_px, recipe.foreground_labels
+    foreground = recipe.foreground_labels
     with step(console, "export to ONNX"):
         model_bytes = export_served(network, graph_name=name, size_px=size_px, foreground=foreground)
     with step(console, "parity with PyTorch"):

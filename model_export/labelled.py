@@ -32,11 +32,11 @@ def decode_for_recipe(
         MaskInvalid: A file is not a mask, or not a label map of these classes.
     """
     if not recipe.classes:
-        return decode_sources(sources, recipe.size_px, track=track)
+        return decode_sources(sources, recipe.whole_px, track=track)
 
     def decode(name: str) -> tuple[np.ndarray, Labels]:
         picture, labels = read_labelled(sources.samples[name], len(recipe.classes))
-        return resize_to_square(picture, recipe.size_px), resize_labels(labels, recipe.size_px)
+        return resize_to_square(picture, recipe.whole_px), resize_labels(labels, recipe.whole_px)
 
     with ThreadPoolExecutor(READER_THREADS) as readers:
         decoded = readers.map(decode, sources.names)

@@ -156,13 +156,15 @@ def detail_target(truth: Tensor) -> Tensor:
     """Return the borders of a mask, detected at three scales, as (N, 1, H, W) of 0 and 1.
 
     Laplacians with strides 1, 2 and 4 are thresholded at 0.1, enlarged, mixed by 0.6, 0.3 and 0.1, and
-    thresholded again. For a mask of 0 and 1 the result marks the inner side of the border. (In the authors'
+    thresholded again. As in the paper they run on hard labels, so a soft mask is first cut at 0.5: otherwise
+    every slope of a matte would be a border. The result marks the inner side of the border. (In the authors'
     code the mix is a layer, but it follows a threshold, so it never learns.)
     """
     kernel = torch.tensor(LAPLACIAN).to(truth)[None, None]
+    labels = (truth >= 0.5).to(truth)
     mixed = torch.zeros_like(truth)
     for stride, share in zip(DETAIL_STRIDES, DETAIL_MIX, strict=True):
-        edges = functional.conv2d(truth, kernel, stride=stride, padding=1).clamp(min=0)
+        edges = functional.conv2d(labels, kernel, stride=stride, padding=1).clamp(min=0)
         marked = (edges > DETAIL_THRESHOLD).to(truth)
         mixed = mixed + share * functional.interpolate(marked, size=truth.shape[-2:], mode="nearest")
     return (mixed > DETAIL_THRESHOLD).to(truth)

@@ -6,12 +6,13 @@ Only the headers of the files are read, so a mistake is reported in seconds, not
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from app.weights.fetch import PUBLISHED
-from model_export.architectures import ARCHITECTURES
+from model_export.architectures import ARCHITECTURES, OptionInvalid
 from model_export.checkpoint import TrainingRun
-from model_export.class_networks import CLASS_NETWORKS
+from model_export.class_networks import CLASS_NETWORKS, build_for_recipe
 from model_export.datasets import SourceSet, upright_size
 from model_export.errors import CommandFailed
 from model_export.label_maps import VOID
@@ -27,8 +28,8 @@ def check_recipe(recipe: Recipe) -> None:
     """Check what a recipe names.
 
     Raises:
-        RecipeUnfit: There is no such architecture, or no published weights of it, or its classes do not fit
-            its other fields.
+        RecipeUnfit: There is no such architecture or option, no published weights of it, or no such file, or
+            its classes do not fit its other fields.
     """
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeUnfit(
@@ -40,6 +41,13 @@ def check_recipe(recipe: Recipe) -> None:
             f"{', '.join(sorted(PUBLISHED))}. Train it from fresh weights: --set weights=fresh"
         )
     check_classes(recipe)
+    if recipe.weights_file is not None and not recipe.weights_file.is_file():
+        raise RecipeUnfit(f"There is no file {recipe.weights_file}. Name another: --set weights=FILE")
+    try:
+        with torch.device("meta"):
+            build_for_recipe(recipe)
+    except OptionInvalid as error:
+        raise RecipeUnfit(f"{error} Change it: --set network.NAME=VALUE") from error
 
 
 def check_classes(recipe: Recipe) -> None:
@@ -58,6 +66,10 @@ def _problem_without_classes(recipe: Recipe) -> str:
         return (
             "class_cross_entropy is the loss of several classes, and the recipe names none: "
             """classes = ["background", "…"]"""
+        )
+    if "classes" in recipe.network:
+        return (
+            'The recipe names no classes, but sets network.classes; name them: classes = ["background", "…"]'
         )
     if recipe.foreground_classes or recipe.class_weights != "equal":
         return "The recipe has foreground_classes or class_weights, but no classes to which they refer."
@@ -81,6 +93,8 @@ def _problem_of_classes(recipe: Recipe) -> str:
             f"{recipe.architecture} has one output only; networks for several classes are "
             f"{', '.join(CLASS_NETWORKS)}."
         )
+    if "classes" in recipe.network:
+        return "network.classes is the number of the recipe's classes; remove it."
     return _problem_of_loss(recipe)
 
 

@@ -7,10 +7,11 @@ values have the defaults given here.
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from model_export.errors import CommandFailed
 from model_export.recipes import RECIPES
@@ -21,6 +22,7 @@ class RecipeInvalid(CommandFailed):
     """A recipe cannot be read, or has an invalid value."""
 
 
+WEIGHTS_SUFFIXES = ("safetensors", "pth", "pt")
 Fields = dict[str, Any]  # Any: parsed TOML, which Recipe validates
 ClassWeights = (
     Literal["equal", "inverse_frequency", "median_frequency"] | tuple[Annotated[float, Field(gt=0)], ...]
@@ -30,6 +32,9 @@ Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+T = TypeVar("T", bound=_Table)
 
 
 class Moves(_Table):
@@ -56,6 +61,9 @@ class Recipe(_Table):
     """Everything that a training run depends on except its data."""
 
     architecture: str
+    network: dict[str, StrictBool | StrictInt | StrictFloat] = Field(
+        {}, description="Options of the architecture: depth, width, ..."
+    )
     loss: Literal[
         "deep_supervised_bce",
         "border_weighted_bce",
@@ -77,8 +85,11 @@ class Recipe(_Table):
         description="Weights of the classes in the loss: a function in class_losses.py, or a number each.",
     )
     teacher_trust: float = Field(0.0, ge=0, le=1, description="The teacher's share of the loss.")
-    weights: Literal["fresh", "published", "encoder"] = Field(
-        "fresh", description="The initial weights; encoder: published ones for the encoder, else fresh."
+    weights: str = Field(
+        "fresh",
+        pattern=rf"^(fresh|published|encoder|.+\.({'|'.join(WEIGHTS_SUFFIXES)}))$",
+        description="The initial weights: fresh, published, encoder (published ones for the encoder, else "
+        "fresh), or a file, of which all tensors that fit are used.",
     )
     norms: Literal["train", "freeze", "re-estimate"] = Field(
         "train", description="How to treat normalisations, which are folded into published weights."
@@ -87,6 +98,13 @@ class Recipe(_Table):
         "default", description="Initialisation of fresh convolutions."
     )
     size_px: int = Field(320, ge=32, le=2048)
+    picture_px: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Side of whole pictures, as judged and served, if size_px is that of crops of them; "
+        "scale is then the ratio of the two. 0: size_px.",
+    )
     sizes_px: tuple[int, ...] = Field(
         (),
         description="Smaller sizes to begin with, each for an equal share of the epochs, before size_px.",
@@ -97,6 +115,7 @@ class Recipe(_Table):
     learning_rate: float = Field(1e-3, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(0.0, ge=0, description="For kernels only, not for biases and normalisations.")
+    bias_rate: float = Field(1.0, gt=0, description="Learning rate of biases, relative to kernels.")
     head_rate: float = Field(1.0, gt=0, description="Learning rate of the heads, relative to the backbone.")
     schedule: Literal["constant", "poly", "cosine"] = "constant"
     warm_up_steps: int = Field(
@@ -134,6 +153,52 @@ class Recipe(_Table):
     def foreground_labels(self) -> tuple[int, ...]:
         """The labels of ``foreground_classes``; none without classes."""
         return tuple(self.classes.index(name) for name in self.foreground_classes)
+
+    @property
+    def whole_px(self) -> int:
+        """The side of the whole pictures: of those in memory, and of those judged and served."""
+        return self.picture_px or self.size_px
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of the initial weights, if ``weights`` names one."""
+        path = Path(self.weights)
+        return path if path.suffix.removeprefix(".") in WEIGHTS_SUFFIXES else None
+
+
+class Pretraining(_Table):
+    """The settings of training a classifier, the table ``[pretrain]``."""
+
+    size_px: int = Field(224, ge=32, le=2048)
+    batch: int = Field(64, ge=2)
+    epochs: int = Field(300, ge=1)
+    warm_up_epochs: int = Field(5, ge=0, description="The rate rises in a line, from warm_up_from.")
+    warm_up_from: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(0.1, gt=0, description="The highest rate; it falls along half a cosine.")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    seed: int = 2020
+
+
+def read_pretraining(name_or_path: str) -> Pretraining:
+    """Read the table ``[pretrain]`` of a recipe.
+
+    Raises:
+        RecipeInvalid: There is no such table, or a value is invalid.
+    """
+    path = _path_of(name_or_path)
+    fields = _read_table(path, "pretrain", inherited_by=())
+    return parse_pretraining(fields, source=f"{path} [pretrain]")
+
+
+def parse_pretraining(fields: Fields, *, source: str) -> Pretraining:
+    """Validate the fields of a table ``[pretrain]``.
+
+    Raises:
+        RecipeInvalid: A field is unknown or invalid; the message names ``source`` and the field.
+    """
+    return _validated(Pretraining, fields, source)
 
 
 def read_recipe(name_or_path: str, *, table: str = "ours") -> Recipe:
@@ -198,8 +263,12 @@ def parse_recipe(fields: dict[str, object], *, source: str) -> Recipe:
     Raises:
         RecipeInvalid: A field is unknown or invalid; the message names ``source`` and the field.
     """
+    return _validated(Recipe, fields, source)
+
+
+def _validated(table: type[T], fields: Mapping[str, object], source: str) -> T:
     try:
-        return Recipe.model_validate(fields)
+        return table.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))

@@ -1,4 +1,4 @@
-"""Train CLI: the command lines of ``train``, ``finetune``, ``teach`` and ``architectures``."""
+"""Train CLI: the command lines of ``train``, ``finetune``, ``pretrain``, ``teach`` and ``architectures``."""
 
 import argparse
 import math
@@ -58,6 +58,44 @@ def declare_teaching(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="MODEL", help="an exported model")
     sub.add_argument("--data", required=True, type=Path, metavar="DIR", help="pictures and masks")
     sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
+
+
+def declare_pretraining(sub: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``pretrain``."""
+    sub.add_argument("name", metavar="NAME", choices=("stdc1", "stdc2"), help="stdc1 or stdc2")
+    sub.add_argument(
+        "--data", required=True, type=Path, metavar="DIR", help="a folder with train/CLASS/ and val/CLASS/"
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (runs/NAME-pretrain)")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change the table [pretrain]: --set epochs=100; may be repeated",
+    )
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def run_pretraining(args: argparse.Namespace) -> str:
+    """Train a classifier, and return one line about the result."""
+    from rich.console import Console
+
+    from model_export.pretrain import BEST, pretrain
+    from model_export.recipe import parse_pretraining, read_pretraining
+    from model_export.train import device_of
+
+    out = args.out or RUNS_FOLDER / f"{args.name}-pretrain"
+    fields = _changed(read_pretraining(args.name).model_dump(), args.set)
+    accuracy = pretrain(
+        args.name,
+        parse_pretraining(fields, source="--set"),
+        args.data,
+        out,
+        device=device_of(args.device),
+        console=Console(stderr=True, soft_wrap=True, highlight=False),
+    )
+    return f"{out / BEST}: accuracy {accuracy:.4f}"
 
 
 def run_folder(args: argparse.Namespace) -> Path:

@@ -16,20 +16,21 @@ from torch import Tensor, nn
 from model_export.batches import Batch, Batches, normalised
 from model_export.checkpoint import Progress, TrainingRun, restore, write_checkpoint
 from model_export.class_losses import class_cross_entropy, weigh_classes
-from model_export.class_networks import build_network
+from model_export.class_networks import build_for_recipe
 from model_export.datasets import Dataset
 from model_export.encoder_weights import load_published_encoder
 from model_export.errors import CommandFailed
 from model_export.finetune import freeze_norms, published_network
 from model_export.held_out import autocast, judge, mae_of_empty_masks
+from model_export.initial_weights import load_weights_file
 from model_export.losses import LOSSES, distilled
+from model_export.optimizer import build_optimizer
 from model_export.precision import fastest_precision
 from model_export.progress_display import with_progress
 from model_export.recipe import Recipe
 from model_export.schedule import Position, learning_rate, share_of_time, size_in
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-HEADS = ("decoder", "head", "heads", "fuse", "training_heads", "score", "score_pool3", "score_pool4", "sides")
 INITIALISE = {
     "xavier": nn.init.xavier_uniform_,
     # He et al. 2015, arXiv:1502.01852: VGG without normalisation learns only if initialised like this.
@@ -204,13 +205,16 @@ def set_up_trainer(
     """
     recipe = run.recipe = with_class_weights(run.recipe, learned)
     torch.manual_seed(recipe.seed)
-    network = _network(recipe, learned).to(device, memory_format=torch.channels_last)
+    network = _network(recipe, learned)
+    if recipe.weights_file is not None and resume_from is None:
+        console.print(f"{recipe.weights_file}: {load_weights_file(network, recipe.weights_file)}")
+    network = network.to(device, memory_format=torch.channels_last)
     if recipe.precision == "fastest":
         fastest = fastest_precision(network, size_in(recipe, 0), device)
         recipe = run.recipe = recipe.model_copy(update={"precision": fastest})
         console.print(f"{fastest} is the faster precision here")
     average = copy.deepcopy(network).eval() if recipe.ema else None
-    optimizer = _optimizer(network, recipe)
+    optimizer = build_optimizer(network, recipe)
     if resume_from is not None:
         restore(resume_from, network, average, optimizer)
         console.print(f"resumed after epoch {run.progress.epoch}")
@@ -253,7 +257,7 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
     if recipe.weights == "published":
         sample = normalised(torch.from_numpy(learned.pictures[:64]).permute(0, 3, 1, 2).float() / 255)
         return published_network(recipe.architecture, recipe.norms, sample)
-    network = build_network(recipe.architecture, len(recipe.classes))
+    network = build_for_recipe(recipe)
     if recipe.initialise != "default":
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d):
@@ -263,24 +267,3 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
     if recipe.weights == "encoder":
         load_published_encoder(network)
     return network
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Build the optimizer; parameters are grouped by weight decay and by whether they belong to a head."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            key = parameter.ndim > 1, name.split(".")[0] in HEADS
-            groups.setdefault(key, []).append(parameter)
-    described = [
-        {
-            "params": parameters,
-            "weight_decay": recipe.weight_decay if decays else 0.0,
-            "times": recipe.head_rate if is_head else 1.0,
-        }
-        for (decays, is_head), parameters in groups.items()
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(described, lr=recipe.learning_rate, momentum=recipe.momentum)
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(described, lr=recipe.learning_rate)

@@ -134,7 +134,8 @@ def elastic_field(count: int, size: tuple[int, int], sigma_px: float, generator:
     """Return smooth displacements, (N, H, W, 2) as (x, y), in units of half a side.
 
     The displacements of a coarse 3 × 3 grid are normally distributed with σ = ``sigma_px``; between the grid
-    points they are interpolated bicubically.
+    points they are interpolated bicubically. A dense field of noise, smoothed by a Gaussian, would bend edges
+    within an object, and needs the width of the smoothing in addition.
     """
     height, width = size
     coarse = sigma_px * torch.randn(count, 2, ELASTIC_GRID, ELASTIC_GRID, generator=generator)

@@ -37,9 +37,9 @@ DECODER_CH = 64
 DETAIL_CH = 16
 
 
-def lite() -> nn.Module:
+def lite(*, classes: int = 1) -> nn.Module:
     """Build the network: 3.32 million parameters, 1.75 billion multiplications at 320 × 320."""
-    return Lite()
+    return Lite(classes=classes)
 
 
 class Lite(nn.Module):

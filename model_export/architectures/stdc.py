@@ -1,13 +1,15 @@
 """STDC-Seg: short-term dense concatenation, two context branches, and auxiliary supervision of details.
 
 A block halves its channels layer by layer and concatenates all outputs, so its output covers several scales.
-As in the published network, the auxiliary heads and the detail head exist only in training.
+As in the published network, the auxiliary heads and the detail head exist only in training. The encoder is
+pretrained as a classifier, whose sixth stage the segmentation network does without.
 
 References:
     Fan et al., "Rethinking BiSeNet for Real-time Semantic Segmentation", CVPR 2021, arXiv:2104.13188.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +23,17 @@ STAGE_CH = (256, 512, 1024)
 CONTEXT_CH = 128
 FUSED_CH = 256
 SIDE_CH = 64
+CLASSIFIER_DROPOUT = 0.2
 
 
-def stdc1() -> nn.Module:
+def stdc1(*, classes: int = 1) -> nn.Module:
     """Build STDC1-Seg: 8.27 million parameters at inference, 8.28 with the paper's 19 classes."""
-    return STDCSeg(STDC1_BLOCKS)
+    return STDCSeg(STDC1_BLOCKS, classes=classes)
 
 
-def stdc2() -> nn.Module:
+def stdc2(*, classes: int = 1) -> nn.Module:
     """Build STDC2-Seg: 12.30 million parameters at inference, 12.31 with the paper's 19 classes."""
-    return STDCSeg(STDC2_BLOCKS)
+    return STDCSeg(STDC2_BLOCKS, classes=classes)
 
 
 class STDCSeg(nn.Module):
@@ -43,12 +46,7 @@ class STDCSeg(nn.Module):
 
     def __init__(self, blocks: Sequence[int], *, classes: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ConvNormRelu(3, 32, stride=2), ConvNormRelu(32, 64, stride=2))
-        channels = (64, *STAGE_CH)
-        self.stages = nn.ModuleList(
-            _stage(in_ch, out_ch, count)
-            for in_ch, out_ch, count in zip(channels, STAGE_CH, blocks, strict=False)
-        )
+        self.stem, self.stages = _stem(), _stages(blocks)
         self.whole = ConvNormRelu(STAGE_CH[2], CONTEXT_CH, kernel=1)
         self.attend32, self.attend16 = (
             AttentionRefinement(STAGE_CH[2], CONTEXT_CH),
@@ -92,20 +90,57 @@ class STDCSeg(nn.Module):
         return tuple(resize(each, size, align_corners=True) for each in logits)
 
 
+class STDCClassifier(nn.Module):
+    """The classifier whose stem and stages 3 to 5 begin the segmentation network.
+
+    Its stage 6 is a 1×1 convolution, global average pooling and two fully connected layers.
+
+    Args:
+        blocks: STDC modules in stages 3, 4 and 5.
+        classes: Number of scores; ImageNet has 1000.
+    """
+
+    def __init__(self, blocks: Sequence[int], *, classes: int = 1000) -> None:
+        super().__init__()
+        self.stem, self.stages = _stem(), _stages(blocks)
+        width = STAGE_CH[2]
+        self.last = ConvNormRelu(width, width, kernel=1)
+        self.classifier = nn.Sequential(
+            nn.Linear(width, width, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Dropout(CLASSIFIER_DROPOUT),
+            nn.Linear(width, classes, bias=False),
+        )
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        """Return the scores, (N, classes), for (N, 3, H, W) float32 normalised by mean and deviation."""
+        features = self.stem(normalised)
+        for stage in self.stages:
+            features = stage(features)
+        scores: Tensor = self.classifier(self.last(features).mean(dim=(2, 3)))
+        return scores
+
+
 class ShortTermDenseConcat(nn.Module):
     """STDC module: 1×1 to N/2, then 3×3 to N/4, N/8 and N/8; the output is all four, N channels.
 
     With stride 2, a depthwise convolution without ReLU halves the input of the later layers, and average
     pooling halves the first layer's part of the output.
+
+    Args:
+        in_ch: M, channels of the input.
+        out_ch: N, channels of the output.
+        stride: 1 or 2.
+        layers: Number of convolutions, at least 2; each has half the channels of the one before, and the
+            last as many as that.
     """
 
-    def __init__(self, in_ch: int, out_ch: int, *, stride: int) -> None:
+    def __init__(self, in_ch: int, out_ch: int, *, stride: int, layers: int = 4) -> None:
         super().__init__()
-        half, quarter, eighth = out_ch // 2, out_ch // 4, out_ch // 8
+        half = out_ch // 2
+        widths = [out_ch // 2**power for power in (*range(1, layers), layers - 1)]
         self.first = ConvNormRelu(in_ch, half, kernel=1)
-        self.rest = nn.ModuleList(
-            (ConvNormRelu(half, quarter), ConvNormRelu(quarter, eighth), ConvNormRelu(eighth, eighth))
-        )
+        self.rest = nn.ModuleList(ConvNormRelu(before, after) for before, after in pairwise(widths))
         self.shrink: nn.Module | None = None
         if stride == 2:
             self.shrink = nn.Sequential(
@@ -156,6 +191,16 @@ class FeatureFusion(nn.Module):
         """Return (N, out_ch, H, W) for two maps of the same size."""
         joined = self.join(torch.cat((details, context), dim=1))
         return joined * torch.sigmoid(self.weigh(joined.mean(dim=(2, 3), keepdim=True))) + joined
+
+
+def _stem() -> nn.Sequential:
+    return nn.Sequential(ConvNormRelu(3, 32, stride=2), ConvNormRelu(32, 64, stride=2))
+
+
+def _stages(blocks: Sequence[int]) -> nn.ModuleList:
+    """Return stages 3, 4 and 5, with a number of STDC modules each."""
+    channels = pairwise((64, *STAGE_CH))
+    return nn.ModuleList(_stage(*ends, count) for ends, count in zip(channels, blocks, strict=True))
 
 
 def _stage(in_ch: int, out_ch: int, count: int) -> nn.Sequential:

@@ -2,7 +2,8 @@
 
 Node ``X[i][j]`` is at level ``i``, counted downwards, and column ``j``. Its inputs are all earlier nodes of
 its level and the upsampled node below. Each ``X[0][j]`` has a head: trained together, the heads make the
-shallower networks usable on their own, and pruning to depth L keeps exactly the nodes that head L needs.
+shallower networks usable on their own, and pruning to depth L keeps exactly the nodes that head L needs. The
+fast mode takes one head's map, the accurate mode the mean of all.
 
 This module is written from the papers. The authors' own code is licensed for non-commercial use only, and
 they have applied for a patent: check that before you offer this network commercially.
@@ -23,14 +24,14 @@ from model_export.architectures.layers import DoubleConv
 CHANNELS = (32, 64, 128, 256, 512)
 
 
-def unetpp() -> nn.Module:
+def unetpp(*, classes: int = 1) -> nn.Module:
     """Build the full depth, L4: 9.04 million parameters."""
-    return UNetPlusPlus()
+    return UNetPlusPlus(classes=classes)
 
 
-def unetpp_bn() -> nn.Module:
+def unetpp_bn(*, classes: int = 1) -> nn.Module:
     """Build the full depth with batch normalisation."""
-    return UNetPlusPlus(batch_norm=True)
+    return UNetPlusPlus(batch_norm=True, classes=classes)
 
 
 class UNetPlusPlus(nn.Module):
@@ -100,6 +101,28 @@ class UNetPlusPlus(nn.Module):
                 del smaller.enlarge[key]
         smaller.heads = smaller.heads[:depth]
         return smaller
+
+
+class AccurateMode(nn.Module):
+    """A U-Net++ whose result is the mean of its heads' maps; the fast mode takes one head.
+
+    Args:
+        network: The network; pruned, only its own heads count.
+    """
+
+    def __init__(self, network: UNetPlusPlus) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, normalised: Tensor) -> tuple[Tensor]:
+        """Return logits whose probabilities are the mean of the heads', one (N, classes, H, W) float32."""
+        logits = torch.stack(self.network(normalised))  # (heads, N, classes, H, W)
+        if logits.shape[2] > 1:
+            return (torch.logsumexp(torch.log_softmax(logits, dim=2), dim=0),)
+        # log p - log(1 - p): the number of heads cancels, and neither sum rounds to zero.
+        foreground = torch.logsumexp(functional.logsigmoid(logits), dim=0)
+        background = torch.logsumexp(functional.logsigmoid(-logits), dim=0)
+        return (foreground - background,)
 
 
 def _key(level: int, column: int) -> str:

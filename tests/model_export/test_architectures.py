@@ -14,11 +14,13 @@ from torch.nn import functional
 from model_export.architectures import ARCHITECTURES
 from model_export.architectures.fcn import FCN
 from model_export.architectures.stdc import ShortTermDenseConcat, STDCSeg
-from model_export.architectures.unetpp import UNetPlusPlus
+from model_export.architectures.unetpp import AccurateMode, UNetPlusPlus
 from model_export.cost import count_macs, count_parameters
+from model_export.errors import CommandFailed
 from model_export.export import export_served
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
+from model_export.served_shape import ServedShape
 from tests.model_export.runs import on_meta_device
 
 pytestmark = pytest.mark.torch
@@ -197,6 +199,38 @@ def test_u_net_plus_plus_pruned_to_l_equals_head_l_of_the_full_network(depth: in
     assert count_parameters(pruned) == count_parameters(UNetPlusPlus(depth=depth, batch_norm=True))
     with pytest.raises(ValueError, match="heads"):
         network.pruned(5)
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_the_accurate_mode_is_the_mean_of_the_heads_maps(depth: int) -> None:
+    torch.manual_seed(4)
+    network = UNetPlusPlus(batch_norm=True).eval()
+    picture = 4 * torch.randn(2, 3, 32, 48)
+    served = ServedShape(depth=depth, is_accurate=True).applied(network, "unetpp_bn")
+    with torch.inference_mode():
+        heads = [torch.sigmoid(each) for each in network(picture)[4 - depth :]]
+        mean = torch.sigmoid(served(picture)[0])
+
+    assert torch.allclose(mean, torch.stack(heads).mean(0), atol=1e-6)
+    assert not torch.allclose(mean, heads[0], atol=1e-3)
+    with pytest.raises(CommandFailed, match="accurate mode"):
+        ServedShape(is_accurate=True).applied(ARCHITECTURES["stdc1"](), "stdc1")
+
+
+def test_the_accurate_mode_does_not_round_sure_pixels_to_infinity() -> None:
+    """Heads of logits up to 200 in absolute value; the sigmoid itself would round these to 0 and 1."""
+    heads = tuple(torch.full((1, 1, 2, 2), each) for each in (200.0, 180.0))
+    network = UNetPlusPlus(depth=2).eval()
+    network.forward = lambda _: heads  # type: ignore[method-assign]
+    with torch.inference_mode():
+        logits = AccurateMode(network)(torch.zeros(1, 3, 2, 2))[0]
+
+    assert logits.isfinite().all()
+    assert float(logits.min()) > 170
+
+
+class TestAccurateMode(Contract):
+    build = staticmethod(lambda: AccurateMode(UNetPlusPlus(depth=1)))
 
 
 def test_stdc_runs_its_training_heads_only_in_training() -> None:

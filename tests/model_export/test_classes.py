@@ -18,9 +18,11 @@ from app.pipeline.local import open_local_pipeline
 from app.settings import read_settings
 from benchmarks.three_classes import CLASSES, RECIPE, scene, write_set
 from model_export.__main__ import main
+from model_export.architectures import ARCHITECTURES
+from model_export.architectures.unetpp import AccurateMode, UNetPlusPlus
 from model_export.batches import Batches
 from model_export.checkpoint import read_training_run, trained_network, write_checkpoint
-from model_export.class_networks import CLASS_NETWORKS, build_network
+from model_export.class_networks import CLASS_NETWORKS, build_for_recipe
 from model_export.datasets import find_sources
 from model_export.errors import CommandFailed
 from model_export.held_out import judge, mae_of_empty_masks
@@ -183,7 +185,7 @@ def test_options_of_the_service_and_runs_without_classes_are_refused(
 ) -> None:
     run = read_training_run(trained / BEST)
     run.recipe = small(architecture="unetpp_l1")
-    write_checkpoint(tmp_path / "binary.safetensors", run, build_network("unetpp_l1"))
+    write_checkpoint(tmp_path / "binary.safetensors", run, build_for_recipe(run.recipe))
     data = ["--data", str(pictures)]
 
     assert main(["evaluate", "--checkpoint", str(trained / BEST), *data, "--matting", "fast"]) == 1
@@ -229,7 +231,7 @@ def test_batches_keep_every_label_whole_and_aligned(pictures: Path) -> None:
 def test_void_pixels_are_not_judged(pictures: Path) -> None:
     recipe = shapes()
     held_out = decode_for_recipe(find_sources(pictures), recipe)
-    network = build_network("unetpp_l1", 3).eval()
+    network = build_for_recipe(recipe).eval()
     assert held_out.labels is not None
     held_out.labels[:, ::2] = VOID
     first, empty = judge(network, held_out, recipe, CPU), mae_of_empty_masks(held_out)
@@ -243,7 +245,7 @@ def test_void_pixels_are_not_judged(pictures: Path) -> None:
 def test_a_network_of_classes_differs_in_its_scores_only(name: str) -> None:
     """On the meta device, where nothing is computed."""
     plain, classes = (
-        on_meta_device(lambda count=count: build_network(name, count)).eval() for count in (0, 21)
+        on_meta_device(lambda count=count: ARCHITECTURES[name](classes=count)).eval() for count in (1, 21)
     )
     with torch.device("meta"):
         shapes_of = [tuple(each(torch.zeros(1, 3, 224, 224))[0].shape) for each in (plain, classes)]
@@ -261,11 +263,22 @@ def test_a_network_of_classes_differs_in_its_scores_only(name: str) -> None:
     [("unetpp", [21] * 4), ("lite", [21] * 5), ("unet", [21]), ("stdc1", [21, 21, 21, 1])],  # details: 1
 )
 def test_every_score_map_in_training_has_all_classes(name: str, channels: list[int]) -> None:
-    network = on_meta_device(lambda: build_network(name, 21)).train()
+    network = on_meta_device(lambda: ARCHITECTURES[name](classes=21)).train()
     with torch.device("meta"):
         maps = network(torch.zeros(2, 3, 224, 224))
 
     assert [each.shape[1] for each in maps] == channels
+
+
+def test_the_accurate_mode_is_the_mean_of_the_softmax_of_all_heads() -> None:
+    network = UNetPlusPlus(depth=3, classes=4).eval()
+    generator = torch.Generator().manual_seed(1)
+    pictures = torch.randn(2, 3, 32, 32, generator=generator)
+    with torch.inference_mode():
+        expected = sum(torch.softmax(each, dim=1) for each in network(pictures)) / 3
+        found = torch.softmax(AccurateMode(network)(pictures)[0], dim=1)
+
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -283,8 +296,13 @@ def test_every_score_map_in_training_has_all_classes(name: str, channels: list[i
         ({"architecture": "u2netp"}, "u2netp has one output only; networks for several classes are fcn32s"),
         ({"architecture": "unet_valid"}, "unet_valid has one output only"),
         ({"class_weights": [1.0, 2.0]}, "3 classes, and 2 class_weights"),
+        ({"network": {"classes": 5}}, "network.classes is the number of the recipe's classes; remove it"),
         ({"classes": [], "foreground_classes": []}, "loss of several classes, and the recipe names none"),
         ({"classes": [], "loss": "bce_dice"}, "but no classes to which they refer"),
+        (
+            {"classes": [], "foreground_classes": [], "loss": "bce_dice", "network": {"classes": 3}},
+            "names no classes, but sets network.classes; name them",
+        ),
     ],
 )
 def test_a_recipe_whose_classes_do_not_fit_is_refused_with_the_remedy(

@@ -122,6 +122,16 @@ def test_details_mark_the_inner_side_of_the_border() -> None:
     assert not found[(mask == 0) & (naive_distance(mask > 0) > 3)].any()
 
 
+def test_details_of_a_soft_mask_are_those_of_its_hard_labels() -> None:
+    """Every slope of a matte would be a border otherwise."""
+    row = torch.linspace(0, 1, 48).expand(32, 48)
+    soft = row[None, None].clone()
+    target = detail_target(soft)
+
+    assert torch.equal(target, detail_target((soft >= 0.5).float()))
+    assert not target[..., 4:-4, 32:44].any()
+
+
 def test_the_loss_of_stdc_is_the_sum_of_its_five_terms() -> None:
     logits, truth = example()
     target = detail_target(truth)

@@ -96,3 +96,14 @@ def test_each_size_is_used_for_an_equal_share_of_the_epochs() -> None:
     recipe = small(epochs=9, sizes_px=[32, 48])
 
     assert [size_in(recipe, epoch / 9) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
+
+
+def test_u2net_takes_the_papers_steps_with_crops_of_288_pixels() -> None:
+    """About 600,000 iterations on DUTS-TR, as ``Batches`` counts them, for both sizes of the network."""
+    for name in ("u2net", "u2netp"):
+        recipe = read_recipe(name, table="paper")
+        per_epoch = (10_553 - recipe.held_out) // recipe.batch
+
+        assert per_epoch * recipe.epochs == pytest.approx(600_000, abs=per_epoch)
+        assert (recipe.size_px, recipe.whole_px, recipe.batch) == (288, 320, 12)
+        assert recipe.augmentation.scale == (1.1111, 1.1111)

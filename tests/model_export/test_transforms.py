@@ -84,6 +84,23 @@ def test_an_enlarged_picture_is_a_crop_of_itself() -> None:
     assert float(across.mean(dim=(1, 2)).std()) > 0.2  # anywhere within
 
 
+def test_a_crop_of_a_larger_picture_has_its_pixels() -> None:
+    """288 of 320 pixels, by an enlargement of 320 / 288: neighbours stay neighbours."""
+    crops = Augmentation(scale=(320 / 288, 320 / 288))
+    field = sampling_field(64, (288, 288), crops, torch.manual_seed(0))
+    assert field is not None
+    in_pixels = field * 320 / 2
+
+    assert torch.allclose(in_pixels[:, :, 1:, 0] - in_pixels[:, :, :-1, 0], torch.tensor(1.0), atol=1e-3)
+    assert float(field.abs().max()) <= 1
+    ramp = torch.arange(320.0).expand(1, 3, 320, 320) / 320
+    crop, _ = augment(
+        ramp, [], Augmentation(scale=(320 / 288, 320 / 288)), torch.manual_seed(1), size=(288, 288)
+    )
+    assert tuple(crop.shape) == (1, 3, 288, 288)
+    assert float(crop[0, 0, 0, -1] - crop[0, 0, 0, 0]) == pytest.approx(287 / 320, abs=1e-4)
+
+
 def test_a_rotation_keeps_distances_in_pixels() -> None:
     field = sampling_field(16, (50, 100), Augmentation(rotate_degrees=90), torch.manual_seed(0))
     assert field is not None
