@@ -23,6 +23,7 @@ from model_export.architectures.vgg import HIDDEN_CH, VGG16_CH, Levels, convolut
 Stride = Literal[8, 16, 32]
 PADDING_PX = 100  # of the first convolution
 SCORES = ("score", "score_pool4", "score_pool3")
+AT_ONCE = {"score_pool4": 1e-2, "score_pool3": 1e-4}  # scales of the features
 FINAL_CROP_PX = {32: 19, 16: 27, 8: 31}
 POOL4_CROP_PX, POOL3_CROP_PX = 5, 9
 
@@ -32,6 +33,7 @@ def fcn(
     *,
     batch_norm: bool = False,
     learned_deconvolution: bool = False,
+    at_once: bool = False,
     width: int = HIDDEN_CH,
     classes: int = 1,
 ) -> nn.Module:
@@ -41,6 +43,7 @@ def fcn(
         stride: The stride of the finest scores: 32, 16 or 8 pixels.
         batch_norm: Use batch normalisation in VGG.
         learned_deconvolution: Learn the upsampling between the scores.
+        at_once: Scale the features of the poolings, for training without stages.
         width: Channels of the two classifier layers.
         classes: Number of score maps.
     """
@@ -49,6 +52,7 @@ def fcn(
         classes=classes,
         batch_norm=batch_norm,
         learned_deconvolution=learned_deconvolution,
+        at_once=at_once,
         width=width,
     )
 
@@ -65,6 +69,8 @@ class FCN(nn.Module):
         batch_norm: Use batch normalisation in VGG. Not in the paper, which starts from trained weights.
         learned_deconvolution: Learn the kernels that double the scores, from bilinear ones, as in the CVPR
             paper; the last one is fixed there too.
+        at_once: Scale the features of pool4 by 0.01 and of pool3 by 0.0001 before they are scored, as the
+            authors do to train the whole network at once instead of in stages.
         width: Channels of the two classifier layers; 1024 would save 93 million parameters.
         channels: Channels of the convolutions, level by level.
         padding_px: Padding of the first convolution. With another one the maps are not aligned.
@@ -77,12 +83,14 @@ class FCN(nn.Module):
         classes: int = 1,
         batch_norm: bool = False,
         learned_deconvolution: bool = False,
+        at_once: bool = False,
         width: int = HIDDEN_CH,
         channels: Levels = VGG16_CH,
         padding_px: int = PADDING_PX,
     ) -> None:
         super().__init__()
         self.stride = stride
+        self.scales = AT_ONCE if at_once else dict.fromkeys(AT_ONCE, 1.0)
         in_ch, levels = 3, []
         for level, widths in enumerate(channels):
             padding = 1 if level else padding_px
@@ -110,9 +118,13 @@ class FCN(nn.Module):
         height, width = normalised.shape[-2:]
         scores, pools = self.coarse_scores(normalised)
         if self.score_pool4 is not None:
-            scores = _summed(self.double32(scores), self.score_pool4(pools[3]), POOL4_CROP_PX)
+            scores = _summed(
+                self.double32(scores), self.score_pool4(self.scales["score_pool4"] * pools[3]), POOL4_CROP_PX
+            )
         if self.score_pool3 is not None:
-            scores = _summed(self.double16(scores), self.score_pool3(pools[2]), POOL3_CROP_PX)
+            scores = _summed(
+                self.double16(scores), self.score_pool3(self.scales["score_pool3"] * pools[2]), POOL3_CROP_PX
+            )
         crop = FINAL_CROP_PX[self.stride]
         return (self.enlarge(scores)[:, :, crop : crop + height, crop : crop + width],)
 

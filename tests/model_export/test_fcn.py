@@ -1,5 +1,6 @@
 """FCN: its sizes and alignment, its classifier's conversion, and its three stages."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_the_three_networks_are_trained_in_stages(tmp_path: Path, data: Path) ->
         "batch": 2,
     }
     weights, maes = "fresh", []
-    for stride in (32, 16):
+    for stride in (32, 16, 8):
         recipe = small(**shared, architecture=f"fcn{stride}s", weights=weights)
         options = TrainOptions(
             data,
@@ -170,6 +171,11 @@ def test_the_three_networks_are_trained_in_stages(tmp_path: Path, data: Path) ->
         maes.append([row["mae"] for row in progress.curves])
 
     assert maes[1][0] == pytest.approx(maes[0][1], abs=0.005)
+    assert maes[2][0] == pytest.approx(maes[1][1], abs=0.005)
+    (tmp_path / "16" / "last.safetensors").unlink()  # a resumed run does without the file it began with
+    longer = recipe.model_copy(update={"epochs": 2})
+    progress = train(longer, dataclasses.replace(options, resume=True), console=QUIET)
+    assert progress.epoch == 2
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -212,6 +218,25 @@ def test_learned_deconvolution_begins_bilinear_and_learns() -> None:
     assert "double32.weight" not in dict(only32.named_parameters())
 
 
+def test_at_once_the_features_of_the_poolings_are_scaled_before_they_are_scored() -> None:
+    """Scaled kernels with unscaled features give the same map."""
+    torch.manual_seed(2)
+    scaled = FCN(8, classes=5, channels=NARROW, width=24, at_once=True).eval()
+    plain = small_fcn(8)
+    tensors = scaled.state_dict()
+    tensors |= {
+        "score_pool4.weight": 0.01 * tensors["score_pool4.weight"],
+        "score_pool3.weight": 0.0001 * tensors["score_pool3.weight"],
+    }
+    plain.load_state_dict(tensors)
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = plain(picture)[0]
+
+        assert torch.allclose(scaled(picture)[0], expected, atol=1e-6)
+    assert on_meta_device(lambda: build_network("fcn8s", {"at_once": True})).scales["score_pool4"] == 0.01
+
+
 def test_dropout_drops_single_elements_not_whole_channels() -> None:
     layers = small_fcn(32).classifier.train()
     features = torch.ones(1, 24, 40, 40)
@@ -237,9 +262,12 @@ def test_biases_learn_at_their_own_rate_and_do_not_decay() -> None:
 
 
 def test_the_stages_of_the_paper_have_falling_rates() -> None:
-    rates = [read_recipe(f"fcn{stride}s", table="paper").learning_rate for stride in (32, 16, 8)]
+    recipes = [read_recipe(f"fcn{stride}s", table="paper") for stride in (32, 16, 8)]
 
-    assert rates == [1e-10, 1e-12, 1e-14]
+    assert [recipe.learning_rate for recipe in recipes] == [1e-10, 1e-12, 1e-14]
+    assert {(recipe.momentum, recipe.batch, recipe.loss) for recipe in recipes} == {
+        (0.99, 1, "summed_cross_entropy")
+    }
 
 
 def strided(*, padding: int = 0) -> nn.Sequential:

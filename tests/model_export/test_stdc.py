@@ -12,12 +12,15 @@ from model_export.__main__ import main
 from model_export.architectures.stdc import (
     STDC1_BLOCKS,
     STDC2_BLOCKS,
+    AttentionRefinement,
+    FeatureFusion,
     ShortTermDenseConcat,
     STDCClassifier,
     STDCSeg,
 )
 from model_export.cost import count_macs, count_parameters
 from model_export.initial_weights import load_weights_file
+from model_export.optimizer import build_optimizer
 from model_export.pretrain import PretrainingFailed, find_classes, pretrain, pretraining_rate
 from model_export.recipe import Pretraining, RecipeInvalid, read_pretraining, read_recipe
 from tests.model_export.runs import QUIET, on_meta_device
@@ -82,6 +85,51 @@ def test_the_segmentation_network_begins_with_the_classifiers_encoder(tmp_path: 
     assert all(torch.equal(each, own[name]) for name, each in encoder.items())
     assert loaded.left_out == ("classifier.0", "classifier.3", "last.0", "last.1")
     assert not any(layer.startswith(("stem", "stages")) for layer in loaded.fresh)
+
+
+def test_attention_refinement_weights_each_channel_by_its_global_average() -> None:
+    """Of the normalised convolution of the mean of the refined features, the sigmoid."""
+    arm = AttentionRefinement(6, 4).eval()
+    arm.weigh[1].running_mean.normal_()
+    arm.weigh[1].running_var.uniform_(0.5, 1.5)
+    features = torch.randn(2, 6, 5, 7)
+    with torch.inference_mode():
+        refined = arm.conv(features)
+        norm = arm.weigh[1]
+        mixed = refined.flatten(2).mean(2) @ arm.weigh[0].weight[:, :, 0, 0].T
+        weights = torch.sigmoid((mixed - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
+
+        assert torch.allclose(arm(features), refined * weights[:, :, None, None], atol=1e-5)
+
+
+def test_feature_fusion_adds_the_joined_features_to_their_weighted_channels() -> None:
+    fusion = FeatureFusion(10, 8).eval()
+    details, context = torch.randn(2, 6, 5, 7), torch.randn(2, 4, 5, 7)
+    with torch.inference_mode():
+        joined = fusion.join(torch.cat((details, context), dim=1))
+        first, second = (fusion.weigh[index].weight[:, :, 0, 0] for index in (0, 2))
+        weights = torch.sigmoid(torch.relu(joined.flatten(2).mean(2) @ first.T) @ second.T)
+
+        assert torch.allclose(
+            fusion(details, context), joined * weights[:, :, None, None] + joined, atol=1e-5
+        )
+
+
+def test_heads_learn_ten_times_as_fast_and_only_kernels_decay() -> None:
+    network = STDCSeg(STDC1_BLOCKS)
+    groups = build_optimizer(network, read_recipe("stdc1", table="paper")).param_groups
+    of = {id(each): (group["times"], group["weight_decay"]) for group in groups for each in group["params"]}
+    found = {
+        (name.split(".")[0] in ("head", "fuse", "training_heads"), each.ndim > 1, *of[id(each)])
+        for name, each in network.named_parameters()
+    }
+
+    assert found == {
+        (True, True, 10, 5e-4),
+        (True, False, 10, 0),
+        (False, True, 1, 5e-4),
+        (False, False, 1, 0),
+    }
 
 
 @pytest.fixture(scope="module")
