@@ -28,13 +28,14 @@ from model_export.checkpoint import trained_network
 from model_export.datasets import Dataset, decode_sources, find_sources
 from model_export.export_checkpoint import export_trained
 from model_export.finetune import published_network
+from model_export.held_out import judge
 from model_export.losses import deep_supervised_bce
 from model_export.predictions import open_predictor
 from model_export.recipe import Recipe, read_recipe
 from model_export.samples import find_samples, read_grey
 from model_export.splits import read_split, write_split
 from model_export.train import TrainOptions, train
-from model_export.trainer import BEST, judge
+from model_export.trainer import BEST
 
 LEARNED, HELD_OUT = 200, 40
 LIGHT, WARMTH, NOISE = 0.1, (1.0, 0.75, 0.45), 0.008
@@ -94,7 +95,8 @@ def score(network: nn.Module, held_out: Dataset, recipe: Recipe) -> Score:
             pictures = torch.from_numpy(held_out.pictures[batch]).permute(0, 3, 1, 2).float() / 255
             truth = torch.from_numpy(held_out.masks[batch]).unsqueeze(1).float() / 255
             losses.append(float(deep_supervised_bce(network.eval()(normalised(pictures)), truth)))
-    return Score(float(np.mean(losses)), *judge(network, held_out, recipe, CPU))
+    judged = judge(network, held_out, recipe, CPU)
+    return Score(float(np.mean(losses)), judged["mae"], judged["max_f"])
 
 
 def serve(folder: Path) -> float:

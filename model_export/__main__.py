@@ -147,10 +147,22 @@ def _parity(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    """Judge the results of a model, and print the table."""
-    from model_export.evaluate import run, table
+    """Judge the results of a model, or the classes of a checkpoint, and print the table."""
+    if args.checkpoint is None:
+        from model_export.evaluate import run, table
 
-    print("\n".join(table(run(args))))
+        print("\n".join(table(run(args))))
+        return
+    from model_export.evaluate_classes import class_table, evaluate_classes, write_json
+
+    if args.result or args.option or args.report or args.matting != ["none"]:
+        raise CommandFailed(
+            "--matting, --result, --option and --report judge the service; with --checkpoint there is none."
+        )
+    evaluation = evaluate_classes(args.checkpoint, args.data, only=args.only)
+    if args.json is not None:
+        write_json(evaluation, args.json)
+    print("\n".join(class_table(evaluation)))
 
 
 def _calibrate(args: argparse.Namespace) -> None:
@@ -236,7 +248,11 @@ def _declare_checkpoint(sub: argparse.ArgumentParser) -> None:
 
 
 def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model", required=True, metavar="NAME", help="an exported model")
+    judged = sub.add_mutually_exclusive_group(required=True)
+    judged.add_argument("--model", metavar="NAME", help="an exported model")
+    judged.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="a training run with classes, judged on label maps"
+    )
     sub.add_argument(
         "--data",
         required=True,

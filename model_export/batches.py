@@ -18,7 +18,10 @@ from model_export.transforms import augment
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Normalised pictures (N, 3, S, S), and masks and teacher maps (N, 1, S, S) in [0, 1]."""
+    """Normalised pictures (N, 3, S, S), and masks and teacher maps (N, 1, S, S) in [0, 1].
+
+    With classes, ``truth`` has the labels instead, as float32, 255 being void.
+    """
 
     normalised: Tensor
     truth: Tensor
@@ -34,6 +37,7 @@ class Batches:
         self._pictures = torch.from_numpy(learned.pictures).to(device)
         self._masks = torch.from_numpy(learned.masks).to(device)
         self._teacher = None if learned.teacher is None else torch.from_numpy(learned.teacher).to(device)
+        self._labels = None if learned.labels is None else torch.from_numpy(learned.labels).to(device)
         self.per_epoch = max(1, self._count // recipe.batch)
 
     @property
@@ -60,14 +64,24 @@ class Batches:
     def _batch(self, chosen: Tensor, size_px: int, iteration: int) -> Batch:
         recipe = self._recipe
         pictures = self._pictures[chosen].permute(0, 3, 1, 2).float() / 255
-        masks = [self._masks[chosen].unsqueeze(1).float() / 255]
+        masks = [self._truth(chosen)]
         if self._teacher is not None and recipe.teacher_trust:
             masks.append(self._teacher[chosen].unsqueeze(1).float() / 255)
-        augmentation = recipe.augmentation.augmentation()
-        generator = generator_of(recipe.seed, iteration, kind=1)
-        pictures, masks = augment(pictures, masks, augmentation, generator, size=(size_px, size_px))
+        pictures, masks = augment(
+            pictures,
+            masks,
+            recipe.augmentation.augmentation(),
+            generator_of(recipe.seed, iteration, kind=1),
+            size=(size_px, size_px),
+            sampling="bilinear" if self._labels is None else "nearest",
+        )
         truth, *teacher = masks
         return Batch(normalised(pictures), truth, teacher[0] if teacher else None)
+
+    def _truth(self, chosen: Tensor) -> Tensor:
+        if self._labels is not None:
+            return self._labels[chosen].unsqueeze(1).float()
+        return self._masks[chosen].unsqueeze(1).float() / 255
 
 
 def normalised(pictures: Tensor) -> Tensor:

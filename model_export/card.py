@@ -15,6 +15,8 @@ EXPLAINED = {
     "parity_served_float32_max_abs": "`served_float32`: this file in ONNX Runtime against PyTorch.",
     "held_out_mae": "`held_out_mae`, `held_out_max_f`: on pictures held out from training, at the "
     "network's own size; maxF by the papers' protocol.",
+    "held_out_mean_iou": "`held_out_pixel_accuracy`, `held_out_mean_accuracy`, `held_out_mean_iou`, "
+    "`held_out_frequency_weighted_iou`: of the classes, on the same pictures, as in Long et al. 2015.",
     "held_out_mae_empty": "`held_out_mae_empty`: the MAE of an empty mask on the same pictures; a network "
     "that is not better has learned nothing.",
 }
@@ -36,7 +38,7 @@ def model_card(manifest: Manifest) -> str:
     figures = "\n".join(f"| `{name}` | {figure:.3g} |" for name, figure in manifest.quality.items())
     return f"""# {manifest.name}
 
-Finds the salient object of a picture: one foreground probability a pixel.
+Finds {manifest.purpose or "the salient object"} of a picture: one foreground probability a pixel.
 
 | | |
 |---|---|

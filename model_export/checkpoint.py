@@ -6,6 +6,7 @@ splits, progress, curves and versions are JSON in the file's metadata. Nothing i
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model_export.architectures import ARCHITECTURES, OptionInvalid, build_network
+from model_export.architectures import ARCHITECTURES, OptionInvalid
+from model_export.class_networks import build_for_recipe
 from model_export.errors import CommandFailed
 from model_export.recipe import Recipe, parse_recipe
 
@@ -41,6 +43,12 @@ class Progress:
     seconds: float = 0.0
     curves: list[dict[str, float]] = field(default_factory=list)
     empty_mae: float | None = None
+
+    def is_better(self, figures: Mapping[str, float]) -> bool:
+        """Return whether a network is the best so far: by mean IoU, or by MAE if there are no classes."""
+        if "mean_iou" in figures:
+            return figures["mean_iou"] > max((row["mean_iou"] for row in self.curves), default=-1.0)
+        return figures["mae"] < self.best_mae
 
     def best_row(self) -> dict[str, float]:
         """Return the row of the best epoch."""
@@ -151,7 +159,7 @@ def trained_network(path: Path) -> tuple[nn.Module, TrainingRun]:
     if run.recipe.architecture not in ARCHITECTURES:
         raise CheckpointInvalid(f"{path} is of an unknown architecture, {run.recipe.architecture}.")
     try:
-        network = build_network(run.recipe.architecture, run.recipe.network)
+        network = build_for_recipe(run.recipe)
     except OptionInvalid as error:
         raise CheckpointInvalid(f"{path} is of another version: {error}") from error
     with safe_open(path, framework="pt") as file:

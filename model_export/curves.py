@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 
 def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Plot loss, MAE and maxF over epochs as a PNG.
+    """Plot loss, MAE and maxF over epochs as a PNG, and mean IoU if there are classes.
 
     Args:
-        rows: One per epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``; epoch 0 has no loss.
+        rows: One per epoch, with ``epoch``, ``loss``, ``mae`` and ``max_f``, and ``mean_iou`` if there are
+            classes; epoch 0 has no loss.
         path: The PNG to write.
     """
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    titles = {"loss": "training loss", "mae": "MAE, held out", "max_f": "maxF, held out"}
+    if "mean_iou" in rows[-1]:
+        titles["mean_iou"] = "mean IoU, held out"
+    figure = Figure(figsize=(4 * len(titles), 3.4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
-    for axes, (name, title) in zip(
-        figure.subplots(1, 3),
-        (("loss", "training loss"), ("mae", "MAE, held out"), ("max_f", "maxF, held out")),
-        strict=True,
-    ):
+    for axes, (name, title) in zip(figure.subplots(1, len(titles)), titles.items(), strict=True):
         axes.plot(epochs, [row.get(name, math.nan) for row in rows], marker="." if len(rows) < 60 else "")
         axes.set_title(title)
         axes.set_xlabel("epoch")

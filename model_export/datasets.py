@@ -32,13 +32,14 @@ class Dataset:
 
     ``pictures`` is (N, S, S, 3) uint8 RGB, ``masks`` (N, S, S) uint8 of 0 and 255, with values between them
     for alpha mattes; ``teacher`` (N, S', S') uint8 from 0 (background) to 255; ``names`` are the files'
-    stems, in the same order.
+    stems, in the same order. ``labels``, if the recipe has classes, is (N, S, S) uint8, 255 being void.
     """
 
     names: tuple[str, ...]
     pictures: NDArray[np.uint8]
     masks: NDArray[np.uint8]
     teacher: NDArray[np.uint8] | None = None
+    labels: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """Return the number of pictures."""

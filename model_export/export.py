@@ -165,7 +165,9 @@ def add_variants(
     return replace(manifest, precisions=entries), graphs
 
 
-def export_served(network: nn.Module, *, graph_name: str, size_px: int = INPUT_SIZE_PX) -> bytes:
+def export_served(
+    network: nn.Module, *, graph_name: str, size_px: int = INPUT_SIZE_PX, foreground: Sequence[int] = ()
+) -> bytes:
     """Export a network with the serving contract as the bytes of one ONNX file.
 
     Batch normalisations are folded into the convolutions before them, and constants are precomputed.
@@ -175,12 +177,13 @@ def export_served(network: nn.Module, *, graph_name: str, size_px: int = INPUT_S
         network: In evaluation mode; takes (N, 3, S, S), returns logits, the map to serve first.
         graph_name: The name of the graph.
         size_px: S, fixed in the file; the batch axis is dynamic.
+        foreground: The labels of the classes that are served, as for ``ServedGraph``.
     """
     # Two pictures: the exporter would treat a batch of one as a constant.
     example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
     with _without_exporter_output():
         program = torch.onnx.export(
-            ServedGraph(network).eval(),
+            ServedGraph(network, foreground).eval(),
             (example,),
             dynamo=True,
             input_names=[INPUT_NAME],
@@ -204,6 +207,7 @@ def describe(
     size_px: int,
     weights: WeightsOrigin,
     quality: dict[str, float],
+    output: str = OUTPUT_MEANING,
 ) -> Manifest:
     """Return the manifest of an exported network."""
     return Manifest(
@@ -213,7 +217,7 @@ def describe(
         size_bytes=len(model_bytes),
         opset=OPSET,
         input_size_px=size_px,
-        output=OUTPUT_MEANING,
+        output=output,
         precision="float32",
         parameters=count_parameters(network),
         weights=weights,

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,10 +11,12 @@ from torch import nn
 from app.engine.models.manifest import Manifest, WeightsOrigin
 from app.weights.fetch import PUBLISHED
 from model_export.checkpoint import TrainingRun, trained_network
+from model_export.class_metrics import CLASS_FIGURES
 from model_export.errors import CommandFailed
-from model_export.export import describe, export_served, put_in_place, step
+from model_export.export import OUTPUT_MEANING, describe, export_served, put_in_place, step
 from model_export.parity import measure_trained_parity
 from model_export.pictures import synthetic_pictures
+from model_export.recipe import Recipe
 from model_export.served_shape import AS_TRAINED, ServedShape
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -54,16 +57,18 @@ def export_trained(
     network = shape.applied(network, run.recipe.architecture)
     size_px = shape.size_px or run.recipe.whole_px
     _warn_if_worse_than_empty(run, console)
-    model_bytes, quality = _export_and_compare(network, name, size_px, console)
+    model_bytes, quality = _export_and_compare(network, name, size_px, run.recipe, console)
     manifest = describe(
         network,
         model_bytes,
         name=name,
-        architecture=run.recipe.architecture + shape.description,
+        architecture=_architecture(run.recipe) + shape.description,
         size_px=size_px,
         weights=_weights_origin(run, checkpoint, license_name=license_name, authors=authors),
         quality={**quality, **_held_out_quality(run)},
+        output=output_meaning(run.recipe),
     )
+    manifest = replace(manifest, purpose=" and ".join(run.recipe.foreground_classes))
     put_in_place(manifest, model_bytes, models_dir)
     console.print(f"✓ {models_dir / name}: {len(model_bytes):,} bytes, sha256 {manifest.sha256}")
     return manifest
@@ -76,15 +81,29 @@ def _check_name(name: str) -> None:
         )
 
 
+def output_meaning(recipe: Recipe) -> str:
+    """Return what the values of the served map are, for the manifest."""
+    if not recipe.classes:
+        return OUTPUT_MEANING
+    return f"sum of the softmax of {', '.join(recipe.foreground_classes)}, in [0, 1], no min-max stretch"
+
+
+def _architecture(recipe: Recipe) -> str:
+    return recipe.architecture + (f", {len(recipe.classes)} classes" if recipe.classes else "")
+
+
 def _export_and_compare(
-    network: nn.Module, name: str, size_px: int, console: Console
+    network: nn.Module, name: str, size_px: int, recipe: Recipe, console: Console
 ) -> tuple[bytes, dict[str, float]]:
     """Return the exported model, and the parity figures under their names in a manifest."""
+    foreground = recipe.foreground_labels
     with step(console, "export to ONNX"):
-        model_bytes = export_served(network, graph_name=name, size_px=size_px)
+        model_bytes = export_served(network, graph_name=name, size_px=size_px, foreground=foreground)
     with step(console, "parity with PyTorch"):
         pictures = synthetic_pictures(size_px)[:3]
-        return model_bytes, measure_trained_parity(network, served=model_bytes, pictures=pictures)
+        return model_bytes, measure_trained_parity(
+            network, served=model_bytes, pictures=pictures, foreground=foreground
+        )
 
 
 def _weights_origin(run: TrainingRun, checkpoint: Path, *, license_name: str, authors: str) -> WeightsOrigin:
@@ -99,7 +118,7 @@ def _weights_origin(run: TrainingRun, checkpoint: Path, *, license_name: str, au
 def _held_out_quality(run: TrainingRun) -> dict[str, float]:
     """Return the figures of the best epoch on held-out pictures, under their names in a manifest."""
     best = run.progress.best_row()
-    figures = {"held_out_mae": best["mae"], "held_out_max_f": best["max_f"]}
+    figures = {f"held_out_{name}": best[name] for name in ("mae", "max_f", *CLASS_FIGURES) if name in best}
     if run.progress.empty_mae is not None:
         figures["held_out_mae_empty"] = run.progress.empty_mae
     return figures

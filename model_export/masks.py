@@ -68,7 +68,7 @@ def mask_from(encoded: bytes, name: str) -> tuple[Grey, bool | None]:
     if brightest <= MAX_CLASS:
         raise MaskInvalid(
             f"{name}: the largest value is {brightest}; a mask has 0 and 255, or 0 and 1. If the values are "
-            "classes, set those of the subject to 255 and all others to 0."
+            "classes, name them in the recipe, or set those of the subject to 255 and all others to 0."
         )
     return pixels, False
 

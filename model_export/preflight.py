@@ -3,14 +3,19 @@
 Only the headers of the files are read, so a mistake is reported in seconds, not after minutes of decoding.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import torch
 from rich.console import Console
 
 from app.weights.fetch import PUBLISHED
-from model_export.architectures import ARCHITECTURES, OptionInvalid, build_network
+from model_export.architectures import ARCHITECTURES, OptionInvalid
 from model_export.checkpoint import TrainingRun
+from model_export.class_networks import CLASS_NETWORKS, build_for_recipe
 from model_export.datasets import SourceSet, upright_size
 from model_export.errors import CommandFailed
+from model_export.label_maps import VOID
 from model_export.recipe import Recipe
 from model_export.samples import Sample, SamplesInvalid
 
@@ -23,7 +28,8 @@ def check_recipe(recipe: Recipe) -> None:
     """Check what a recipe names.
 
     Raises:
-        RecipeUnfit: There is no such architecture or option, no published weights of it, or no such file.
+        RecipeUnfit: There is no such architecture or option, no published weights of it, or no such file, or
+            its classes do not fit its other fields.
     """
     if recipe.architecture not in ARCHITECTURES:
         raise RecipeUnfit(
@@ -34,14 +40,75 @@ def check_recipe(recipe: Recipe) -> None:
             f"There are no published weights of {recipe.architecture}, only of "
             f"{', '.join(sorted(PUBLISHED))}. Train it from fresh weights: --set weights=fresh"
         )
-
+    check_classes(recipe)
     if recipe.weights_file is not None and not recipe.weights_file.is_file():
         raise RecipeUnfit(f"There is no file {recipe.weights_file}. Name another: --set weights=FILE")
     try:
         with torch.device("meta"):
-            build_network(recipe.architecture, recipe.network)
+            build_for_recipe(recipe)
     except OptionInvalid as error:
         raise RecipeUnfit(f"{error} Change it: --set network.NAME=VALUE") from error
+
+
+def check_classes(recipe: Recipe) -> None:
+    """Check that a recipe with classes can learn them, and that one without classes does not name any.
+
+    Raises:
+        RecipeUnfit: It cannot; the message says what to change.
+    """
+    problem = _problem_of_classes(recipe) if recipe.classes else _problem_without_classes(recipe)
+    if problem:
+        raise RecipeUnfit(problem)
+
+
+def _problem_without_classes(recipe: Recipe) -> str:
+    if recipe.loss == "class_cross_entropy":
+        return (
+            "class_cross_entropy is the loss of several classes, and the recipe names none: "
+            """classes = ["background", "…"]"""
+        )
+    if "classes" in recipe.network:
+        return (
+            'The recipe names no classes, but sets network.classes; name them: classes = ["background", "…"]'
+        )
+    if recipe.foreground_classes or recipe.class_weights != "equal":
+        return "The recipe has foreground_classes or class_weights, but no classes to which they refer."
+    return ""
+
+
+def _problem_of_classes(recipe: Recipe) -> str:
+    classes, foreground = recipe.classes, recipe.foreground_classes
+    unknown = [name for name in foreground if name not in classes]
+    if len(set(classes)) < len(classes) or not 2 <= len(classes) <= VOID:
+        return f"A recipe has 2 to {VOID} different classes, the background being one; this one: {classes}."
+    if unknown:
+        return f"The foreground class {unknown[0]} is not among the classes: {', '.join(classes)}."
+    if len(set(foreground)) < len(foreground) or not 0 < len(foreground) < len(classes):
+        return (
+            "foreground_classes must name some of the classes once each, but not all: their probabilities "
+            f"are summed to the saliency. The classes are: {', '.join(classes)}."
+        )
+    if recipe.architecture not in CLASS_NETWORKS:
+        return (
+            f"{recipe.architecture} has one output only; networks for several classes are "
+            f"{', '.join(CLASS_NETWORKS)}."
+        )
+    if "classes" in recipe.network:
+        return "network.classes is the number of the recipe's classes; remove it."
+    return _problem_of_loss(recipe)
+
+
+def _problem_of_loss(recipe: Recipe) -> str:
+    weights = recipe.class_weights
+    if recipe.loss != "class_cross_entropy":
+        return f"The loss {recipe.loss} is for masks; for classes it is: --set loss=class_cross_entropy"
+    if recipe.teacher_trust:
+        return "A teacher's maps have one foreground and no classes: --set teacher_trust=0"
+    if recipe.augmentation.swap_background:
+        return "Backgrounds are swapped by masks, not by classes: --set augmentation.swap_background=0"
+    if isinstance(weights, tuple) and len(weights) != len(recipe.classes):
+        return f"There are {len(recipe.classes)} classes, and {len(weights)} class_weights."
+    return ""
 
 
 def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Recipe:
@@ -68,6 +135,8 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
         )
     for name in (*run.learned, *run.held_out):
         _check_size(sources.samples[name])
+    if recipe.classes:
+        require_label_maps(sources.folder, sources.samples.values())
     if recipe.teacher_trust and not sources.teacher:
         console.print(
             f"{sources.folder} has no teacher maps: the network learns from the masks alone. To make them: "
@@ -75,6 +144,19 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
         )
         return recipe.model_copy(update={"teacher_trust": 0.0})
     return recipe
+
+
+def require_label_maps(folder: Path, samples: Iterable[Sample]) -> None:
+    """Check that the truth of each picture is a file that can be a label map.
+
+    Raises:
+        SamplesInvalid: It is a matte or an annotation.
+    """
+    if any(sample.is_matte or sample.annotation is not None for sample in samples):
+        raise SamplesInvalid(
+            f"{folder} has annotations or mattes; classes need label maps: images/ with masks/, whose values "
+            "or indices are the labels."
+        )
 
 
 def _check_size(sample: Sample) -> None:

@@ -24,6 +24,9 @@ class RecipeInvalid(CommandFailed):
 
 WEIGHTS_SUFFIXES = ("safetensors", "pth", "pt")
 Fields = dict[str, Any]  # Any: parsed TOML, which Recipe validates
+ClassWeights = (
+    Literal["equal", "inverse_frequency", "median_frequency"] | tuple[Annotated[float, Field(gt=0)], ...]
+)
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
@@ -69,7 +72,18 @@ class Recipe(_Table):
         "stdc",
         "stdc_dice",
         "summed_cross_entropy",
-    ] = Field(description="A function in losses.py.")
+        "class_cross_entropy",
+    ] = Field(description="A function in losses.py, or class_cross_entropy in class_losses.py.")
+    classes: tuple[str, ...] = Field(
+        (), description="The classes in the order of their labels in label maps; none learns masks."
+    )
+    foreground_classes: tuple[str, ...] = Field(
+        (), description="The classes whose probabilities are summed to the served saliency."
+    )
+    class_weights: ClassWeights = Field(
+        "equal",
+        description="Weights of the classes in the loss: a function in class_losses.py, or a number each.",
+    )
     teacher_trust: float = Field(0.0, ge=0, le=1, description="The teacher's share of the loss.")
     weights: str = Field(
         "fresh",
@@ -134,6 +148,11 @@ class Recipe(_Table):
     compile: bool = Field(default=False, description="Let torch compile the network; only on a GPU.")
     seed: int = 2020
     augmentation: Moves = Moves()
+
+    @property
+    def foreground_labels(self) -> tuple[int, ...]:
+        """The labels of ``foreground_classes``; none without classes."""
+        return tuple(self.classes.index(name) for name in self.foreground_classes)
 
     @property
     def whole_px(self) -> int:

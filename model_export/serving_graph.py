@@ -4,6 +4,8 @@ The graph contains all preprocessing that depends on the weights, so the service
 all models. Rule: every number is computed per picture; the pictures of a batch do not affect each other.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,13 +19,15 @@ class ServedGraph(nn.Module):
     The authors divide a picture by its own maximum, not by 255; the two differ on dark pictures.
 
     Args:
-        network: Takes float32 (N, 3, S, S), returns a sequence of logits (N, 1, S, S), the map to serve
-            first.
+        network: Takes float32 (N, 3, S, S), returns a sequence of logits (N, 1, S, S), or (N, K, S, S) for K
+            classes, the map to serve first.
+        foreground: The labels of the classes whose probabilities are the saliency; none for one logit.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, foreground: Sequence[int] = ()) -> None:
         super().__init__()
         self.network = network
+        self.foreground = tuple(foreground)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN))
         self.register_buffer("std", torch.tensor(IMAGENET_STD))
 
@@ -32,8 +36,22 @@ class ServedGraph(nn.Module):
         rgb = network_input.to(self.mean.dtype)  # float32; float64 after the module is converted
         normalised = normalise(rgb, self.mean, self.std)
         channels_first = normalised.permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
-        fused = self.network(channels_first)[0]  # (N, 3, S, S) -> (N, 1, S, S)
-        return torch.sigmoid(fused).squeeze(1)  # (N, 1, S, S) -> (N, S, S)
+        fused = self.network(channels_first)[0]  # (N, 3, S, S) -> (N, 1, S, S), or (N, K, S, S)
+        return saliency_of(fused, self.foreground)  # -> (N, S, S)
+
+
+def saliency_of(logits: Tensor, foreground: Sequence[int] = ()) -> Tensor:
+    """Return the probability of the foreground, (N, S, S) in [0, 1].
+
+    Args:
+        logits: (N, 1, S, S), or (N, K, S, S) for K classes.
+        foreground: The labels of the classes whose softmax is summed; none for one logit and its sigmoid.
+    """
+    if not foreground:
+        return torch.sigmoid(logits).squeeze(1)
+    labels = torch.tensor(foreground, device=logits.device)
+    probabilities = torch.softmax(logits, dim=1).index_select(1, labels)
+    return probabilities.sum(1).clamp(max=1)  # rounding may exceed 1
 
 
 def normalise(rgb: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -72,9 +72,11 @@ def summary(out: Path, names: Sequence[str], judge_data: Path | None, device: st
         SweepFailed: No run has a network.
     """
     from model_export.checkpoint import trained_network, write_half
-    from model_export.datasets import decode_dataset
+    from model_export.datasets import find_sources
+    from model_export.held_out import judge
+    from model_export.labelled import decode_for_recipe
     from model_export.train import device_of
-    from model_export.trainer import BEST, judge
+    from model_export.trainer import BEST
 
     lines = [
         "| recipe | epochs | minutes | MAE held out | maxF held out | MAE judged | maxF judged |",
@@ -88,8 +90,9 @@ def summary(out: Path, names: Sequence[str], judge_data: Path | None, device: st
         figures = [row["mae"], row["max_f"]]
         if judge_data is not None:
             judge_device = device_of(device)
-            dataset = decode_dataset(judge_data, run.recipe.whole_px, part="TE")
-            figures += judge(network.to(judge_device), dataset, run.recipe, judge_device)
+            dataset = decode_for_recipe(find_sources(judge_data, part="TE"), run.recipe)
+            judged = judge(network.to(judge_device), dataset, run.recipe, judge_device)
+            figures += [judged["mae"], judged["max_f"]]
         columns = " | ".join([*(f"{figure:.4f}" for figure in figures), *["–"] * (4 - len(figures))])
         lines.append(f"| {name} | {run.progress.epoch} | {run.progress.seconds / 60:.1f} | {columns} |")
     if len(lines) == 2:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from model_export.class_metrics import CLASS_FIGURES
+
 FOLDER = "tensorboard"
-FIGURES = ("loss", "rate", "mae", "max_f")
+FIGURES = ("loss", "rate", "mae", "max_f", *CLASS_FIGURES)
 
 
 class ScalarWriter(Protocol):

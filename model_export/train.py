@@ -20,7 +20,8 @@ from rich.console import Console
 from model_export.batches import Batches
 from model_export.checkpoint import Progress, TrainingRun, read_training_run
 from model_export.curves import plot_curves
-from model_export.datasets import Dataset, SourceSet, decode_sources, find_sources
+from model_export.datasets import Dataset, SourceSet, find_sources
+from model_export.labelled import decode_for_recipe
 from model_export.malloc import keep_freed_memory
 from model_export.preflight import check_recipe, check_sources
 from model_export.progress_display import with_progress
@@ -58,6 +59,7 @@ def train(recipe: Recipe, options: TrainOptions, *, console: Console | None = No
 
     Raises:
         SamplesInvalid: The data are not pictures with their masks.
+        MaskInvalid: A file is not a mask, or not a label map of the recipe's classes.
         TrainingFailed: The folder already holds another run, or the loss is no longer finite.
         CheckpointInvalid: The checkpoint to resume does not belong to this recipe's network.
     """
@@ -151,8 +153,10 @@ def resume_run(recipe: Recipe, options: TrainOptions, last: Path) -> TrainingRun
         )
     run = read_training_run(last)
     kept, wanted = run.recipe.model_dump(), recipe.model_dump()
-    # A resumed run keeps the precision it chose, and does without the teacher that it began without.
+    # A resumed run keeps the precision and the weights of classes that it chose, and does without the teacher
+    # that it began without.
     free = {"precision"} if recipe.precision == "fastest" else set()
+    free |= {"class_weights"} if isinstance(recipe.class_weights, str) else set()
     free |= set() if run.recipe.teacher_trust else {"teacher_trust"}
     changed = [name for name in wanted if wanted[name] != kept[name] and name not in EXTENDABLE | free]
     if changed:
@@ -176,7 +180,7 @@ def _decode(sources: SourceSet, run: TrainingRun, console: Console) -> Dataset:
     def track(names: Sequence[str]) -> Iterable[str]:
         return with_progress(console, names, total=len(names), title="decoding")
 
-    return decode_sources(sources, run.recipe.whole_px, track=track)
+    return decode_for_recipe(sources, run.recipe, track=track)
 
 
 def _write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:

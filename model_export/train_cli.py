@@ -139,8 +139,11 @@ def run_training(args: argparse.Namespace) -> str:
         pause_after_minutes=args.pause_after,
     )
     progress = train(recipe_from(args), options)
+    mean_iou = progress.best_row().get("mean_iou")
+    mae = f"MAE {progress.best_mae:.4f}"
+    figures = mae if mean_iou is None else f"mean IoU {mean_iou:.4f}, {mae}"
     return (
-        f"{out / 'best.safetensors'}: MAE {progress.best_mae:.4f} after epoch {progress.best_epoch} "
+        f"{out / 'best.safetensors'}: {figures} after epoch {progress.best_epoch} "
         f"of {progress.epoch}, {progress.seconds / 60:.1f} minutes"
     )
 

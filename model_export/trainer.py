@@ -13,21 +13,21 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from model_export.architectures import build_network
 from model_export.batches import Batch, Batches, normalised
 from model_export.checkpoint import Progress, TrainingRun, restore, write_checkpoint
+from model_export.class_losses import class_cross_entropy, weigh_classes
+from model_export.class_networks import build_for_recipe
 from model_export.datasets import Dataset
 from model_export.encoder_weights import load_published_encoder
 from model_export.errors import CommandFailed
 from model_export.finetune import freeze_norms, published_network
+from model_export.held_out import autocast, judge, mae_of_empty_masks
 from model_export.initial_weights import load_weights_file
 from model_export.losses import LOSSES, distilled
-from model_export.metrics import max_f_of_means, precision_and_recall
 from model_export.optimizer import build_optimizer
 from model_export.precision import fastest_precision
 from model_export.progress_display import with_progress
 from model_export.recipe import Recipe
-from model_export.samples import FOREGROUND_THRESHOLD
 from model_export.schedule import Position, learning_rate, share_of_time, size_in
 
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -83,6 +83,11 @@ class Trainer:
         return self.network if self.average is None else self.average
 
     @property
+    def judged_by(self) -> str:
+        """The figure that decides which epoch is the best."""
+        return "mean IoU" if self.recipe.classes else "MAE"
+
+    @property
     def session_s(self) -> float:
         """The seconds since the run was started or resumed."""
         return self.clock() - self._began_s
@@ -101,7 +106,7 @@ class Trainer:
             self.console.print(f"the {recipe.minutes:g} minutes of the run are over")
             return True
         if recipe.patience and progress.epoch - progress.best_epoch >= recipe.patience:
-            self.console.print(f"no better MAE for {recipe.patience} epochs")
+            self.console.print(f"no better {self.judged_by} for {recipe.patience} epochs")
             return True
         if progress.epoch and self.session_s > 60 * pause_after_minutes:
             self.console.print("paused; --resume continues")
@@ -140,19 +145,20 @@ class Trainer:
         The first row, epoch 0, is the network that the run begins with.
         """
         progress = self.progress
-        mae, max_f = judge(self.judged, held_out, self.recipe, self.device)
-        progress.empty_mae = float(held_out.masks.mean() / 255)
+        figures = judge(self.judged, held_out, self.recipe, self.device)
+        progress.empty_mae = mae_of_empty_masks(held_out)
         progress.seconds = self.seconds
-        row = {"epoch": progress.epoch, "seconds": round(progress.seconds, 1), "mae": mae}
+        is_best = progress.is_better(figures)
+        row = {"epoch": progress.epoch, "seconds": round(progress.seconds, 1), "mae": figures["mae"]}
         if progress.epoch:
             row |= {"rate": self._rate, "loss": self._loss}
-        progress.curves.append({**row, "max_f": max_f})
-        is_best = mae < progress.best_mae
+        progress.curves.append(row | figures)
         if is_best:
-            progress.best_mae, progress.best_epoch = mae, progress.epoch
+            progress.best_mae, progress.best_epoch = figures["mae"], progress.epoch
         line = f"epoch {progress.epoch}/{self.recipe.epochs}: "
         line += f"loss {self._loss:.4f}, " if progress.epoch else "before training, "
-        line += f"MAE {mae:.4f}, maxF {max_f:.4f}"
+        line += f"mean IoU {figures['mean_iou']:.4f}, " if self.recipe.classes else ""
+        line += f"MAE {figures['mae']:.4f}, maxF {figures['max_f']:.4f}"
         self.console.print(f"{line} (best)" if is_best else line)
         return is_best
 
@@ -174,7 +180,7 @@ class Trainer:
         torch.manual_seed(recipe.seed * 1_000_003 + self.progress.iteration)  # for dropout
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["times"]
-        with _precision(recipe, batch.normalised.device):
+        with autocast(recipe, batch.normalised.device):
             outputs = self.compiled(batch.normalised)
         value = loss_of(recipe, [each.float() for each in outputs], batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -190,9 +196,14 @@ def set_up_trainer(
 ) -> Trainer:
     """Build network, moving average and optimizer, and restore them from a checkpoint if there is one.
 
-    If the recipe leaves the precision to the machine, the chosen one is written to ``run.recipe``.
+    If the recipe leaves the precision to the machine, or the weights of classes to their frequencies, the
+    chosen values are written to ``run.recipe``.
+
+    Raises:
+        ClassMissing: The recipe weighs classes by their frequency, and a class occurs nowhere.
+        CheckpointInvalid: The checkpoint belongs to another network.
     """
-    recipe = run.recipe
+    recipe = run.recipe = with_class_weights(run.recipe, learned)
     torch.manual_seed(recipe.seed)
     network = _network(recipe, learned)
     if recipe.weights_file is not None and resume_from is None:
@@ -211,34 +222,22 @@ def set_up_trainer(
     return Trainer(run, network, compiled, average, optimizer, device, console)
 
 
+def with_class_weights(recipe: Recipe, learned: Dataset) -> Recipe:
+    """Return the recipe with a weight for each class, computed from the label maps if it has none yet."""
+    if learned.labels is None or isinstance(recipe.class_weights, tuple):
+        return recipe
+    weights = weigh_classes(recipe.class_weights, learned.labels, recipe.classes)
+    return recipe.model_copy(update={"class_weights": weights})
+
+
 def loss_of(recipe: Recipe, logits: list[Tensor], batch: Batch) -> Tensor:
     """Return the recipe's loss of a batch, a scalar."""
+    if isinstance(recipe.class_weights, tuple):  # by with_class_weights, for recipes with classes
+        return class_cross_entropy(logits, batch.truth, recipe.class_weights)
     loss = LOSSES[recipe.loss]
     if batch.teacher is None:
         return loss(logits, batch.truth)
     return distilled(loss, trust=recipe.teacher_trust)(logits, batch.truth, batch.teacher)
-
-
-def judge(network: nn.Module, held_out: Dataset, recipe: Recipe, device: torch.device) -> tuple[float, float]:
-    """Return MAE and maxF (by the papers' protocol) over held-out pictures, at the network's size.
-
-    Pictures without a subject count in MAE only: their recall is not defined.
-    """
-    was_training = network.training
-    network.eval()
-    errors, curves = [], []
-    for start in range(0, len(held_out), recipe.batch):
-        batch = slice(start, start + recipe.batch)
-        pictures = torch.from_numpy(held_out.pictures[batch]).to(device).permute(0, 3, 1, 2).float() / 255
-        with torch.inference_mode(), _precision(recipe, device):
-            logits = network(normalised(pictures))[0]
-        maps = torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()
-        for saliency, truth in zip(maps, held_out.masks[batch], strict=True):
-            errors.append(float(np.abs(saliency.astype(np.float64) - truth / 255).mean()))
-            if (truth >= FOREGROUND_THRESHOLD).any():
-                curves.append(precision_and_recall(saliency, truth >= FOREGROUND_THRESHOLD))
-    network.train(was_training)
-    return float(np.mean(errors)), max_f_of_means(curves)
 
 
 def update_ema(average: nn.Module, network: nn.Module, decay: float, iteration: int) -> None:
@@ -258,7 +257,7 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
     if recipe.weights == "published":
         sample = normalised(torch.from_numpy(learned.pictures[:64]).permute(0, 3, 1, 2).float() / 255)
         return published_network(recipe.architecture, recipe.norms, sample)
-    network = build_network(recipe.architecture, recipe.network)
+    network = build_for_recipe(recipe)
     if recipe.initialise != "default":
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d):
@@ -268,7 +267,3 @@ def _network(recipe: Recipe, learned: Dataset) -> nn.Module:
     if recipe.weights == "encoder":
         load_published_encoder(network)
     return network
-
-
-def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")

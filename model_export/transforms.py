@@ -10,6 +10,7 @@ References:
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from model_export.degradations import add_noise, blur, store_as_jpeg, swap_backg
 
 ELASTIC_GRID = 3  # grid points per side of the elastic deformation
 LUMA = (0.299, 0.587, 0.114)  # RGB, ITU-R BT.601
+Sampling = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +61,30 @@ def augment(
     generator: torch.Generator,
     *,
     size: tuple[int, int] | None = None,
+    sampling: Sampling = "bilinear",
 ) -> tuple[Tensor, list[Tensor]]:
     """Change a batch at random, and resize it.
 
     Args:
         pictures: (N, 3, H, W) float32 in [0, 1].
-        masks: Maps of these pictures, (N, 1, H', W') float32 in [0, 1], of any size.
+        masks: Maps of these pictures, (N, 1, H', W') float32 in [0, 1], of any size; or label maps.
         augmentation: The limits of the changes.
         generator: On the CPU; the same state gives the same changes on every device.
         size: (H, W) of the result; the size of the pictures if None.
+        sampling: How to sample the masks; label maps must not be mixed: ``nearest``.
 
     Returns:
-        Pictures (N, 3, H, W) and masks (N, 1, H, W). Masks are soft along moved borders.
+        Pictures (N, 3, H, W) and masks (N, 1, H, W). Bilinear masks are soft along moved borders.
     """
     size = size or size_of(pictures)
     if augmentation.swap_background:
         pictures, masks = swap_backgrounds(pictures, masks, augmentation.swap_background, generator)
     field = sampling_field(pictures.shape[0], size, augmentation, generator)
     if field is None:
-        pictures, masks = resize(pictures, size), [resize(mask, size) for mask in masks]
+        pictures, masks = resize(pictures, size), [_resize(mask, size, sampling) for mask in masks]
     else:
         field = field.to(pictures.device)
-        pictures, masks = _sample(pictures, field), [_sample(mask, field) for mask in masks]
+        pictures, masks = _sample(pictures, field), [_sample(mask, field, sampling) for mask in masks]
     return degrade(recolour(pictures, augmentation.colour, generator), augmentation, generator), masks
 
 
@@ -152,10 +156,14 @@ def recolour(pictures: Tensor, colour: float, generator: torch.Generator) -> Ten
     return (middle + contrast * (saturated - middle)).clamp(0, 1)
 
 
-def _sample(maps: Tensor, field: Tensor) -> Tensor:
-    return functional.grid_sample(
-        maps, field, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+def _resize(maps: Tensor, size: tuple[int, int], sampling: Sampling) -> Tensor:
+    if sampling == "nearest":
+        return functional.interpolate(maps, size=size, mode="nearest-exact")
+    return resize(maps, size)
+
+
+def _sample(maps: Tensor, field: Tensor, sampling: Sampling = "bilinear") -> Tensor:
+    return functional.grid_sample(maps, field, mode=sampling, padding_mode="reflection", align_corners=False)
 
 
 def degrade(pictures: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

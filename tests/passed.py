@@ -32,7 +32,7 @@ GROUPS = {
     ),
     "torch": (
         *("model_export/**/*.py", "model_export/**/*.toml", "model_export/**/*.txt"),
-        "model_export/ranges/*.json",
+        *("model_export/ranges/*.json", "benchmarks/three_classes.py"),
         *("tests/model_export/**/*.py", "tests/conftest.py", "tests/pictures.py", "app/weights/**/*"),
         *("app/engine/models/**/*.py", "app/pipeline/local.py"),
     ),

@@ -35,6 +35,7 @@ def fcn(
     learned_deconvolution: bool = False,
     at_once: bool = False,
     width: int = HIDDEN_CH,
+    classes: int = 1,
 ) -> nn.Module:
     """Build FCN-32s, 16s or 8s; FCN-8s has 134.27 million parameters.
 
@@ -44,9 +45,11 @@ def fcn(
         learned_deconvolution: Learn the upsampling between the scores.
         at_once: Scale the features of the poolings, for training without stages.
         width: Channels of the two classifier layers.
+        classes: Number of score maps.
     """
     return FCN(
         stride,
+        classes=classes,
         batch_norm=batch_norm,
         learned_deconvolution=learned_deconvolution,
         at_once=at_once,

@@ -37,9 +37,9 @@ DECODER_CH = 64
 DETAIL_CH = 16
 
 
-def lite() -> nn.Module:
+def lite(*, classes: int = 1) -> nn.Module:
     """Build the network: 3.32 million parameters, 1.75 billion multiplications at 320 × 320."""
-    return Lite()
+    return Lite(classes=classes)
 
 
 class Lite(nn.Module):
@@ -48,13 +48,16 @@ class Lite(nn.Module):
     Args:
         channels: Width of the decoder at strides 4 to 32.
         detail_ch: Width at stride 2, the features of the encoder not counted.
+        classes: Number of score maps of each head.
     """
 
-    def __init__(self, *, channels: int = DECODER_CH, detail_ch: int = DETAIL_CH) -> None:
+    def __init__(self, *, channels: int = DECODER_CH, detail_ch: int = DETAIL_CH, classes: int = 1) -> None:
         super().__init__()
         self.encoder = EfficientNetLite0()
-        self.decoder = Decoder(FEATURE_CH, channels, detail_ch)
-        self.training_heads = nn.ModuleList(nn.Conv2d(channels, 1, 3, padding=1) for _ in FEATURE_CH[1:])
+        self.decoder = Decoder(FEATURE_CH, channels, detail_ch, classes)
+        self.training_heads = nn.ModuleList(
+            nn.Conv2d(channels, classes, 3, padding=1) for _ in FEATURE_CH[1:]
+        )
         std, mean = torch.tensor(IMAGENET_STD)[:, None, None], torch.tensor(IMAGENET_MEAN)[:, None, None]
         self.register_buffer("scale", 255 * std / ENCODER_SCALE, persistent=False)
         self.register_buffer("shift", (255 * mean - ENCODER_MEAN) / ENCODER_SCALE, persistent=False)
@@ -66,7 +69,7 @@ class Lite(nn.Module):
             normalised: (N, 3, H, W) float32, normalised by ImageNet's mean and standard deviation.
 
         Returns:
-            One (N, 1, H, W), or five.
+            One (N, classes, H, W), or five.
         """
         size = size_of(normalised)
         features = self.encoder(normalised * self.scale + self.shift)
@@ -161,9 +164,10 @@ class Decoder(nn.Module):
         feature_ch: Channels of the encoder's features at strides 2 to 32.
         channels: Width at strides 4 to 32.
         detail_ch: Width that the stride of 4 is narrowed to before it is enlarged to the stride of 2.
+        classes: Number of score maps.
     """
 
-    def __init__(self, feature_ch: Sequence[int], channels: int, detail_ch: int) -> None:
+    def __init__(self, feature_ch: Sequence[int], channels: int, detail_ch: int, classes: int) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(each, channels, 1) for each in feature_ch[1:])
         self.whole = nn.Sequential(nn.Conv2d(feature_ch[-1], channels, 1), nn.ReLU(inplace=True))
@@ -175,11 +179,11 @@ class Decoder(nn.Module):
         self.details = nn.Sequential(
             ConvNormRelu(detail_ch + feature_ch[0], 2 * detail_ch),
             ConvNormRelu(2 * detail_ch, detail_ch),
-            nn.Conv2d(detail_ch, 1, 3, padding=1),
+            nn.Conv2d(detail_ch, classes, 3, padding=1),
         )
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the logits at stride 2, (N, 1, H/2, W/2), and the levels at strides 4 to 32."""
+        """Return the logits at stride 2, (N, classes, H/2, W/2), and the levels at strides 4 to 32."""
         finest, *coarser = features
         joined = self.whole(coarser[-1].mean(dim=(2, 3), keepdim=True))  # (N, 64, 1, 1), added everywhere
         levels: list[Tensor] = []

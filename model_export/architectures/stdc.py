@@ -26,14 +26,14 @@ SIDE_CH = 64
 CLASSIFIER_DROPOUT = 0.2
 
 
-def stdc1() -> nn.Module:
+def stdc1(*, classes: int = 1) -> nn.Module:
     """Build STDC1-Seg: 8.27 million parameters at inference, 8.28 with the paper's 19 classes."""
-    return STDCSeg(STDC1_BLOCKS)
+    return STDCSeg(STDC1_BLOCKS, classes=classes)
 
 
-def stdc2() -> nn.Module:
+def stdc2(*, classes: int = 1) -> nn.Module:
     """Build STDC2-Seg: 12.30 million parameters at inference, 12.31 with the paper's 19 classes."""
-    return STDCSeg(STDC2_BLOCKS)
+    return STDCSeg(STDC2_BLOCKS, classes=classes)
 
 
 class STDCSeg(nn.Module):

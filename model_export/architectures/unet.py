@@ -27,7 +27,12 @@ MIN_OUTPUT_PX, STEP_PX = 4, 16  # possible outputs are 4 + 16 k pixels per side
 
 
 def unet(
-    *, width: int = WIDTH, depth: int = DEPTH, bilinear: bool = False, batch_norm: bool = False
+    *,
+    width: int = WIDTH,
+    depth: int = DEPTH,
+    bilinear: bool = False,
+    batch_norm: bool = False,
+    classes: int = 1,
 ) -> nn.Module:
     """Build the variant with padding: 31.03 million parameters.
 
@@ -36,8 +41,9 @@ def unet(
         depth: Levels below the first.
         bilinear: Enlarge bilinearly, and halve the channels by 1×1 convolutions.
         batch_norm: Normalise before each ReLU.
+        classes: Number of score maps.
     """
-    return UNet(width=width, depth=depth, bilinear=bilinear, batch_norm=batch_norm)
+    return UNet(classes=classes, width=width, depth=depth, bilinear=bilinear, batch_norm=batch_norm)
 
 
 def unet_valid(*, width: int = WIDTH) -> nn.Module:

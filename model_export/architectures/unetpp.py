@@ -24,25 +24,26 @@ from model_export.architectures.layers import DoubleConv
 CHANNELS = (32, 64, 128, 256, 512)
 
 
-def unetpp() -> nn.Module:
+def unetpp(*, classes: int = 1) -> nn.Module:
     """Build the full depth, L4: 9.04 million parameters."""
-    return UNetPlusPlus()
+    return UNetPlusPlus(classes=classes)
 
 
-def unetpp_bn() -> nn.Module:
+def unetpp_bn(*, classes: int = 1) -> nn.Module:
     """Build the full depth with batch normalisation."""
-    return UNetPlusPlus(batch_norm=True)
+    return UNetPlusPlus(batch_norm=True, classes=classes)
 
 
 class UNetPlusPlus(nn.Module):
-    """The nested network, for one class.
+    """The nested network, for one class by default.
 
     Args:
         depth: L, the number of levels below the first, 1 to 4.
         batch_norm: Normalise before each ReLU, as most ports do; the papers do not mention it.
+        classes: Number of score maps of each head.
     """
 
-    def __init__(self, *, depth: int = 4, batch_norm: bool = False) -> None:
+    def __init__(self, *, depth: int = 4, batch_norm: bool = False, classes: int = 1) -> None:
         super().__init__()
         self.depth = depth
         self.nodes = nn.ModuleDict()
@@ -58,7 +59,7 @@ class UNetPlusPlus(nn.Module):
                 else:
                     in_ch = CHANNELS[level - 1] if level else 3
                 self.nodes[_key(level, column)] = DoubleConv(in_ch, out_ch, batch_norm=batch_norm)
-        self.heads = nn.ModuleList(nn.Conv2d(CHANNELS[0], 1, 1) for _ in range(depth))
+        self.heads = nn.ModuleList(nn.Conv2d(CHANNELS[0], classes, 1) for _ in range(depth))
 
     def forward(self, normalised: Tensor) -> tuple[Tensor, ...]:
         """Return the logits of every head, the deepest first.
@@ -67,7 +68,7 @@ class UNetPlusPlus(nn.Module):
             normalised: (N, 3, H, W) float32 of any H and W.
 
         Returns:
-            ``depth`` maps, (N, 1, H, W) float32.
+            ``depth`` maps, (N, classes, H, W) float32.
         """
         height, width = normalised.shape[-2:]
         multiple = 2**self.depth
@@ -114,8 +115,10 @@ class AccurateMode(nn.Module):
         self.network = network
 
     def forward(self, normalised: Tensor) -> tuple[Tensor]:
-        """Return the logit of the mean of the heads' probabilities, one (N, 1, H, W) float32."""
-        logits = torch.stack(self.network(normalised))
+        """Return logits whose probabilities are the mean of the heads', one (N, classes, H, W) float32."""
+        logits = torch.stack(self.network(normalised))  # (heads, N, classes, H, W)
+        if logits.shape[2] > 1:
+            return (torch.logsumexp(torch.log_softmax(logits, dim=2), dim=0),)
         # log p - log(1 - p): the number of heads cancels, and neither sum rounds to zero.
         foreground = torch.logsumexp(functional.logsigmoid(logits), dim=0)
         background = torch.logsumexp(functional.logsigmoid(-logits), dim=0)
