@@ -11,11 +11,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from model_export.graph_layers import GraphLayers
-from model_export.int8_head import EightBit, is_head, write_logits
-from model_export.int8_resize import doubles, write_doubling
-from model_export.int8_weights import BIAS_LIMIT, mean_loss, quantise_weight
-from model_export.node_writer import NodeWriter, Scale
+from app.onnx_import.precision.graph_layers import GraphLayers
+from app.onnx_import.precision.int8_head import EightBit, is_head, write_logits
+from app.onnx_import.precision.int8_resize import doubles, write_doubling
+from app.onnx_import.precision.int8_weights import BIAS_LIMIT, mean_loss, quantise_weight
+from app.onnx_import.precision.node_writer import NodeWriter, Scale
 
 DIRECT = frozenset({"MaxPool", "Concat"})
 """Operators that work on the 8-bit tensors themselves."""
@@ -62,6 +62,7 @@ class Int8Graph:
             if needed.intersection(node.output):
                 needed.update(node.input)
                 used.append(node)
+        del self._graph.value_info[:]  # it has tensors that are gone
         del self._graph.node[:]
         self._graph.node.extend(reversed(used))
         del self._graph.initializer[:]
@@ -95,7 +96,8 @@ class Int8Graph:
     def _is_doubling(self, node: onnx.NodeProto) -> bool:
         if node.op_type != "Resize" or node.name not in self._eight_bit:
             return False
-        return doubles(node, self._shapes[node.input[0]], self._shapes[node.output[0]])
+        before, after = self._shapes.get(node.input[0]), self._shapes.get(node.output[0])
+        return before is not None and after is not None and doubles(node, before, after)
 
     def _doubling(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         features, output = node.input[0], node.output[0]
@@ -109,6 +111,8 @@ class Int8Graph:
     def _is_head(self, node: onnx.NodeProto) -> bool:
         """Return whether a node is a layer in float32 with one output channel that reads 8 bits."""
         if node.op_type != "Conv" or node.name in self._eight_bit or node.input[0] not in self._scales:
+            return False
+        if node.name not in self._means:
             return False
         return is_head(node, self._values(node.input[1]))
 

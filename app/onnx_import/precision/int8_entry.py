@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from model_export.graph_layers import read_layers
+from app.onnx_import.precision.graph_layers import read_layers
 
 COLOURS = "colours_and_ones"
 """The tensor (N, 4, S, S) that the convolution reads instead; its values lie in [0, 1]."""

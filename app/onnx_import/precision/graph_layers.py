@@ -11,6 +11,8 @@ import onnx
 
 PASSIVE = frozenset({"MaxPool", "Resize", "Concat"})
 """Operators whose results lie within the range of their inputs, so that all can share one scale."""
+KERNEL_AXES = 4
+"""(out, in, height, width)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,19 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class GraphLayers:
-    """The layers of a graph by name, in the order of execution, and who makes and who reads each tensor."""
+    """The layers of a graph by name, in the order of execution, and who makes and who reads each tensor.
+
+    ``constants`` are the names of stored tensors.
+    """
 
     layers: dict[str, Layer]
     producers: dict[str, onnx.NodeProto]
     consumers: dict[str, list[onnx.NodeProto]]
+    constants: frozenset[str]
+
+    def is_passive(self, node: onnx.NodeProto) -> bool:
+        """Return whether a node's result lies within the range of its inputs, none of which is stored."""
+        return node.op_type in PASSIVE and self.constants.isdisjoint(data_inputs(node))
 
     def label(self, tensor: str) -> str:
         """Return the name of the layer that makes a tensor, or the tensor's own name."""
@@ -54,7 +64,7 @@ class GraphLayers:
 
 
 def read_layers(graph: onnx.GraphProto) -> GraphLayers:
-    """Return the layers of an exported graph; every convolution in it has a bias."""
+    """Return the layers of a graph: its convolutions of maps, whose kernels and biases are stored."""
     consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     producers: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
@@ -62,14 +72,16 @@ def read_layers(graph: onnx.GraphProto) -> GraphLayers:
             consumers[name].append(node)
         for name in node.output:
             producers[name] = node
-    layers = {}
+    layers: dict[str, Layer] = {}
+    kernels = {tensor.name for tensor in graph.initializer if len(tensor.dims) == KERNEL_AXES}
     for node in graph.node:
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" and node.input[1] in kernels and len(node.input) == 3:
             after = consumers[node.output[0]]
             relu = after[0] if len(after) == 1 and after[0].op_type == "Relu" else None
             name = layer_name(node.input[1])
             layers[name] = Layer(name, node, relu)
-    return GraphLayers(layers, producers, consumers)
+    constants = frozenset(tensor.name for tensor in graph.initializer)
+    return GraphLayers(layers, producers, consumers, constants)
 
 
 def layer_name(weight: str) -> str:
@@ -89,7 +101,7 @@ def observed_tensors(found: GraphLayers) -> dict[str, str]:
         while pending:
             tensor = pending.pop()
             producer = found.producers.get(tensor)
-            if producer is not None and producer.op_type in PASSIVE:
+            if producer is not None and found.is_passive(producer):
                 pending.extend(data_inputs(producer))
             elif tensor not in made:
                 made.add(tensor)
