@@ -19,6 +19,7 @@ from app.onnx_import.precision.float16 import to_float16
 from app.onnx_import.precision.judge import maps_of, require_batches, require_close
 from app.onnx_import.precision.search import quantise_closely
 from app.onnx_import.refusal import GraphRefused
+from app.onnx_import.runner import RunFailed
 
 
 def make_variants(
@@ -57,10 +58,8 @@ def make_variants(
 
 
 def _made(prepared: bytes, precision: str, calibration: Sequence[NetworkInput]) -> bytes:
-    if precision == "int8":
-        return quantise_closely(prepared, calibration)
     try:
-        return to_float16(prepared)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return quantise_closely(prepared, calibration) if precision == "int8" else to_float16(prepared)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RunFailed) as error:
         reason = " ".join(str(error).split())[:300]
-        raise GraphRefused(f"The graph cannot be made in half precision: {reason}") from error
+        raise GraphRefused(f"The graph cannot be made in {precision}: {reason}") from error

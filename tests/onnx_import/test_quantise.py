@@ -177,6 +177,29 @@ def test_a_graph_without_the_normalisation_keeps_its_first_layer(tiny: bytes) ->
     assert model.SerializeToString(deterministic=True) == before
 
 
+def test_a_graph_that_reads_the_normalised_picture_elsewhere_too_keeps_it(
+    tiny: bytes, pictures: np.ndarray
+) -> None:
+    model = onnx.load_from_string(tiny)
+    last = next(node for node in model.graph.node if node.name == "sigmoid")
+    mean = helper.make_node("ReduceMean", ["first", "channel"], ["brightness"], name="mean")
+    total = helper.make_node("Add", ["sides.0_sum", "brightness"], ["total"], name="total")
+    nodes = [node for node in model.graph.node if node.name not in ("sigmoid", "squeeze")]
+    squeeze = next(node for node in model.graph.node if node.name == "squeeze")
+    last.input[0] = "total"
+    rewritten = [*nodes, mean, total, last, squeeze]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rewritten]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    float32 = bytes(model.SerializeToString())
+    found = calibrate(float32, lambda _: (picture[None] for picture in pictures))
+    int8 = quantise(float32, found.activations, found.means, islands=["sides.0"])
+
+    assert not fold_normalisation(model.graph)
+    difference = np.abs(Runner.load(float32).run(pictures)[0] - Runner.load(int8).run(pictures)[0])
+    assert 0 < difference.mean() < 0.01
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (16, 7, 4)])
 def test_doubling_in_8_bits_is_bilinear_within_a_step(shape: tuple[int, int, int]) -> None:
     constants: dict[str, onnx.TensorProto] = {}

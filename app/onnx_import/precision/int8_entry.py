@@ -25,7 +25,8 @@ def fold_normalisation(graph: onnx.GraphProto) -> bool:
     """Let the first convolution of a float32 graph read colours in [0, 1] and a channel of ones, in place.
 
     Returns:
-        Whether the graph has the normalisation of ``serving_graph``; if not, it is unchanged.
+        Whether the graph has the normalisation of ``serving_graph`` and only the first convolution reads
+        its result; if not, it is unchanged.
     """
     found = read_layers(graph)
     conv = next(iter(found.layers.values())).conv
@@ -33,7 +34,7 @@ def fold_normalisation(graph: onnx.GraphProto) -> bool:
     source = conv.input[0]
     for operator in NORMALISATION:
         node = found.producers.get(source)
-        if node is None or node.op_type != operator:
+        if node is None or node.op_type != operator or len(found.consumers[source]) > 1:
             return False
         steps.append(node)
         source = node.input[0]

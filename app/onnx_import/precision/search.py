@@ -4,7 +4,7 @@
 2. Ranges are the observed ones, then those of the least squared error; the closer maps decide.
 3. If both are too far, layers that one scale cannot represent are looked for: the layers in their order are
    halved, with a middle half that overlaps both, and the half that gains most in float32 is halved again,
-   down to two layers. These stay in float32, and the search goes on.
+   down to two layers. These stay in float32, and the search goes on while it gains.
 
 Only pictures of the calibration decide; the figures that are published belong to others (``judge``).
 """
@@ -23,7 +23,6 @@ from app.onnx_import.precision.graph_layers import read_layers
 from app.onnx_import.precision.judge import MAX_D, differences, maps_of
 from app.onnx_import.precision.quantise import quantise
 from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import RunFailed
 
 MAP_CHANNELS = 2
 TRIALS = 4
@@ -32,6 +31,8 @@ AIM = 0.75 * MAX_D
 """Other pictures may be further away."""
 ISLAND = 2
 MAX_ISLANDS = 6
+MIN_GAIN = 0.9
+"""What an island must leave of d at most, or the search ends."""
 MIN_SHARE = 0.5
 """Of the weights, in 8 bits; below it a graph is not worth its file."""
 
@@ -46,12 +47,8 @@ class _Trial:
 
     def run(self, calibration: Calibration, kept: Sequence[str]) -> tuple[float, bytes]:
         """Return d, infinite if a map is not finite, and the graph with some layers in float32."""
-        try:
-            made = quantise(self.model_bytes, calibration.activations, calibration.means, islands=kept)
-            d = float(np.mean(differences(maps_of(made, self.pictures), self.expected)))
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RunFailed) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise GraphRefused(f"The graph cannot be quantised: {reason}") from error
+        made = quantise(self.model_bytes, calibration.activations, calibration.means, islands=kept)
+        d = float(np.mean(differences(maps_of(made, self.pictures), self.expected)))
         return (d if np.isfinite(d) else np.inf), made
 
 
@@ -63,7 +60,8 @@ def quantise_closely(model_bytes: bytes, pictures: Sequence[NetworkInput]) -> by
         pictures: Those to calibrate on, each (S, S, 3) uint8.
 
     Raises:
-        GraphRefused: The graph has no layer to quantise, or its operators do not allow it.
+        GraphRefused: The graph has no layer to quantise.
+        RunFailed: The runtime cannot run a graph that was made; onnx's checker has errors of its own.
     """
     kernels = _kernels(onnx.load_from_string(model_bytes).graph)
     kept = [name for name, kernel in kernels.items() if len(kernel) <= MAP_CHANNELS]
@@ -78,24 +76,29 @@ def quantise_closely(model_bytes: bytes, pictures: Sequence[NetworkInput]) -> by
         if d <= AIM:
             return made
         ways.append((d, made, calibration))
-    _, made, calibration = min(ways, key=lambda way: way[0])
-    return _with_islands(trial, calibration, kernels, kept) or made
+    return _with_islands(trial, min(ways, key=lambda way: way[0]), kernels, kept)
 
 
 def _with_islands(
-    trial: _Trial, calibration: Calibration, kernels: Mapping[str, NDArray[np.float32]], kept: Sequence[str]
-) -> bytes | None:
-    """Return a graph with further layers in float32; None if that would be most of the network."""
-    made = None
+    trial: _Trial,
+    found: tuple[float, bytes, Calibration],
+    kernels: Mapping[str, NDArray[np.float32]],
+    kept: Sequence[str],
+) -> bytes:
+    """Return the closest graph with further layers in float32, as long as they help and are few."""
+    best_d, best, calibration = found
     weights = {name: kernel.size for name, kernel in kernels.items()}
     for _ in range(MAX_ISLANDS):
         kept = [*kept, *_find_island(trial, calibration, weights, kept)]
         if sum(weights[name] for name in weights if name not in kept) < MIN_SHARE * sum(weights.values()):
-            return made
+            break
         d, made = trial.run(calibration, kept)
+        if not d < MIN_GAIN * best_d:
+            break
+        best_d, best = d, made
         if d <= AIM:
-            return made
-    return made
+            break
+    return best
 
 
 def _find_island(
