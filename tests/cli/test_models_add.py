@@ -141,5 +141,14 @@ def test_a_download_is_asked_for_with_what_may_be_done_with_the_weights(
 def test_all_networks_are_listed_with_their_licences(command: Command) -> None:
     output = command("models", "list", "--all").output
 
-    for shown in ("u2netp ✓", "modnet", "birefnet-general-lite", "contested", "unclear", "159.7", "people"):
+    for shown in (
+        "u2netp ✓",
+        "modnet",
+        "birefnet-general-lite",
+        "contested",
+        "unclear",
+        "159.7",
+        "166 MiB",
+        "people",
+    ):
         assert shown in output
