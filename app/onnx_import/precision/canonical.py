@@ -34,7 +34,7 @@ def canonical(model_bytes: bytes, picture: NDArray[np.uint8]) -> bytes:
         picture: A batch of one, (1, S, S, 3), for the trial.
 
     Raises:
-        GraphRefused: The graph has operators of other domains, or cannot be brought into that form.
+        GraphRefused: The graph cannot be brought into that form, or has other maps in it.
     """
     try:
         model = onnx.load_from_string(_optimised(_at_opset(onnx.load_from_string(model_bytes))))
