@@ -167,10 +167,16 @@ def test_the_first_layer_reads_a_white_picture_without_rounding_and_its_border_t
     assert np.allclose(*sums, atol=2e-6)
 
 
-def test_a_graph_without_the_normalisation_keeps_its_first_layer(tiny: bytes) -> None:
+@pytest.mark.parametrize("change", ["operator", "computed", "one number"])
+def test_a_graph_without_the_normalisation_keeps_its_first_layer(change: str, tiny: bytes) -> None:
     model = onnx.load_from_string(tiny)
-    node = next(node for node in model.graph.node if node.name == "sub")
-    node.op_type = "Add"
+    nodes = {node.name: node for node in model.graph.node}
+    if change == "operator":
+        nodes["sub"].op_type = "Add"
+    elif change == "computed":
+        nodes["div_std"].input[1] = "scaled"
+    else:
+        nodes["div_std"].input[1] = "white"
     before = model.SerializeToString(deterministic=True)
 
     assert not fold_normalisation(model.graph)

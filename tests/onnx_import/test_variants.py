@@ -42,14 +42,17 @@ def picture(number: int) -> np.ndarray:
     )
 
 
-def added(model: onnx.ModelProto, folder: Path, precisions: list[str], data: Path | None) -> Manifest:
+def added(
+    model: onnx.ModelProto, folder: Path, precisions: list[str], data: Path | None, **fields: object
+) -> Manifest:
     """Add a network as the command does, but in this process."""
     models_dir = folder / "models" / "tiny"
     models_dir.mkdir(parents=True)
-    order = {"file": str(saved(model, folder)), "name": "tiny", "size": None, "fields": {}, "origin": {}}
+    order = {"file": str(saved(model, folder)), "name": "tiny", "size": None, "origin": {}}
     carry_out(
         {
             **order,
+            "fields": fields,
             "staging": str(models_dir),
             "precisions": precisions,
             "data": None if data is None else str(data),
@@ -90,6 +93,18 @@ def test_both_precisions_are_described_by_the_pictures_that_were_held_back(
         assert 0 < d.mean() <= 0.004
     assert list(manifest.precisions) == ["int8", "fp16"]
     assert np.ptp(float32) > 0.05
+
+
+@pytest.mark.parametrize(("mean", "std"), [(127.5, 127.5), (0.0, 255.0)])
+def test_a_network_that_takes_pictures_up_to_255_is_in_8_bits_from_its_first_layer_on(
+    mean: float, std: float, pictures: Path, tmp_path: Path
+) -> None:
+    levels = {"scale": "1", "mean": [mean] * 3, "std": [std] * 3}
+    manifest = added(graphs.layered(), tmp_path, ["int8"], pictures, **levels)
+    int8 = read_model(tmp_path / "models" / "tiny", manifest, "int8")
+
+    assert manifest.precisions["int8"].quality["d"] <= 0.004
+    assert kinds(int8)[TensorProto.FLOAT] < 216  # the kernel of the first layer
 
 
 def test_the_weights_are_stored_in_the_precision_and_a_batch_equals_its_pictures(

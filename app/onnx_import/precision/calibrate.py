@@ -73,7 +73,8 @@ def calibrate(model_bytes: bytes, pictures: Pictures, *, method: str = MIN_MAX) 
                 counts[label] += histogram(values[..., ::STRIDE, ::STRIDE], bounds[label])
         bounds = {label: least_squared_error(counts[label], bounds[label]) for label in bounds}
     if COLOURS in bounds:
-        bounds[COLOURS] = (0.0, 1.0)  # so that the 256 levels are the picture's own
+        # So that the 256 levels are the picture's own; a network of others may take colours up to 255.
+        bounds[COLOURS] = (0.0, 1.0 if bounds[COLOURS][1] <= 1 else 255.0)
     return Calibration(
         {label: (_rounded(low, 5), _rounded(high, 5)) for label, (low, high) in bounds.items()},
         {layer: [_rounded(each / count, 4) for each in sums[layer]] for layer in sums},
