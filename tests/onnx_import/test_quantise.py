@@ -206,6 +206,57 @@ def test_a_graph_that_reads_the_normalised_picture_elsewhere_too_keeps_it(
     assert 0 < difference.mean() < 0.01
 
 
+@pytest.mark.parametrize("clamp", ["Relu", "Clip"])
+@pytest.mark.parametrize("is_joined", [False, True], ids=["alone", "joined with a wider tensor"])
+def test_a_clamp_is_left_out_only_where_the_range_of_the_integers_does_the_same(
+    clamp: str, pictures: np.ndarray, *, is_joined: bool
+) -> None:
+    """Tensors that are joined have one range, which may be wider than that of the clamp before."""
+    rng = np.random.default_rng(8)
+    shapes = {"p": (4, 3), "q": (4, 3), "r": (4, 8 if is_joined else 4), "sides.0": (1, 4)}
+    stored = {
+        f"network.{name}.conv.weight": rng.normal(0, 0.6, (*shape, 3, 3)) for name, shape in shapes.items()
+    }
+    stored |= {f"network.{name}.conv.bias": rng.normal(0, 0.3, shape[0]) for name, shape in shapes.items()}
+    stored |= {"white": np.float32(255), "low": np.float32(0), "high": np.float32(0.5)}
+
+    def conv(name: str, source: str) -> onnx.NodeProto:
+        inputs = [source, *(f"network.{name}.conv.{part}" for part in ("weight", "bias"))]
+        return helper.make_node("Conv", inputs, [name], name=f"{name}_conv", pads=[1, 1, 1, 1])
+
+    limits = ["low", "high"] if clamp == "Clip" else []
+    features = "joined" if is_joined else "clamped"
+    nodes = [
+        helper.make_node("Cast", ["network_input"], ["colours"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Div", ["colours", "white"], ["scaled"], name="div"),
+        helper.make_node("Transpose", ["scaled"], ["first"], name="transpose", perm=[0, 3, 1, 2]),
+        conv("p", "first"),  # has negative values
+        conv("q", "first"),
+        helper.make_node(clamp, ["q", *limits], ["clamped"], name="clamp"),
+        helper.make_node("Concat", ["p", "clamped"], ["joined"], name="concat", axis=1),
+        conv("r", features),
+        conv("sides.0", "r"),
+        helper.make_node("Sigmoid", ["sides.0"], ["map"], name="sigmoid"),
+        helper.make_node("Squeeze", ["map", "channel"], ["saliency"], name="squeeze"),
+    ]
+    constants = [numpy_helper.from_array(np.asarray(each, np.float32), name) for name, each in stored.items()]
+    graph = helper.make_graph(
+        nodes if is_joined else [node for node in nodes if node.name not in ("p_conv", "concat")],
+        "clamped",
+        [helper.make_tensor_value_info("network_input", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("saliency", TensorProto.FLOAT, ["batch", SIDE, SIDE])],
+        [*constants, numpy_helper.from_array(np.array([1], np.int64), "channel")],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    float32 = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    found = calibrate(float32, lambda _: (picture[None] for picture in pictures))
+    int8 = quantise(float32, found.activations, found.means, islands=["sides.0"])
+
+    assert np.abs(Runner.load(float32).run(pictures)[0] - Runner.load(int8).run(pictures)[0]).mean() < 0.01
+    operators = {node.op_type for node in onnx.load_from_string(int8).graph.node}
+    assert (clamp in operators) == is_joined
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (16, 7, 4)])
 def test_doubling_in_8_bits_is_bilinear_within_a_step(shape: tuple[int, int, int]) -> None:
     constants: dict[str, onnx.TensorProto] = {}

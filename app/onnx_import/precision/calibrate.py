@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.onnx_import.precision.graph_layers import observed_tensors, read_layers
 from app.onnx_import.precision.int8_entry import COLOURS, fold_normalisation
-from app.onnx_import.precision.quantise import LEVELS
+from app.onnx_import.precision.int8_graph import LEVELS
 from app.onnx_import.runner import Runner
 
 BINS = 2048

@@ -5,9 +5,12 @@ have numbers that depend on the exporter.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 PASSIVE = frozenset({"MaxPool", "Resize", "Concat"})
 """Operators whose results lie within the range of their inputs, so that all can share one scale."""
@@ -17,19 +20,21 @@ KERNEL_AXES = 4
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A convolution with the ReLU that follows it, if one does.
+    """A convolution with the clamp that follows it, a ReLU or a Clip from 0, if one does.
 
-    ``output`` is the tensor after the ReLU, ``weight`` and ``bias`` are names of initialisers.
+    ``output`` is the tensor after the clamp, which is at most ``limit``; ``weight`` and ``bias`` are names of
+    initialisers.
     """
 
     name: str
     conv: onnx.NodeProto
-    relu: onnx.NodeProto | None
+    clamp: onnx.NodeProto | None
+    limit: float = np.inf
 
     @property
     def output(self) -> str:
         """The tensor that the layer makes."""
-        return str((self.relu or self.conv).output[0])
+        return str((self.clamp or self.conv).output[0])
 
     @property
     def weight(self) -> str:
@@ -73,15 +78,27 @@ def read_layers(graph: onnx.GraphProto) -> GraphLayers:
         for name in node.output:
             producers[name] = node
     layers: dict[str, Layer] = {}
+    numbers = {tensor.name: tensor for tensor in graph.initializer if not tensor.dims}
     kernels = {tensor.name for tensor in graph.initializer if len(tensor.dims) == KERNEL_AXES}
     for node in graph.node:
         if node.op_type == "Conv" and node.input[1] in kernels and len(node.input) == 3:
             after = consumers[node.output[0]]
-            relu = after[0] if len(after) == 1 and after[0].op_type == "Relu" else None
+            limit = _limit_of(after[0], numbers) if len(after) == 1 else None
             name = layer_name(node.input[1])
-            layers[name] = Layer(name, node, relu)
+            layers[name] = Layer(name, node, None) if limit is None else Layer(name, node, after[0], limit)
     constants = frozenset(tensor.name for tensor in graph.initializer)
     return GraphLayers(layers, producers, consumers, constants)
+
+
+def _limit_of(node: onnx.NodeProto, numbers: Mapping[str, onnx.TensorProto]) -> float | None:
+    """Return the largest value that a clamp from 0 lets through; None of any other operator."""
+    if node.op_type == "Relu":
+        return np.inf
+    limits = [name for name in node.input[1:] if name]
+    if node.op_type != "Clip" or not limits or node.input[1] != limits[0] or not set(limits) <= set(numbers):
+        return None
+    values = [float(numpy_helper.to_array(numbers[name])) for name in limits]
+    return None if values[0] != 0 else (values[1] if len(values) == 2 else np.inf)
 
 
 def layer_name(weight: str) -> str:

@@ -5,18 +5,22 @@ to integer convolutions, as ``x_dequantised``.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from app.onnx_import.precision.graph_layers import GraphLayers
+from app.onnx_import.precision.graph_layers import GraphLayers, Layer
 from app.onnx_import.precision.int8_head import EightBit, is_head, write_logits
 from app.onnx_import.precision.int8_resize import doubles, write_doubling
 from app.onnx_import.precision.int8_weights import BIAS_LIMIT, mean_loss, quantise_weight
 from app.onnx_import.precision.node_writer import NodeWriter, Scale
 
+LEVELS = 255  # steps of a uint8 activation
+ROUNDING = 1e-4
+"""Ranges are kept with five digits."""
 DIRECT = frozenset({"MaxPool", "Concat"})
 """Operators that work on the 8-bit tensors themselves."""
 
@@ -44,10 +48,12 @@ class Int8Graph:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._eight_bit, self._scales = eight_bit, scales
         self._layers = {
-            layer.conv.name: layer for layer in found.layers.values() if layer.conv.name in eight_bit
+            layer.conv.name: layer if _saturates(layer, scales[layer.output]) else replace(layer, clamp=None)
+            for layer in found.layers.values()
+            if layer.conv.name in eight_bit
         }
         self._means = {layer.conv.name: means[name] for name, layer in found.layers.items()}
-        self._relus = {layer.relu.name for layer in self._layers.values() if layer.relu is not None}
+        self._clamps = {layer.clamp.name for layer in self._layers.values() if layer.clamp is not None}
         self._made = {self._output(node) for node in model.graph.node if node.name in eight_bit}
 
     def _output(self, node: onnx.NodeProto) -> str:
@@ -69,7 +75,7 @@ class Int8Graph:
         self._graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in needed)
 
     def _rewritten(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        if node.name in self._relus:
+        if node.name in self._clamps:
             return
         if self._is_doubling(node):
             yield from self._doubling(node)
@@ -156,6 +162,11 @@ class Int8Graph:
             yield helper.make_node(
                 "DequantizeLinear", inputs, [conv.input[position]], name=f"{stored}_node", axis=0
             )
+
+
+def _saturates(layer: Layer, scale: Scale) -> bool:
+    """Return whether the integers of a layer's output end where its clamp does."""
+    return scale[1] == 0 and LEVELS * scale[0] <= layer.limit * (1 + ROUNDING)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,8 @@ point a tensor; biases int32, corrected by what the rounding of the weights chan
 
 Rule 1: only convolutions decide. A layer is quantised unless it is in an island; poolings, resizes and
 concatenations are in 8 bits where a quantised layer reads them, with one scale for inputs and output.
-Rule 2: a ReLU before 8 bits is left out: its range begins at 0, so the integers end there too.
+Rule 2: a ReLU or a Clip before 8 bits is left out where the range of the integers ends as it does; a
+concatenation may give the tensor a wider range.
 
 The graph is written here and not by onnxruntime.quantization, for full control of two things: a concatenation
 has one scale with all its inputs, so that nothing converts between them, and two exports are equal byte for
@@ -29,11 +30,9 @@ import onnx
 
 from app.onnx_import.precision.graph_layers import GraphLayers, data_inputs, read_layers
 from app.onnx_import.precision.int8_entry import fold_normalisation
-from app.onnx_import.precision.int8_graph import Int8Graph
+from app.onnx_import.precision.int8_graph import LEVELS, Int8Graph
 from app.onnx_import.precision.node_writer import Scale
 from app.onnx_import.refusal import GraphRefused
-
-LEVELS = 255  # steps of a uint8 activation
 
 
 class RangesMismatch(GraphRefused):
@@ -115,9 +114,9 @@ def _scales(
         return tensor
 
     nodes = {node.name: node for node in found.producers.values() if node.name in eight_bit}
-    relus = {layer.conv.name: layer.output for layer in found.layers.values()}
+    clamped = {layer.conv.name: layer.output for layer in found.layers.values()}
     for node in nodes.values():
-        output = root(relus.get(node.name, node.output[0]))
+        output = root(clamped.get(node.name, node.output[0]))
         for tensor in data_inputs(node):
             if found.is_passive(node):
                 group[root(tensor)] = root(output)
