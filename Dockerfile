@@ -28,6 +28,7 @@ RUN python -m venv /opt/export \
 COPY app/*.py app/
 COPY app/engine app/engine
 COPY app/imaging app/imaging
+COPY app/onnx_import app/onnx_import
 COPY app/pipeline app/pipeline
 COPY app/telemetry app/telemetry
 COPY app/weights app/weights

@@ -3,7 +3,7 @@
     python -m benchmarks.haze --data ECSSD [--models u2net u2netp] [--precisions int8 float32]
     python -m benchmarks.haze --mattes ALPHAMATTING
     python -m benchmarks.haze --data ECSSD --second-look
-    python -m benchmarks.haze --sheet FILE.jpg --pictures DIR [--models u2net]
+    python -m benchmarks.haze --sheet FILE.jpg --pictures DIR [--most 16] [--models u2net] [--precisions int8]
 
 data         Alpha of cutouts (``matting=fast``) with ``haze=keep`` and ``haze=remove``, against true masks.
              *Haze* is the share of the picture at alpha 0.05 to 0.95 more than 10 pixels from the true
@@ -12,6 +12,7 @@ data         Alpha of cutouts (``matting=fast``) with ``haze=keep`` and ``haze=r
 mattes       Errors in the trimap's unknown region from a perfect map, as in ``benchmarks.edges``.
 second look  IoU of the map without a second look, with each that is possible, and with those that agree.
 sheet        Pictures of a folder side by side: picture, ``haze=keep``, ``haze=remove``, over a chequer.
+             ``--most`` draws only those whose alpha changes most, for better or worse, in that order.
 
 ``--maps DIR`` keeps the networks' raw maps in a folder, so that they are computed once.
 """
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--second-look", action="store_true")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--most", type=int)
     parser.add_argument("--models", nargs="+", default=["u2net", "u2netp"])
     parser.add_argument("--precisions", nargs="+", default=["int8", "float32"])
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
@@ -105,7 +107,7 @@ def main() -> None:
             elif args.data is not None:
                 measure_masks(args.data, network, f"{model} {precision}")
             if args.sheet is not None:
-                write_sheet(find_pictures(args.pictures), network, args.sheet)
+                write_sheet(find_pictures(args.pictures), network, args.sheet, most=args.most)
                 return
 
 
@@ -186,15 +188,21 @@ def interval(differences: _Float) -> str:
     return f"{differences.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def write_sheet(paths: Sequence[Path], network: Network, target: Path) -> None:
-    """Write a contact sheet with three tiles a picture, two pictures a row."""
-    strips = []
+def write_sheet(paths: Sequence[Path], network: Network, target: Path, *, most: int | None = None) -> None:
+    """Write a contact sheet with three tiles a picture, two pictures a row; ``most`` names them as well."""
+    drawn: list[tuple[float, str, Rgb]] = []
     for path in paths:
         rgb = _read(path)
         network_input = prepare(rgb, network.side_px)
         saliency = stretch(network.raw(network_input, path.stem))
-        cutouts = [_over_chequer(rgb, chosen) for chosen in (saliency, remove_haze(saliency, network_input))]
-        strips.append(np.concatenate([_tile(each) for each in (rgb, *cutouts)], axis=1))
+        alphas = [refine_alpha(rgb, chosen) for chosen in (saliency, remove_haze(saliency, network_input))]
+        tiles = [_tile(each) for each in (rgb, *(_over_chequer(rgb, alpha) for alpha in alphas))]
+        change = float(np.abs(alphas[0] - alphas[1]).mean())
+        drawn.append((change, path.name, np.concatenate(tiles, axis=1)))
+    if most is not None:
+        drawn = sorted(drawn, key=lambda each: -each[0])[:most]
+        print("\n".join(f"{name}: alpha changes by {change:.4f}" for change, name, _ in drawn))
+    strips = [strip for _, _, strip in drawn]
     blank = [np.full_like(strips[0], 255)] * (len(strips) % 2)
     rows = [np.concatenate(pair, axis=1) for pair in _pairs([*strips, *blank])]
     Image.fromarray(np.concatenate(rows, axis=0)).save(target, quality=82)
@@ -204,8 +212,7 @@ def _pairs(strips: list[Rgb]) -> Iterator[tuple[Rgb, Rgb]]:
     yield from zip(strips[::2], strips[1::2], strict=True)
 
 
-def _over_chequer(rgb: Rgb, saliency: SaliencyMap) -> Rgb:
-    alpha = refine_alpha(rgb, saliency)
+def _over_chequer(rgb: Rgb, alpha: AlphaMatte) -> Rgb:
     side_px, dark, light = CHEQUER
     side_px = side_px * max(rgb.shape[:2]) // TILE_PX
     y, x = np.indices(alpha.shape) // side_px

@@ -18,11 +18,11 @@ Other precisions of an exported model (``docs/precision.md``):
 ======================  ==============================================================
 ``calibrate``           finds the ranges of a graph's tensors on pictures; ``ranges`` keeps
                         them as JSON, with the figures of the graphs made from them
-``quantise``            makes an int8 graph, with the layers of ``islands`` in float32, found by
-                        ``graph_layers``; ``float16`` makes an fp16 graph
+``variants``            makes an int8 graph, with the layers of ``islands`` in float32, or an fp16
+                        graph, by ``app.onnx_import.precision``; refuses one that is too far from
+                        float32, or was not judged
 ``judge_precision``     measures the distance to the float32 graph, on ``network_inputs``, by
                         ``graph_session``
-``variants``            refuses a graph that is too far from float32, or was not judged
 ``sensitivity``         measures what each stage costs; ``precision_cli`` has the commands
 ======================  ==============================================================
 
@@ -58,6 +58,6 @@ Evaluating a model:
 ======================  ==============================================================
 
 This is the only package that imports torch. From the service it imports ``app.weights``, ``app.options``,
-``app.engine.models`` and ``app.errors``; only ``predictions`` runs the service (``docs/adr/0009``). The
-service does not import this package.
+``app.engine.models``, ``app.errors`` and ``app.onnx_import.precision``; only ``predictions`` runs the
+service (``docs/adr/0009``). The service does not import this package.
 """

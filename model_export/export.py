@@ -84,7 +84,7 @@ def export(
         PublishedWeightsInvalid: The weights do not fit the architecture.
         ParityFailed: The exported graph is not the published network. Nothing was written.
         VariantRefused: A graph is too far from float32, or was not judged. Nothing was written.
-        RangesInvalid: The ranges belong to another network.
+        RangesMismatch: The ranges belong to another network.
         OSError: The folder cannot be written.
     """
     console = Console(stderr=True, quiet=not show_progress, soft_wrap=True, highlight=False)
@@ -146,7 +146,7 @@ def add_variants(
 
     Raises:
         VariantRefused: A graph is too far from float32, or was not judged.
-        RangesInvalid: The ranges belong to another network.
+        RangesMismatch: The ranges belong to another network.
     """
     if not precisions:
         return manifest, {}

@@ -17,7 +17,7 @@ from app.weights.fetch import PUBLISHED
 from model_export.errors import CommandFailed
 from model_export.ranges import RANGES_FOLDER, Judgement, read_ranges, write_ranges
 
-METHODS = ("min-max", "squared-error")
+METHODS = ("min-max", "squared-error")  # those of app/onnx_import/precision/calibrate.py
 CALIBRATION_PICTURES = 96
 SENSITIVITY_PICTURES = 8
 Item = TypeVar("Item")
@@ -82,9 +82,9 @@ def calibrate_model(args: argparse.Namespace) -> Path:
 
 def judge_model(args: argparse.Namespace) -> list[str]:
     """Judge a variant, write its figures into the file of ranges, and return the lines of a table."""
+    from app.onnx_import.precision.quantise import graph_digest
     from model_export.graph_session import Graph
     from model_export.judge_precision import judge_pictures, quality_of, write_sheet
-    from model_export.quantise import graph_digest
     from model_export.samples import find_samples
     from model_export.variants import make_variant
 

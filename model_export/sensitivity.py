@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from model_export.graph_layers import read_layers
+from app.onnx_import.precision.graph_layers import read_layers
+from app.onnx_import.precision.quantise import quantise
 from model_export.graph_session import Graph, Saliency, mean_difference
 from model_export.islands import ISLANDS, island_layers
-from model_export.quantise import quantise
 from model_export.ranges import Ranges
 
 

@@ -13,16 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.engine.models.manifest import VARIANT_FILES, Variant
 from app.engine.models.onnxruntime_loader import onnxruntime
+from app.onnx_import.precision.float16 import to_float16
+from app.onnx_import.precision.graph_layers import read_layers
+from app.onnx_import.precision.judge import MAX_D
+from app.onnx_import.precision.quantise import graph_digest, quantise
 from model_export.errors import CommandFailed
-from model_export.float16 import to_float16
-from model_export.graph_layers import read_layers
 from model_export.graph_session import Graph, mean_difference
 from model_export.islands import island_layers
 from model_export.network_inputs import sample_inputs
-from model_export.quantise import graph_digest, quantise
 from model_export.ranges import Judgement, Ranges
 
-MAX_D = 0.004  # one step of 8 bits
 MAX_MAE_LOSS = 0.001
 GROSS_D = 0.02
 """The largest d on this machine's own pictures: they are few, so only a broken graph exceeds it."""
@@ -41,7 +41,7 @@ def make_variant(model_bytes: bytes, precision: str, ranges: Ranges) -> bytes:
         ranges: Ranges of the same model.
 
     Raises:
-        RangesInvalid: The ranges belong to another network.
+        RangesMismatch: The ranges belong to another network.
     """
     if precision == "fp16":
         return to_float16(model_bytes)

@@ -13,6 +13,7 @@ NOT_RUN: Mapping[str, str] = {
     "make ": "sets up environments, serves until it is stopped, or measures; `make test` runs this very test",
     "cutout serve": "serves until it is stopped; tests/journeys/test_serve.py starts it",
     "cutout models add u2netp": "downloads; tests/journeys/test_wheel.py does so",
+    "cutout models add network.onnx": "needs a network and pictures of yours; tests/onnx_import make both",
     "pip install": "installs from the package index; tests/journeys/test_wheel.py does so",
     "uvx ": "installs from the package index; tests/journeys/test_wheel.py does so",
     "python -m model_export": "trains or judges networks for minutes to hours, with data sets of others",

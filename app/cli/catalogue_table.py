@@ -11,7 +11,7 @@ def catalogue_table(added: set[str]) -> Table:
     Args:
         added: The names of those that are models already.
     """
-    table = Table("model", "for", "size", "MB", "parameters", "GMACs", "licence", "commercial")
+    table = Table("model", "for", "size", "MB", "parameters", "GMACs", "memory", "licence", "commercial")
     for name, entry in CATALOGUE.items():
         table.add_row(
             f"{name} ✓" if name in added else name,
@@ -20,11 +20,13 @@ def catalogue_table(added: set[str]) -> Table:
             f"{entry.weights.size_bytes / 1e6:.0f}",
             f"{entry.parameters / 1e6:.1f} M",
             "?" if entry.gmacs is None else f"{entry.gmacs:g}",
+            "?" if entry.memory_mib is None else f"{entry.memory_mib} MiB",
             entry.weights.license,
             entry.commercial,
         )
     table.caption = (
-        "✓ is a model here. Commercial: as publicly known; `cutout models add NAME` shows the basis."
+        "✓ is a model here. Memory: of the model and its runs on a CPU; ? was not measured. "
+        "Commercial: as publicly known; `cutout models add NAME` shows the basis."
     )
     return table
 

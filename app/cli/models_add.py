@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.catalogue_table import describe_entry
-from app.engine.models.manifest import MANIFEST_FILE, Manifest
+from app.engine.models.manifest import MANIFEST_FILE, VARIANT_FILES, Manifest
+from app.onnx_import.calibration_pictures import find_calibration_pictures
 from app.onnx_import.install import PREVIEW_FILE, put_in_place, staged
 from app.settings import read_settings
 from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_with
@@ -18,6 +19,15 @@ from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, sha256_of, verify_w
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 Triple = Annotated[str | None, typer.Option(metavar="R,G,B")]
+Scale = Annotated[
+    str | None, typer.Option(help="What divides a picture: max (its own maximum), picture, or a number.")
+]
+Activation = Annotated[str | None, typer.Option(help="After the network: none, sigmoid or softmax:K.")]
+Output = Annotated[int | None, typer.Option(help="The number of the output, from 0; -1 is the last.")]
+Precisions = Annotated[
+    str | None, typer.Option(help="Make it in int8 or fp16 too (int8,fp16); refused if it is too far off.")
+]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Your pictures, to calibrate int8 on.")]
 
 
 def add(
@@ -27,26 +37,23 @@ def add(
     size: Annotated[str | None, typer.Option(help="Of the network's input: 512, or HEIGHTxWIDTH.")] = None,
     mean: Triple = None,
     std: Triple = None,
-    scale: Annotated[
-        str | None, typer.Option(help="What divides a picture: max (its own maximum), picture, or a number.")
-    ] = None,
+    scale: Scale = None,
     order: Annotated[str | None, typer.Option(help="Of the network's channels: rgb or bgr.")] = None,
-    activation: Annotated[
-        str | None, typer.Option(help="After the network: none, sigmoid or softmax:K.")
-    ] = None,
-    output: Annotated[
-        int | None, typer.Option(help="The number of the output, from 0; -1 is the last.")
-    ] = None,
+    activation: Activation = None,
+    output: Output = None,
     invert: Annotated[bool, typer.Option("--invert", help="The output is the background's.")] = False,
     license_: Annotated[str, typer.Option("--license", help="Of the weights.")] = "",
     authors: Annotated[str, typer.Option(help="Of the network.")] = "",
     origin: Annotated[str, typer.Option("--source", help="Where the file is from.")] = "",
     local: Annotated[Path | None, typer.Option("--from", help="A local copy of a catalogue's file.")] = None,
+    precision: Precisions = None,
+    data: Data = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a model of that name.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Download and add without asking.")] = False,
 ) -> None:
     """Add a model: an ONNX file of your own, or a network of the catalogue (`cutout models list --all`)."""
     models_dir = read_settings().models_dir
+    precisions = _precisions(precision, data)
     file, entry = _find(source, local, models_dir, is_agreed=yes)
     model = name or (entry.weights.name if entry is not None else _name_of(file))
     _require_free(model, models_dir, may_replace=replace)
@@ -66,6 +73,8 @@ def add(
         "size": _size(size),
         "fields": named,
         "origin": {"license": license_, "authors": authors, "source": origin},
+        "precisions": precisions,
+        "data": None if data is None else str(data),
     }
     _add(request, models_dir, named=set(named), is_known=entry is not None, is_agreed=yes)
 
@@ -79,6 +88,9 @@ def _add(
     is_agreed: bool,
 ) -> None:
     """Build a model, show it, and put it in place if the user agrees."""
+    if order["precisions"]:
+        title = f"Making {order['name']} in {' and '.join(order['precisions'])} too; this can take minutes."
+        Console(stderr=True, highlight=False).print(title)
     with staged(order, models_dir) as (manifest, staging):
         _show(manifest, named=named, is_known=is_known)
         if not is_agreed:
@@ -115,6 +127,20 @@ def _find(
             _require_agreement(f"Download {megabytes:.1f} MB?", is_agreed=is_agreed)
         fetch_weights(source, folder, local=local, catalogue=catalogue)
     return weights_path(source, folder), entry
+
+
+def _precisions(text: str | None, data: Path | None) -> list[str]:
+    """Return the named precisions, after checking that there are pictures to calibrate on."""
+    names = [] if text is None else text.split(",")
+    if not set(names) <= set(VARIANT_FILES):
+        raise ValueError(f"--precision is int8, fp16 or int8,fp16, not {text!r}")
+    if data is None and "int8" in names:
+        raise ValueError("--precision int8 is calibrated on your pictures; name their folder by --data DIR")
+    if data is not None:
+        if not names:
+            raise ValueError("--data belongs to --precision")
+        find_calibration_pictures(data)
+    return [name for name in VARIANT_FILES if name in names]
 
 
 def _require_agreement(question: str, *, is_agreed: bool) -> None:
@@ -191,5 +217,8 @@ def _show(manifest: Manifest, *, named: set[str], is_known: bool) -> None:
     difference = manifest.quality["import_file_max_abs"]
     table.add_row("difference", f"{difference:.2g}", "largest, from a plain run of the file")
     table.add_row("parameters", f"{manifest.parameters:,}", f"stored as {manifest.precision}")
+    for precision, variant in manifest.precisions.items():
+        figures = f"d {variant.quality['d']:.4f}, worst picture {variant.quality['d_worst']:.4f}"
+        table.add_row(precision, figures, f"mean difference from float32; {variant.size_bytes:,} bytes")
     table.add_row("licence", manifest.weights.license, f"commercial use: {manifest.weights.commercial}")
     Console(stderr=True, highlight=False).print(table)

@@ -15,12 +15,11 @@ from app.onnx_import.anatomy import Anatomy, read_anatomy
 from app.onnx_import.batch_axis import free_batch_axis
 from app.onnx_import.reading import read_model_file
 from app.onnx_import.refusal import GraphRefused
+from app.onnx_import.runner import Outputs, RunFailed
 from app.onnx_import.safety import require_safe
 from app.onnx_import.trial import (
     BATCH_LIMIT,
     FILE_LIMITS,
-    Outputs,
-    RunFailed,
     largest_difference,
     map_of,
     require_map,

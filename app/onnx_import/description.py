@@ -15,6 +15,14 @@ from app.weights.catalogue import CatalogueEntry
 CARD_FILE = "README.md"
 OUTPUT_MEANING = "saliency in [0, 1], no min-max stretch"
 UNKNOWN = "unknown"
+PRECISIONS = """
+Further precisions, made by `cutout models add --precision`. d is the mean |difference| of a map to that in
+float32, over pictures that were held back.
+
+| File | Precision | d | worst picture |
+|---|---|---|---|
+{variants}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,12 @@ def write_card(manifest: Manifest, folder: Path) -> None:
     values = ", ".join(f"{key} {value}" for key, value in manifest.preprocessing.items())
     basis = f" ({weights.basis})" if weights.basis else ""
     figures = "\n".join(f"| `{name}` | {figure:.3g} |" for name, figure in manifest.quality.items())
+    variants = "\n".join(
+        f"| `{each.file}` | {name}, {each.size_bytes:,} bytes | {each.quality['d']:.5f} | "
+        f"{each.quality['d_worst']:.5f} |"
+        for name, each in manifest.precisions.items()
+    )
+    precisions = PRECISIONS.format(variants=variants) if variants else ""
     text = f"""# {manifest.name}
 
 {manifest.purpose or "A network of a third party."}
@@ -113,7 +127,7 @@ file, run plainly; `import_batch_max_abs` is the one between a picture alone and
 | Figure | Value |
 |---|---|
 {figures}
-"""
+{precisions}"""
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 

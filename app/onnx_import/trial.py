@@ -5,7 +5,6 @@ served graph. The same photographs then run through the served graph alone and t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from app.arrays import NetworkInput, SaliencyMap
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.onnx_import.anatomy import Anatomy
 from app.onnx_import.refusal import GraphRefused
+from app.onnx_import.runner import Outputs, RunFailed, Runner
 from app.onnx_import.wrapping import MapShape
 from app.weights.preprocessing import OWN_MAXIMUM, OWN_RANGE, SIGMOID, Preprocessing
 
@@ -24,40 +24,6 @@ FILE_LIMITS = {"float32": 1e-3, "int8": 1e-3, "fp16": 5e-3}
 """The largest difference between the served graph's maps and the file's, by the precision of its
 parameters: the runtime rounds to half precision in other places when it optimises another graph."""
 SAME = 1e-6
-MAX_REASON_CHARACTERS = 300
-Outputs = list[NDArray[np.floating]]
-
-
-class RunFailed(Exception):
-    """The runtime cannot load or run a graph; the message is its reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """A graph in ONNX Runtime on the CPU."""
-
-    session: onnxruntime.InferenceSession
-
-    @classmethod
-    def load(cls, model_bytes: bytes) -> "Runner":
-        """Load a graph from bytes; the runtime gets no path, so it reads no other file."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_mem_pattern = False
-        try:
-            session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise RunFailed(_reason(error)) from error
-        return cls(session)
-
-    def run(self, batch: NDArray[np.generic]) -> Outputs:
-        """Return all outputs."""
-        try:
-            outputs: Outputs = self.session.run(None, {self.session.get_inputs()[0].name: batch})
-        except Exception as error:
-            raise RunFailed(_reason(error)) from error
-        return outputs
 
 
 def run_file(
@@ -207,8 +173,3 @@ def require_map(maps: SaliencyMap | Sequence[SaliencyMap]) -> None:
             "The graph returns the same map for two different photographs, so it is no network of pictures; "
             "or its output or its activation is not the one named."
         )
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= MAX_REASON_CHARACTERS else f"{text[:MAX_REASON_CHARACTERS]} …"

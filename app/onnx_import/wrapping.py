@@ -202,7 +202,7 @@ def _after(anatomy: Anatomy, preprocessing: Preprocessing, output: MapShape, sid
 
 def _resize(nodes: _Chain, before: tuple[int, int], after: tuple[int, int]) -> None:
     """Resize bilinearly without antialiasing, as OpenCV does, along the axes whose size differs."""
-    scales = [_scale(b, a) for b, a in zip(before, after, strict=True)]
+    scales = [resize_scale(b, a) for b, a in zip(before, after, strict=True)]
     none = nodes.constant(np.zeros(0, np.float32))
     nodes.add(
         "Resize",
@@ -213,7 +213,7 @@ def _resize(nodes: _Chain, before: tuple[int, int], after: tuple[int, int]) -> N
     )
 
 
-def _scale(before: int, after: int) -> float:
+def resize_scale(before: int, after: int) -> float:
     """Return the smallest float32 by which the runtime, which rounds down, computes ``after``."""
     scale = np.float32(after / before)
     while int(scale * np.float32(before)) < after:

@@ -16,6 +16,7 @@ Commercial = Literal["yes", "contested", "no", "unclear"]
 RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
 U2NET_BASIS = "https://github.com/xuebinqin/U-2-Net/issues/208"
 BIREFNET_BASIS = "https://github.com/ZhengPeng7/BiRefNet/issues/316"
+U2NET_MIB = 626  # also of u2net_human_seg, which is the same graph with other weights
 BIREFNET_AUTHORS = "Peng Zheng et al. (BiRefNet, 2024); ONNX export by rembg"
 
 
@@ -28,6 +29,8 @@ class CatalogueEntry:
         architecture: The network's name in its paper.
         parameters: Their number.
         gmacs: Billions of multiply-accumulates for one picture; None where it is not known.
+        memory_mib: What a process on a CPU grows by once the model has loaded and run, as
+            ``benchmarks/networks.py`` measured; None where the file could not be measured.
         size_px: Side of the network's input.
         purpose: What it is for, as a phrase.
         commercial: Whether its weights may be used commercially.
@@ -40,6 +43,7 @@ class CatalogueEntry:
     architecture: str
     parameters: int
     gmacs: float | None
+    memory_mib: int | None
     size_px: int
     purpose: str
     commercial: Commercial
@@ -74,6 +78,7 @@ _ENTRIES = (
         architecture="U²-Net",
         parameters=44_009_869,
         gmacs=58.6,
+        memory_mib=U2NET_MIB,
         size_px=320,
         purpose="the salient object of any photograph; the default",
         commercial="yes",
@@ -86,6 +91,7 @@ _ENTRIES = (
         architecture="U²-Net†",
         parameters=1_131_181,
         gmacs=19.8,
+        memory_mib=285,
         size_px=320,
         purpose="any photograph, fast on a CPU",
         commercial="yes",
@@ -107,6 +113,7 @@ _ENTRIES = (
         architecture="U²-Net in dynamic int8",
         parameters=44_009_869,
         gmacs=58.6,
+        memory_mib=473,
         size_px=320,
         purpose="u2net in a quarter of the bytes; runs one picture at a time",
         commercial="yes",
@@ -126,6 +133,7 @@ _ENTRIES = (
         architecture="U²-Net",
         parameters=44_009_869,
         gmacs=58.6,
+        memory_mib=U2NET_MIB,
         size_px=320,
         purpose="people",
         commercial="yes",
@@ -145,6 +153,7 @@ _ENTRIES = (
         architecture="IS-Net",
         parameters=44_000_000,
         gmacs=159.7,
+        memory_mib=None,
         size_px=1024,
         purpose="fine detail at high resolution",
         commercial="unclear",
@@ -164,6 +173,7 @@ _ENTRIES = (
         architecture="IS-Net",
         parameters=44_000_000,
         gmacs=159.7,
+        memory_mib=None,
         size_px=1024,
         purpose="drawn figures",
         commercial="yes",
@@ -183,6 +193,7 @@ _ENTRIES = (
         architecture="BiRefNet, Swin-T",
         parameters=44_600_000,
         gmacs=None,
+        memory_mib=None,
         size_px=1024,
         purpose="fine detail; seconds a picture on a CPU",
         commercial="contested",
@@ -202,6 +213,7 @@ _ENTRIES = (
         architecture="BiRefNet, Swin-L",
         parameters=215_000_000,
         gmacs=None,
+        memory_mib=None,
         size_px=1024,
         purpose="fine detail, on a GPU",
         commercial="contested",
@@ -222,7 +234,8 @@ _ENTRIES = (
         ),
         architecture="MODNet",
         parameters=6_460_000,
-        gmacs=None,
+        gmacs=15.5,
+        memory_mib=166,
         size_px=512,
         purpose="people, with hair",
         commercial="yes",

@@ -9,10 +9,12 @@ from rich.console import Console
 
 from app.cli.catalogue_table import describe_entry
 from app.engine.models.manifest import read_manifest, read_model
+from app.onnx_import.refusal import GraphRefused
 from app.weights.catalogue import CATALOGUE
 from tests.cli.conftest import Command
 from tests.onnx_import import graphs
 from tests.onnx_import.graphs import saved
+from tests.pictures import photo, png
 
 
 @pytest.mark.process
@@ -50,6 +52,41 @@ def test_a_file_becomes_a_model_by_one_command(command: Command, tmp_path: Path)
 
 
 @pytest.mark.process
+def test_a_file_becomes_a_model_in_further_precisions(command: Command, tmp_path: Path) -> None:
+    models_dir, data = tmp_path / "models", tmp_path / "pictures"
+    data.mkdir()
+    for number in range(8):
+        (data / f"{number}.png").write_bytes(png(photo(graphs.SIDE, graphs.SIDE, seed=number)))
+    saved(graphs.layered(), tmp_path)
+    arguments = ["--precision", "fp16,int8", "--data", str(data), "--yes"]
+    result = command("models", "add", "tiny.onnx", *arguments, CUTOUT_MODELS_DIR=str(models_dir))
+    folder = models_dir / "tiny"
+    manifest = read_manifest(folder)
+
+    assert result.exit_code == 0, result.output
+    for precision in ("int8", "fp16"):
+        variant = manifest.precisions[precision]
+        assert len(read_model(folder, manifest, precision)) == variant.size_bytes
+        assert f"d {variant.quality['d']:.4f}" in result.output
+        assert f"| `model.{precision}.onnx` |" in (folder / "README.md").read_text()
+
+
+@pytest.mark.process
+def test_a_network_that_int8_breaks_leaves_nothing_behind(command: Command, tmp_path: Path) -> None:
+    models_dir, data = tmp_path / "models", tmp_path / "pictures"
+    data.mkdir()
+    for number in range(8):
+        (data / f"{number}.png").write_bytes(png(photo(graphs.SIDE, graphs.SIDE, seed=number)))
+    saved(graphs.layered(giant=3000.0), tmp_path)
+    arguments = ["--precision", "int8", "--data", str(data), "--yes"]
+
+    with pytest.raises(GraphRefused, match=r"too far from float32.*Nothing was added"):
+        command("models", "add", "tiny.onnx", *arguments, CUTOUT_MODELS_DIR=str(models_dir))
+
+    assert [*models_dir.iterdir()] == []
+
+
+@pytest.mark.process
 def test_without_a_terminal_and_without_yes_nothing_is_written(command: Command, tmp_path: Path) -> None:
     models_dir = tmp_path / "models"
     saved(graphs.plain(), tmp_path)
@@ -72,6 +109,11 @@ def test_without_a_terminal_and_without_yes_nothing_is_written(command: Command,
         (["tiny.onnx", "--name", "weights"], "cannot be a model's name"),
         (["tiny.onnx", "--name", "u2netp"], "there is a model u2netp already; add --replace"),
         (["tiny.onnx", "--from", "tiny.onnx"], "--from belongs to a name of the catalogue"),
+        (["tiny.onnx", "--precision", "int4"], "--precision is int8, fp16 or int8,fp16, not 'int4'"),
+        (["tiny.onnx", "--precision", ""], "--precision is int8, fp16 or int8,fp16, not ''"),
+        (["tiny.onnx", "--precision", "int8"], "name their folder by --data DIR"),
+        (["tiny.onnx", "--data", "."], "--data belongs to --precision"),
+        (["tiny.onnx", "--precision", "fp16", "--data", "."], "has 0 pictures (JPEG, PNG, WebP); at least 8"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_runs(
@@ -102,5 +144,14 @@ def test_a_download_is_asked_for_with_what_may_be_done_with_the_weights(
 def test_all_networks_are_listed_with_their_licences(command: Command) -> None:
     output = command("models", "list", "--all").output
 
-    for shown in ("u2netp ✓", "modnet", "birefnet-general-lite", "contested", "unclear", "159.7", "people"):
+    for shown in (
+        "u2netp ✓",
+        "modnet",
+        "birefnet-general-lite",
+        "contested",
+        "unclear",
+        "159.7",
+        "166 MiB",
+        "people",
+    ):
         assert shown in output

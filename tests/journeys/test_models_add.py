@@ -20,6 +20,7 @@ from app.engine.clock import SystemClock
 from app.engine.models.device import probe
 from app.engine.models.loading import Loader
 from app.engine.models.onnxruntime_loader import onnxruntime
+from app.engine.models.precision import RequestedPrecision
 from app.pipeline.photographs import photographs
 from tests.journeys.conftest import CUTOUT, ROOT, Server
 from tests.journeys.packages import npm_package
@@ -45,9 +46,19 @@ def add(models_dir: Path, *arguments: str) -> str:
     return finished.stdout + finished.stderr
 
 
-def served_maps(models_dir: Path, name: str, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def served_maps(
+    models_dir: Path, name: str, pictures: NDArray[np.uint8], precision: RequestedPrecision = "float32"
+) -> NDArray[np.float32]:
     """Return a model's raw maps, each picture alone."""
-    loader = Loader(models_dir, device="cpu", probe=probe("cpu"), threads=0, max_batch=1, clock=SystemClock())
+    loader = Loader(
+        models_dir,
+        device="cpu",
+        probe=probe("cpu"),
+        threads=0,
+        max_batch=1,
+        clock=SystemClock(),
+        precision=precision,
+    )
     session = loader.load(name).session
     return np.concatenate([session.infer(picture[None]) for picture in pictures])
 
@@ -88,6 +99,26 @@ def test_the_published_u2netp_is_served_as_the_export_is(
         None,
     )
     assert described["commercial_basis"] == "https://github.com/xuebinqin/U-2-Net/issues/208"
+
+
+@pytest.mark.whole
+def test_the_published_u2netp_in_int8_and_fp16_is_near_float32(
+    exported_models_dir: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    data = shared_data / "duts-tr-400" / "DUTS-TR-Image"
+    weights = exported_models_dir / "weights" / "u2netp.onnx"
+    options = ("--precision", "int8,fp16", "--data", str(data))
+    shown = add(tmp_path, "u2netp", "--from", str(weights), *options)
+    precisions = json.loads((tmp_path / "u2netp" / "manifest.json").read_text())["precisions"]
+    pictures = photographs(320)
+    expected = served_maps(exported_models_dir, "u2netp", pictures)
+
+    assert "Making u2netp in int8 and fp16 too" in shown
+    for precision, limit in (("int8", 0.004), ("fp16", 0.002)):
+        assert 0 < precisions[precision]["quality"]["d"] <= limit
+        found = served_maps(tmp_path, "u2netp", pictures, precision)
+        assert np.abs(found - expected).mean() <= 2 * limit  # two pictures, and others than it was judged on
+    assert precisions["int8"]["size_bytes"] < 1_700_000 < precisions["fp16"]["size_bytes"] < 2_500_000
 
 
 @pytest.mark.whole

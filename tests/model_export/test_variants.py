@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from app.engine.models.manifest import read_manifest, read_model, write_manifest
+from app.onnx_import.precision.quantise import graph_digest
 from model_export.__main__ import main
 from model_export.errors import CommandFailed
 from model_export.graph_session import Graph
 from model_export.judge_precision import JudgedPicture, quality_of
 from model_export.precision_cli import parse_precisions
-from model_export.quantise import graph_digest
 from model_export.ranges import RANGES_FOLDER, Judgement, Ranges, RangesInvalid, read_ranges, write_ranges
 from model_export.variants import (
     VariantRefused,

@@ -201,3 +201,61 @@ def with_external(folder: Path, location: str, *, offset: int = 0, length: int |
     if "/" not in location and "\\" not in location:
         (folder / location).write_bytes(bytes(offset) + content)
     return saved(model, folder)
+
+
+def layered(*, giant: float = 0.0, opset: int = OPSET) -> onnx.ModelProto:
+    """Return a network of several layers, as exporters write them: see the comments.
+
+    Args:
+        giant: What the first channel of every layer multiplies the second one with. No later layer needs it,
+            but it takes up the range of the layer's tensor.
+        opset: The version of the operators.
+    """
+    rng = np.random.default_rng(7)
+    constants: list[TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def conv(
+        source: str, target: str, kernel: NDArray[np.floating], *, bias: bool = True, group: int = 1
+    ) -> None:
+        names = [f"{target}.w", *([f"{target}.b"] if bias else [])]
+        constants.append(numpy_helper.from_array(kernel.astype(np.float32), names[0]))
+        if bias:
+            constants.append(numpy_helper.from_array(np.full(len(kernel), 0.1, np.float32), names[1]))
+        pads = [kernel.shape[-1] // 2] * 4
+        nodes.append(helper.make_node("Conv", [source, *names], [target], group=group, pads=pads))
+
+    def signal(inputs: int) -> NDArray[np.floating]:
+        kernel = np.abs(rng.normal(0.1, 0.05, (8, inputs, 3, 3)))
+        if inputs == 8:
+            kernel[:, 0] = 0
+        if giant:
+            kernel[0] = giant * kernel[1]
+        return kernel
+
+    conv("picture", "a", signal(3), bias=False)  # no bias
+    nodes.append(helper.make_node("Relu", ["a"], ["a.relu"]))
+    nodes.append(helper.make_node("MaxPool", ["a.relu"], ["half"], kernel_shape=[2, 2], strides=[2, 2]))
+    conv("half", "b", signal(8))
+    normalisation = [np.ones(8), np.zeros(8), np.zeros(8), np.full(8, 1.5)]  # scale, bias, mean, variance
+    names = [f"norm.{number}" for number in range(4)]
+    constants += [
+        numpy_helper.from_array(each.astype(np.float32), name)
+        for name, each in zip(names, normalisation, strict=True)
+    ]
+    nodes.append(helper.make_node("BatchNormalization", ["b", *names], ["b.norm"]))  # not folded
+    nodes.append(helper.make_node("Relu", ["b.norm"], ["b.relu"]))
+    conv("b.relu", "c", signal(8)[:, :1] if not giant else signal(8), group=1 if giant else 8)  # depthwise
+    nodes.append(helper.make_node("Shape", ["a"], ["size"]))  # the size of a resize is computed
+    nodes.append(helper.make_node("Resize", ["c", "", "", "size"], ["up"], mode="linear"))
+    nodes.append(helper.make_node("Concat", ["up", "a.relu"], ["joined"], axis=1))
+    kernel = np.concatenate([signal(8), signal(8)], axis=1)
+    conv("joined", "d", kernel)
+    nodes.append(helper.make_node("Add", ["d", "offset"], ["moved"]))  # a sum with a stored tensor
+    nodes.append(helper.make_node("Add", ["moved", "up"], ["sum"]))  # and one of two layers
+    constants.append(numpy_helper.from_array(np.float32(0.25), "offset"))
+    last = 0.05 * rng.normal(0, 1, (1, 8, 3, 3))
+    last[:, 0] = 0
+    conv("sum", "logits", last)
+    nodes.append(helper.make_node("Sigmoid", ["logits"], ["saliency"]))
+    return model_of(nodes, constants, opset=opset)

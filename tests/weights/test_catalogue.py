@@ -39,6 +39,15 @@ def test_each_entry_says_what_may_be_done_with_it_and_why(entry: CatalogueEntry)
     assert entry.purpose
 
 
+def test_the_memory_of_every_network_that_was_run_is_known_and_of_no_other() -> None:
+    measured = {name: entry.memory_mib for name, entry in CATALOGUE.items() if entry.memory_mib is not None}
+
+    assert set(measured) == {"u2net", "u2netp", "silueta", "u2net_human_seg", "modnet"}
+    assert measured["u2net_human_seg"] == measured["u2net"]
+    for name, mib in measured.items():
+        assert CATALOGUE[name].weights.size_bytes < mib * 2**20 < 1000 * 2**20
+
+
 def test_no_two_entries_pin_the_same_file() -> None:
     assert len({entry.weights.sha256 for entry in CATALOGUE.values()}) == len(CATALOGUE)
 

@@ -43,7 +43,8 @@ class Variant:
 
     ``file`` is a plain name in the model's folder. ``quality`` has ``d``, ``d_p95`` and ``d_worst``, the mean
     |difference| to the float32 map at network size over a set's pictures (mean, 95th percentile and largest);
-    ``mae`` and ``maxf`` of this precision on the set, and ``mae_float32`` and ``maxf_float32``.
+    ``mae`` and ``maxf`` of this precision on the set, and ``mae_float32`` and ``maxf_float32``. A model that
+    was made of a third party's file has d alone, over the user's pictures.
     """
 
     file: str

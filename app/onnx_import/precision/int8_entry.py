@@ -13,10 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from model_export.graph_layers import read_layers
+from app.onnx_import.precision.graph_layers import read_layers
 
 COLOURS = "colours_and_ones"
-"""The tensor (N, 4, S, S) that the convolution reads instead; its values lie in [0, 1]."""
+"""The tensor (N, 4, S, S) that the convolution reads instead; in an export its values lie in [0, 1]."""
+LARGEST_MEAN = 1.0
+"""Next to the weights of a larger mean, those of the colours have no steps left in 8 bits."""
 NORMALISATION = ("Transpose", "Div", "Sub")
 """What comes before the first convolution, the last first; see ``serving_graph``."""
 
@@ -25,7 +27,8 @@ def fold_normalisation(graph: onnx.GraphProto) -> bool:
     """Let the first convolution of a float32 graph read colours in [0, 1] and a channel of ones, in place.
 
     Returns:
-        Whether the graph has the normalisation of ``serving_graph``; if not, it is unchanged.
+        Whether the graph has the normalisation of ``serving_graph``, with means of colours up to 1, and
+        only the first convolution reads its result; if not, it is unchanged.
     """
     found = read_layers(graph)
     conv = next(iter(found.layers.values())).conv
@@ -33,12 +36,17 @@ def fold_normalisation(graph: onnx.GraphProto) -> bool:
     source = conv.input[0]
     for operator in NORMALISATION:
         node = found.producers.get(source)
-        if node is None or node.op_type != operator:
+        if node is None or node.op_type != operator or len(found.consumers[source]) > 1:
             return False
         steps.append(node)
         source = node.input[0]
     constants = {each.name: each for each in graph.initializer}
-    std, mean = (numpy_helper.to_array(constants[step.input[1]]) for step in steps[1:])
+    stored = [constants[step.input[1]] for step in steps[1:] if step.input[1] in constants]
+    std, mean = (numpy_helper.to_array(each) for each in stored) if len(stored) == 2 else (None, None)
+    if mean is None or std is None or mean.shape != (3,) or std.shape != (3,):
+        return False
+    if np.abs(mean).max() > LARGEST_MEAN:
+        return False
     weight = constants[conv.input[1]]
     folded = with_normalisation(numpy_helper.to_array(weight), mean, std)
     weight.CopyFrom(numpy_helper.from_array(folded, weight.name))

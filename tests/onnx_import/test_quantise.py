@@ -2,20 +2,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
-from model_export.calibrate import calibrate, histogram, least_squared_error
-from model_export.graph_layers import layer_name
-from model_export.graph_session import Graph
-from model_export.int8_entry import COLOURS, fold_normalisation
-from model_export.int8_head import EightBit, is_head, write_logits
-from model_export.int8_resize import doubles, write_doubling
-from model_export.int8_weights import quantise_weight
-from model_export.node_writer import NodeWriter
-from model_export.quantise import graph_digest, quantise
-from model_export.ranges import Ranges, RangesInvalid
+from app.onnx_import.precision.calibrate import Calibration, calibrate, histogram, least_squared_error
+from app.onnx_import.precision.graph_layers import layer_name
+from app.onnx_import.precision.int8_entry import COLOURS, fold_normalisation
+from app.onnx_import.precision.int8_head import EightBit, is_head, write_logits
+from app.onnx_import.precision.int8_resize import doubles, write_doubling
+from app.onnx_import.precision.int8_weights import quantise_weight
+from app.onnx_import.precision.node_writer import NodeWriter
+from app.onnx_import.precision.quantise import RangesMismatch, graph_digest, quantise
+from app.onnx_import.runner import Runner
 
-pytestmark = pytest.mark.torch
 SIDE = 16
 
 
@@ -78,26 +75,23 @@ def pictures() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def ranges(tiny: bytes, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Ranges:
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"{number}.png")
-    return calibrate(tiny, sorted(folder.iterdir()), SIDE, model="tiny", data="noise")
+def ranges(tiny: bytes, pictures: np.ndarray) -> Calibration:
+    return calibrate(tiny, lambda _: (picture[None] for picture in pictures))
 
 
 @pytest.fixture(scope="module")
-def int8(tiny: bytes, ranges: Ranges) -> bytes:
+def int8(tiny: bytes, ranges: Calibration) -> bytes:
     return quantise(tiny, ranges.activations, ranges.means, islands=["sides.0"])
 
 
 def test_layers_and_other_tensors_that_convolutions_read_have_ranges(
-    ranges: Ranges,
+    ranges: Calibration,
 ) -> None:
     assert list(ranges.activations) == ["entry", "bottom", "top", "sides.0", COLOURS, "added"]
     assert ranges.activations[COLOURS] == (0.0, 1.0)
 
 
-def test_means_are_of_the_channels_that_a_layer_reads(ranges: Ranges, pictures: np.ndarray) -> None:
+def test_means_are_of_the_channels_that_a_layer_reads(ranges: Calibration, pictures: np.ndarray) -> None:
     assert {name: len(means) for name, means in ranges.means.items()} == {
         "entry": 4,
         "bottom": 4,
@@ -111,19 +105,19 @@ def test_means_are_of_the_channels_that_a_layer_reads(ranges: Ranges, pictures: 
 def test_an_int8_graph_is_close_to_float32_and_not_equal(
     tiny: bytes, int8: bytes, pictures: np.ndarray
 ) -> None:
-    difference = np.abs(Graph.load(tiny).run(pictures) - Graph.load(int8).run(pictures))
+    difference = np.abs(Runner.load(tiny).run(pictures)[0] - Runner.load(int8).run(pictures)[0])
 
     assert 0 < difference.mean() < 0.01
 
 
 def test_a_batch_equals_its_pictures_run_one_by_one(int8: bytes, pictures: np.ndarray) -> None:
-    graph = Graph.load(int8)
-    one_by_one = np.concatenate([graph.run(picture[None]) for picture in pictures])
+    graph = Runner.load(int8)
+    one_by_one = np.concatenate([graph.run(picture[None])[0] for picture in pictures])
 
-    assert np.array_equal(graph.run(pictures), one_by_one)
+    assert np.array_equal(graph.run(pictures)[0], one_by_one)
 
 
-def test_two_graphs_from_the_same_ranges_are_equal(tiny: bytes, int8: bytes, ranges: Ranges) -> None:
+def test_two_graphs_from_the_same_ranges_are_equal(tiny: bytes, int8: bytes, ranges: Calibration) -> None:
     activations = dict(reversed(ranges.activations.items()))
     again = quantise(tiny, activations, dict(reversed(ranges.means.items())), islands=["sides.0"])
 
@@ -151,14 +145,14 @@ def test_poolings_and_concatenations_work_on_8_bits(int8: bytes) -> None:
     assert "Resize" not in {node.op_type for node in nodes.values()}
 
 
-def test_missing_ranges_and_unknown_islands_are_refused(tiny: bytes, ranges: Ranges) -> None:
+def test_missing_ranges_and_unknown_islands_are_refused(tiny: bytes, ranges: Calibration) -> None:
     activations, means = ranges.activations, ranges.means
     without_top = {name: each for name, each in activations.items() if name != "top"}
-    with pytest.raises(RangesInvalid, match="no range of top"):
+    with pytest.raises(RangesMismatch, match="no range of top"):
         quantise(tiny, without_top, means, islands=[])
-    with pytest.raises(RangesInvalid, match=r"no means of .*top"):
+    with pytest.raises(RangesMismatch, match=r"no means of .*top"):
         quantise(tiny, activations, {name: means[name] for name in means if name != "top"}, islands=[])
-    with pytest.raises(RangesInvalid, match="no layers"):
+    with pytest.raises(RangesMismatch, match="no layers"):
         quantise(tiny, activations, means, islands=["decoder.9"])
 
 
@@ -173,14 +167,94 @@ def test_the_first_layer_reads_a_white_picture_without_rounding_and_its_border_t
     assert np.allclose(*sums, atol=2e-6)
 
 
-def test_a_graph_without_the_normalisation_keeps_its_first_layer(tiny: bytes) -> None:
+@pytest.mark.parametrize("change", ["operator", "computed", "one number"])
+def test_a_graph_without_the_normalisation_keeps_its_first_layer(change: str, tiny: bytes) -> None:
     model = onnx.load_from_string(tiny)
-    node = next(node for node in model.graph.node if node.name == "sub")
-    node.op_type = "Add"
+    nodes = {node.name: node for node in model.graph.node}
+    if change == "operator":
+        nodes["sub"].op_type = "Add"
+    elif change == "computed":
+        nodes["div_std"].input[1] = "scaled"
+    else:
+        nodes["div_std"].input[1] = "white"
     before = model.SerializeToString(deterministic=True)
 
     assert not fold_normalisation(model.graph)
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_graph_that_reads_the_normalised_picture_elsewhere_too_keeps_it(
+    tiny: bytes, pictures: np.ndarray
+) -> None:
+    model = onnx.load_from_string(tiny)
+    last = next(node for node in model.graph.node if node.name == "sigmoid")
+    mean = helper.make_node("ReduceMean", ["first", "channel"], ["brightness"], name="mean")
+    total = helper.make_node("Add", ["sides.0_sum", "brightness"], ["total"], name="total")
+    nodes = [node for node in model.graph.node if node.name not in ("sigmoid", "squeeze")]
+    squeeze = next(node for node in model.graph.node if node.name == "squeeze")
+    last.input[0] = "total"
+    rewritten = [*nodes, mean, total, last, squeeze]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rewritten]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    float32 = bytes(model.SerializeToString())
+    found = calibrate(float32, lambda _: (picture[None] for picture in pictures))
+    int8 = quantise(float32, found.activations, found.means, islands=["sides.0"])
+
+    assert not fold_normalisation(model.graph)
+    difference = np.abs(Runner.load(float32).run(pictures)[0] - Runner.load(int8).run(pictures)[0])
+    assert 0 < difference.mean() < 0.01
+
+
+@pytest.mark.parametrize("clamp", ["Relu", "Clip"])
+@pytest.mark.parametrize("is_joined", [False, True], ids=["alone", "joined with a wider tensor"])
+def test_a_clamp_is_left_out_only_where_the_range_of_the_integers_does_the_same(
+    clamp: str, pictures: np.ndarray, *, is_joined: bool
+) -> None:
+    """Tensors that are joined have one range, which may be wider than that of the clamp before."""
+    rng = np.random.default_rng(8)
+    shapes = {"p": (4, 3), "q": (4, 3), "r": (4, 8 if is_joined else 4), "sides.0": (1, 4)}
+    stored = {
+        f"network.{name}.conv.weight": rng.normal(0, 0.6, (*shape, 3, 3)) for name, shape in shapes.items()
+    }
+    stored |= {f"network.{name}.conv.bias": rng.normal(0, 0.3, shape[0]) for name, shape in shapes.items()}
+    stored |= {"white": np.float32(255), "low": np.float32(0), "high": np.float32(0.5)}
+
+    def conv(name: str, source: str) -> onnx.NodeProto:
+        inputs = [source, *(f"network.{name}.conv.{part}" for part in ("weight", "bias"))]
+        return helper.make_node("Conv", inputs, [name], name=f"{name}_conv", pads=[1, 1, 1, 1])
+
+    limits = ["low", "high"] if clamp == "Clip" else []
+    features = "joined" if is_joined else "clamped"
+    nodes = [
+        helper.make_node("Cast", ["network_input"], ["colours"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Div", ["colours", "white"], ["scaled"], name="div"),
+        helper.make_node("Transpose", ["scaled"], ["first"], name="transpose", perm=[0, 3, 1, 2]),
+        conv("p", "first"),  # has negative values
+        conv("q", "first"),
+        helper.make_node(clamp, ["q", *limits], ["clamped"], name="clamp"),
+        helper.make_node("Concat", ["p", "clamped"], ["joined"], name="concat", axis=1),
+        conv("r", features),
+        conv("sides.0", "r"),
+        helper.make_node("Sigmoid", ["sides.0"], ["map"], name="sigmoid"),
+        helper.make_node("Squeeze", ["map", "channel"], ["saliency"], name="squeeze"),
+    ]
+    constants = [numpy_helper.from_array(np.asarray(each, np.float32), name) for name, each in stored.items()]
+    graph = helper.make_graph(
+        nodes if is_joined else [node for node in nodes if node.name not in ("p_conv", "concat")],
+        "clamped",
+        [helper.make_tensor_value_info("network_input", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("saliency", TensorProto.FLOAT, ["batch", SIDE, SIDE])],
+        [*constants, numpy_helper.from_array(np.array([1], np.int64), "channel")],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    float32 = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    found = calibrate(float32, lambda _: (picture[None] for picture in pictures))
+    int8 = quantise(float32, found.activations, found.means, islands=["sides.0"])
+
+    assert np.abs(Runner.load(float32).run(pictures)[0] - Runner.load(int8).run(pictures)[0]).mean() < 0.01
+    operators = {node.op_type for node in onnx.load_from_string(int8).graph.node}
+    assert (clamp in operators) == is_joined
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (16, 7, 4)])
@@ -260,7 +334,7 @@ def test_only_a_plain_convolution_to_one_channel_is_a_head() -> None:
 
 
 def test_the_corrected_bias_keeps_the_mean_of_a_layer(
-    tiny: bytes, ranges: Ranges, int8: bytes, pictures: np.ndarray
+    tiny: bytes, ranges: Calibration, int8: bytes, pictures: np.ndarray
 ) -> None:
     without = {name: [0.0] * len(means) for name, means in ranges.means.items()}
     uncorrected = quantise(tiny, ranges.activations, without, islands=["sides.0"])
@@ -307,7 +381,7 @@ def outputs_of(model: onnx.ModelProto, tensor: str, pictures: np.ndarray) -> np.
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     exposed.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
-    session = Graph.load(exposed.SerializeToString()).session
+    session = Runner.load(exposed.SerializeToString()).session
     return np.asarray(session.run([tensor], {"network_input": pictures})[0])
 
 
@@ -326,7 +400,7 @@ def run_nodes(
         list(constants.values()),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return [np.asarray(each) for each in Graph.load(model.SerializeToString()).session.run(outputs, inputs)]
+    return [np.asarray(each) for each in Runner.load(model.SerializeToString()).session.run(outputs, inputs)]
 
 
 def bilinear_by_loops(features: np.ndarray) -> np.ndarray:

@@ -5,18 +5,22 @@ to integer convolutions, as ``x_dequantised``.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from model_export.graph_layers import GraphLayers
-from model_export.int8_head import EightBit, is_head, write_logits
-from model_export.int8_resize import doubles, write_doubling
-from model_export.int8_weights import BIAS_LIMIT, mean_loss, quantise_weight
-from model_export.node_writer import NodeWriter, Scale
+from app.onnx_import.precision.graph_layers import GraphLayers, Layer
+from app.onnx_import.precision.int8_head import EightBit, is_head, write_logits
+from app.onnx_import.precision.int8_resize import doubles, write_doubling
+from app.onnx_import.precision.int8_weights import BIAS_LIMIT, mean_loss, quantise_weight
+from app.onnx_import.precision.node_writer import NodeWriter, Scale
 
+LEVELS = 255  # steps of a uint8 activation
+ROUNDING = 1e-4
+"""Ranges are kept with five digits."""
 DIRECT = frozenset({"MaxPool", "Concat"})
 """Operators that work on the 8-bit tensors themselves."""
 
@@ -44,10 +48,12 @@ class Int8Graph:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._eight_bit, self._scales = eight_bit, scales
         self._layers = {
-            layer.conv.name: layer for layer in found.layers.values() if layer.conv.name in eight_bit
+            layer.conv.name: layer if _saturates(layer, scales[layer.output]) else replace(layer, clamp=None)
+            for layer in found.layers.values()
+            if layer.conv.name in eight_bit
         }
         self._means = {layer.conv.name: means[name] for name, layer in found.layers.items()}
-        self._relus = {layer.relu.name for layer in self._layers.values() if layer.relu is not None}
+        self._clamps = {layer.clamp.name for layer in self._layers.values() if layer.clamp is not None}
         self._made = {self._output(node) for node in model.graph.node if node.name in eight_bit}
 
     def _output(self, node: onnx.NodeProto) -> str:
@@ -62,13 +68,14 @@ class Int8Graph:
             if needed.intersection(node.output):
                 needed.update(node.input)
                 used.append(node)
+        del self._graph.value_info[:]  # it has tensors that are gone
         del self._graph.node[:]
         self._graph.node.extend(reversed(used))
         del self._graph.initializer[:]
         self._graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in needed)
 
     def _rewritten(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        if node.name in self._relus:
+        if node.name in self._clamps:
             return
         if self._is_doubling(node):
             yield from self._doubling(node)
@@ -95,7 +102,8 @@ class Int8Graph:
     def _is_doubling(self, node: onnx.NodeProto) -> bool:
         if node.op_type != "Resize" or node.name not in self._eight_bit:
             return False
-        return doubles(node, self._shapes[node.input[0]], self._shapes[node.output[0]])
+        before, after = self._shapes.get(node.input[0]), self._shapes.get(node.output[0])
+        return before is not None and after is not None and doubles(node, before, after)
 
     def _doubling(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         features, output = node.input[0], node.output[0]
@@ -109,6 +117,8 @@ class Int8Graph:
     def _is_head(self, node: onnx.NodeProto) -> bool:
         """Return whether a node is a layer in float32 with one output channel that reads 8 bits."""
         if node.op_type != "Conv" or node.name in self._eight_bit or node.input[0] not in self._scales:
+            return False
+        if node.name not in self._means:
             return False
         return is_head(node, self._values(node.input[1]))
 
@@ -152,6 +162,11 @@ class Int8Graph:
             yield helper.make_node(
                 "DequantizeLinear", inputs, [conv.input[position]], name=f"{stored}_node", axis=0
             )
+
+
+def _saturates(layer: Layer, scale: Scale) -> bool:
+    """Return whether the integers of a layer's output end where its clamp does."""
+    return scale[1] == 0 and LEVELS * scale[0] <= layer.limit * (1 + ROUNDING)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

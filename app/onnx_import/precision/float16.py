@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from app.onnx_import.precision.graph_layers import data_inputs
+
 HALF_OPERATORS = frozenset({"Conv", "Relu", "MaxPool", "Resize", "Concat", "Add"})
 
 
@@ -19,22 +21,29 @@ def to_float16(model_bytes: bytes) -> bytes:
     half: dict[str, bool] = {}  # which precision a tensor was made in
     nodes: list[onnx.NodeProto] = []
     parameters: set[str] = set()
+    stored = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        in_half = node.op_type in HALF_OPERATORS and (
-            node.op_type == "Conv" or half.get(node.input[0], False)
-        )
+        features = data_inputs(node)
+        if node.op_type == "Conv":
+            in_half = node.input[1] in stored
+        else:
+            are_made = all(name in half for name in features)
+            in_half = node.op_type in HALF_OPERATORS and are_made and half[features[0]]
         for number, name in enumerate(node.input):
-            if name in half and half[name] != in_half:
+            # A node in half precision may also read a size, which stays what it is.
+            if name in half and half[name] != in_half and (name in features or not in_half):
                 nodes += _cast(name, nodes, to_half=in_half)
                 node.input[number] = _cast_name(name, to_half=in_half)
-        if node.op_type == "Conv":
+        if in_half and node.op_type == "Conv":
             parameters.update(node.input[1:])
         half.update(dict.fromkeys(node.output, in_half))
         nodes.append(node)
     for tensor in graph.initializer:
         if tensor.name in parameters:
-            values = numpy_helper.to_array(tensor).astype(np.float16)
+            with np.errstate(over="ignore"):  # a graph with infinite weights is refused when it is judged
+                values = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    del graph.value_info[:]  # it has the former precision
     copies = [_copy(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)

@@ -11,11 +11,13 @@ next axis and a change of shape that moves nothing put even and odd pixels in tu
 
 import onnx
 
-from model_export.node_writer import TO_NCHW, TO_NHWC, NodeWriter, Scale
+from app.onnx_import.precision.node_writer import TO_NCHW, TO_NHWC, NodeWriter, Scale
 
 NEAR, FAR = 0.75, 0.25
 HEIGHT, WIDTH = 1, 2  # axes of (N, height, width, channels)
 END = 2**31 - 1
+CENTRED = (b"half_pixel", b"pytorch_half_pixel")
+"""They differ for a result of one pixel alone."""
 
 
 def doubles(resize: onnx.NodeProto, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
@@ -28,7 +30,7 @@ def doubles(resize: onnx.NodeProto, before: tuple[int, ...], after: tuple[int, .
     """
     modes = {each.name: each.s for each in resize.attribute}
     is_bilinear = modes.get("mode") == b"linear" and not any(each.i for each in resize.attribute)
-    is_centred = modes.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
+    is_centred = modes.get("coordinate_transformation_mode", b"half_pixel") in CENTRED
     return is_bilinear and is_centred and after[2:] == (2 * before[2], 2 * before[3])
 
 

@@ -15,8 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from model_export.int8_weights import WEIGHT_LIMIT
-from model_export.node_writer import TO_NCHW, TO_NHWC, NodeWriter, Scale
+from app.onnx_import.precision.int8_weights import WEIGHT_LIMIT
+from app.onnx_import.precision.node_writer import TO_NCHW, TO_NHWC, NodeWriter, Scale
 
 TAPS = (3, 3)
 

@@ -8,7 +8,8 @@ point a tensor; biases int32, corrected by what the rounding of the weights chan
 
 Rule 1: only convolutions decide. A layer is quantised unless it is in an island; poolings, resizes and
 concatenations are in 8 bits where a quantised layer reads them, with one scale for inputs and output.
-Rule 2: a ReLU before 8 bits is left out: its range begins at 0, so the integers end there too.
+Rule 2: a ReLU or a Clip before 8 bits is left out where the range of the integers ends as it does; a
+concatenation may give the tensor a wider range.
 
 The graph is written here and not by onnxruntime.quantization, for full control of two things: a concatenation
 has one scale with all its inputs, so that nothing converts between them, and two exports are equal byte for
@@ -27,13 +28,15 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx
 
-from model_export.graph_layers import PASSIVE, GraphLayers, data_inputs, read_layers
-from model_export.int8_entry import fold_normalisation
-from model_export.int8_graph import Int8Graph
-from model_export.node_writer import Scale
-from model_export.ranges import RangesInvalid
+from app.onnx_import.precision.graph_layers import GraphLayers, data_inputs, read_layers
+from app.onnx_import.precision.int8_entry import fold_normalisation
+from app.onnx_import.precision.int8_graph import LEVELS, Int8Graph
+from app.onnx_import.precision.node_writer import Scale
+from app.onnx_import.refusal import GraphRefused
 
-LEVELS = 255  # steps of a uint8 activation
+
+class RangesMismatch(GraphRefused):
+    """The ranges or the islands belong to another network."""
 
 
 def quantise(
@@ -54,18 +57,18 @@ def quantise(
         islands: Layers that stay in float32.
 
     Raises:
-        RangesInvalid: The ranges or the islands belong to another network.
+        RangesMismatch: The ranges or the islands belong to another network.
     """
     model = onnx.load_from_string(model_bytes)
     found = read_layers(model.graph)
     if unknown := sorted(set(islands) - set(found.layers)):
-        raise RangesInvalid(f"The network has no layers {unknown} to keep in float32.")
+        raise RangesMismatch(f"The network has no layers {unknown} to keep in float32.")
     chosen = [name for name in found.layers if name not in islands]
     if missing := [name for name in found.layers if name not in means]:
-        raise RangesInvalid(f"There are no means of {missing}: the ranges belong to another network.")
+        raise RangesMismatch(f"There are no means of {missing}: the ranges belong to another network.")
     fold_normalisation(model.graph)
     found = read_layers(model.graph)
-    eight_bit = _eight_bit_nodes(model.graph, found, chosen)
+    eight_bit = _eight_bit_nodes(model.graph, found, chosen, activations)
     scales = _scales(found, eight_bit, activations)
     Int8Graph(model, found, eight_bit, scales, means).write()
     onnx.checker.check_model(model, full_check=True)
@@ -78,16 +81,21 @@ def graph_digest(model_bytes: bytes) -> str:
     return hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _eight_bit_nodes(graph: onnx.GraphProto, found: GraphLayers, chosen: Collection[str]) -> set[str]:
-    """Return the names of the nodes that run in 8 bits."""
+def _eight_bit_nodes(
+    graph: onnx.GraphProto, found: GraphLayers, chosen: Collection[str], known: Collection[str]
+) -> set[str]:
+    """Return the names of the nodes that run in 8 bits; a sum does if the ranges of its tensors are known."""
     eight_bit = {found.layers[name].conv.name for name in chosen}
     for node in reversed(graph.node):  # a node's readers are decided before it
-        wanted = any(reader.name in eight_bit for reader in found.consumers[node.output[0]])
-        if wanted and node.op_type in PASSIVE:
+        readers = found.consumers[node.output[0]]
+        wanted = any(each.name in eight_bit and node.output[0] in data_inputs(each) for each in readers)
+        if wanted and found.is_passive(node):
             eight_bit.add(node.name)
     made = {layer.output for name, layer in found.layers.items() if name in chosen}
     for node in graph.node:
-        if node.op_type == "Add" and any(name in made for name in node.input):
+        tensors = (*node.input, *node.output)
+        is_known = all(name in made or found.label(name) in known for name in tensors)
+        if node.op_type == "Add" and is_known and any(name in made for name in node.input):
             eight_bit.add(node.name)
         if node.name in eight_bit:
             made.update(node.output)
@@ -106,22 +114,22 @@ def _scales(
         return tensor
 
     nodes = {node.name: node for node in found.producers.values() if node.name in eight_bit}
-    relus = {layer.conv.name: layer.output for layer in found.layers.values()}
+    clamped = {layer.conv.name: layer.output for layer in found.layers.values()}
     for node in nodes.values():
-        output = root(relus.get(node.name, node.output[0]))
+        output = root(clamped.get(node.name, node.output[0]))
         for tensor in data_inputs(node):
-            if node.op_type in PASSIVE:
+            if found.is_passive(node):
                 group[root(tensor)] = root(output)
             else:
                 root(tensor)
     bounds: dict[str, tuple[float, float]] = {}
     for tensor in list(group):
         producer = found.producers.get(tensor)
-        if producer is not None and producer.op_type in PASSIVE:
+        if producer is not None and found.is_passive(producer) and producer.name in eight_bit:
             continue
         label = found.label(tensor)
         if label not in activations:
-            raise RangesInvalid(f"There is no range of {label}: the ranges belong to another network.")
+            raise RangesMismatch(f"There is no range of {label}: the ranges belong to another network.")
         low, high = bounds.get(root(tensor), (0.0, 0.0))
         bounds[root(tensor)] = min(low, activations[label][0]), max(high, activations[label][1])
     return {tensor: _scale(*bounds[root(tensor)]) for tensor in group}

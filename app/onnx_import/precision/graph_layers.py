@@ -5,29 +5,36 @@ have numbers that depend on the exporter.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 PASSIVE = frozenset({"MaxPool", "Resize", "Concat"})
 """Operators whose results lie within the range of their inputs, so that all can share one scale."""
+KERNEL_AXES = 4
+"""(out, in, height, width)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A convolution with the ReLU that follows it, if one does.
+    """A convolution with the clamp that follows it, a ReLU or a Clip from 0, if one does.
 
-    ``output`` is the tensor after the ReLU, ``weight`` and ``bias`` are names of initialisers.
+    ``output`` is the tensor after the clamp, which is at most ``limit``; ``weight`` and ``bias`` are names of
+    initialisers.
     """
 
     name: str
     conv: onnx.NodeProto
-    relu: onnx.NodeProto | None
+    clamp: onnx.NodeProto | None
+    limit: float = np.inf
 
     @property
     def output(self) -> str:
         """The tensor that the layer makes."""
-        return str((self.relu or self.conv).output[0])
+        return str((self.clamp or self.conv).output[0])
 
     @property
     def weight(self) -> str:
@@ -42,11 +49,19 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class GraphLayers:
-    """The layers of a graph by name, in the order of execution, and who makes and who reads each tensor."""
+    """The layers of a graph by name, in the order of execution, and who makes and who reads each tensor.
+
+    ``constants`` are the names of stored tensors.
+    """
 
     layers: dict[str, Layer]
     producers: dict[str, onnx.NodeProto]
     consumers: dict[str, list[onnx.NodeProto]]
+    constants: frozenset[str]
+
+    def is_passive(self, node: onnx.NodeProto) -> bool:
+        """Return whether a node's result lies within the range of its inputs, none of which is stored."""
+        return node.op_type in PASSIVE and self.constants.isdisjoint(data_inputs(node))
 
     def label(self, tensor: str) -> str:
         """Return the name of the layer that makes a tensor, or the tensor's own name."""
@@ -54,7 +69,7 @@ class GraphLayers:
 
 
 def read_layers(graph: onnx.GraphProto) -> GraphLayers:
-    """Return the layers of an exported graph; every convolution in it has a bias."""
+    """Return the layers of a graph: its convolutions of maps, whose kernels and biases are stored."""
     consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     producers: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
@@ -62,14 +77,28 @@ def read_layers(graph: onnx.GraphProto) -> GraphLayers:
             consumers[name].append(node)
         for name in node.output:
             producers[name] = node
-    layers = {}
+    layers: dict[str, Layer] = {}
+    numbers = {tensor.name: tensor for tensor in graph.initializer if not tensor.dims}
+    kernels = {tensor.name for tensor in graph.initializer if len(tensor.dims) == KERNEL_AXES}
     for node in graph.node:
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" and node.input[1] in kernels and len(node.input) == 3:
             after = consumers[node.output[0]]
-            relu = after[0] if len(after) == 1 and after[0].op_type == "Relu" else None
+            limit = _limit_of(after[0], numbers) if len(after) == 1 else None
             name = layer_name(node.input[1])
-            layers[name] = Layer(name, node, relu)
-    return GraphLayers(layers, producers, consumers)
+            layers[name] = Layer(name, node, None) if limit is None else Layer(name, node, after[0], limit)
+    constants = frozenset(tensor.name for tensor in graph.initializer)
+    return GraphLayers(layers, producers, consumers, constants)
+
+
+def _limit_of(node: onnx.NodeProto, numbers: Mapping[str, onnx.TensorProto]) -> float | None:
+    """Return the largest value that a clamp from 0 lets through; None of any other operator."""
+    if node.op_type == "Relu":
+        return np.inf
+    limits = [name for name in node.input[1:] if name]
+    if node.op_type != "Clip" or not limits or node.input[1] != limits[0] or not set(limits) <= set(numbers):
+        return None
+    values = [float(numpy_helper.to_array(numbers[name])) for name in limits]
+    return None if values[0] != 0 else (values[1] if len(values) == 2 else np.inf)
 
 
 def layer_name(weight: str) -> str:
@@ -89,7 +118,7 @@ def observed_tensors(found: GraphLayers) -> dict[str, str]:
         while pending:
             tensor = pending.pop()
             producer = found.producers.get(tensor)
-            if producer is not None and producer.op_type in PASSIVE:
+            if producer is not None and found.is_passive(producer):
                 pending.extend(data_inputs(producer))
             elif tensor not in made:
                 made.add(tensor)

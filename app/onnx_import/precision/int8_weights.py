@@ -42,14 +42,18 @@ def mean_loss(
     """Return what a layer's outputs lose in the mean because its weights are rounded, (out,).
 
     Args:
-        kernel: (out, in, height, width) float32.
+        kernel: (out, in, height, width) float32; of a layer with groups, ``in`` is that of one group.
         quantised: Its integers and their scales, from ``quantise_weight``.
-        means: The mean of each channel that the layer reads, (in,).
+        means: The mean of each channel that the layer reads, of all groups.
     """
     integers, scales = quantised
     rounded = integers * scales[:, None, None, None].astype(np.float64)
-    loss: NDArray[np.float64] = (kernel - rounded).sum(axis=(2, 3)) @ np.asarray(means, np.float64)
-    return loss
+    lost = (kernel - rounded).sum(axis=(2, 3))
+    of_group = np.asarray(means, np.float64).reshape(-1, lost.shape[1])
+    if len(of_group) == 1:
+        loss: NDArray[np.float64] = lost @ of_group[0]
+        return loss
+    return np.asarray((lost * np.repeat(of_group, len(lost) // len(of_group), axis=0)).sum(axis=1))
 
 
 def _rounded(rows: NDArray[np.float64], scales: NDArray[np.float32]) -> NDArray[np.float64]:
