@@ -11,7 +11,6 @@ from rich.table import Table
 
 from app.cli.catalogue_table import describe_entry
 from app.engine.models.manifest import MANIFEST_FILE, VARIANT_FILES, Manifest
-from app.onnx_import.calibration_pictures import find_calibration_pictures
 from app.onnx_import.install import PREVIEW_FILE, put_in_place, staged
 from app.settings import read_settings
 from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_with
@@ -139,6 +138,9 @@ def _precisions(text: str | None, data: Path | None) -> list[str]:
     if data is not None:
         if not names:
             raise ValueError("--data belongs to --precision")
+        # Imported here: it loads the decoders, and every command imports this module first.
+        from app.onnx_import.calibration_pictures import find_calibration_pictures
+
         find_calibration_pictures(data)
     return [name for name in VARIANT_FILES if name in names]
 
