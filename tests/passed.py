@@ -34,7 +34,7 @@ GROUPS = {
         *("model_export/**/*.py", "model_export/**/*.toml", "model_export/**/*.txt"),
         *("model_export/ranges/*.json", "benchmarks/three_classes.py"),
         *("tests/model_export/**/*.py", "tests/conftest.py", "tests/pictures.py", "app/weights/**/*"),
-        *("app/engine/models/**/*.py", "app/pipeline/local.py"),
+        *("app/engine/models/**/*.py", "app/onnx_import/precision/*.py", "app/pipeline/local.py"),
     ),
     "page": (
         *("app/web/page/**/*", "app/web/endpoints/playground.py", "app/web/endpoints/v1*.py"),
