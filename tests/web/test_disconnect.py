@@ -67,7 +67,7 @@ def test_the_loss_of_a_connection_is_noticed_without_reading() -> None:
 
 
 def test_a_disconnect_is_counted_once_and_releases_the_permit(live: Live) -> None:
-    upload = jpeg(photo(3000, 4000))  # a small one may be finished before the server knows that nobody waits
+    upload = jpeg(photo(3000, 4000))  # a small one may be finished before the disconnect is known
     registry = live.service.telemetry.registry
 
     def disconnected() -> float:
