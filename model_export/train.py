@@ -99,6 +99,8 @@ def set_up_device(options: TrainOptions) -> torch.device:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(mode=device.type == "cpu")
+    # Else every new tensor is filled with NaN first, in case an operation reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     if device.type == "cpu":
         keep_freed_memory()
     return device

@@ -37,9 +37,14 @@ DECODER_CH = 64
 DETAIL_CH = 16
 
 
-def lite(*, classes: int = 1) -> nn.Module:
-    """Build the network: 3.32 million parameters, 1.75 billion multiplications at 320 × 320."""
-    return Lite(classes=classes)
+def lite(*, channels: int = DECODER_CH, classes: int = 1) -> nn.Module:
+    """Build the network: 3.32 million parameters, 1.75 billion multiplications at 320 × 320.
+
+    Args:
+        channels: Width of the decoder.
+        classes: Number of score maps of each head.
+    """
+    return Lite(channels=channels, classes=classes)
 
 
 class Lite(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from app.weights.fetch import verify_weights
 from model_export.architectures import ARCHITECTURES
-from model_export.architectures.lite import FEATURE_CH, EfficientNetLite0, Lite, SameConv2d
+from model_export.architectures.lite import FEATURE_CH, EfficientNetLite0, Lite, SameConv2d, lite
 from model_export.encoder_weights import (
     EFFICIENTNET_LITE0,
     NoEncoder,
@@ -218,3 +218,13 @@ def test_the_recipe_trains_from_the_published_encoder(
 
     assert [row["epoch"] for row in progress.curves][-1] == 1
     assert math.isfinite(progress.best_mae)
+
+
+def test_the_decoder_can_be_narrower() -> None:
+    sizes = {
+        channels: sum(each.numel() for each in lite(channels=channels).parameters()) for channels in (32, 64)
+    }
+
+    # In 3 × 3 convolutions between levels alone: 8 of 64 × 64 instead of 32 × 32.
+    assert sizes[64] - sizes[32] > 8 * 9 * (64**2 - 32**2)
+    assert lite(channels=32).decoder.levels[0][0][0].out_channels == 32
