@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
-from app.onnx_import.refusal import GraphRefused
+from app.onnx_import.refusal import GraphRefused, RunFailed
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
 from model_export.precision_cli import (
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModelUnavailable as error:
         print(f"error: {error.reason}", file=sys.stderr)
         return FAILED
-    except (CommandFailed, CutoutError, GraphRefused, WeightsUnavailable, OSError) as error:
+    except (CommandFailed, CutoutError, GraphRefused, RunFailed, WeightsUnavailable, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except ModuleNotFoundError as error:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from app.engine.models.onnxruntime_loader import onnxruntime
-from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import RunFailed, Runner
+from app.onnx_import.refusal import GraphRefused, RunFailed
+from app.onnx_import.runner import Runner, reason_of
 from app.onnx_import.wrapping import resize_scale
 
 OPSET = 18
@@ -83,7 +83,7 @@ def _optimised(model: onnx.ModelProto) -> bytes:
                 disabled_optimizers=KEPT_APART,
             )
         except Exception as error:
-            raise RunFailed(" ".join(str(error).split())) from error
+            raise RunFailed(reason_of(error)) from error
         return path.read_bytes()
 
 
