@@ -34,7 +34,7 @@ Training a model:
 ``preflight``           compares recipe and data before anything is decoded
 ``teach``               writes a model's soft maps next to pictures, as targets
 ``batches``             yields augmented batches, by ``transforms`` and ``degradations``
-``losses``              one loss function per paper
+``losses``              one loss function per paper; ``class_losses`` has those of several classes
 ``finetune``            prepares the published network for further training
 ``train``               a training run: config, data, model, loop; ``curves`` plots its progress,
                         ``progress_display`` and ``tensorboard_events`` show it

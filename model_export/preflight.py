@@ -12,6 +12,7 @@ from rich.console import Console
 from app.weights.fetch import PUBLISHED
 from model_export.architectures import ARCHITECTURES, OptionInvalid
 from model_export.checkpoint import TrainingRun
+from model_export.class_losses import CLASS_LOSSES
 from model_export.class_networks import CLASS_NETWORKS, build_for_recipe
 from model_export.datasets import SourceSet, upright_size
 from model_export.errors import CommandFailed
@@ -62,9 +63,9 @@ def check_classes(recipe: Recipe) -> None:
 
 
 def _problem_without_classes(recipe: Recipe) -> str:
-    if recipe.loss == "class_cross_entropy":
+    if recipe.loss in CLASS_LOSSES:
         return (
-            "class_cross_entropy is the loss of several classes, and the recipe names none: "
+            f"{recipe.loss} is a loss of several classes, and the recipe names none: "
             """classes = ["background", "…"]"""
         )
     if "classes" in recipe.network:
@@ -100,8 +101,10 @@ def _problem_of_classes(recipe: Recipe) -> str:
 
 def _problem_of_loss(recipe: Recipe) -> str:
     weights = recipe.class_weights
-    if recipe.loss != "class_cross_entropy":
-        return f"The loss {recipe.loss} is for masks; for classes it is: --set loss=class_cross_entropy"
+    if recipe.loss not in CLASS_LOSSES:
+        return (
+            f"The loss {recipe.loss} is for masks; for classes, --set loss= one of: {', '.join(CLASS_LOSSES)}"
+        )
     if recipe.teacher_trust:
         return "A teacher's maps have one foreground and no classes: --set teacher_trust=0"
     if recipe.augmentation.swap_background:

@@ -73,7 +73,9 @@ class Recipe(_Table):
         "stdc_dice",
         "summed_cross_entropy",
         "class_cross_entropy",
-    ] = Field(description="A function in losses.py, or class_cross_entropy in class_losses.py.")
+        "class_cross_entropy_dice",
+        "class_focal",
+    ] = Field(description="A function in losses.py, or with classes in class_losses.py.")
     classes: tuple[str, ...] = Field(
         (), description="The classes in the order of their labels in label maps; none learns masks."
     )
