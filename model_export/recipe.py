@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from model_export.errors import CommandFailed
+from model_export.label_maps import Unknown
 from model_export.recipes import RECIPES
 from model_export.transforms import Augmentation
 
@@ -81,6 +82,10 @@ class Recipe(_Table):
     )
     foreground_classes: tuple[str, ...] = Field(
         (), description="The classes whose probabilities are summed to the served saliency."
+    )
+    unknown_classes: Unknown = Field(
+        "refuse",
+        description="What annotations of other names are: refused, left out, or neither learned nor judged.",
     )
     class_weights: ClassWeights = Field(
         "equal",
