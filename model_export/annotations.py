@@ -121,15 +121,20 @@ def fill_polygon(canvas: Canvas, value: int, polygon: NDArray[np.float64]) -> No
         value: The value.
         polygon: (N, 2), x and y of the corners; (0, 0) is the outer corner of the first pixel.
     """
-    height, width = canvas.shape
-    crossings = np.zeros((height, width + 1), np.int32)
+    if not len(polygon):
+        return
+    # Only the pixels around the polygon, since most polygons are small.
+    ends = np.ceil(np.stack((polygon.min(axis=0), polygon.max(axis=0))) - 0.5)
+    (left, top), (right, bottom) = np.clip(ends, 0, canvas.shape[::-1]).astype(np.int64)
+    crossings = np.zeros((bottom - top, right - left + 1), np.int32)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        first, last = (int(np.clip(np.ceil(y - 0.5), 0, height)) for y in sorted((y0, y1)))
+        first, last = (int(np.clip(np.ceil(y - 0.5), top, bottom)) for y in sorted((y0, y1)))
         rows = np.arange(first, last)
         if len(rows):
             x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-            np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)), 1)
-    canvas[np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1] = value
+            columns = np.clip(np.ceil(x - 0.5), left, right).astype(np.int64)
+            np.add.at(crossings, (rows - top, columns - left), 1)
+    canvas[top:bottom, left:right][np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1] = value
 
 
 def decode_run_lengths(text: str) -> list[int]:
