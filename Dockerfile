@@ -3,7 +3,7 @@
 #   docker build -t cutout:cuda .                       a GPU host (the default target)
 #   docker build -t cutout:cpu --target cpu .           any host, without the CUDA libraries
 #   docker build -t cutout:openvino --target openvino . an Intel CPU, with OpenVINO
-#   … --build-arg MODELS="u2net u2netp"                 with more than one model
+#   … --build-arg MODELS="u2net u2netp"                 with more than one model; the first is the default
 #   … --build-arg PYTHON_IMAGE=…                        on another base image, of a registry of your own
 #
 # A change of the code installs no package again: packages are layers of their own, in the build and in the images.
@@ -36,7 +36,8 @@ COPY app/web/page/samples app/web/page/samples
 COPY model_export model_export
 # hadolint ignore=SC2086
 RUN for model in ${MODELS}; do /opt/export/bin/python -m model_export export "${model}" --models-dir /build/models || exit 1; done \
- && rm -rf /build/models/weights
+ && rm -rf /build/models/weights \
+ && printf '%s\n' ${MODELS} >/build/models/served.txt
 
 # --- wheel: the service as one file --------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS tools

@@ -17,6 +17,8 @@ from app.setting_groups import Lifecycle as Lifecycle
 from app.setting_groups import Web as Web
 
 PREFIX = "CUTOUT_"
+SERVED_FILE = "served.txt"
+"""In the folder of models: the names of those to serve if no setting names any, one a line."""
 API_KEY_VARIABLE = "CUTOUT_API_KEY"
 """The key that ``cutout remove --server`` sends: a variable of a client, and not a setting."""
 
@@ -35,8 +37,9 @@ class Settings(BaseSettings):
     models: Annotated[tuple[ModelName, ...], NoDecode] = Field(
         ("u2net",),
         min_length=1,
-        description="Models to serve, comma-separated; the first is the default. Unset: the model in "
-        "`CUTOUT_MODELS_DIR` if it holds exactly one.",
+        description="Models to serve, comma-separated; the first is the default. Unset: those that "
+        "`CUTOUT_MODELS_DIR/served.txt` lists, as an image has it, or the model in that folder if it holds "
+        "exactly one.",
     )
     models_dir: Path = Field(Path("models"), description="Folder that holds one folder per model.")
     device: Literal["auto", "cuda", "cpu"] = Field(
@@ -98,10 +101,19 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     if unknown:
         raise UnknownSetting(f"Unknown settings: {', '.join(unknown)}. docs/settings.md lists the others.")
     settings = Settings(**overrides)  # type: ignore[arg-type] # pydantic checks them
-    found = [path.parent.name for path in settings.models_dir.glob("*/manifest.json")]
-    if "models" in settings.model_fields_set or len(found) != 1:
+    if "models" in settings.model_fields_set:
         return settings
-    return Settings(**{**overrides, "models": tuple(found)})  # type: ignore[arg-type] # likewise
+    models = _models_of(settings.models_dir)
+    return Settings(**{**overrides, "models": models}) if models else settings  # type: ignore[arg-type] # likewise
+
+
+def _models_of(folder: Path) -> tuple[str, ...]:
+    """Return the models that the folder's list names, or its only one; none if there is neither."""
+    listed = folder / SERVED_FILE
+    if listed.is_file():
+        return tuple(listed.read_text(encoding="utf-8").split())
+    found = tuple(path.parent.name for path in folder.glob("*/manifest.json"))
+    return found if len(found) == 1 else ()
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -37,8 +37,8 @@ from app.imaging.matting.matte import refine_alpha
 from app.imaging.matting.refine import blend_maps, choose_crop, map_of_part, prepare_crop
 from app.imaging.matting.saliency import resize_saliency, stretch, to_grey
 from app.imaging.prepare import prepare
+from app.onnx_import.runner import Runner
 from benchmarks.report import ROOT, print_machine, print_table
-from model_export.graph_session import Graph
 from model_export.matting_metrics import absolute_error, squared_error
 from model_export.metrics import relaxed_boundary_f
 from model_export.network_inputs import find_pictures
@@ -59,7 +59,7 @@ _Float = NDArray[np.float64]
 class Network:
     """A graph, and the folder in which its raw maps are kept."""
 
-    graph: Graph
+    graph: Runner
     side_px: int
     maps: Path | None
 
@@ -68,7 +68,7 @@ class Network:
         kept = None if self.maps is None else self.maps / f"{name}.npy"
         if kept is not None and kept.exists():
             return np.asarray(np.load(kept), np.float32)
-        raw = self.graph.run(network_input[None])[0]
+        raw = np.asarray(self.graph.run(network_input[None])[0][0], np.float32)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, raw)
@@ -100,7 +100,7 @@ def main() -> None:
             folder = args.models_dir / model
             manifest = read_manifest(folder)
             maps = None if args.maps is None else args.maps / name
-            graph = Graph.load(read_model(folder, manifest, precision))
+            graph = Runner.load(read_model(folder, manifest, precision))
             network = Network(graph, manifest.input_size_px, maps)
             if args.data is not None and args.second_look:
                 measure_second_look(args.data, network, f"{model} {precision}")

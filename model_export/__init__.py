@@ -21,8 +21,7 @@ Other precisions of an exported model (``docs/precision.md``):
 ``variants``            makes an int8 graph, with the layers of ``islands`` in float32, or an fp16
                         graph, by ``app.onnx_import.precision``; refuses one that is too far from
                         float32, or was not judged
-``judge_precision``     measures the distance to the float32 graph, on ``network_inputs``, by
-                        ``graph_session``
+``judge_precision``     measures the distance to the float32 graph, on ``network_inputs``
 ``sensitivity``         measures what each stage costs; ``precision_cli`` has the commands
 ======================  ==============================================================
 
@@ -35,7 +34,7 @@ Training a model:
 ``preflight``           compares recipe and data before anything is decoded
 ``teach``               writes a model's soft maps next to pictures, as targets
 ``batches``             yields augmented batches, by ``transforms`` and ``degradations``
-``losses``              one loss function per paper
+``losses``              one loss function per paper; ``class_losses`` has those of several classes
 ``finetune``            prepares the published network for further training
 ``train``               a training run: config, data, model, loop; ``curves`` plots its progress,
                         ``progress_display`` and ``tensorboard_events`` show it
@@ -58,6 +57,6 @@ Evaluating a model:
 ======================  ==============================================================
 
 This is the only package that imports torch. From the service it imports ``app.weights``, ``app.options``,
-``app.engine.models``, ``app.errors`` and ``app.onnx_import.precision``; only ``predictions`` runs the
+``app.engine.models``, ``app.errors`` and ``app.onnx_import``; only ``predictions`` runs the
 service (``docs/adr/0009``). The service does not import this package.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
-from app.onnx_import.refusal import GraphRefused
+from app.onnx_import.refusal import GraphRefused, RunFailed
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from model_export.errors import CommandFailed
 from model_export.precision_cli import (
@@ -24,6 +24,7 @@ from model_export.precision_cli import (
 from model_export.sweep import declare_sweep, run_sweep
 from model_export.train_cli import (
     architecture_table,
+    declare_export_of_run,
     declare_pretraining,
     declare_teaching,
     declare_training,
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModelUnavailable as error:
         print(f"error: {error.reason}", file=sys.stderr)
         return FAILED
-    except (CommandFailed, CutoutError, GraphRefused, WeightsUnavailable, OSError) as error:
+    except (CommandFailed, CutoutError, GraphRefused, RunFailed, WeightsUnavailable, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except ModuleNotFoundError as error:
@@ -160,7 +161,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise CommandFailed(
             "--matting, --result, --option and --report judge the service; with --checkpoint there is none."
         )
-    evaluation = evaluate_classes(args.checkpoint, args.data, only=args.only)
+    evaluation = evaluate_classes(args.checkpoint, args.data, only=args.only, unknown=args.unknown_classes)
     if args.json is not None:
         write_json(evaluation, args.json)
     print("\n".join(class_table(evaluation)))
@@ -216,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="LIST",
                 help=f"float32, int8, fp16; float32 always; may be repeated ({DEFAULT_PRECISIONS})",
             )
-            _declare_checkpoint(sub)
+            declare_export_of_run(sub)
     purpose = "train a network on pictures and masks"
     declare_training(commands.add_parser("train", help=purpose, description=purpose), table="ours")
     purpose = "fine-tune a published network: train NAME --recipe finetune"
@@ -236,18 +237,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _declare_checkpoint(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="export a training run, as NAME")
-    sub.add_argument("--authors", default="not said", help="the authors of the weights")
-    sub.add_argument(
-        "--license", default="not said; see the terms of the data", help="the licence of the weights"
-    )
-    sub.add_argument("--depth", type=int, help="for a U-Net++, the head to prune it to")
-    sub.add_argument("--accurate", action="store_true", help="for a U-Net++, the mean of all heads")
-    sub.add_argument("--size", type=int, metavar="PX", help="side of the input (that of the training)")
-    sub.add_argument("--tile", type=int, metavar="PX", help="for unet_valid, side of the tiles, 4 + 16 k")
-
-
 def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
     judged = sub.add_mutually_exclusive_group(required=True)
     judged.add_argument("--model", metavar="NAME", help="an exported model")
@@ -263,6 +252,11 @@ def _declare_evaluation(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--only", type=Path, metavar="FILE", help="judge only these pictures: stems, one per line"
+    )
+    sub.add_argument(
+        "--unknown-classes",
+        choices=("refuse", "background", "void"),
+        help="with --checkpoint, what annotations of other names are (as in the run's recipe)",
     )
     sub.add_argument("--matting", nargs="+", default=["none"], metavar="PATH", help="matting paths (none)")
     sub.add_argument(

@@ -1,7 +1,8 @@
-"""Annotations: JSON files of COCO and labelme become masks, drawn from polygons, run lengths and boxes.
+"""Annotations: JSON files of COCO and labelme become regions, drawn from polygons, run lengths and boxes.
 
-A pixel belongs to a polygon if its centre is inside, by the even-odd rule. Regions are drawn in the order of
-the file, the later over the earlier one. A picture without regions has no subject.
+A pixel belongs to a polygon if its centre is inside, by the even-odd rule. The later region covers the
+earlier one: those of labelme have the order of the file, as its window draws them. COCO's have no order, so
+smaller ones cover larger ones, and crowds cover nothing. A picture without regions has no subject.
 
 References:
     Lin et al., "Microsoft COCO", 2014, arXiv:1405.0312; the run lengths are those of its ``mask`` API.
@@ -25,7 +26,7 @@ from model_export.errors import CommandFailed
 
 Canvas = NDArray[np.uint8]
 Fields = Mapping[str, Any]  # Any: parsed JSON, checked where it is read
-Region = Callable[[Canvas, int], None]
+Draw = Callable[[Canvas, int], None]
 """Writes a value into the pixels of one region."""
 CIRCLE_POINTS = 180
 
@@ -35,8 +36,20 @@ class AnnotationsInvalid(CommandFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture: how it is drawn, the name of its category or label, and whether it is a crowd.
+
+    A crowd is an area whose objects are not outlined one by one (COCO's ``iscrowd``).
+    """
+
+    draw: Draw
+    name: str
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
-    """The regions of one picture, whatever their labels, and the size that the file gives for it."""
+    """The regions of one picture in the order of drawing, and the size that the file gives for it."""
 
     picture: Path
     height: int
@@ -44,10 +57,10 @@ class Annotation:
     regions: tuple[Region, ...]
 
     def mask(self) -> Canvas:
-        """Return all regions as one mask, (H, W) uint8 of 0 and 255."""
+        """Return all regions, whatever their names, as one mask, (H, W) uint8 of 0 and 255."""
         canvas = np.zeros((self.height, self.width), np.uint8)
         for region in self.regions:
-            region(canvas, 255)
+            region.draw(canvas, 255)
         return canvas
 
 
@@ -61,15 +74,19 @@ def read_coco(path: Path) -> tuple[Annotation, ...] | None:
     if not isinstance(fields, dict) or not {"images", "annotations"} <= fields.keys():
         return None
     try:
-        regions: dict[Any, list[Region]] = {each["id"]: [] for each in fields["images"]}
+        names = {each["id"]: str(each["name"]) for each in fields.get("categories", ()) if "name" in each}
+        regions: dict[Any, list[tuple[float, Region]]] = {each["id"]: [] for each in fields["images"]}
         for each in fields["annotations"]:
-            regions[each["image_id"]].append(_coco_segmentation(each["segmentation"], path))
+            area, draw = _coco_segmentation(each["segmentation"], path)
+            category = each.get("category_id")
+            name = names.get(category, f"category {category}")
+            regions[each["image_id"]].append((area, Region(draw, name, bool(each.get("iscrowd")))))
         return tuple(
             Annotation(
                 _first_existing(path, each["file_name"]),
                 int(each["height"]),
                 int(each["width"]),
-                tuple(regions[each["id"]]),
+                _crowds_then_largest_first(regions[each["id"]]),
             )
             for each in fields["images"]
         )
@@ -87,7 +104,9 @@ def read_labelme(path: Path) -> Annotation | None:
     if not isinstance(fields, dict) or not {"shapes", "imagePath"} <= fields.keys():
         return None
     try:
-        regions = tuple(_labelme_shape(shape, path) for shape in fields["shapes"])
+        regions = tuple(
+            Region(_labelme_shape(shape, path), str(shape.get("label", ""))) for shape in fields["shapes"]
+        )
         picture = path.parent / Path(str(fields["imagePath"]).replace("\\", "/"))
         return Annotation(picture, int(fields["imageHeight"]), int(fields["imageWidth"]), regions)
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -102,15 +121,20 @@ def fill_polygon(canvas: Canvas, value: int, polygon: NDArray[np.float64]) -> No
         value: The value.
         polygon: (N, 2), x and y of the corners; (0, 0) is the outer corner of the first pixel.
     """
-    height, width = canvas.shape
-    crossings = np.zeros((height, width + 1), np.int32)
+    if not len(polygon):
+        return
+    # Only the pixels around the polygon, since most polygons are small.
+    ends = np.ceil(np.stack((polygon.min(axis=0), polygon.max(axis=0))) - 0.5)
+    (left, top), (right, bottom) = np.clip(ends, 0, canvas.shape[::-1]).astype(np.int64)
+    crossings = np.zeros((bottom - top, right - left + 1), np.int32)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        first, last = (int(np.clip(np.ceil(y - 0.5), 0, height)) for y in sorted((y0, y1)))
+        first, last = (int(np.clip(np.ceil(y - 0.5), top, bottom)) for y in sorted((y0, y1)))
         rows = np.arange(first, last)
         if len(rows):
             x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-            np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)), 1)
-    canvas[np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1] = value
+            columns = np.clip(np.ceil(x - 0.5), left, right).astype(np.int64)
+            np.add.at(crossings, (rows - top, columns - left), 1)
+    canvas[top:bottom, left:right][np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1] = value
 
 
 def decode_run_lengths(text: str) -> list[int]:
@@ -144,15 +168,28 @@ def _first_existing(annotations: Path, name: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _coco_segmentation(segmentation: Any, path: Path) -> Region:  # Any: parsed JSON
+def _crowds_then_largest_first(regions: Sequence[tuple[float, Region]]) -> tuple[Region, ...]:
+    ordered = sorted(regions, key=lambda each: (not each[1].is_crowd, -each[0]))
+    return tuple(region for _, region in ordered)
+
+
+def _coco_segmentation(segmentation: Any, path: Path) -> tuple[float, Draw]:  # Any: parsed JSON
+    """Return the area in pixels, which need not be that of the file, and how the region is drawn."""
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
         runs = decode_run_lengths(counts) if isinstance(counts, str) else [int(count) for count in counts]
         height, width = segmentation["size"]
         if sum(runs) != height * width or min(runs) < 0:
             raise AnnotationsInvalid(f"{path}: run lengths do not fill {width} × {height} px.")
-        return partial(_fill_runs, runs=np.array(runs))
-    return partial(_fill_polygons, polygons=[np.array(each, float).reshape(-1, 2) for each in segmentation])
+        return sum(runs[1::2]), partial(_fill_runs, runs=np.array(runs))
+    polygons = [np.array(each, float).reshape(-1, 2) for each in segmentation]
+    return sum(map(_area, polygons)), partial(_fill_polygons, polygons=polygons)
+
+
+def _area(polygon: NDArray[np.float64]) -> float:
+    """Return the area inside the corners (N, 2), by the shoelace formula."""
+    (x, y), (next_x, next_y) = polygon.T, np.roll(polygon, -1, axis=0).T
+    return float(abs((x * next_y - y * next_x).sum()) / 2)
 
 
 def _fill_polygons(canvas: Canvas, value: int, polygons: Sequence[NDArray[np.float64]]) -> None:
@@ -172,7 +209,7 @@ def _fill_bitmap(canvas: Canvas, value: int, bitmap: NDArray[np.bool_], top: int
     window[bitmap[: window.shape[0], : window.shape[1]]] = value
 
 
-def _labelme_shape(shape: Fields, path: Path) -> Region:
+def _labelme_shape(shape: Fields, path: Path) -> Draw:
     points = np.array(shape["points"], float)
     kind = shape.get("shape_type") or "polygon"
     if kind == "polygon":

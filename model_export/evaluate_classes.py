@@ -1,6 +1,7 @@
-"""Evaluate classes: a checkpoint and pictures with label maps become a table of figures for each class.
+"""Evaluate classes: a checkpoint and pictures with known classes become a table of figures for each class.
 
     python -m model_export evaluate --checkpoint runs/NAME/best.safetensors --data DIR [--only FILE]
+        [--unknown-classes background]
 
 The service returns saliency and no classes, so the network itself is judged: its score maps are enlarged
 bilinearly to the size of the picture, and a pixel has the class of the largest score.
@@ -22,9 +23,9 @@ from model_export.checkpoint import trained_network
 from model_export.class_metrics import ClassFigures, class_figures, confusion_matrix
 from model_export.datasets import resize_to_square
 from model_export.errors import CommandFailed
-from model_export.label_maps import Labels
+from model_export.label_maps import Labels, Unknown
 from model_export.labelled import read_labelled
-from model_export.preflight import require_label_maps
+from model_export.preflight import require_classes
 from model_export.progress_display import with_progress
 from model_export.samples import find_samples
 from model_export.splits import read_split
@@ -46,25 +47,32 @@ class ClassEvaluation:
 
 
 def evaluate_classes(
-    checkpoint: Path, data: Path, *, only: Path | None = None, console: Console | None = None
+    checkpoint: Path,
+    data: Path,
+    *,
+    only: Path | None = None,
+    unknown: Unknown | None = None,
+    console: Console | None = None,
 ) -> ClassEvaluation:
     """Judge the classes of a trained network.
 
     Args:
         checkpoint: ``best.safetensors`` or ``last.safetensors`` of a training run with classes.
-        data: Pictures and label maps.
+        data: Pictures with label maps or annotations.
         only: A file of the names to judge; all if None.
+        unknown: What annotations of other names are; as in the run's recipe if None.
         console: For progress.
 
     Raises:
         CheckpointInvalid: The file is not a checkpoint.
         WithoutClasses: The run has no classes.
         SamplesInvalid: The folder is not a set, or a label map differs in size from its picture.
-        MaskInvalid: A file is not a label map of these classes.
+        MaskInvalid: A file is not a label map or annotation of these classes.
     """
     console = console or Console(stderr=True, soft_wrap=True, highlight=False)
     network, run = trained_network(checkpoint)
-    count = len(run.recipe.classes)
+    recipe = run.recipe if unknown is None else run.recipe.model_copy(update={"unknown_classes": unknown})
+    count = len(recipe.classes)
     if not count:
         raise WithoutClasses(
             f"{checkpoint} was trained without classes. Export it, and judge the model: evaluate --model NAME"
@@ -72,20 +80,18 @@ def evaluate_classes(
     sample_set = find_samples(data)
     if only is not None:
         sample_set = sample_set.only(read_split(only))
-    require_label_maps(data, sample_set.samples)
+    require_classes(recipe, data, sample_set.samples, console)
     confusion = np.zeros((count, count), np.int64)
     for sample in with_progress(
         console, sample_set.samples, total=len(sample_set.samples), title="judging classes"
     ):
-        picture, labels = read_labelled(sample, count)
-        confusion += confusion_matrix(
-            predict_labels(network, picture, run.recipe.whole_px), labels, count=count
-        )
+        picture, labels = read_labelled(sample, recipe)
+        confusion += confusion_matrix(predict_labels(network, picture, recipe.whole_px), labels, count=count)
     return ClassEvaluation(
         checkpoint=str(checkpoint),
         data=data.resolve().name,
         pictures=len(sample_set.samples),
-        classes=run.recipe.classes,
+        classes=recipe.classes,
         figures=class_figures(confusion),
     )
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_export.graph_session import Graph, Saliency, mean_difference
+from app.arrays import SaliencyMap
+from app.onnx_import.precision.judge import mean_difference
+from app.onnx_import.runner import Runner
 from model_export.masks import SourceFile
 from model_export.metrics import Curves, max_f_of_means, mean_absolute_error, precision_and_recall
 from model_export.network_inputs import read_network_input
@@ -31,8 +33,8 @@ class JudgedPicture:
 
 
 def judge_pictures(
-    float32: Graph,
-    variant: Graph,
+    float32: Runner,
+    variant: Runner,
     samples: Sequence[Sample],
     size_px: int,
     *,
@@ -42,7 +44,7 @@ def judge_pictures(
     judged = []
     for sample in track(samples):
         network_input = read_network_input(sample.picture, size_px)[None]
-        ours, theirs = variant.run(network_input)[0], float32.run(network_input)[0]
+        (ours,), (theirs,) = variant.run(network_input)[0], float32.run(network_input)[0]
         truth = sample.read_truth() >= FOREGROUND_THRESHOLD
         enlarged = [_at_size(saliency, truth.shape) for saliency in (ours, theirs)]
         judged.append(
@@ -72,7 +74,7 @@ def quality_of(judged: Sequence[JudgedPicture]) -> dict[str, float]:
 
 
 def write_sheet(
-    judged: Sequence[JudgedPicture], graphs: tuple[Graph, Graph], size_px: int, path: Path
+    judged: Sequence[JudgedPicture], graphs: tuple[Runner, Runner], size_px: int, path: Path
 ) -> None:
     """Write a contact sheet: a row for each picture, with both maps and four times their difference.
 
@@ -85,14 +87,14 @@ def write_sheet(
     rows = []
     for each in judged:
         network_input = read_network_input(each.picture, size_px)
-        maps = [graph.run(network_input[None])[0] for graph in graphs]
+        maps = [graph.run(network_input[None])[0][0] for graph in graphs]
         difference = np.clip(4 * np.abs(maps[0] - maps[1]), 0, 1)
         greys = [np.repeat(_to_uint8(grey)[..., None], 3, axis=-1) for grey in (*maps, difference)]
         rows.append(np.concatenate([network_input, *greys], axis=1))
     Image.fromarray(np.concatenate(rows, axis=0)).save(path)
 
 
-def _at_size(saliency: Saliency, shape: tuple[int, ...]) -> Saliency:
+def _at_size(saliency: SaliencyMap, shape: tuple[int, ...]) -> SaliencyMap:
     low, high = saliency.min(), saliency.max()
     stretched = (saliency - low) / max(float(high - low), 1e-9)
     size = shape[1], shape[0]

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.engine.models.onnxruntime_loader import onnxruntime
+from app.onnx_import.runner import Outputs, Runner
 from model_export.errors import CommandFailed
 from model_export.float64_reference import EXACT_SIZE_PX, ExactModel
 from model_export.pictures import synthetic_pictures
@@ -92,14 +92,14 @@ def measure_parity(
     """
     small = synthetic_pictures(EXACT_SIZE_PX)
     reference = with_identity_norms(copy.deepcopy(network).double())
-    published_session = _session(published.read_bytes())
-    served_session = _session(served)
-    one_by_one = np.concatenate([_run(served_session, picture[None])[0] for picture in pictures])
+    published_runner = Runner.load(published.read_bytes())
+    served_runner = Runner.load(served)
+    one_by_one = np.concatenate([_run(served_runner, picture[None])[0] for picture in pictures])
     return Parity(
         published=compare_published(reference, ExactModel(onnx.load(published)), small),
         served=compare_served(reference, ExactModel(onnx.load_from_string(served)), small),
-        batch=max_abs(_run(served_session, pictures[::-1]), [one_by_one[::-1]]),
-        published_float32=_compare_published_float32(network, published_session, pictures),
+        batch=max_abs(_run(served_runner, pictures[::-1]), [one_by_one[::-1]]),
+        published_float32=_compare_published_float32(network, published_runner, pictures),
         served_float32=max_abs([_saliency(network, pictures)], [one_by_one]),
     )
 
@@ -123,10 +123,10 @@ def measure_trained_parity(
     Raises:
         ParityFailed: A figure is above its limit, or is not a number.
     """
-    session = _session(served)
-    one_by_one = np.concatenate([_run(session, picture[None])[0] for picture in pictures])
+    runner = Runner.load(served)
+    one_by_one = np.concatenate([_run(runner, picture[None])[0] for picture in pictures])
     figures = {
-        "parity_batch_max_abs": max_abs(_run(session, pictures[::-1]), [one_by_one[::-1]]),
+        "parity_batch_max_abs": max_abs(_run(runner, pictures[::-1]), [one_by_one[::-1]]),
         "parity_served_float32_max_abs": max_abs([_saliency(network, pictures, foreground)], [one_by_one]),
     }
     limits = {"parity_batch_max_abs": LIMIT, "parity_served_float32_max_abs": TRAINED_LIMIT}
@@ -208,20 +208,10 @@ def _saliency(
     return np.concatenate(maps)
 
 
-def _compare_published_float32(
-    network: nn.Module, published: onnxruntime.InferenceSession, pictures: NDArray[np.uint8]
-) -> float:
+def _compare_published_float32(network: nn.Module, published: Runner, pictures: NDArray[np.uint8]) -> float:
     normalised = normalise(pictures).astype(np.float32)
     return max(max_abs(_maps(network, one[None]), _run(published, one[None])) for one in normalised)
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-
-
-def _run(
-    session: onnxruntime.InferenceSession, network_input: NDArray[np.float32] | NDArray[np.uint8]
-) -> Sequence[NDArray[np.float32]]:
-    name = session.get_inputs()[0].name
-    outputs: list[NDArray[np.float32]] = session.run(None, {name: np.ascontiguousarray(network_input)})
-    return outputs
+def _run(runner: Runner, network_input: NDArray[np.float32] | NDArray[np.uint8]) -> Outputs:
+    return runner.run(np.ascontiguousarray(network_input))

@@ -83,7 +83,7 @@ def calibrate_model(args: argparse.Namespace) -> Path:
 def judge_model(args: argparse.Namespace) -> list[str]:
     """Judge a variant, write its figures into the file of ranges, and return the lines of a table."""
     from app.onnx_import.precision.quantise import graph_digest
-    from model_export.graph_session import Graph
+    from app.onnx_import.runner import Runner
     from model_export.judge_precision import judge_pictures, quality_of, write_sheet
     from model_export.samples import find_samples
     from model_export.variants import make_variant
@@ -91,7 +91,7 @@ def judge_model(args: argparse.Namespace) -> list[str]:
     manifest, model_bytes = _float32(args)
     ranges = read_ranges(_path(args))
     variant_bytes = make_variant(model_bytes, args.precision, ranges)
-    graphs = Graph.load(model_bytes), Graph.load(variant_bytes)
+    graphs = Runner.load(model_bytes), Runner.load(variant_bytes)
     samples = find_samples(args.data).samples[:: args.every]
     judged = judge_pictures(
         *graphs,
@@ -117,11 +117,12 @@ def judge_model(args: argparse.Namespace) -> list[str]:
 
 def sensitivity_of_model(args: argparse.Namespace) -> list[str]:
     """Return the lines of the tables."""
-    from model_export.network_inputs import find_pictures, read_network_inputs
+    from model_export.network_inputs import find_pictures, read_network_input
     from model_export.sensitivity import measure_sensitivity, sensitivity_table
 
     manifest, model_bytes = _float32(args)
-    network_inputs = list(read_network_inputs(find_pictures(args.data, args.limit), manifest.input_size_px))
+    pictures = find_pictures(args.data, args.limit)
+    network_inputs = [read_network_input(path, manifest.input_size_px) for path in pictures]
     alone, given_up = measure_sensitivity(
         model_bytes,
         read_ranges(_path(args)),

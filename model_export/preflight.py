@@ -12,10 +12,11 @@ from rich.console import Console
 from app.weights.fetch import PUBLISHED
 from model_export.architectures import ARCHITECTURES, OptionInvalid
 from model_export.checkpoint import TrainingRun
+from model_export.class_losses import CLASS_LOSSES
 from model_export.class_networks import CLASS_NETWORKS, build_for_recipe
 from model_export.datasets import SourceSet, upright_size
 from model_export.errors import CommandFailed
-from model_export.label_maps import VOID
+from model_export.label_maps import VOID, require_known
 from model_export.recipe import Recipe
 from model_export.samples import Sample, SamplesInvalid
 
@@ -62,17 +63,20 @@ def check_classes(recipe: Recipe) -> None:
 
 
 def _problem_without_classes(recipe: Recipe) -> str:
-    if recipe.loss == "class_cross_entropy":
+    if recipe.loss in CLASS_LOSSES:
         return (
-            "class_cross_entropy is the loss of several classes, and the recipe names none: "
+            f"{recipe.loss} is a loss of several classes, and the recipe names none: "
             """classes = ["background", "…"]"""
         )
     if "classes" in recipe.network:
         return (
             'The recipe names no classes, but sets network.classes; name them: classes = ["background", "…"]'
         )
-    if recipe.foreground_classes or recipe.class_weights != "equal":
-        return "The recipe has foreground_classes or class_weights, but no classes to which they refer."
+    if recipe.foreground_classes or recipe.class_weights != "equal" or recipe.unknown_classes != "refuse":
+        return (
+            "The recipe has foreground_classes, class_weights or unknown_classes, but no classes to which "
+            "they refer."
+        )
     return ""
 
 
@@ -100,8 +104,10 @@ def _problem_of_classes(recipe: Recipe) -> str:
 
 def _problem_of_loss(recipe: Recipe) -> str:
     weights = recipe.class_weights
-    if recipe.loss != "class_cross_entropy":
-        return f"The loss {recipe.loss} is for masks; for classes it is: --set loss=class_cross_entropy"
+    if recipe.loss not in CLASS_LOSSES:
+        return (
+            f"The loss {recipe.loss} is for masks; for classes, --set loss= one of: {', '.join(CLASS_LOSSES)}"
+        )
     if recipe.teacher_trust:
         return "A teacher's maps have one foreground and no classes: --set teacher_trust=0"
     if recipe.augmentation.swap_background:
@@ -119,6 +125,7 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
 
     Raises:
         SamplesInvalid: A split names other pictures or is too small, or a mask differs in size.
+        MaskInvalid: Annotations have names that no class has.
     """
     recipe = run.recipe
     for names in (run.learned, run.held_out):
@@ -136,7 +143,8 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
     for name in (*run.learned, *run.held_out):
         _check_size(sources.samples[name])
     if recipe.classes:
-        require_label_maps(sources.folder, sources.samples.values())
+        used = [sources.samples[name] for name in (*run.learned, *run.held_out)]
+        require_classes(recipe, sources.folder, used, console)
     if recipe.teacher_trust and not sources.teacher:
         console.print(
             f"{sources.folder} has no teacher maps: the network learns from the masks alone. To make them: "
@@ -146,17 +154,24 @@ def check_sources(run: TrainingRun, sources: SourceSet, console: Console) -> Rec
     return recipe
 
 
-def require_label_maps(folder: Path, samples: Iterable[Sample]) -> None:
-    """Check that the truth of each picture is a file that can be a label map.
+def require_classes(recipe: Recipe, folder: Path, samples: Iterable[Sample], console: Console) -> None:
+    """Check that the truth of each picture can be a label map, and name the regions that are left out.
 
     Raises:
-        SamplesInvalid: It is a matte or an annotation.
+        SamplesInvalid: It is a matte.
+        MaskInvalid: Annotations have names that no class has.
     """
-    if any(sample.is_matte or sample.annotation is not None for sample in samples):
+    samples = tuple(samples)
+    if any(sample.is_matte for sample in samples):
         raise SamplesInvalid(
-            f"{folder} has annotations or mattes; classes need label maps: images/ with masks/, whose values "
-            "or indices are the labels."
+            f"{folder} has mattes; classes need label maps or annotations: images/ with masks/, whose values "
+            "or indices are the labels, or JSON files of COCO or labelme."
         )
+    annotations = [sample.annotation for sample in samples if sample.annotation is not None]
+    others = require_known(annotations, recipe.classes, unknown=recipe.unknown_classes)
+    if others:
+        treatment = "left out" if recipe.unknown_classes == "background" else recipe.unknown_classes
+        console.print(f"annotations of other names are {treatment}: {others}", markup=False)
 
 
 def _check_size(sample: Sample) -> None:

@@ -27,12 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_export.architectures.stdc import STDC1_BLOCKS, STDC2_BLOCKS, STDCClassifier
-from model_export.batches import generator_of
+from model_export.batches import generator_of, normalised
 from model_export.datasets import read_picture
 from model_export.errors import CommandFailed
 from model_export.progress_display import with_progress
 from model_export.recipe import Pretraining
-from model_export.serving_graph import IMAGENET_MEAN, IMAGENET_STD
 
 BLOCKS = {"stdc1": STDC1_BLOCKS, "stdc2": STDC2_BLOCKS}
 BEST = "best.safetensors"
@@ -66,17 +65,17 @@ def pretrain(
         console: Shows a line for each epoch.
 
     Returns:
-        The share of pictures in ``val`` whose highest score is right.
+        The highest accuracy of an epoch: the share of pictures in ``val`` whose highest score is right.
 
     Raises:
-        PretrainingFailed: The classes of the two folders differ, or the loss is no longer finite.
+        PretrainingFailed: The folder holds a run, the classes of the two folders differ, there are fewer
+            pictures than a batch has, or the loss is no longer finite.
         SamplesInvalid: A picture cannot be decoded.
     """
+    if (out / BEST).exists():
+        raise PretrainingFailed(f"{out} holds a run already. Name another folder: --out DIR")
     learned, held_out = find_classes(data / "train"), find_classes(data / "val")
-    if learned.classes != held_out.classes or len(learned.files) < recipe.batch:
-        raise PretrainingFailed(
-            f"{data} needs the same classes in train/ and val/, and {recipe.batch} pictures or more to learn."
-        )
+    _check_classes(learned, held_out, recipe.batch)
     torch.manual_seed(recipe.seed)
     network = STDCClassifier(BLOCKS[name], classes=len(learned.classes)).to(device)
     optimizer = torch.optim.SGD(
@@ -93,9 +92,7 @@ def pretrain(
         console.print(f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}")
         if accuracy > best:
             best = accuracy
-            save_file(
-                {key: each.contiguous().cpu() for key, each in network.state_dict().items()}, out / BEST
-            )
+            _save(network, out / BEST)
     return best
 
 
@@ -105,7 +102,8 @@ def find_classes(folder: Path) -> ClassFolder:
     Raises:
         PretrainingFailed: There are not at least two classes with pictures.
     """
-    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    folders = [path for path in inside if path.is_dir() and not path.name.startswith(".")]
     files = tuple(
         (file, number)
         for number, path in enumerate(folders)
@@ -130,6 +128,31 @@ def pretraining_rate(recipe: Pretraining, progress_epochs: float) -> float:
         return recipe.warm_up_from + share * (recipe.learning_rate - recipe.warm_up_from)
     share = (progress_epochs - warm_up) / max(1e-9, recipe.epochs - warm_up)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _check_classes(learned: ClassFolder, held_out: ClassFolder, batch: int) -> None:
+    """Check that both folders have the same classes, and that there is a batch of pictures to learn from.
+
+    Raises:
+        PretrainingFailed: They have not, or there is none.
+    """
+    different = sorted(set(learned.classes) ^ set(held_out.classes))
+    if different:
+        raise PretrainingFailed(
+            f"train/ and val/ need the same classes; only one of them has {', '.join(different[:5])}."
+        )
+    if len(learned.files) < batch:
+        raise PretrainingFailed(
+            f"train/ has {len(learned.files)} pictures, fewer than a batch. Make batches smaller: "
+            f"--set batch={max(2, len(learned.files) // 2)}"
+        )
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    """Write the weights; if the process is killed meanwhile, the earlier file stays intact."""
+    part = path.with_name(f".{path.name}.part")
+    save_file({key: each.contiguous().cpu() for key, each in network.state_dict().items()}, part)
+    part.replace(path)
 
 
 def _train_epoch(
@@ -182,9 +205,6 @@ def _batches(
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield normalised pictures (N, 3, S, S) and labels (N,); cropped at random if there is a generator."""
-    mean, std = (
-        torch.tensor(triple, device=device)[:, None, None] for triple in (IMAGENET_MEAN, IMAGENET_STD)
-    )
     with ThreadPoolExecutor(READER_THREADS) as readers:
         for start in range(0, len(files), recipe.batch):
             part = files[start : start + recipe.batch]
@@ -195,11 +215,21 @@ def _batches(
             )
             crops = readers.map(_crop, (file for file, _ in part), repeat(recipe.size_px), chances)
             pictures = torch.from_numpy(np.stack(list(crops))).to(device).permute(0, 3, 1, 2).float() / 255
-            yield (pictures - mean) / std, torch.tensor([label for _, label in part], device=device)
+            yield normalised(pictures), torch.tensor([label for _, label in part], device=device)
 
 
 def _crop(file: Path, size_px: int, chances: Sequence[float]) -> NDArray[np.uint8]:
-    """Resize the shorter side to 256 of 224, and crop a square; ``chances`` are place and mirroring."""
+    """Resize the shorter side to ``MARGIN`` times a square's, crop the square, and mirror it or not.
+
+    Args:
+        file: The picture.
+        size_px: S, the side of the square.
+        chances: Three numbers in [0, 1]: the place of the square from the top and from the left, and
+            whether it is mirrored, below 0.5.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
     picture = Image.fromarray(read_picture(file))
     scale = round(size_px * MARGIN) / min(picture.size)
     width, height = (max(size_px, round(side * scale)) for side in picture.size)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from model_export.errors import CommandFailed
+from model_export.label_maps import Unknown
 from model_export.recipes import RECIPES
 from model_export.transforms import Augmentation
 
@@ -73,12 +74,18 @@ class Recipe(_Table):
         "stdc_dice",
         "summed_cross_entropy",
         "class_cross_entropy",
-    ] = Field(description="A function in losses.py, or class_cross_entropy in class_losses.py.")
+        "class_cross_entropy_dice",
+        "class_focal",
+    ] = Field(description="A function in losses.py, or with classes in class_losses.py.")
     classes: tuple[str, ...] = Field(
         (), description="The classes in the order of their labels in label maps; none learns masks."
     )
     foreground_classes: tuple[str, ...] = Field(
         (), description="The classes whose probabilities are summed to the served saliency."
+    )
+    unknown_classes: Unknown = Field(
+        "refuse",
+        description="What annotations of other names are: refused, left out, or neither learned nor judged.",
     )
     class_weights: ClassWeights = Field(
         "equal",

@@ -4,7 +4,7 @@ A row is the mean d to the float32 map over a few pictures. Layers are quantised
 float32; islands are given up one by one from the graph that is exported.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from app.onnx_import.precision.graph_layers import read_layers
+from app.onnx_import.precision.judge import differences, maps_of
 from app.onnx_import.precision.quantise import quantise
-from model_export.graph_session import Graph, Saliency, mean_difference
 from model_export.islands import ISLANDS, island_layers
 from model_export.ranges import Ranges
 
@@ -39,17 +39,16 @@ def measure_sensitivity(
     Args:
         model_bytes: The exported float32 graph.
         ranges: The ranges of its tensors.
-        network_inputs: Batches of one, (1, S, S, 3) uint8.
+        network_inputs: Each (S, S, 3) uint8.
         by_layer: A row for each layer; otherwise for each stage, ``encoder.0`` or ``sides``.
         track: Shows progress over the names.
     """
     layers = list(read_layers(onnx.load_from_string(model_bytes).graph).layers)
-    float32 = Graph.load(model_bytes)
-    reference = [float32.run(each) for each in network_inputs]
+    reference = maps_of(model_bytes, network_inputs)
 
     def d_of(islands: Sequence[str]) -> float:
-        graph = Graph.load(quantise(model_bytes, ranges.activations, ranges.means, islands=islands))
-        return float(np.mean(list(_differences(graph, network_inputs, reference))))
+        graph = quantise(model_bytes, ranges.activations, ranges.means, islands=islands)
+        return float(np.mean(differences(maps_of(graph, network_inputs), reference)))
 
     groups: dict[str, list[str]] = {}
     for name in layers:
@@ -78,10 +77,3 @@ def sensitivity_table(alone: Sequence[Cost], given_up: Sequence[Cost]) -> list[s
     lines += [f"| {cost.name} | {cost.d:.5f} |" for cost in alone]
     lines += ["", "| int8 graph | d |", "|---|---|"]
     return lines + [f"| {cost.name} | {cost.d:.5f} |" for cost in given_up]
-
-
-def _differences(
-    graph: Graph, network_inputs: Sequence[NDArray[np.uint8]], reference: Sequence[Saliency]
-) -> Iterator[float]:
-    for network_input, expected in zip(network_inputs, reference, strict=True):
-        yield mean_difference(graph.run(network_input), expected)

@@ -12,9 +12,9 @@ from PIL import Image
 from rich.console import Console
 
 from app.engine.models.manifest import read_manifest, read_model
+from app.onnx_import.runner import Runner
 from model_export.datasets import read_picture, resize_to_square, teacher_folder
 from model_export.errors import CommandFailed
-from model_export.graph_session import Graph
 from model_export.progress_display import with_progress
 from model_export.samples import Part, find_samples
 
@@ -33,6 +33,7 @@ def teach(
 
     Raises:
         ModelUnavailable: The model is missing, or does not match its manifest.
+        RunFailed: The runtime cannot load or run its graph.
         SamplesInvalid: The folder is not a set, or a picture cannot be read.
         CommandFailed: The maps are in an archive already.
     """
@@ -44,12 +45,12 @@ def teach(
             f"{folder.with_suffix('.zip')} has teacher maps already; remove it to teach again."
         )
     manifest = read_manifest(models_dir / model)
-    graph = Graph.load(read_model(models_dir / model, manifest))
+    graph = Runner.load(read_model(models_dir / model, manifest))
     folder.mkdir(exist_ok=True)
     missing = [sample for sample in samples if not (folder / f"{sample.name}.png").is_file()]
     for sample in with_progress(console, missing, total=len(missing), title=f"teaching by {model}"):
         square = resize_to_square(read_picture(sample.picture), manifest.input_size_px)
-        saliency = graph.run(square[None])[0]
+        saliency = graph.run(square[None])[0][0]
         part_path = folder / f".{sample.name}.png.part"
         Image.fromarray((255 * saliency).round().astype("uint8")).save(part_path, "PNG")
         part_path.replace(folder / f"{sample.name}.png")

@@ -1,4 +1,7 @@
-"""Train CLI: the command lines of ``train``, ``finetune``, ``pretrain``, ``teach`` and ``architectures``."""
+"""Train CLI: the command lines of ``train``, ``finetune``, ``pretrain``, ``teach`` and ``architectures``.
+
+Also what ``export`` takes for a training run.
+"""
 
 import argparse
 import math
@@ -51,6 +54,19 @@ def declare_training(sub: argparse.ArgumentParser, *, table: str) -> None:
         metavar="MINUTES",
         help="pause after the first epoch that ends later; --resume continues the same schedule",
     )
+
+
+def declare_export_of_run(sub: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``export`` for a training run."""
+    sub.add_argument("--checkpoint", type=Path, metavar="FILE", help="export a training run, as NAME")
+    sub.add_argument("--authors", default="not said", help="the authors of the weights")
+    sub.add_argument(
+        "--license", default="not said; see the terms of the data", help="the licence of the weights"
+    )
+    sub.add_argument("--depth", type=int, help="for a U-Net++, the head to prune it to")
+    sub.add_argument("--accurate", action="store_true", help="for a U-Net++, the mean of all heads")
+    sub.add_argument("--size", type=int, metavar="PX", help="side of the input (that of the training)")
+    sub.add_argument("--tile", type=int, metavar="PX", help="for unet_valid, side of the tiles, 4 + 16 k")
 
 
 def declare_teaching(sub: argparse.ArgumentParser) -> None:

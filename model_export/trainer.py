@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model_export.batches import Batch, Batches, normalised
 from model_export.checkpoint import Progress, TrainingRun, restore, write_checkpoint
-from model_export.class_losses import class_cross_entropy, weigh_classes
+from model_export.class_losses import CLASS_LOSSES, weigh_classes
 from model_export.class_networks import build_for_recipe
 from model_export.datasets import Dataset
 from model_export.encoder_weights import load_published_encoder
@@ -233,7 +233,7 @@ def with_class_weights(recipe: Recipe, learned: Dataset) -> Recipe:
 def loss_of(recipe: Recipe, logits: list[Tensor], batch: Batch) -> Tensor:
     """Return the recipe's loss of a batch, a scalar."""
     if isinstance(recipe.class_weights, tuple):  # by with_class_weights, for recipes with classes
-        return class_cross_entropy(logits, batch.truth, recipe.class_weights)
+        return CLASS_LOSSES[recipe.loss](logits, batch.truth, recipe.class_weights)
     loss = LOSSES[recipe.loss]
     if batch.teacher is None:
         return loss(logits, batch.truth)

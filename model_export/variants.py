@@ -12,13 +12,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from app.engine.models.manifest import VARIANT_FILES, Variant
-from app.engine.models.onnxruntime_loader import onnxruntime
 from app.onnx_import.precision.float16 import to_float16
 from app.onnx_import.precision.graph_layers import read_layers
-from app.onnx_import.precision.judge import MAX_D
+from app.onnx_import.precision.judge import MAX_D, differences, maps_of
 from app.onnx_import.precision.quantise import graph_digest, quantise
+from app.onnx_import.runner import Runner
 from model_export.errors import CommandFailed
-from model_export.graph_session import Graph, mean_difference
 from model_export.islands import island_layers
 from model_export.network_inputs import sample_inputs
 from model_export.ranges import Judgement, Ranges
@@ -93,12 +92,8 @@ def require_quality(quality: Mapping[str, float], precision: str) -> None:
 
 def measure_here(float32_bytes: bytes, variant_bytes: bytes, size_px: int) -> float:
     """Return the mean d on synthetic pictures and photographs, as this machine computes it."""
-    float32, variant = Graph.load(float32_bytes), Graph.load(variant_bytes)
-    differences = [
-        mean_difference(float32.run(picture[None]), variant.run(picture[None]))
-        for picture in sample_inputs(size_px)
-    ]
-    return float(np.mean(differences))
+    pictures = list(sample_inputs(size_px))
+    return float(np.mean(differences(maps_of(float32_bytes, pictures), maps_of(variant_bytes, pictures))))
 
 
 def require_here(d: float, precision: str, *, saturated: bool) -> None:
@@ -130,6 +125,5 @@ def int8_saturates() -> bool:
         [numpy_helper.from_array(kernel, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    sums = session.run(None, {"features": np.full((1, channels, 8, 8), 255, np.uint8)})[0]
+    (sums,) = Runner.load(model.SerializeToString()).run(np.full((1, channels, 8, 8), 255, np.uint8))
     return bool((sums != channels * 127 * 255).any())

@@ -55,7 +55,7 @@ class Block:
 
 def program_of(command: str) -> str:
     """Return a command without variables before it and without the folder of its program."""
-    return re.sub(r"^(?:[A-Z_]+=\S* )*(?:\.venv(?:-export)?/bin/)?", "", command)
+    return re.sub(r"^(?:[A-Z][A-Z0-9_]*=\S* )*(?:\.venv(?:-export)?/bin/)?", "", command)
 
 
 def reason_not_to_run(command: str) -> str | None:
@@ -77,10 +77,14 @@ def _blocks_of(page: Path) -> Iterator[Block]:
     while number < len(lines):
         fence = re.match(r"( *)```(\w*)$", lines[number])
         if fence is not None:
-            end = next(i for i in range(number + 1, len(lines)) if lines[i].strip() == "```")
+            end = next((i for i in range(number + 1, len(lines)) if lines[i].strip() == "```"), None)
+            if end is None:
+                raise ValueError(f"{name}:{number + 1}: the block does not end.")
             text = [line.removeprefix(fence[1]) for line in lines[number + 1 : end]]
             yield Block(name, number + 2, fence[2] or "sh", "\n".join(text))
             number = end + 1
+        elif lines[number].lstrip().startswith("```"):
+            raise ValueError(f"{name}:{number + 1}: a block begins with ``` and at most one word.")
         elif lines[number].startswith("    ") and (number == 0 or not lines[number - 1].strip()):
             end = number
             while end < len(lines) and lines[end].startswith("    "):

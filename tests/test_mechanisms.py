@@ -23,6 +23,12 @@ def rows() -> list[tuple[str, str, str, str]]:
 ROWS = rows()
 
 
+def class_losses() -> dict[str, str]:
+    """Return the losses of classes and their tests, as the documentation lists them."""
+    section = (ROOT / "docs" / "training.md").read_text().split("## Several classes", 1)[1]
+    return dict(re.findall(r"^\| `(class_\w+)` \| .* \| `(test_\w+)` \|$", section, re.MULTILINE))
+
+
 def names_in(path: Path) -> set[str]:
     """Return the names that a module defines, or the tables and fields of a recipe."""
     if path.suffix == ".toml":
@@ -55,3 +61,12 @@ def test_a_mechanism_has_code_and_a_test_that_exist(row: tuple[str, str, str, st
     assert tests
     assert all(path.startswith("tests/") for path, _ in tests)
     assert all(name.startswith(("test_", "Test")) for _, name in tests)
+
+
+def test_every_loss_of_classes_is_documented_with_its_test() -> None:
+    losses = class_losses()
+    recipe = (ROOT / "model_export/recipe.py").read_text()
+
+    assert list(losses) == re.findall(r'"(class_(?:cross|focal)\w*)",', recipe)
+    assert losses.keys() <= names_in(ROOT / "model_export/class_losses.py")
+    assert set(losses.values()) <= names_in(ROOT / "tests/model_export/test_class_losses.py")

@@ -44,6 +44,26 @@ def test_a_single_model_of_the_folder_is_served_without_being_named(
     assert served == read_settings(models_dir=tmp_path).models
 
 
+@pytest.mark.parametrize("text", ["u2netp\nmodnet\n", "u2netp modnet"])
+def test_the_models_that_the_folder_lists_are_served_in_their_order(tmp_path: Path, text: str) -> None:
+    for name in ("modnet", "u2net", "u2netp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    (tmp_path / "served.txt").write_text(text)
+
+    assert ("u2netp", "modnet") == read_settings(models_dir=tmp_path).models
+    assert ("u2net",) == read_settings(models_dir=tmp_path, models=("u2net",)).models
+
+
+def test_an_empty_list_of_the_folder_names_no_model_and_a_wrong_name_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "served.txt").write_text("\n")
+
+    assert ("u2net",) == read_settings(models_dir=tmp_path).models
+    (tmp_path / "served.txt").write_text("../u2net")
+    with pytest.raises(ValidationError):
+        read_settings(models_dir=tmp_path)
+
+
 def test_a_named_model_is_served_instead_of_the_single_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,8 @@ from app.arrays import NetworkInput, SaliencyMap
 from app.onnx_import.anatomy import Anatomy, read_anatomy
 from app.onnx_import.batch_axis import free_batch_axis
 from app.onnx_import.reading import read_model_file
-from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import Outputs, RunFailed
+from app.onnx_import.refusal import GraphRefused, RunFailed
+from app.onnx_import.runner import Outputs
 from app.onnx_import.safety import require_safe
 from app.onnx_import.trial import (
     BATCH_LIMIT,

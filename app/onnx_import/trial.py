@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from app.arrays import NetworkInput, SaliencyMap
 from app.engine.models.onnxruntime_loader import onnxruntime
 from app.onnx_import.anatomy import Anatomy
-from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import Outputs, RunFailed, Runner
+from app.onnx_import.refusal import GraphRefused, RunFailed
+from app.onnx_import.runner import Outputs, Runner
 from app.onnx_import.wrapping import MapShape
 from app.weights.preprocessing import OWN_MAXIMUM, OWN_RANGE, SIGMOID, Preprocessing
 

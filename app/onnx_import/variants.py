@@ -18,8 +18,7 @@ from app.onnx_import.precision.canonical import canonical
 from app.onnx_import.precision.float16 import to_float16
 from app.onnx_import.precision.judge import maps_of, require_batches, require_close
 from app.onnx_import.precision.search import quantise_closely
-from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import RunFailed
+from app.onnx_import.refusal import GraphRefused, RunFailed
 
 
 def make_variants(

@@ -41,21 +41,17 @@ class STDCSeg(nn.Module):
 
     Args:
         blocks: STDC modules in stages 3, 4 and 5.
-        classes: Number of score maps; 1 for serving.
+        classes: Number of score maps.
     """
 
     def __init__(self, blocks: Sequence[int], *, classes: int = 1) -> None:
         super().__init__()
         self.stem, self.stages = _stem(), _stages(blocks)
         self.whole = ConvNormRelu(STAGE_CH[2], CONTEXT_CH, kernel=1)
-        self.attend32, self.attend16 = (
-            AttentionRefinement(STAGE_CH[2], CONTEXT_CH),
-            AttentionRefinement(STAGE_CH[1], CONTEXT_CH),
-        )
-        self.smooth32, self.smooth16 = (
-            ConvNormRelu(CONTEXT_CH, CONTEXT_CH),
-            ConvNormRelu(CONTEXT_CH, CONTEXT_CH),
-        )
+        self.attend32 = AttentionRefinement(STAGE_CH[2], CONTEXT_CH)
+        self.attend16 = AttentionRefinement(STAGE_CH[1], CONTEXT_CH)
+        self.smooth32 = ConvNormRelu(CONTEXT_CH, CONTEXT_CH)
+        self.smooth16 = ConvNormRelu(CONTEXT_CH, CONTEXT_CH)
         self.fuse = FeatureFusion(STAGE_CH[0] + CONTEXT_CH, FUSED_CH)
         self.head = _head(FUSED_CH, FUSED_CH, classes)
         self.training_heads = nn.ModuleDict(
@@ -74,7 +70,7 @@ class STDCSeg(nn.Module):
                 least 2, because the global context is normalised only over the batch.
 
         Returns:
-            One (N, 1, H, W) float32, or four.
+            One (N, classes, H, W) float32; in training four, of which the details are (N, 1, H, W).
         """
         size = size_of(normalised)
         stage3 = self.stages[0](self.stem(normalised))  # -> (N, 256, H/8, W/8)

@@ -41,10 +41,15 @@ class UNetPlusPlus(nn.Module):
         depth: L, the number of levels below the first, 1 to 4.
         batch_norm: Normalise before each ReLU, as most ports do; the papers do not mention it.
         classes: Number of score maps of each head.
+
+    Raises:
+        ValueError: There are no such levels.
     """
 
     def __init__(self, *, depth: int = 4, batch_norm: bool = False, classes: int = 1) -> None:
         super().__init__()
+        if not 1 <= depth < len(CHANNELS):
+            raise ValueError(f"The depth is 1 to {len(CHANNELS) - 1}, not {depth}.")
         self.depth = depth
         self.nodes = nn.ModuleDict()
         self.enlarge = nn.ModuleDict()

@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name as canonical
 
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from tests.deploy.dockerfile import closure, stages_of
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +116,16 @@ def test_an_image_is_built_without_the_stages_of_the_others(image: str) -> None:
     needed = closure(stages_of(ROOT / "Dockerfile"), image)
 
     assert needed == {"export", "tools", "wheel", f"packages-{image}", f"service-{image}", "runtime", image}
+
+
+@pytest.mark.process
+def test_an_image_serves_all_models_that_it_was_built_with(tmp_path: Path) -> None:
+    """Runs the command of the build that lists them, in another folder."""
+    (build,) = (rest for verb, rest in stages_of(ROOT / "Dockerfile")["export"].steps if "${MODELS}" in rest)
+    command = build.split("&&")[-1].replace("/build/models", str(tmp_path))
+    subprocess.run(["/bin/sh", "-c", command], check=True, env={"MODELS": "u2netp u2net"})
+
+    assert read_settings(models_dir=tmp_path).models == ("u2netp", "u2net")
 
 
 def test_the_gpu_service_reserves_a_gpu_and_requires_cuda() -> None:

@@ -71,6 +71,14 @@ def test_a_stop_under_load_loses_no_request_and_exits_with_0(start: Start) -> No
         assert container.state()["OOMKilled"] is False
 
 
+def test_the_image_lists_the_models_that_it_was_built_with(docker: Docker, cpu_image: str) -> None:
+    read = "from app.settings import read_settings; print(*read_settings().models)"
+    listed = docker.output("run", "--rm", "--entrypoint=cat", cpu_image, "/srv/cutout/models/served.txt")
+
+    assert listed.split() == ["u2netp"]
+    assert docker.output("run", "--rm", "--entrypoint=python", cpu_image, "-c", read).strip() == "u2netp"
+
+
 def test_the_image_has_no_torch_no_export_and_no_installer(packages: dict[str, str]) -> None:
     assert {"cutout-server", "onnxruntime"} <= set(packages)
     assert not {"torch", "onnx", "onnxruntime-gpu", "pip", "hatchling"} & set(packages)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_export.architectures import ARCHITECTURES
+from model_export.architectures import ARCHITECTURES, OptionInvalid, build_network
 from model_export.architectures.fcn import FCN
 from model_export.architectures.stdc import ShortTermDenseConcat, STDCSeg
 from model_export.architectures.unetpp import AccurateMode, UNetPlusPlus
@@ -199,6 +199,12 @@ def test_u_net_plus_plus_pruned_to_l_equals_head_l_of_the_full_network(depth: in
     assert count_parameters(pruned) == count_parameters(UNetPlusPlus(depth=depth, batch_norm=True))
     with pytest.raises(ValueError, match="heads"):
         network.pruned(5)
+
+
+@pytest.mark.parametrize("depth", [0, 5])
+def test_a_u_net_plus_plus_without_such_levels_is_refused(depth: int) -> None:
+    with pytest.raises(OptionInvalid, match=f"unetpp_l1: The depth is 1 to 4, not {depth}"):
+        build_network("unetpp_l1", {"depth": depth})
 
 
 @pytest.mark.parametrize("depth", [2, 4])

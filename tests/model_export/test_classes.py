@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from app.engine.models.session import OnnxSession
 from app.options import CutoutOptions, MaskOptions
@@ -290,15 +291,23 @@ def test_the_accurate_mode_is_the_mean_of_the_softmax_of_all_heads() -> None:
         ({"foreground_classes": ["disc", "disc"]}, "must name some of the classes once each"),
         ({"classes": ["disc", "disc"]}, "2 to 255 different classes"),
         ({"classes": ["disc"]}, "2 to 255 different classes"),
-        ({"loss": "bce_dice"}, "loss bce_dice is for masks; for classes .*--set loss=class_cross_entropy"),
+        ({"loss": "bce_dice"}, "loss bce_dice is for masks; for classes, .*: class_cross_entropy, class_cr"),
+        (
+            {"loss": "class_focal", "classes": [], "foreground_classes": []},
+            "class_focal is a loss of",
+        ),
         ({"teacher_trust": 0.5}, "no classes: --set teacher_trust=0"),
         ({"augmentation": {"swap_background": 0.5}}, "--set augmentation.swap_background=0"),
         ({"architecture": "u2netp"}, "u2netp has one output only; networks for several classes are fcn32s"),
         ({"architecture": "unet_valid"}, "unet_valid has one output only"),
         ({"class_weights": [1.0, 2.0]}, "3 classes, and 2 class_weights"),
         ({"network": {"classes": 5}}, "network.classes is the number of the recipe's classes; remove it"),
-        ({"classes": [], "foreground_classes": []}, "loss of several classes, and the recipe names none"),
+        ({"classes": [], "foreground_classes": []}, "a loss of several classes, and the recipe names none"),
         ({"classes": [], "loss": "bce_dice"}, "but no classes to which they refer"),
+        (
+            {"classes": [], "foreground_classes": [], "loss": "bce_dice", "unknown_classes": "void"},
+            "but no classes to which they refer",
+        ),
         (
             {"classes": [], "foreground_classes": [], "loss": "bce_dice", "network": {"classes": 3}},
             "names no classes, but sets network.classes; name them",
@@ -330,7 +339,7 @@ def relabelled(pictures: Path, folder: Path, number: int, labels: np.ndarray) ->
             np.full((96, 96), 3, np.uint8),
             "002.png has the label 3; the recipe has 3 classes, with the labels",
         ),
-        (np.full((96, 96), VOID, np.uint8), "002: every pixel is 255, which is ignored"),
+        (np.full((96, 96), VOID, np.uint8), "002: every pixel is void, which is ignored"),
         (np.zeros((96, 90), np.uint8), "002: the picture is 96 × 96 px, its mask 90 × 96 px"),
     ],
 )
@@ -352,11 +361,71 @@ def test_masks_of_0_and_255_are_not_taken_for_label_maps(pictures: Path, tmp_pat
         decode_for_recipe(find_sources(data), shapes())
 
 
-def test_mattes_and_annotations_are_no_label_maps(pictures: Path, tmp_path: Path) -> None:
+def test_mattes_are_no_label_maps(pictures: Path, tmp_path: Path) -> None:
     shutil.copytree(pictures / "images", tmp_path / "images")
     shutil.copytree(pictures / "masks", tmp_path / "alphas")
-    with pytest.raises(CommandFailed, match="has annotations or mattes; classes need label maps"):
+    with pytest.raises(CommandFailed, match="has mattes; classes need label maps or annotations"):
         train(shapes(), TrainOptions(tmp_path, tmp_path / "run"), console=QUIET)
+
+
+def annotated(pictures: Path, folder: Path, names: Sequence[str] = CLASSES) -> Path:
+    """Return the same set as a COCO file, whose regions are run lengths."""
+    shutil.copytree(pictures / "images", folder / "images")
+    images, regions = [], []
+    for number, path in enumerate(sorted((pictures / "masks").iterdir())):
+        labels = np.asarray(Image.open(path))
+        images.append({"id": number, "file_name": path.name, "height": 96, "width": 96})
+        for label in np.unique(labels[labels > 0]).tolist():
+            inside = np.concatenate(([False], (labels == label).T.ravel(), [False]))
+            ends = np.flatnonzero(inside[1:] != inside[:-1])
+            counts = np.diff(np.concatenate(([0], ends, [labels.size]))).tolist()
+            segmentation = {"size": [96, 96], "counts": counts}
+            regions.append({"image_id": number, "category_id": label, "segmentation": segmentation})
+    categories = [{"id": number, "name": name} for number, name in enumerate(names)]
+    fields = {"images": images, "annotations": regions, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(fields))
+    return folder
+
+
+def test_annotations_are_learned_and_judged_as_the_label_maps_that_they_draw(
+    pictures: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = annotated(pictures, tmp_path / "data")
+    drawn, stored = (decode_for_recipe(find_sources(each), shapes()) for each in (data, pictures))
+    assert drawn.labels is not None
+    assert stored.labels is not None
+    tables = []
+    for folder in (data, pictures):
+        command = ["evaluate", "--checkpoint", str(trained / BEST), "--data", str(folder)]
+        assert main(command) == 0
+        tables.append(capsys.readouterr().out.split("pictures", 1)[1])
+    progress = train(shapes(), TrainOptions(data, tmp_path / "run"), console=QUIET)
+
+    assert np.array_equal(drawn.labels, stored.labels)
+    assert np.array_equal(drawn.masks, stored.masks)
+    assert tables[0] == tables[1]
+    assert progress.epoch == 1
+
+
+def test_annotations_of_other_names_are_refused_before_a_picture_is_decoded(
+    pictures: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = annotated(pictures, tmp_path / "data", ("background", "disc", "cat"))
+    recipe = shapes(foreground_classes=["disc"])
+    with pytest.raises(CommandFailed, match=r"no classes of the recipe: cat \(\d+\)\. The classes are: "):
+        train(recipe, TrainOptions(data, tmp_path / "run"), console=QUIET)
+    console = Console(record=True, width=200)
+    train(
+        shapes(foreground_classes=["disc"], unknown_classes="void"),
+        TrainOptions(data, tmp_path / "run"),
+        console=console,
+    )
+
+    assert "annotations of other names are void: cat (" in console.export_text()
+    command = ["evaluate", "--checkpoint", str(trained / BEST), "--data", str(data)]
+    assert main(command) == 1
+    assert main([*command, "--unknown-classes", "background"]) == 0
+    assert "| square | 0.0% | – | " in capsys.readouterr().out
 
 
 def test_label_maps_without_classes_in_the_recipe_point_to_them(pictures: Path, tmp_path: Path) -> None:
@@ -369,11 +438,14 @@ def test_label_maps_without_classes_in_the_recipe_point_to_them(pictures: Path, 
         )
 
 
-def test_the_recipe_in_the_documentation_is_valid(tmp_path: Path) -> None:
+def test_the_recipes_in_the_documentation_are_valid(tmp_path: Path) -> None:
     section = (ROOT / "docs" / "training.md").read_text().split("## Several classes")[1]
-    (tmp_path / "mine.toml").write_text("[ours]" + section.split("    [ours]")[1].split("\n\n")[0])
-    recipe = read_recipe(str(tmp_path / "mine.toml"))
-    check_recipe(recipe)
+    recipes = []
+    for block in section.split("    [ours]")[1:]:
+        (tmp_path / "mine.toml").write_text("[ours]" + block.split("\n\n")[0])
+        recipes.append(read_recipe(str(tmp_path / "mine.toml")))
+        check_recipe(recipes[-1])
 
-    assert recipe.foreground_labels == (1, 2)
-    assert (recipe.architecture, recipe.class_weights) == ("lite", "median_frequency")
+    assert [recipe.foreground_labels for recipe in recipes] == [(1, 2), (1, 2, 3)]
+    assert (recipes[0].architecture, recipes[0].class_weights) == ("lite", "median_frequency")
+    assert recipes[1].unknown_classes == "background"

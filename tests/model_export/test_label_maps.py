@@ -1,13 +1,16 @@
-"""Label maps: indices of a palette and values of grey are labels; others are refused with the remedy."""
+"""Label maps: indices, greys and the names of annotations are labels; others are refused with the remedy."""
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from model_export.annotations import Annotation, read_coco, read_labelme
 from model_export.datasets import resize_to_square
-from model_export.label_maps import labels_from, resize_labels
+from model_export.label_maps import VOID, labels_from, labels_of, require_known, resize_labels
 from model_export.masks import MaskInvalid
 from model_export.samples import FOREGROUND_THRESHOLD
 from tests.pictures import disc_alpha
@@ -91,3 +94,134 @@ def test_two_classes_are_resized_like_a_mask() -> None:
         expected = resize_to_square(mask, size_px) >= FOREGROUND_THRESHOLD
 
         assert np.array_equal(resize_labels(mask // 255, size_px) == 1, expected)
+
+
+CLASSES = ("background", "cup", "shoe")
+Box = tuple[str, int, int, int, int]
+"""A name, and the first and last column and row: x0, y0, x1, y1."""
+
+
+def boxes(count: int, seed: int) -> list[Box]:
+    """Return boxes of different areas that overlap each other, in an order without meaning."""
+    rng = np.random.default_rng(seed)
+    found: dict[int, Box] = {}
+    while len(found) < count:
+        (x0, x1), (y0, y1) = (sorted(map(int, rng.integers(0, side, 2))) for side in (40, 30))
+        found[(x1 - x0 + 1) * (y1 - y0 + 1)] = (str(rng.choice(CLASSES)), x0, y0, x1, y1)
+    return list(found.values())
+
+
+def drawn_by_pillow(ordered: list[Box], label_of: dict[str, int]) -> list[list[int]]:
+    canvas = Image.new("L", (40, 30))
+    for name, *corners in ordered:
+        ImageDraw.Draw(canvas).rectangle(corners, fill=label_of[name])
+    return np.asarray(canvas).tolist()
+
+
+def area(box: Box) -> int:
+    _, x0, y0, x1, y1 = box
+    return (x1 - x0 + 1) * (y1 - y0 + 1)
+
+
+def corners_of(box: Box) -> list[list[int]]:
+    """Return the corners of the pixels' outer edges."""
+    _, x0, y0, x1, y1 = box
+    return [[x0, y0], [x1 + 1, y0], [x1 + 1, y1 + 1], [x0, y1 + 1]]
+
+
+def run_lengths(box: Box) -> dict[str, object]:
+    """Return COCO's run lengths, counted pixel by pixel down the columns; the first run is outside."""
+    _, x0, y0, x1, y1 = box
+    counts, inside = [0], False
+    for x, y in ((x, y) for x in range(40) for y in range(30)):
+        if (x0 <= x <= x1 and y0 <= y <= y1) != inside:
+            counts, inside = [*counts, 0], not inside
+        counts[-1] += 1
+    return {"size": [30, 40], "counts": counts}
+
+
+def coco(folder: Path, regions: list[Box], crowds: tuple[int, ...] = ()) -> Annotation:
+    """Write a COCO file of one picture, every second region as run lengths, and return its annotation."""
+    annotations = [
+        {
+            "image_id": 1,
+            "category_id": 10 + sorted({name for name, *_ in regions}).index(box[0]),
+            "iscrowd": int(number in crowds),
+            "area": 1,  # not read: tools disagree about it
+            "segmentation": run_lengths(box) if number % 2 else [np.ravel(corners_of(box)).tolist()],
+        }
+        for number, box in enumerate(regions)
+    ]
+    categories = [
+        {"id": 10 + number, "name": name} for number, name in enumerate(sorted({box[0] for box in regions}))
+    ]
+    images = [{"id": 1, "file_name": "a.png", "height": 30, "width": 40}]
+    fields = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "coco.json").write_text(json.dumps(fields))
+    (annotation,) = read_coco(folder / "coco.json") or ()
+    return annotation
+
+
+def labelme(folder: Path, regions: list[Box]) -> Annotation:
+    shapes = [{"label": box[0], "points": corners_of(box), "shape_type": "polygon"} for box in regions]
+    fields = {"shapes": shapes, "imagePath": "a.png", "imageHeight": 30, "imageWidth": 40}
+    (folder / "a.json").write_text(json.dumps(fields))
+    annotation = read_labelme(folder / "a.json")
+    assert annotation is not None
+    return annotation
+
+
+LABEL_OF = {"background": 0, "cup": 1, "shoe": 2}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_cocos_regions_the_smaller_ones_cover_the_larger_ones(tmp_path: Path, seed: int) -> None:
+    regions = boxes(12, seed)
+    labels = labels_of(coco(tmp_path, regions), CLASSES, unknown="refuse")
+
+    assert labels.tolist() == drawn_by_pillow(sorted(regions, key=area, reverse=True), LABEL_OF)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_crowds_are_void_where_no_object_is_outlined(tmp_path: Path, seed: int) -> None:
+    regions = boxes(12, seed)
+    crowds = (2, 5, 9)
+    objects = [box for number, box in enumerate(regions) if number not in crowds]
+    ordered = [("crowd", *regions[number][1:]) for number in crowds] + sorted(objects, key=area, reverse=True)
+    labels = labels_of(coco(tmp_path, regions, crowds), CLASSES, unknown="refuse")
+
+    assert labels.tolist() == drawn_by_pillow(ordered, LABEL_OF | {"crowd": VOID})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_labelmes_regions_are_drawn_in_the_order_of_the_file(tmp_path: Path, seed: int) -> None:
+    regions = boxes(12, seed)
+    regions[4] = ("__ignore__", *regions[4][1:])
+    labels = labels_of(labelme(tmp_path, regions), CLASSES, unknown="refuse")
+
+    assert labels.tolist() == drawn_by_pillow(regions, LABEL_OF | {"__ignore__": VOID})
+
+
+def test_names_that_no_class_has_are_listed_left_out_or_void(tmp_path: Path) -> None:
+    names = ("cup", "cat", "dog", "cat", "shoe")
+    regions = [(name, *box[1:]) for name, box in zip(names, boxes(5, 7), strict=True)]
+    annotation = coco(tmp_path, regions)
+    with pytest.raises(MaskInvalid, match=r"cat \(2\), dog \(1\)\. The classes are: background, cup, shoe"):
+        labels_of(annotation, CLASSES, unknown="refuse")
+    ordered = sorted(regions, key=area, reverse=True)
+    known = [box for box in ordered if box[0] in CLASSES]
+    left_out, void = (labels_of(annotation, CLASSES, unknown=how) for how in ("background", "void"))
+
+    assert left_out.tolist() == drawn_by_pillow(known, LABEL_OF)
+    assert void.tolist() == drawn_by_pillow(ordered, LABEL_OF | {"cat": VOID, "dog": VOID})
+    assert require_known([annotation], CLASSES, unknown="void") == "cat (2), dog (1)"
+    assert require_known([annotation], (*CLASSES, "cat", "dog"), unknown="refuse") == ""
+
+
+def test_a_category_without_a_name_is_called_by_its_number(tmp_path: Path) -> None:
+    coco(tmp_path, boxes(3, 1))
+    fields = json.loads((tmp_path / "coco.json").read_text())
+    del fields["categories"]
+    (tmp_path / "coco.json").write_text(json.dumps(fields))
+    with pytest.raises(MaskInvalid, match=r"category 1\d \("):
+        require_known(read_coco(tmp_path / "coco.json") or (), CLASSES, unknown="refuse")

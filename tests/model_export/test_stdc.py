@@ -1,5 +1,6 @@
 """STDC: the parameter formula of its module, its classifier, and the pretraining of that."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -165,8 +166,27 @@ def test_the_command_refuses_folders_without_the_same_classes(
     status = main(["pretrain", "stdc1", "--data", str(classes), "--out", str(tmp_path / "run")])
 
     assert status == 1
-    assert "64 pictures or more" in capsys.readouterr().err
-    assert find_classes(classes / "val").classes == ("blue", "red")
+    assert "train/ has 16 pictures, fewer than a batch. Make batches smaller: --set batch=8" in (
+        capsys.readouterr().err
+    )
+    shutil.copytree(classes, tmp_path / "data")
+    (tmp_path / "data" / "val" / "red").rename(tmp_path / "data" / "val" / "rot")
+    assert main(["pretrain", "stdc1", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 1
+    assert "only one of them has red, rot." in capsys.readouterr().err
+
+
+def test_hidden_folders_are_no_classes(classes: Path, tmp_path: Path) -> None:
+    shutil.copytree(classes / "val", tmp_path / "val")
+    (tmp_path / "val" / ".ipynb_checkpoints").mkdir()
+
+    assert find_classes(tmp_path / "val").classes == ("blue", "red")
+
+
+def test_pretraining_does_not_replace_an_earlier_run(classes: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes(b"days of training")
+    with pytest.raises(PretrainingFailed, match="holds a run already"):
+        pretrain("stdc1", Pretraining(batch=4), classes, tmp_path, device=torch.device("cpu"), console=QUIET)
+    assert (tmp_path / "best.safetensors").read_bytes() == b"days of training"
 
 
 def test_the_rate_of_pretraining_rises_in_a_line_and_falls_along_a_cosine() -> None:

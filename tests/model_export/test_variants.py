@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,9 @@ from PIL import Image
 
 from app.engine.models.manifest import read_manifest, read_model, write_manifest
 from app.onnx_import.precision.quantise import graph_digest
+from app.onnx_import.runner import Runner
 from model_export.__main__ import main
 from model_export.errors import CommandFailed
-from model_export.graph_session import Graph
 from model_export.judge_precision import JudgedPicture, quality_of
 from model_export.precision_cli import parse_precisions
 from model_export.ranges import RANGES_FOLDER, Judgement, Ranges, RangesInvalid, read_ranges, write_ranges
@@ -68,10 +69,10 @@ def test_two_variants_are_equal_byte_for_byte(precision: str, float32: bytes, ra
 def test_int8_is_near_float32_and_a_batch_equals_its_pictures(float32: bytes, int8: bytes) -> None:
     assert measure_here(float32, int8, 320) < 0.01
     pictures = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), np.uint8)
-    graph = Graph.load(int8)
-    one_by_one = np.concatenate([graph.run(picture[None]) for picture in pictures])
+    graph = Runner.load(int8)
+    one_by_one = np.concatenate([graph.run(picture[None])[0] for picture in pictures])
 
-    assert np.array_equal(graph.run(pictures), one_by_one)
+    assert np.array_equal(graph.run(pictures)[0], one_by_one)
 
 
 def test_broken_ranges_make_a_graph_that_is_refused(float32: bytes, ranges: Ranges) -> None:
@@ -160,3 +161,17 @@ def test_ranges_are_calibrated_and_judged_from_folders(
     assert judgement.quality["d_worst"] >= judgement.quality["d"] > 0
     assert Image.open(sheet).size == (4 * 320, 320)
     assert "| even |" in capsys.readouterr().out
+
+
+def test_a_graph_that_the_runtime_cannot_load_ends_a_command_with_the_reason(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "models" / "u2netp"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"no graph")
+    manifest = read_manifest(MODELS / "u2netp")
+    digest = hashlib.sha256(b"no graph").hexdigest()
+    write_manifest(replace(manifest, precisions={}, sha256=digest, size_bytes=8), folder)
+
+    assert main(["teach", "u2netp", "--data", str(data), "--models-dir", str(tmp_path / "models")]) == 1
+    assert capsys.readouterr().err.startswith("error: [ONNXRuntimeError]")

@@ -1,8 +1,8 @@
 """Canonical: brings the graph of any exporter into the form that an export has, with the same maps.
 
 ONNX Runtime's own optimiser folds constants, arithmetic on shapes and batch normalisations, with standard
-operators alone. Afterwards every convolution has a kernel and a bias of its own, every node a name, and the
-sizes around every resize are known.
+operators alone. Afterwards every convolution whose parameters are constants has a kernel and a bias of its
+own, every node a name, and the sizes around every resize of maps are known.
 """
 
 import tempfile
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from app.engine.models.onnxruntime_loader import onnxruntime
-from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import RunFailed, Runner
+from app.onnx_import.refusal import GraphRefused, RunFailed
+from app.onnx_import.runner import Runner, reason_of
 from app.onnx_import.wrapping import resize_scale
 
 OPSET = 18
@@ -83,7 +83,7 @@ def _optimised(model: onnx.ModelProto) -> bytes:
                 disabled_optimizers=KEPT_APART,
             )
         except Exception as error:
-            raise RunFailed(" ".join(str(error).split())) from error
+            raise RunFailed(reason_of(error)) from error
         return path.read_bytes()
 
 
@@ -101,8 +101,12 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
 
 
 def _own_parameters(graph: onnx.GraphProto) -> None:
-    """Give every convolution a kernel and a bias that no other node reads, named after its result."""
+    """Give every convolution a kernel and a bias that no other node reads, named after its result.
+
+    Convolutions whose parameters are results of nodes keep them.
+    """
     stored = {tensor.name: tensor for tensor in graph.initializer}
+    taken = set(stored)
     for node in graph.node:
         if node.op_type != "Conv" or node.input[1] not in stored:
             continue
@@ -113,7 +117,10 @@ def _own_parameters(graph: onnx.GraphProto) -> None:
             bias = numpy_helper.to_array(stored[node.input[2]])
         else:
             continue
-        names = f"{node.output[0]}.weight", f"{node.output[0]}.bias"
+        stem = node.output[0]
+        while not taken.isdisjoint(names := (f"{stem}.weight", f"{stem}.bias")):
+            stem += "_"  # another layer's parameter may have the name
+        taken.update(names)
         graph.initializer.extend(
             numpy_helper.from_array(values, name) for name, values in zip(names, (kernel, bias), strict=True)
         )
@@ -164,3 +171,6 @@ def _fix_sizes(model: onnx.ModelProto, picture: NDArray[np.uint8]) -> None:
             features = node.input[0]
             del node.input[:]
             node.input.extend([features, "", name])
+            kept = [each for each in node.attribute if each.name != "axes"]  # the scales are of all axes
+            del node.attribute[:]
+            node.attribute.extend(kept)

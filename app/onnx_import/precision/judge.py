@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.arrays import NetworkInput, SaliencyMap
-from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.runner import RunFailed, Runner
+from app.onnx_import.refusal import GraphRefused, RunFailed
+from app.onnx_import.runner import Runner
 
 MAX_D = 0.004
 """The largest d, the mean |difference| of two maps: one step of 8 bits."""
@@ -27,9 +27,12 @@ def maps_of(model_bytes: bytes, pictures: Sequence[NetworkInput]) -> list[Salien
 
 def differences(ones: Sequence[SaliencyMap], others: Sequence[SaliencyMap]) -> list[float]:
     """Return d of each pair of maps; NaN if one has a value that is not finite."""
-    return [
-        float(np.abs(one.astype(np.float64) - other).mean()) for one, other in zip(ones, others, strict=True)
-    ]
+    return [mean_difference(one, other) for one, other in zip(ones, others, strict=True)]
+
+
+def mean_difference(one: SaliencyMap, other: SaliencyMap) -> float:
+    """Return d, the mean |difference| of two maps of one shape."""
+    return float(np.abs(one.astype(np.float64) - other).mean())
 
 
 def require_close(
