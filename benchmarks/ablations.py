@@ -1,9 +1,9 @@
 """Ablations: what each choice in the recipe of ``lite`` costs and gains, in short training runs.
 
     .venv-export/bin/python -m benchmarks.ablations --data DUTS --judge ECSSD --out DIR
-        [--pictures 1900] [--epochs 6] [--rows baseline …]
+        [--pictures 1000] [--epochs 5] [--rows baseline …]
 
-Each row changes one choice of the baseline: the recipe with pictures of 192 px throughout. All rows learn
+Each row changes one choice of the baseline: the recipe with pictures of 160 px throughout. All rows learn
 from the same pictures for as many epochs, and are judged on other pictures at the size they learned. ``other
 seed`` is the baseline with other random numbers: differences of this size mean nothing. A row that is there
 already is not trained again; one that was interrupted continues.
@@ -30,7 +30,7 @@ from model_export.trainer import BEST, LAST
 
 HELD_OUT = 100
 Change = Mapping[str, object]
-BASELINE: Change = {"sizes_px": (), "size_px": 192, "minutes": 0.0}
+BASELINE: Change = {"sizes_px": (), "size_px": 160, "minutes": 0.0}
 PLAIN = {"flip_horizontally": True}
 MOVES = {**PLAIN, "scale": (0.9, 1.45), "rotate_degrees": 7}
 ROWS: Mapping[str, Change] = {
@@ -38,7 +38,7 @@ ROWS: Mapping[str, Change] = {
     "other seed": {"seed": 1},
     "decoder of 32 channels": {"network": {"channels": 32}},
     "decoder of 96 channels": {"network": {"channels": 96}},
-    "256 px": {"size_px": 256},
+    "224 px": {"size_px": 224},
     "no teacher": {"teacher_trust": 0.0},
     "teacher's share 0.8": {"teacher_trust": 0.8},
     "cross-entropy without IoU": {"loss": "deep_supervised_bce"},
@@ -59,8 +59,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="pictures to learn from")
     parser.add_argument("--judge", type=Path, required=True, help="other pictures, with masks")
     parser.add_argument("--out", type=Path, required=True, help="a folder for the runs")
-    parser.add_argument("--pictures", type=int, default=1900)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
     args = parser.parse_args()
     print_machine()
