@@ -102,7 +102,10 @@ class Pools:
 
     Attributes:
         decode, matte, encode: For the steps of the pipeline, with as many threads as cores each.
-        inspect: For headers and bodies, which take milliseconds; a request waits here for no picture.
+        inspect: One thread, for headers and bodies, which take milliseconds; a request waits here for no
+            picture. This work holds the interpreter's lock, so a second thread would not speed it up. And
+            CPython lets a waiting thread demand the lock only if no other thread has received it meanwhile:
+            two that pass it to each other leave no turn to the event loop.
         load: One thread, for loading models.
     """
 
@@ -115,7 +118,7 @@ class Pools:
     @classmethod
     def of(cls, threads: int, clock: Clock) -> "Pools":
         """Create the pools, with up to ``threads`` threads for each step of the pipeline."""
-        sizes = {"decode": threads, "matte": threads, "encode": threads, "inspect": 2, "load": 1}
+        sizes = {"decode": threads, "matte": threads, "encode": threads, "inspect": 1, "load": 1}
         return cls(*(Workers(size, clock, name=name) for name, size in sizes.items()))
 
     def stop(self) -> None:

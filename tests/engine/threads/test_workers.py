@@ -78,3 +78,11 @@ def test_new_requests_that_decode_do_not_delay_those_that_are_nearly_done() -> N
         return finished
 
     assert asyncio.run(work()) == "finished"
+
+
+def test_bodies_and_headers_are_read_on_one_thread() -> None:
+    """Two threads that pass the interpreter's lock to each other leave no turn to the event loop."""
+    pools = Pools.of(8, ManualClock())
+    pools.stop()
+
+    assert pools.inspect.threads == 1
