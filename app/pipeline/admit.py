@@ -56,6 +56,7 @@ class PictureAdmission:
             request = await self._inspect_all(request, context)
             needed = self._needed(request)
             runs = planned_runs(request)
+            self.wait_estimator.learn_size(needed.pixels, upload_bytes=context.upload_bytes)
             self.check_time(
                 context.deadline_s,
                 pixels=needed.pixels,
@@ -114,16 +115,15 @@ class PictureAdmission:
         self,
         deadline_s: float,
         *,
-        pixels: int = 0,
+        pixels: float = 0,
         pixels_in_flight: int = 0,
         model: str | None = None,
         runs: int = 1,
     ) -> None:
         """Refuse a request at once if it cannot be finished before its deadline.
 
-        While its pixels and model are unknown, a request counts as the smallest picture for the model that
-        would be done first: if that is refused, the request need not be read. A picture that waits for no
-        other is admitted in any case, and so its model's duration is learnt.
+        While its model is unknown, a request counts for the model that would be done first. A picture that
+        waits for no other is admitted in any case, and so its model's duration is learnt.
 
         Raises:
             Overloaded: The queued work takes longer than the time left.

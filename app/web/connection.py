@@ -37,7 +37,7 @@ from app.web.problems import (
     ProblemKind,
     problem,
 )
-from app.web.strict_http import HeadRefused, StrictConnection, check_head, slice_end
+from app.web.strict_http import HeadRefused, StrictConnection, check_head
 from app.web.transport import ConnectionTransport
 
 ORIGIN_TIMEOUT_S = 1.0
@@ -85,7 +85,7 @@ class Connection(H11Protocol):
         if self._unread:
             self._unread += data
             return
-        stop = slice_end(data)
+        stop = self._strict.slice_end(data)
         if stop < len(data):
             self._unread += data[stop:]
             self._schedule_read()
@@ -118,7 +118,7 @@ class Connection(H11Protocol):
             return
         if self.conn.their_state is h11.DONE:
             return  # ``on_response_complete`` continues
-        stop = slice_end(self._unread)
+        stop = self._strict.slice_end(self._unread)
         chunk = bytes(self._unread[:stop])
         del self._unread[:stop]
         if self.conn.their_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):

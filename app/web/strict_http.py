@@ -131,6 +131,16 @@ class StrictConnection(h11.Connection):
     _chunks = 0
     _chunk_bytes = 0
     _bytes = 0
+    _sized_bytes = 0
+    """The rest of a body of known length."""
+
+    def slice_end(self, received: bytes | bytearray) -> int:
+        """Return the end of the next slice of received bytes; a body of known length needs no slices."""
+        is_body = self._is_in_sized_body() and len(received) <= self._sized_bytes
+        return len(received) if is_body else slice_end(received)
+
+    def _is_in_sized_body(self) -> bool:
+        return self.their_state is h11.SEND_BODY and self._sized_bytes > 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Return the next event.
@@ -140,7 +150,7 @@ class StrictConnection(h11.Connection):
         """
         if self.their_state is h11.IDLE and not self._skip_empty_lines():
             return h11.NEED_DATA
-        buffered = self.trailing_data[0]
+        buffered = b"" if self._is_in_sized_body() else self.trailing_data[0]
         # h11 buffers at most one slice of a chunked body, but all of its trailer fields.
         if (
             self._is_chunked
@@ -155,9 +165,14 @@ class StrictConnection(h11.Connection):
             self._chunks = self._chunk_bytes = self._bytes = self._empty_lines = 0
             self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
             self.had_trailer = False
+            lengths = [int(value) for name, value in event.headers if name == b"content-length"]
+            self._sized_bytes = 0 if self._is_chunked else sum(lengths)
             return self._in_origin_form(event)
         if isinstance(event, h11.Data):
-            self._check_chunk(event, buffered)
+            if self._is_chunked:
+                self._check_chunk(event, buffered)
+            else:
+                self._sized_bytes -= len(event.data)
         elif isinstance(event, h11.EndOfMessage) and self._is_chunked:
             self._check_body_end(event, buffered[: len(buffered) - len(self.trailing_data[0])])
         return event

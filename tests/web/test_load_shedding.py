@@ -1,7 +1,7 @@
 import math
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 
 from app.errors import MalformedRequest
 from app.web.load_shedding import allowed_seconds
+from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
 
 
@@ -18,7 +19,7 @@ def overload(live: Live) -> Iterator[None]:
     """Fill the queue with more pictures than any deadline allows."""
     pipeline = live.service.pipeline
     assert pipeline is not None
-    with pipeline.admission.wait_estimator.counting(pipeline.models.default, 10_000):
+    with pipeline.admission.wait_estimator.counting(pipeline.models.default, 10**9):
         yield
 
 
@@ -34,6 +35,40 @@ def test_under_overload_requests_are_refused_before_upload_and_options_are_read(
     assert response.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: " in response.lower()
     assert live_u2netp.service.admission.requests == 0
+
+
+def test_a_request_whose_picture_is_unknown_counts_as_those_before(live: Live) -> None:
+    """Otherwise most requests are refused only after they were read, for the pixels that they have."""
+    pipeline = live.service.pipeline
+    assert pipeline is not None
+    estimator = pipeline.admission.wait_estimator
+    known_s, picture = estimator.seconds_per_pixel, jpeg(photo(20, 30))
+    live.client.post("/v1/mask", content=picture, headers={"Content-Type": "image/jpeg"})
+    head = b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    estimator.seconds_per_pixel = 1.0
+    try:
+        with (
+            estimator.counting(pipeline.models.default),
+            socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer,
+        ):
+            peer.sendall(head)
+            response = peer.recv(65536)
+    finally:
+        estimator.seconds_per_pixel = known_s
+
+    assert response.startswith(b"HTTP/1.1 503 ")
+
+
+def test_too_many_requests_are_refused_before_they_are_read(live: Live) -> None:
+    admission = live.service.admission
+    head = b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    with ExitStack() as permits, socket.create_connection(("127.0.0.1", live.port), timeout=60) as peer:
+        for _ in range(admission.budget.requests):
+            permits.enter_context(admission.enter())
+        peer.sendall(head)
+        response = peer.recv(65536)
+
+    assert response.startswith(b"HTTP/1.1 503 ")
 
 
 def test_requests_without_a_picture_are_served_under_overload(live: Live) -> None:

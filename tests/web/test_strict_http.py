@@ -152,6 +152,22 @@ def test_a_slice_has_few_lines_and_ends_after_a_line(received: bytes) -> None:
     assert all(each.endswith(b"\r\n") for each in slices[:-1])
 
 
+def test_a_body_of_known_length_is_one_slice_and_what_follows_it_is_not() -> None:
+    lines = b"\r\n" * 10 * SLICE_LINES
+    connection = StrictConnection(h11.SERVER)
+    connection.receive_data(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % (2 * len(lines)))
+    connection.next_event()
+
+    assert connection.slice_end(lines) == len(lines)
+    connection.receive_data(lines)
+    assert isinstance(connection.next_event(), h11.Data)
+    assert connection.slice_end(lines) == len(lines)
+    assert connection.slice_end(lines + b"GET") == 2 * SLICE_LINES
+    connection.receive_data(lines)
+    connection.next_event()
+    assert connection.slice_end(lines) == 2 * SLICE_LINES
+
+
 def test_a_chunk_that_arrives_in_parts_counts_once() -> None:
     counter = StrictConnection(h11.SERVER)
     counter.receive_data(HEAD + b"\r\n1388\r\n")

@@ -43,10 +43,18 @@ class Admission:
         Raises:
             Overloaded: The maximum number of requests is in flight.
         """
-        if self.requests >= self.budget.requests:
-            raise Overloaded("requests in flight")
+        self.check_requests()
         self.requests += 1
         return Permit(self)
+
+    def check_requests(self) -> None:
+        """Check whether ``enter`` would return a permit now.
+
+        Raises:
+            Overloaded: The maximum number of requests is in flight.
+        """
+        if self.requests >= self.budget.requests:
+            raise Overloaded("requests in flight")
 
     def hold_response(self, size_bytes: int) -> Callable[[], None]:
         """Count a response's memory, and return a function that releases it, to call once it is written.

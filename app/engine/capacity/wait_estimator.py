@@ -36,11 +36,15 @@ class WaitEstimator:
         queued: The number of runs queued or in progress, by model. A request of many pictures counts only
             those it has queued: the others take turns with new arrivals, which do not wait for them.
         seconds_per_pixel: The cost of the other steps.
+        usual_px: The moving average of the pixels of recent pictures, whether admitted or refused.
+        usual_px_per_byte: Likewise of their pixels per byte of the upload.
     """
 
     workers: int
     queued: dict[str, int] = field(default_factory=dict)
     seconds_per_pixel: float = 0.0
+    usual_px: float = 0.0
+    usual_px_per_byte: float = 0.0
     _long_runs: dict[int, LongRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,7 +87,7 @@ class WaitEstimator:
         with self._lock:
             return sum(min(pictures, run.left) for run in self._long_runs.values())
 
-    def total_s(self, *, device_s: float, pixels: int, pixels_in_flight: int) -> float:
+    def total_s(self, *, device_s: float, pixels: float, pixels_in_flight: int) -> float:
         """Return the estimated seconds until the result of a picture of ``pixels`` that arrives now.
 
         Args:
@@ -93,6 +97,16 @@ class WaitEstimator:
         """
         others_s = (pixels_in_flight / self.workers + pixels) * self.seconds_per_pixel
         return MARGIN * (device_s + others_s)
+
+    def likely_px(self, upload_bytes: int) -> float:
+        """Return the likely pixels of an upload that has not been read: the usual, or fewer if it is short."""
+        return min(self.usual_px, self.usual_px_per_byte * upload_bytes)
+
+    def learn_size(self, pixels: int, *, upload_bytes: int) -> None:
+        """Update the usual sizes with those of a picture that has arrived."""
+        weight = SMOOTHING if self.usual_px else 1.0
+        self.usual_px += weight * (pixels - self.usual_px)
+        self.usual_px_per_byte += weight * (pixels / max(1, upload_bytes) - self.usual_px_per_byte)
 
     def learn(self, *, pixels: int, seconds: float) -> None:
         """Update the cost per pixel with the time that the steps outside the network took for one picture."""

@@ -61,3 +61,16 @@ def test_long_requests_count_each_others_turns_only() -> None:
         assert wait_estimator.turns_of_others(10) == 3 + 4
     assert wait_estimator.turns_of_others(10) == 0
     assert wait_estimator.queued_runs == 0
+
+
+def test_an_upload_that_was_not_read_counts_as_its_length_suggests() -> None:
+    estimator = WaitEstimator(2)
+
+    assert estimator.likely_px(1000) == 0  # nothing is known yet
+    for _ in range(100):
+        estimator.learn_size(12_000_000, upload_bytes=3_000_000)
+
+    assert estimator.likely_px(3_000_000) == pytest.approx(12_000_000)
+    assert estimator.likely_px(20_000) == pytest.approx(80_000)  # a small picture among large ones
+    assert estimator.likely_px(20_000_000) == pytest.approx(12_000_000)
+    assert estimator.likely_px(0) == 0
