@@ -99,7 +99,7 @@ class WaitEstimator:
         return MARGIN * (device_s + others_s)
 
     def likely_px(self, upload_bytes: int) -> float:
-        """Return the likely pixels of an upload that has not been read: the usual, or fewer if it is short."""
+        """Return the likely pixels of an unread upload: the usual number, or fewer if it is short."""
         return min(self.usual_px, self.usual_px_per_byte * upload_bytes)
 
     def learn_size(self, pixels: int, *, upload_bytes: int) -> None:
