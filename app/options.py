@@ -133,7 +133,7 @@ class MaskOptions(Options):
     )
     refine: Literal["crop", "none"] = Field(
         "none",
-        description="`crop` runs the network again on the subject alone, if that is less than 70 % of the "
+        description="`crop` runs the network again on the subject alone, if that is less than 60 % of the "
         "picture, and uses the finer edges where both runs agree on the subject.",
     )
     size: Literal["source", "network"] = Field(
@@ -174,7 +174,7 @@ class CutoutOptions(Options):
     )
     refine: Literal["auto", "crop", "none"] = Field(
         "auto",
-        description="`crop` runs the network again on the subject alone, if that is less than 70 % of the "
+        description="`crop` runs the network again on the subject alone, if that is less than 60 % of the "
         "picture, and uses the finer edges where both runs agree on the subject; `auto` does so for whole "
         "pictures beyond 3:1, which the network sees squeezed, and `none` never.",
     )

@@ -1,11 +1,11 @@
 """Extended: extends the pictures of a set with masks to twice their sides, so that subjects are small.
 
-    python -m benchmarks.extended FROM TO
+    python -m benchmarks.extended FROM TO [--factor 4]
     .venv-export/bin/python -m model_export evaluate --data TO --option refine=crop …
 
-Pictures are first enlarged four times (bicubic), so that details are finer than the network's input; their
-border pixels are repeated outwards, and the new area is background. Only pictures whose subject does not
-touch the border are used.
+Pictures are first enlarged ``--factor`` times (bicubic), so that details are finer than the network's
+input; their border pixels are repeated outwards, and the new area is background. Only pictures whose subject
+does not touch the border are used.
 """
 
 import argparse
@@ -16,8 +16,6 @@ import numpy as np
 
 from model_export.samples import find_samples, read_grey
 
-FACTOR = 4
-
 
 def main() -> None:
     """Write the extended set."""
@@ -26,6 +24,7 @@ def main() -> None:
     )
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--factor", type=int, default=4)
     args = parser.parse_args()
     for name in ("images", "masks"):
         (args.target / name).mkdir(parents=True, exist_ok=True)
@@ -35,7 +34,7 @@ def main() -> None:
         if max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) > 0:
             continue
         picture = cv2.imread(str(sample.picture))
-        size = (mask.shape[1] * FACTOR, mask.shape[0] * FACTOR)
+        size = (mask.shape[1] * args.factor, mask.shape[0] * args.factor)
         height, width = size[1] // 2, size[0] // 2
         large = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
         extended = cv2.copyMakeBorder(large, height, height, width, width, cv2.BORDER_REPLICATE)

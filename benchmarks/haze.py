@@ -2,7 +2,7 @@
 
     python -m benchmarks.haze --data ECSSD [--models u2net u2netp] [--precisions int8 float32]
     python -m benchmarks.haze --mattes ALPHAMATTING
-    python -m benchmarks.haze --data ECSSD --second-look
+    python -m benchmarks.haze --data ECSSD --second-look [--mirrored]
     python -m benchmarks.haze --sheet FILE.jpg --pictures DIR [--most 16] [--models u2net] [--precisions int8]
 
 data         Alpha of cutouts (``matting=fast``) with ``haze=keep`` and ``haze=remove``, against true masks.
@@ -10,7 +10,8 @@ data         Alpha of cutouts (``matting=fast``) with ``haze=keep`` and ``haze=r
              contour; *IoU* and *boundary F* (relaxed, 3 pixels) are at half. Intervals are of the mean
              difference of a picture, 95 %, by bootstrap.
 mattes       Errors in the trimap's unknown region from a perfect map, as in ``benchmarks.edges``.
-second look  IoU of the map without a second look, with each that is possible, and with those that agree.
+second look  IoU and boundary F of the map without a second look, with each that is possible, and with those
+             that agree. ``--mirrored`` measures pictures that no threshold was chosen on.
 sheet        Pictures of a folder side by side: picture, ``haze=keep``, ``haze=remove``, over a chequer.
              ``--most`` draws only those whose alpha changes most, for better or worse, in that order.
 
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--mattes", type=Path)
     parser.add_argument("--second-look", action="store_true")
+    parser.add_argument("--mirrored", action="store_true")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--most", type=int)
@@ -103,7 +105,7 @@ def main() -> None:
             graph = Runner.load(read_model(folder, manifest, precision))
             network = Network(graph, manifest.input_size_px, maps)
             if args.data is not None and args.second_look:
-                measure_second_look(args.data, network, f"{model} {precision}")
+                measure_second_look(args.data, network, f"{model} {precision}", is_mirrored=args.mirrored)
             elif args.data is not None:
                 measure_masks(args.data, network, f"{model} {precision}")
             if args.sheet is not None:
@@ -154,30 +156,31 @@ def measure_mattes(folder: Path) -> None:
     print_table(("haze", "SAD/1000", "MSE"), [*rows, ("growth", *(f"{value:+.0%}" for value in growth))])
 
 
-def measure_second_look(folder: Path, network: Network, title: str) -> None:
-    """Print what a second look does to IoU, and what it does where both looks agree."""
+def measure_second_look(folder: Path, network: Network, title: str, *, is_mirrored: bool = False) -> None:
+    """Print what a second look does to IoU and boundary F, and what it does where both looks agree."""
     rows = []
-    for name, rgb, truth in _samples(folder):
+    side, suffix = (-1, "-mirrored") if is_mirrored else (1, "")
+    for name, picture, mask in _samples(folder):
+        rgb, truth = np.ascontiguousarray(picture[:, ::side]), mask[:, ::side]
         height, width = truth.shape
-        first = stretch(network.raw(prepare(rgb, network.side_px), name))
+        first = stretch(network.raw(prepare(rgb, network.side_px), name + suffix))
         box = choose_crop(first, height, width)
-        overlap = _iou(resize_saliency(first, height, width) >= 0.5, truth)
         if box is None:
             continue
         crop = prepare_crop(rgb, box, network.side_px)
-        second = stretch(network.raw(crop, f"{name}-second"))
+        second = stretch(network.raw(crop, f"{name}{suffix}-second"))
         is_same = has_same_subject(map_of_part(first, box, height, width, second.shape), second, crop)
-        blended = resize_saliency(blend_maps(first, second, box, height, width), height, width)
-        looked = _iou(blended >= 0.5, truth)
-        rows.append((overlap, looked, looked if is_same else overlap))
-    none, always, guarded = np.array(rows).T
-    print(f"## {title}, {folder.name}: a second look at {len(rows)} pictures\n")
+        blended = blend_maps(first, second, box, height, width)
+        none, always = (_overlap(each, truth) for each in (first, blended))
+        rows.append((none, always, always if is_same else none))
+    looks = np.array(rows).transpose(1, 2, 0)  # (3, 2, pictures)
+    print(f"## {title}, {folder.name}{suffix}: a second look at {len(rows)} pictures\n")
     table = [
-        (kind, f"{values.mean():.4f}", interval(values - none), f"{(values - none).min():+.3f}")
-        for kind, values in (("none", none), ("always", always), ("if both agree", guarded))
+        (kind, *(f"{each.mean():.4f}" for each in look), *map(interval, gain), f"{gain[0].min():+.3f}")
+        for kind, look, gain in zip(("none", "always", "if both agree"), looks, looks - looks[0], strict=True)
     ]
-    print_table(("second look", "IoU", "difference", "worst picture"), table)
-    print(f"agreed: {np.mean((guarded != none) | (always == none)):.0%}\n", flush=True)
+    print_table(("second look", "IoU", "boundary F", "IoU gain", "boundary F gain", "worst IoU gain"), table)
+    print(flush=True)
 
 
 def interval(differences: _Float) -> str:
@@ -247,6 +250,11 @@ def _figures(alpha: AlphaMatte, truth: Mask) -> tuple[float, float, float, float
     is_hazy = (alpha >= HAZE_FROM) & (alpha <= HAZE_TO) & far
     error = float(np.abs(alpha - truth).mean())
     return error, _iou(alpha >= 0.5, truth), relaxed_boundary_f(alpha, truth), 100 * float(is_hazy.mean())
+
+
+def _overlap(saliency: SaliencyMap, truth: Mask) -> tuple[float, float]:
+    enlarged = resize_saliency(saliency, *truth.shape)
+    return _iou(enlarged >= 0.5, truth), relaxed_boundary_f(enlarged, truth)
 
 
 def _iou(one: Mask, other: Mask) -> float:

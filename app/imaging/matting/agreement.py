@@ -3,7 +3,9 @@
 Strategy: the second run sees more of the subject and less of its surroundings. It may drop what the first run
 wrongly included, or half of the subject, and is as sure of one as of the other. Where the two subjects differ
 much, the picture's colours decide: what the second run drops must look like the background of both, and what
-it adds like the subject of both. All of it is done at the size of a small network's map.
+it adds like the subject of both. The more the first run doubts and the second does not, the less the colours
+must say; if the second is unsure and doubts more, they are not asked. All of it is done at the size of a
+small network's map.
 """
 
 import cv2
@@ -17,10 +19,12 @@ SIDE_PX = 320
 """Largest side of the maps that are compared."""
 _SUBJECT_FROM, _SURE_BACKGROUND = 0.5, 0.1
 _SAME_FROM = 0.93  # intersection over union, from which the runs agree (docs/quality.md)
+_SURER_TO = 0.6  # doubt of a surer second map, as a fraction of the first one's
+_UNSURE_FROM, _LOST_FROM = 0.4, 0.7  # doubt of a map; a surer second one replaces a lost first one anyway
 _LEVELS = 16  # of each colour in a histogram
 _RARE = 1e-5  # share of pixels below which a colour says nothing
 _MAX_EVIDENCE = 3.0  # of one pixel, a natural logarithm
-_MIN_EVIDENCE = 0.5  # for the second map, the mean of the pixels in which the two differ
+_MIN_EVIDENCE = 0.5  # for the second map, the mean of the pixels in which the two differ; 0 if it is surer
 
 _Float = NDArray[np.float64]
 
@@ -42,10 +46,22 @@ def has_same_subject(first: SaliencyMap, second: SaliencyMap, rgb: NetworkInput)
     background = (first < _SURE_BACKGROUND) & (second < _SURE_BACKGROUND)
     if not both.any() or not background.any():
         return False
+    doubt, second_doubt = _doubt(first), _doubt(second)
+    if second_doubt > max(doubt, _UNSURE_FROM):
+        return False
+    is_surer = second_doubt <= _SURER_TO * doubt
+    if is_surer and doubt >= _LOST_FROM:
+        return True
     small = cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA)
     likeness = _likeness(np.asarray(small, np.uint8), both, background)
     evidence = np.where(after, likeness, -likeness)[before != after]
-    return bool(evidence.mean() >= _MIN_EVIDENCE)
+    return bool(evidence.mean() >= (0 if is_surer and doubt >= _UNSURE_FROM else _MIN_EVIDENCE))
+
+
+def _doubt(saliency: SaliencyMap) -> float:
+    """Return the unsure area of a map (4s(1 - s), 1 at half) as a fraction of its subject's area."""
+    unsure = float(np.sum(4 * saliency * (1 - saliency), dtype=np.float64))
+    return unsure / max(1, int(np.count_nonzero(saliency >= _SUBJECT_FROM)))
 
 
 def _likeness(rgb: NetworkInput, subject: Mask, background: Mask) -> _Float:

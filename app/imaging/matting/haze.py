@@ -1,15 +1,17 @@
 """Haze: decides the unsure regions of a saliency map as wholes, so that a cutout has no ghosts and no holes.
 
 Strategy: a network that is in doubt about a thing gives all of it a value in between, which a cutout shows as
-a ghost or as a see-through body. Three steps decide such regions, at the size of a small network's map, so
+a ghost or as a see-through body. Four steps decide such regions, at the size of a small network's map, so
 that the cost does not grow with the picture or the map.
 
 1. A graph cut on the picture's colours assigns each unsure pixel to the subject or to the background. A part
    of the subject without a sure pixel is a ghost, a hole without a sure pixel is none.
 2. Further from the contour than a band, the map is pulled to the side that it was assigned to; within the
    band it keeps its values, from which the matting makes the edge.
-3. The band is wider where the map itself has the fine pattern of hair. A network that blurs hair leaves
-   nothing there that a wide band could keep.
+3. The band is wider if the map itself has the fine pattern of hair. A network that blurs hair leaves nothing
+   that a wide band could keep.
+4. It is wider around threads and gaps of one or two pixels, over a wide area: those are a net, and haze is
+   smooth.
 
 A finer map is only moved where it is unsure: the two bounds of its values are enlarged, never the map.
 
@@ -40,10 +42,13 @@ _MIN_SAMPLES = 16  # pixels from which the cut learns the colours of a side
 _BAND_PX, _FADE_PX = 2.0, 3.0  # of the map on which regions are decided
 _JUDGED_FROM_PX = 4.0  # distance from the contour of the unsure pixels that show whether it is hair
 _HAIR_FROM, _HAIR_TO = 0.81, 0.85  # explained share of the map: below it haze, above it hair
-_ALL_HAIR = 0.999  # at which the band is wider than the map
+_ALL_KEPT = 0.999  # at which the band is wider than the map
 _WINDOW_RADIUS_PX, _COLOUR_BLUR, _EPSILON = 6, 1.0, 1e-4  # of the fit of the map to the colours
 _FLAT = 1e-4  # variance below which a window has no pattern to explain
 _PRIOR_PX = 50  # pixels that count as unexplained, so that a few cannot widen the band
+_THREAD_PX = 3  # window in which a thread or a gap is lost
+_NET_RADIUS_PX, _NET_PRIOR_PX = 40, 300  # of a pixel's surroundings, and pixels there that count as smooth
+_NET_FROM, _NET_TO = 0.03, 0.04  # mean height of threads and gaps: below it haze, above it a net
 _FAR_PX = 1e6
 _SEED = 0
 
@@ -72,7 +77,7 @@ def remove_haze(
     check()
     inside_px = _signed_distance_px(is_subject)
     band_px = _band_px(small, rgb, inside_px, check)
-    pull = np.clip((np.abs(inside_px) - np.float32(band_px)) / np.float32(_FADE_PX), 0, 1)
+    pull = np.clip((np.abs(inside_px) - band_px) / np.float32(_FADE_PX), 0, 1)
     return _pulled(saliency, np.copysign(pull, inside_px), check)
 
 
@@ -149,21 +154,45 @@ def _signed_distance_px(is_subject: Mask) -> _Float:
     return np.asarray(inside - outside, np.float32)
 
 
-def _band_px(saliency: SaliencyMap, rgb: NetworkInput, inside_px: _Float, check: Check) -> float:
-    """Return how far from the contour the map keeps its values.
-
-    Where a map shows hair, it is nearly a linear function of the colours in each window, as the true alpha
-    is. Haze is not, because the network paints it over the pattern of the picture.
-    """
+def _band_px(saliency: SaliencyMap, rgb: NetworkInput, inside_px: _Float, check: Check) -> _Float:
+    """Return for each pixel how far from the contour the map keeps its values."""
     is_soft = (saliency > _SURE_BACKGROUND) & (saliency < 1 - _SURE_BACKGROUND)
     is_soft &= np.abs(inside_px) > _JUDGED_FROM_PX
     if not is_soft.any():
-        return _BAND_PX
+        return np.full_like(saliency, _BAND_PX)
+    kept = np.maximum(_hair(saliency, rgb, is_soft, check), _nets(saliency, is_soft))
+    return np.asarray(_BAND_PX / (1 - np.minimum(kept, np.float32(_ALL_KEPT))), np.float32)
+
+
+def _hair(saliency: SaliencyMap, rgb: NetworkInput, is_soft: Mask, check: Check) -> float:
+    """Return from 0 to 1 whether the map shows hair.
+
+    Then it is nearly a linear function of the colours in each window, as the true alpha is. Haze is not,
+    because the network paints it over the pattern of the picture.
+    """
     part = _box(is_soft, reach_px=3 * _WINDOW_RADIUS_PX + round(4 * _COLOUR_BLUR))
     explained = _explained(saliency[part], rgb[part], check)[is_soft[part]]
     score = float(explained.sum(dtype=np.float64)) / (explained.size + _PRIOR_PX)
-    hair = min(max((score - _HAIR_FROM) / (_HAIR_TO - _HAIR_FROM), 0.0), _ALL_HAIR)
-    return _BAND_PX / (1 - hair)
+    return min(max((score - _HAIR_FROM) / (_HAIR_TO - _HAIR_FROM), 0.0), 1.0)
+
+
+def _nets(saliency: SaliencyMap, is_soft: Mask) -> _Float:
+    """Return from 0 to 1 for each pixel whether the map around it shows a net.
+
+    An opening loses threads and a closing loses gaps. The colours behind a net rarely explain it.
+    """
+    window = np.ones((_THREAD_PX, _THREAD_PX), np.uint8)
+    opened, closed = (cv2.morphologyEx(saliency, kind, window) for kind in (cv2.MORPH_OPEN, cv2.MORPH_CLOSE))
+    soft = is_soft.astype(np.float32)
+    height = _sum_around((closed - opened) * soft) / (_sum_around(soft) + np.float32(_NET_PRIOR_PX))
+    share = (height - np.float32(_NET_FROM)) / np.float32(_NET_TO - _NET_FROM)
+    return np.asarray(np.clip(share, 0, 1), np.float32)
+
+
+def _sum_around(plane: _Float) -> _Float:
+    size = (2 * _NET_RADIUS_PX + 1,) * 2
+    summed = cv2.boxFilter(plane, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(summed, np.float32)
 
 
 def _box(mask: Mask, *, reach_px: int) -> tuple[slice, slice]:

@@ -22,7 +22,7 @@ Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
 
 _MARGIN = 0.12  # of the subject's box, on each side
-_MAX_CROP_AREA = 0.7  # as a fraction of the picture's; a larger crop gains too little
+_MAX_CROP_AREA = 0.6  # as a fraction of the picture's; a larger crop gains little and may lose much
 _SOFT_FROM, _SOFT_TO = 0.05, 0.95
 _REACH = 9 / 320  # how far beyond the soft band the second map is used, as a fraction of the map's side
 _FADE = 0.06  # width of the band along the crop's borders where its weight falls, as a fraction of its sides

@@ -25,6 +25,48 @@ def test_colours_decide_between_two_subjects(
     assert (second is true) == has_same_subject(first, second, picture_of(true))
 
 
+def hazy(value: float) -> SaliencyMap:
+    """A first map that is sure of the small subject, and gives the rest of the large one a value."""
+    return np.where(SMALL >= 0.5, SMALL, value * (LARGE >= 0.5)).astype(np.float32)
+
+
+def doubt(saliency: SaliencyMap) -> float:
+    """The unsure area in areas of the subject, by a plain loop."""
+    values = saliency.ravel().tolist()
+    return sum(4 * value * (1 - value) for value in values) / sum(value >= 0.5 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("value", "for_second", "neutral", "against"),
+    [(0.6, True, True, True), (0.8, True, True, False), (0.9, True, False, False)],
+    ids=["lost", "unsure", "sure"],
+)
+def test_the_more_the_first_map_doubts_the_less_the_colours_must_say(
+    value: float, for_second: bool, neutral: bool, against: bool
+) -> None:
+    grey = np.full((64, 64, 3), 128, np.uint8)  # all of one colour: no evidence
+
+    assert against == (doubt(hazy(value)) >= 0.7)
+    assert neutral == (doubt(hazy(value)) >= 0.4)
+    assert for_second == has_same_subject(hazy(value), SMALL, picture_of(SMALL))
+    assert neutral == has_same_subject(hazy(value), SMALL, grey)
+    assert against == has_same_subject(hazy(value), SMALL, picture_of(LARGE))
+
+
+def test_a_second_map_that_doubts_as_well_needs_the_colours() -> None:
+    second = np.maximum(SMALL, 0.3 * (LARGE >= 0.5)).astype(np.float32)
+
+    assert doubt(second) >= 0.6 * doubt(hazy(0.6))
+    assert not has_same_subject(hazy(0.6), second, picture_of(LARGE))
+
+
+def test_a_second_map_that_doubts_more_is_not_used_whatever_the_colours() -> None:
+    second = np.maximum(SMALL, 0.4 * (LARGE >= 0.5)).astype(np.float32)
+
+    assert doubt(second) > doubt(hazy(0.6))
+    assert not has_same_subject(hazy(0.6), second, picture_of(SMALL))
+
+
 @pytest.mark.parametrize("true", [SMALL, LARGE, NONE])
 def test_subjects_that_are_nearly_the_same_agree_whatever_the_colours(true: SaliencyMap) -> None:
     nearly = disc_alpha(64, 64, radius=0.393)

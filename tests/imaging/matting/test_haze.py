@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from app.arrays import Rgb, SaliencyMap
 from app.imaging.matting.haze import remove_haze
@@ -88,6 +90,50 @@ def test_hair_that_the_colours_explain_stays() -> None:
 
     assert 1e-4 >= np.abs(remove_haze(saliency, dark_hair) - saliency).mean()
     assert 5e-3 <= np.abs(remove_haze(saliency, grey) - saliency).mean()
+
+
+def net(period: int, height: float) -> SaliencyMap:
+    """A disc that is sure at its rim; inside it are threads that are higher than the gaps by ``height``."""
+    saliency = disc_alpha(320, 320, radius=0.4, softness=0.01)
+    y, x = np.indices(saliency.shape)
+    threads = np.float32(0.5 + height / 2) - np.float32(height) * ((x % period > 0) & (y % period > 0))
+    return np.where(disc_alpha(320, 320, radius=0.33) > 0.5, threads, saliency).astype(np.float32)
+
+
+def height_of_threads(saliency: SaliencyMap, row: int, column: int) -> float:
+    """The sum of closing minus opening around a pixel, over the soft pixels and 300 more, by plain loops."""
+
+    def extreme(choose: Callable[[NDArray[np.float32]], float], plane: SaliencyMap) -> SaliencyMap:
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
+        return np.array([[choose(window) for window in line] for line in windows], np.float32)
+
+    part = saliency[row - 32 : row + 33, column - 32 : column + 33]
+    closed = extreme(np.min, extreme(np.max, part))
+    opened = extreme(np.max, extreme(np.min, part))
+    inner = np.s_[2:-2, 2:-2]
+    is_soft = ((part > 0.05) & (part < 0.95))[inner]
+    return float((closed - opened)[inner][is_soft].sum() / (is_soft.sum() + 300))
+
+
+@pytest.mark.parametrize("period", [3, 4, 6])
+@pytest.mark.parametrize(("height", "stays"), [(0.01, False), (0.4, True)], ids=["haze", "net"])
+def test_a_net_stays_although_no_colour_explains_it(period: int, height: float, stays: bool) -> None:
+    saliency = net(period, height)
+    decided = remove_haze(saliency, noise((*saliency.shape, 3)))
+    middle = np.s_[150:170, 150:170]
+
+    assert stays == (height_of_threads(saliency, 160, 160) >= 0.04)
+    assert stays == (height_of_threads(saliency, 160, 160) >= 0.03)
+    assert stays == bool(np.abs(decided[middle] - saliency[middle]).max() < 0.01)
+
+
+def test_a_ghost_far_from_a_net_vanishes() -> None:
+    saliency = net(4, 0.4)
+    saliency[4:28, 4:28] = 0.6
+    decided = remove_haze(saliency, noise((*saliency.shape, 3)))
+
+    assert 0 == decided[8:24, 8:24].max()
+    assert_array_equal(saliency[155:165, 155:165], decided[155:165, 155:165])
 
 
 def test_a_picture_has_one_result_on_all_threads() -> None:

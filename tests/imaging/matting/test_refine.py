@@ -25,7 +25,7 @@ def test_the_margin_ends_at_the_pictures_border() -> None:
     assert (55, 0, 100, 56) == choose_crop(saliency, 100, 100)
 
 
-@pytest.mark.parametrize(("side", "expected"), [(60, True), (90, False), (0, False)])
+@pytest.mark.parametrize(("side", "expected"), [(60, True), (68, True), (72, False), (90, False), (0, False)])
 def test_a_crop_is_chosen_only_if_it_enlarges_the_subject(side: int, expected: bool) -> None:
     saliency = np.zeros((100, 100), dtype=np.float32)
     saliency[:side, :side] = 1
