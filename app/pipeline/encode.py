@@ -1,4 +1,4 @@
-"""Encode: turns rendered pixels into the bytes of a file, on an ``encode`` thread."""
+"""Encode: turns rendered pixels into the bytes of a file, on the thread that rendered them."""
 
 from app.arrays import Cutout, Grey, Rgb
 from app.imaging.formats.encode import FORMATS, MAX_SIDE_PX, encode

@@ -8,14 +8,15 @@ steps. The pipeline depends on neither HTTP nor a framework: ``build.py`` makes 
 ``local.py`` runs one without a server.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from app.engine.batching.batcher import Batcher
 from app.engine.capacity.admission import Budget
 from app.engine.clock import Clock
 from app.engine.models.manifest import sha256_of
 from app.engine.models.registry import ModelRegistry, Session
+from app.engine.threads.places import Places
 from app.engine.threads.trampoline import run_on_threads
 from app.engine.threads.workers import Pools
 from app.errors import Overloaded
@@ -31,6 +32,9 @@ from app.pipeline.result_cache import ResultCache, etag_of
 from app.pipeline.scene import blend, planned_runs, refinement_box, segmentation_of
 from app.pipeline.values import ImageRequest, NotModified, PreparedPicture, Result, Segmentation
 from app.telemetry import StepTimes
+
+UNLIMITED_PIXELS = 24_000_000
+"""Pictures with fewer pixels together are decoded without waiting for a place."""
 
 
 class Pipeline:
@@ -69,6 +73,7 @@ class Pipeline:
         self.tensors = TensorInference(models, batcher, self.admission)
         self.why_not_cuda = why_not_cuda
         self._batcher = batcher
+        self._places: dict[str, Places] = {}
         self._limits = render_limits
         self._decoder = decoder
         self._on_close = on_close
@@ -86,32 +91,33 @@ class Pipeline:
             request, needed = await self.admission.admit(request, context)  # admit
             result: Result | NotModified | None = None
             try:
-                result = await run_on_threads(self._work(request, context), on_end=context.permit.keep())
+                work = self._work(request, needed.pixels, context)
+                result = await run_on_threads(work, on_end=context.permit.keep())
             finally:
                 self.admission.settle(request, needed, result, context)
             return result
 
-    async def _work(self, request: ImageRequest, context: RequestContext) -> Result | NotModified:
+    async def _work(
+        self, request: ImageRequest, pixels: int, context: RequestContext
+    ) -> Result | NotModified:
         options, steps = request.options, context.steps
         runs = planned_runs(request)
         model = context.model or self.models.default
-        with self._lease(model) as session, self.admission.wait_estimator.counting(model, runs):
-            etag = etag_of(request, sha256_of(session.manifest, session.choice.precision))
-            if (found := self.results.find(etag, context)) is not None:
-                return found
-            prepared = await self.pools.decode.call(  # decode, prepare
-                prepare_request, request, etag, session.manifest, steps, self._decoder
+        async with AsyncExitStack() as place:
+            with self._lease(model) as session, self.admission.wait_estimator.counting(model, runs):
+                etag = etag_of(request, sha256_of(session.manifest, session.choice.precision))
+                if (found := self.results.find(etag, context)) is not None:
+                    return found
+                await place.enter_async_context(self._place(model, pixels, context))
+                prepared = await self.pools.decode.call(  # decode, prepare
+                    prepare_request, request, etag, session.manifest, steps, self._decoder
+                )
+                segmentations = [await self._segment(prepared, options, session, context)]
+            del prepared  # what is no longer needed, since each step may hold as much again
+            pool = self.pools.encode if is_quick(segmentations[0], options) else self.pools.matte
+            result = await pool.call(  # matte, compose, encode: changing the thread takes longer
+                _finish, segmentations, options, steps, self._limits
             )
-            segmentation = await self._segment(prepared, options, session, context)
-        del prepared  # what is no longer needed, since each step may hold as much again
-        if is_quick(segmentation, options):  # matte, encode: changing the thread takes longer
-            result = await self.pools.encode.call(_finish, segmentation, options, steps, self._limits)
-        else:
-            rendered = await self.pools.matte.call(  # matte, compose
-                render, segmentation, options, steps, self._limits
-            )
-            del segmentation
-            result = await self.pools.encode.call(encode_result, rendered, options, steps)  # encode
         self.results.keep(result, context)
         return result
 
@@ -132,6 +138,19 @@ class Pipeline:
         crop = await self.pools.decode.call(prepare_refinement, segmentation, box, context.steps)
         raw = await infer(self._batcher, session, crop, context)
         return await self.pools.matte.call(blend, segmentation, raw, crop, box, context.steps)
+
+    @asynccontextmanager
+    async def _place(self, model: str, pixels: int, context: RequestContext) -> AsyncIterator[None]:
+        """Have one of the places of a model's pictures for the block, which a large picture waits for."""
+        places = self._places.get(model)
+        if places is None:
+            places = Places(self.pools.decode.threads + 2 * self.max_batch - 1, UNLIMITED_PIXELS)
+            places = self._places.setdefault(model, places)
+        context.steps.current, since_s = "batch", self._clock.now_s()
+        async with places.place(pixels) as was_waited_for:
+            if was_waited_for:
+                context.steps.add("batch", self._clock.now_s() - since_s)
+            yield
 
     @contextmanager
     def _lease(self, model: str) -> Iterator[Session]:
@@ -170,6 +189,13 @@ class Pipeline:
 
 
 def _finish(
-    segmentation: Segmentation, options: MaskOptions | CutoutOptions, steps: StepTimes, limits: RenderLimits
+    segmentations: list[Segmentation],
+    options: MaskOptions | CutoutOptions,
+    steps: StepTimes,
+    limits: RenderLimits,
 ) -> Result:
-    return encode_result(render(segmentation, options, steps, limits), options, steps)
+    """Render and encode the one segmentation in a list, out of which it is taken: nothing else keeps it.
+
+    While the result is encoded, the picture's memory is free again.
+    """
+    return encode_result(render(segmentations.pop(), options, steps, limits), options, steps)

@@ -23,7 +23,7 @@ _PERCEPTUAL = b"\x00"  # rendering intent of the sRGB chunk
 _NONE, _SUB, _UP = 0, 1, 2  # filter types; the slower ones cost more than they save
 _DEFLATE_LEVEL = 1
 _STRIP_BYTES = 1 << 20
-_BAND_ROWS = 16  # of a sample: consecutive rows, since a filter uses the row above
+_BAND_ROWS = 8  # of a sample: consecutive rows, since a filter uses the row above
 _MIN_BANDS = 8
 _MAX_BAND_STEP = 24  # in bands: a 24th of a large picture is tried, so that three trials cost an eighth
 

@@ -19,6 +19,7 @@ References:
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -35,7 +36,10 @@ _EPSILON = 1e-7  # keeps the quotient finite where no subject, or no background,
 _ALL_SUBJECT = 1 - 1e-6  # a block of ones may average to slightly less
 _ABOVE_0, _BELOW_1 = (float(np.nextafter(np.float32(edge), np.float32(0.5))) for edge in (0, 1))
 
+_CELL = np.dtype((np.void, 16))  # the four channels of a cell, moved as one
+
 _Float = NDArray[np.float32]
+_Scalar = TypeVar("_Scalar", np.uint8, np.float32)
 
 
 def estimate_foreground(rgb: Rgb, alpha: AlphaMatte, *, check: Check = no_check) -> Rgb:
@@ -100,47 +104,58 @@ def _mixed_tiles(is_mixed: Mask, height: int, width: int, scale: int) -> Iterato
         yield slice(top, min(top + side_px, height)), slice(left, min(left + side_px, width))
 
 
-def _coarse_pair(rgb: Rgb, alpha: AlphaMatte, is_mixed: Mask, radii_px: list[int]) -> _Float:
-    """Estimate F and B on the coarse grid: (6, h, w), in levels, valid in the mixed cells and next to them.
+def _coarse_pair(rgb: Rgb, alpha: AlphaMatte, is_mixed: Mask, radii_px: list[int]) -> list[_Float]:
+    """Estimate F and B on the coarse grid: six planes in levels, valid in the mixed cells and next to them.
 
-    The grid must contain the neighbourhood of each of these cells, as far as the picture reaches. Works plane
-    by plane: when alpha is broadcast over three interleaved colours, numpy's inner loop has length three.
+    The grid must contain the neighbourhood of each of these cells, as far as the picture reaches. Weights and
+    weighted colours are averaged as four channels, which OpenCV does in half of the time of four planes.
+    All else is computed plane by plane, and only for the mixed cells.
     """
-    opacities = alpha, 1 - alpha
-    weights = [opacity * opacity for opacity in opacities]
-    planes = [plane.astype(np.float32) for plane in cv2.split(rgb)]
-    shares = [[plane * weight for plane in planes] for weight in weights]
     mixed = np.flatnonzero(is_mixed)
-    colours = np.stack([plane.ravel()[mixed] for plane in planes])  # (3, N)
-    mixed_opacities, mixed_weights = (
-        [array.ravel()[mixed] for array in arrays] for arrays in (opacities, weights)
-    )
-    blurred = np.empty_like(alpha)
+    colours = _planes_of(rgb.reshape(-1, 3).take(mixed, axis=0)).astype(np.float32)
+    opacities, shares = [], []
+    for opacity in (alpha, 1 - alpha):
+        opacities.append(opacity.ravel().take(mixed))
+        shares.append(_weighted(rgb, opacity * opacity))
+    blurred = np.empty_like(shares[0])
     for radius_px in radii_px[:-1]:
         means = []
-        for weight, share in zip(weights, shares, strict=True):
-            nearby = _average(weight, radius_px, out=blurred).ravel()[mixed] + np.float32(_EPSILON)
-            mean = np.stack([_average(plane, radius_px, out=blurred).ravel()[mixed] for plane in share])
-            means.append(np.divide(mean, nearby, out=mean))
-        error = colours - mixed_opacities[0] * means[0]
-        error -= mixed_opacities[1] * means[1]
-        for mean, opacity, weight, share in zip(means, mixed_opacities, mixed_weights, shares, strict=True):
+        for share in shares:
+            averaged = _average(share, radius_px, out=blurred).reshape(-1, 4).take(mixed, axis=0)
+            *mean, nearby = _planes_of(averaged)
+            means.append(np.divide(mean, nearby + np.float32(_EPSILON)))
+        error = colours - opacities[0] * means[0]
+        error -= opacities[1] * means[1]
+        for mean, opacity, share in zip(means, opacities, shares, strict=True):
             mean += opacity * error
             np.clip(mean, 0, 255, out=mean)
+            weight = opacity * opacity
             mean *= weight
-            for plane, values in zip(share, mean, strict=True):
-                plane.ravel()[mixed] = values
+            values = cv2.merge([*mean, weight])  # (N, 1, 4)
+            share.view(_CELL).ravel()[mixed] = np.asarray(values, np.float32).view(_CELL).ravel()
     pair = []
-    for weight, share in zip(weights, shares, strict=True):
-        nearby = _average(weight, radii_px[-1]) + np.float32(_EPSILON)
-        pair += [_average(plane, radii_px[-1]) / nearby for plane in share]
-    return np.stack(pair)
+    for share in shares:
+        *means, nearby = cv2.split(_average(share, radii_px[-1], out=blurred))
+        divisor = np.asarray(nearby, np.float32) + np.float32(_EPSILON)
+        pair += [np.asarray(mean, np.float32) / divisor for mean in means]
+    return pair
 
 
-def _average(plane: _Float, radius_px: int, *, out: _Float | None = None) -> _Float:
-    """Average a plane over square windows."""
+def _weighted(rgb: Rgb, weight: _Float) -> _Float:
+    """Return the colours times a weight, and the weight: (h, w, 4)."""
+    planes = [cv2.multiply(plane, weight, dtype=cv2.CV_32F) for plane in cv2.split(rgb)]
+    return np.asarray(cv2.merge([*planes, weight]), np.float32)
+
+
+def _planes_of(pixels: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Return pixels (N, C) as planes (C, N)."""
+    return np.ascontiguousarray(pixels.T)
+
+
+def _average(pixels: _Float, radius_px: int, *, out: _Float) -> _Float:
+    """Average pixels over square windows."""
     size = (2 * radius_px + 1, 2 * radius_px + 1)
-    return np.asarray(cv2.blur(plane, size, dst=out), dtype=np.float32)
+    return np.asarray(cv2.blur(pixels, size, dst=out), dtype=np.float32)
 
 
 def _corrected(rgb: Rgb, alpha: AlphaMatte, planes: list[_Float]) -> Rgb:

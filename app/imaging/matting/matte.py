@@ -207,7 +207,7 @@ def apply_edges(rgb: Rgb, coefficients: _Coefficients, *, tile: Tile, scale: int
     Returns:
         (H, W) float32, within the range of the fitted map nearby.
     """
-    red, green, blue, offset, lowest, highest = enlarge_planes(coefficients, tile, scale)
+    red, green, blue, offset, lowest, highest = enlarge_planes([*coefficients], tile, scale)
     for slope, colour in zip((red, green, blue), cv2.split(rgb), strict=True):
         cv2.multiply(slope, colour, slope, dtype=cv2.CV_32F)
         cv2.add(offset, slope, offset)
