@@ -36,7 +36,9 @@ def test_bytes_that_are_not_utf_8_are_malformed(raw: bytes) -> None:
 
 @pytest.mark.parametrize("unit", [b"QUJD", b"QUJD\\n", b"\\/", b"\\u002b", b"%2B", "é".encode()])
 @pytest.mark.parametrize(
-    "slices", [plain_slices, json_slices, lambda raw: unquoted_slices(plain_slices(raw))], ids=str
+    "slices",
+    [plain_slices, json_slices, lambda raw: unquoted_slices(plain_slices(raw))],
+    ids=["plain", "json", "unquoted"],
 )
 def test_a_long_text_is_decoded_in_slices_of_bounded_size(
     unit: bytes, slices: Callable[[memoryview], Iterator[bytes]]
