@@ -43,7 +43,7 @@ help: ## Show this help
 
 setup: $(VENV)/.dev $(EXPORT)/.evaluate ## Make both environments: serving (with tools) and export
 
-serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp)
+serve: $(VENV)/.ready $(MODELS_DIR)/$(MODEL)/manifest.json ## Serve on HOST:PORT (MODEL=u2net|u2netp|lite)
 	@exec $(VENV)/bin/cutout serve --host $(HOST) --port $(PORT) --model $(MODEL)
 
 unit: export HYPOTHESIS_PROFILE ?= quick

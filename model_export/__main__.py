@@ -13,6 +13,7 @@ from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
 from app.onnx_import.refusal import GraphRefused, RunFailed
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
+from app.weights.own import OWN
 from model_export.errors import CommandFailed
 from model_export.precision_cli import (
     calibrate_model,
@@ -71,17 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _export(args: argparse.Namespace) -> None:
     if args.checkpoint is None:
-        from model_export.export import export
-
         if (args.depth, args.accurate, args.size, args.tile) != (None, False, None, None):
             raise CommandFailed("--depth, --accurate, --size and --tile need --checkpoint, a training run.")
-        published(args.name)
-        export(
-            args.name,
-            args.models_dir,
-            precisions=parse_precisions(args.precision or [DEFAULT_PRECISIONS]),
-            local_weights=args.weights,
-        )
+        precisions = parse_precisions(args.precision or [DEFAULT_PRECISIONS])
+        if args.name in OWN:
+            from model_export.export_own import export_own
+
+            export_own(args.name, args.models_dir, precisions=precisions)
+        else:
+            from model_export.export import export
+
+            published(args.name)
+            export(args.name, args.models_dir, precisions=precisions, local_weights=args.weights)
     else:
         from model_export.export_checkpoint import export_trained
         from model_export.served_shape import ServedShape
@@ -206,8 +208,9 @@ def _parser() -> argparse.ArgumentParser:
         ("parity", "compare an export with the published file again"),
     ):
         sub = commands.add_parser(command, help=purpose, description=purpose)
-        choices = sorted(PUBLISHED) if command != "export" else None
-        sub.add_argument("name", metavar="NAME", choices=choices, help=", ".join(sorted(PUBLISHED)))
+        names = sorted({*PUBLISHED, *OWN}) if command == "export" else sorted(PUBLISHED)
+        choices = names if command != "export" else None
+        sub.add_argument("name", metavar="NAME", choices=choices, help=", ".join(names))
         sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
         sub.add_argument("--weights", type=Path, help="a local file to try before the network")
         if command == "export":

@@ -10,6 +10,7 @@ from torch import nn
 
 from app.engine.models.manifest import Manifest, WeightsOrigin
 from app.weights.fetch import PUBLISHED
+from app.weights.own import OWN
 from model_export.checkpoint import TrainingRun, trained_network
 from model_export.class_metrics import CLASS_FIGURES
 from model_export.errors import CommandFailed
@@ -57,7 +58,7 @@ def export_trained(
     network = shape.applied(network, run.recipe.architecture)
     size_px = shape.size_px or run.recipe.whole_px
     _warn_if_worse_than_empty(run, console)
-    model_bytes, quality = _export_and_compare(network, name, size_px, run.recipe, console)
+    model_bytes, quality = export_and_compare(network, name, size_px, run.recipe, console)
     manifest = describe(
         network,
         model_bytes,
@@ -65,7 +66,7 @@ def export_trained(
         architecture=_architecture(run.recipe) + shape.description,
         size_px=size_px,
         weights=_weights_origin(run, checkpoint, license_name=license_name, authors=authors),
-        quality={**quality, **_held_out_quality(run)},
+        quality={**quality, **held_out_quality(run)},
         output=output_meaning(run.recipe),
     )
     manifest = replace(manifest, purpose=" and ".join(run.recipe.foreground_classes))
@@ -75,7 +76,7 @@ def export_trained(
 
 
 def _check_name(name: str) -> None:
-    if name in PUBLISHED or MODEL_NAME.fullmatch(name) is None:
+    if name in {*PUBLISHED, *OWN} or MODEL_NAME.fullmatch(name) is None:
         raise CommandFailed(
             f"{name!r} is a published model's name, or not a valid name: a-z, 0-9, _ and -, at most 64."
         )
@@ -92,7 +93,7 @@ def _architecture(recipe: Recipe) -> str:
     return recipe.architecture + (f", {len(recipe.classes)} classes" if recipe.classes else "")
 
 
-def _export_and_compare(
+def export_and_compare(
     network: nn.Module, name: str, size_px: int, recipe: Recipe, console: Console
 ) -> tuple[bytes, dict[str, float]]:
     """Return the exported model, and the parity figures under their names in a manifest."""
@@ -115,7 +116,7 @@ def _weights_origin(run: TrainingRun, checkpoint: Path, *, license_name: str, au
     )
 
 
-def _held_out_quality(run: TrainingRun) -> dict[str, float]:
+def held_out_quality(run: TrainingRun) -> dict[str, float]:
     """Return the figures of the best epoch on held-out pictures, under their names in a manifest."""
     best = run.progress.best_row()
     figures = {f"held_out_{name}": best[name] for name in ("mae", "max_f", *CLASS_FIGURES) if name in best}

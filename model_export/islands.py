@@ -24,6 +24,14 @@ HEAD = Island(
 )
 
 ISLANDS: Mapping[str, tuple[Island, ...]] = {
+    "lite": (
+        Island(
+            ("encoder.stem", "encoder.blocks.0.", "encoder.blocks.1."),
+            "The first layers: their depthwise convolutions have ranges of very different sizes per channel, "
+            "and every later layer reads what they lose. They are 6 % of the work.",
+        ),
+        Island(("decoder.details.2",), "The map is logits; see HEAD."),
+    ),
     "u2net": (HEAD,),
     "u2netp": (
         HEAD,

@@ -14,6 +14,7 @@ from rich.progress import track
 
 from app.engine.models.manifest import FLOAT32, VARIANT_FILES, Manifest, read_manifest, read_model
 from app.weights.fetch import PUBLISHED
+from app.weights.own import OWN
 from model_export.errors import CommandFailed
 from model_export.ranges import RANGES_FOLDER, Judgement, read_ranges, write_ranges
 
@@ -137,7 +138,8 @@ def _declare(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str, data: str
 ) -> argparse.ArgumentParser:
     sub = commands.add_parser(name, help=purpose, description=purpose)
-    sub.add_argument("name", metavar="NAME", choices=sorted(PUBLISHED), help=", ".join(sorted(PUBLISHED)))
+    names = sorted({*PUBLISHED, *OWN})
+    sub.add_argument("name", metavar="NAME", choices=names, help=", ".join(names))
     sub.add_argument("--data", required=True, type=Path, metavar="DIR", help=data)
     sub.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of models (models)")
     sub.add_argument("--ranges-dir", type=Path, default=RANGES_FOLDER, help="folder of ranges")

@@ -13,6 +13,7 @@ from app.errors import ModelUnavailable
 from app.settings import read_settings
 from app.weights.catalogue import CATALOGUE
 from app.weights.fetch import PUBLISHED, fetch_weights, weights_path
+from app.weights.own import OWN
 
 
 def fetch(
@@ -43,10 +44,12 @@ def list_models(
         return
     table = Table("model", "weights", "served graph", "parameters", "licence", "commercial")
     found = {path.parent.name for path in settings.models_dir.glob("*/manifest.json")}
-    for name in sorted(found | set(PUBLISHED)):
+    for name in sorted(found | {*PUBLISHED, *OWN}):
         weights = "fetched" if weights_path(name, settings.models_dir / "weights").exists() else "not fetched"
         state, parameters, licence, commercial = "not exported", "", "", ""
-        if name in CATALOGUE:
+        if name in OWN:
+            weights, licence, commercial = "in the repository", OWN[name].license, OWN[name].commercial
+        elif name in CATALOGUE:
             licence, commercial = CATALOGUE[name].weights.license, CATALOGUE[name].commercial
         if name in found:
             state, manifest = _check_model(settings.models_dir / name)

@@ -15,6 +15,7 @@ from app.onnx_import.install import PREVIEW_FILE, put_in_place, staged
 from app.settings import read_settings
 from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_with
 from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, sha256_of, verify_weights, weights_path
+from app.weights.own import OWN
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 Triple = Annotated[str | None, typer.Option(metavar="R,G,B")]
@@ -109,6 +110,8 @@ def _find(
 ) -> tuple[Path, CatalogueEntry | None]:
     """Return the file to add, fetched if it is the catalogue's and missing, and its entry there."""
     path = Path(source)
+    if source in OWN:
+        raise ValueError(f"{source} was trained in this project; in a checkout: make export MODEL={source}")
     if source not in CATALOGUE or (path.suffix and path.is_file()):
         if not path.exists():
             names = ", ".join(CATALOGUE)

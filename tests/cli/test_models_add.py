@@ -155,3 +155,9 @@ def test_all_networks_are_listed_with_their_licences(command: Command) -> None:
         "people",
     ):
         assert shown in output
+
+
+def test_a_model_that_was_trained_here_is_made_in_a_checkout(command: Command) -> None:
+    with pytest.raises(ValueError, match=r"lite was trained in this project; .*: make export MODEL=lite"):
+        command("models", "add", "lite", "--yes")
+    assert "lite" in command("models", "list").output
