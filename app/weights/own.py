@@ -45,7 +45,7 @@ _OWN = (
         authors="the authors of Cutout",
         source="trained in this project on DUTS-TR (for research) with u2net (Apache-2.0) as teacher; its "
         "encoder began as EfficientNet-Lite0 (Apache-2.0, ImageNet)",
-        purpose="any photograph, in a tenth of u2netp's work",
+        purpose="the salient object of any photograph, fast on a CPU",
         commercial="unclear",
         basis="http://saliencydetection.net/duts/",
     ),
