@@ -42,7 +42,7 @@ def test_the_limit_is_the_smaller_of_container_and_machine(
 
 def test_the_resident_memory_grows_with_what_the_process_holds() -> None:
     before = resident_bytes()
-    held = b"\1" * (32 * MIB)
+    held = b"\1" * (64 * MIB)  # glibc gives pages of their own to more than 32 MiB, in any process
 
     assert resident_bytes(os.getpid()) - before > len(held) // 2
     assert resident_bytes(2**30) == 0
