@@ -11,21 +11,25 @@ def catalogue_table(added: set[str]) -> Table:
     Args:
         added: The names of those that are models already.
     """
-    table = Table("model", "for", "size", "MB", "parameters", "GMACs", "memory", "licence", "commercial")
+    table = Table(expand=True)
+    table.add_column("model", ratio=1, overflow="fold")
+    for heading in ("pixels", "MB", "M par.", "GMACs", "MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("commercial", no_wrap=True)
     for name, entry in CATALOGUE.items():
         table.add_row(
-            f"{name} ✓" if name in added else name,
-            entry.purpose,
-            f"{entry.size_px} px",
+            f"[bold]{name}{' ✓' * (name in added)}[/bold]\n{entry.purpose}. {entry.weights.license}",
+            f"{entry.size_px}²",
             f"{entry.weights.size_bytes / 1e6:.0f}",
-            f"{entry.parameters / 1e6:.1f} M",
+            f"{entry.parameters / 1e6:.1f}",
             "?" if entry.gmacs is None else f"{entry.gmacs:g}",
-            "?" if entry.memory_mib is None else f"{entry.memory_mib} MiB",
-            entry.weights.license,
+            "?" if entry.memory_mib is None else f"{entry.memory_mib}",
             entry.commercial,
+            end_section=True,
         )
     table.caption = (
-        "✓ is a model here. Memory: of the model and its runs on a CPU; ? was not measured. "
+        "✓ is a model here. MB: of the file; MiB: memory of the model and its runs on a CPU; ? was not "
+        "measured. par.: parameters. "
         "Commercial: as publicly known; `cutout models add NAME` shows the basis."
     )
     return table

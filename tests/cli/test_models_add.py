@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.cli.catalogue_table import describe_entry
+from app.cli.catalogue_table import catalogue_table, describe_entry
 from app.engine.models.manifest import read_manifest, read_model
 from app.onnx_import.refusal import GraphRefused
 from app.weights.catalogue import CATALOGUE
@@ -151,10 +151,23 @@ def test_all_networks_are_listed_with_their_licences(command: Command) -> None:
         "contested",
         "unclear",
         "159.7",
-        "166 MiB",
+        "166",
         "people",
     ):
         assert shown in output
+
+
+def test_80_columns_cut_no_name_and_no_licence_in_the_catalogue() -> None:
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(catalogue_table(set()))
+    shown = console.export_text()
+
+    rows = [row.split("│") for row in shown.splitlines() if row.startswith("│")]
+    names = [row[1].strip() for row in rows if row[-2].strip()]
+    assert names == list(CATALOGUE)
+    assert [row[-2].strip() for row in rows if row[-2].strip()] == [e.commercial for e in CATALOGUE.values()]
+    text = " ".join(row[1].strip() for row in rows)
+    assert all(f"{entry.purpose}. {entry.weights.license}" in text for entry in CATALOGUE.values())
 
 
 def test_a_model_that_was_trained_here_is_made_in_a_checkout(command: Command) -> None:
