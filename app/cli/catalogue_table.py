@@ -38,7 +38,8 @@ def catalogue_table(added: set[str]) -> Table:
 def describe_entry(entry: CatalogueEntry) -> Table:
     """Return what a user should know before downloading a network."""
     weights = entry.weights
-    table = Table("", weights.name, show_header=True)
+    table = Table("")
+    table.add_column(weights.name, overflow="fold")
     table.add_row("for", entry.purpose)
     table.add_row(
         "network", f"{entry.architecture}, {entry.parameters / 1e6:.1f} M parameters, {entry.size_px} px"

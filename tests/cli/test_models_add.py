@@ -170,6 +170,14 @@ def test_80_columns_cut_no_name_and_no_licence_in_the_catalogue() -> None:
     assert all(f"{entry.purpose}. {entry.weights.license}" in text for entry in CATALOGUE.values())
 
 
+def test_80_columns_cut_no_checksum_in_a_description() -> None:
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(describe_entry(CATALOGUE["modnet"]))
+
+    rows = [row.split("│")[2].strip() for row in console.export_text().splitlines() if row.startswith("│")]
+    assert CATALOGUE["modnet"].weights.sha256 in "".join(rows)
+
+
 def test_a_model_that_was_trained_here_is_made_in_a_checkout(command: Command) -> None:
     with pytest.raises(ValueError, match=r"lite was trained in this project; .*: make export MODEL=lite"):
         command("models", "add", "lite", "--yes")
