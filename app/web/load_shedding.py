@@ -66,6 +66,7 @@ def allowed_seconds(headers: Headers, max_s: float) -> float:
     text = headers.get("x-request-timeout-ms")
     if text is None:
         return max_s
-    if not text.isascii() or not text.isdigit() or not int(text[:10]) > 0:
+    significant = text.lstrip("0")[:10]
+    if not text.isascii() or not text.isdigit() or not significant:
         raise MalformedRequest("The X-Request-Timeout-Ms header is not a whole number of milliseconds.")
-    return min(int(text[:10]) / 1000, max_s)
+    return min(int(significant) / 1000, max_s)

@@ -1,9 +1,15 @@
-"""Text check: refuses requests whose path or query does not decode to Unicode."""
+"""Text check: refuses requests with a path or query that is not Unicode, or with a line break in the path.
+
+The router's patterns end with ``$``, which also matches before a line break at the end. So the router would
+serve a path that the table of endpoints does not have: without a deadline, and with the line break in a
+header.
+"""
 
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.errors import MalformedRequest
 from app.web.request.texts import read_text
 
 
@@ -17,7 +23,7 @@ class TextCheck:
         """Serve one request.
 
         Raises:
-            MalformedRequest: The path or the query is not UTF-8.
+            MalformedRequest: The path or the query is not UTF-8, or the path has a line break.
         """
         if scope["type"] == "http":
             for raw, what in (
@@ -26,4 +32,6 @@ class TextCheck:
             ):
                 if b"%" in raw:
                     read_text(unquote_to_bytes(raw), what)
+            if "\n" in scope["path"]:
+                raise MalformedRequest("The path has a line break.")
         await self._app(scope, receive, send)

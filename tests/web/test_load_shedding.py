@@ -13,6 +13,8 @@ from app.web.load_shedding import allowed_seconds
 from tests.pictures import jpeg, photo
 from tests.web.conftest import Live
 
+UPLOAD = jpeg(photo(40, 30))
+
 
 @contextmanager
 def overload(live: Live) -> Iterator[None]:
@@ -84,6 +86,23 @@ def test_the_time_limit_is_the_requested_one_capped_by_the_server(requested_ms: 
 
     assert math.isclose(allowed_s, min(requested_ms / 1000, max_s))
     assert allowed_seconds(Headers(), max_s) == max_s
+
+
+@pytest.mark.parametrize("text", ["0000000000000250", "0250"])
+def test_zeros_before_a_time_limit_have_no_meaning(text: str) -> None:
+    assert allowed_seconds(Headers({"X-Request-Timeout-Ms": text}), 60.0) == 0.25
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/mask", "/v1/cutout", "/v1/batch", "/v1.0/removebg", "/api/remove", "/v2/models/u2netp/infer"],
+)
+def test_a_path_with_a_line_break_is_refused(live: Live, path: str) -> None:
+    """The router would serve it, although no layer around it knows the path, and without a deadline."""
+    response = live.client.post(f"{path}%0A", content=UPLOAD)
+
+    assert response.status_code == 400
+    assert "The path has a line break." in response.text
 
 
 @given(st.text().filter(lambda text: not (text.isascii() and text.isdigit())))

@@ -62,7 +62,7 @@ class Bucket:
         """
         price = self.price(amount)
         self._fill(now_s)
-        if price <= self._level + _ROUNDING:
+        if price <= self._level + _ROUNDING * min(1.0, self.quota):
             self._level = max(0.0, self._level - price)
             return 0.0
         return (price - self._level) * WINDOW_S / self.quota

@@ -31,7 +31,7 @@ from app.errors import CorruptPicture
 from app.imaging.formats.chunks import needed_chunks
 from app.imaging.formats.containers import jpeg_segments, rounded_riff
 from app.imaging.formats.isobmff import read_boxes
-from app.imaging.formats.png_rows import is_dense, is_last_row_uniform, lacks_rows, prefill
+from app.imaging.formats.png_rows import is_dense, is_last_row_uniform, lacks_rows
 from app.imaging.formats.raw_picture import Colours, RawPicture
 from app.imaging.formats.sniff import Header
 
@@ -104,7 +104,6 @@ def _load_rows(image: ImageFile.ImageFile, stripped: bytes) -> None:
     """Decode a PNG, and refuse one that lacks rows."""
     may_lack_rows = True
     if is_dense(stripped):
-        prefill(image)
         image.load()
         may_lack_rows = is_last_row_uniform(image)
     if may_lack_rows and lacks_rows(stripped):

@@ -3,8 +3,8 @@
 Pillow decodes a compressed stream that ends early, but is otherwise valid, as a picture whose last rows are
 black. Inflating everything twice would cost a photograph a quarter of its decoding time, so there are two
 checks: a file with little data for its size is inflated and measured before it is decoded, which is fast
-since there is little to inflate; any other is decoded over a colour, and measured only if its last row still
-has one colour.
+since there is little to inflate; any other is decoded, and measured only if its last row has one colour, as a
+missing row has.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,6 @@ _MAX_DENSE_RATIO = 8
 _SLICE_BYTES = 256 * 1024
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-_PREFILL_COLOUR = 173, 74, 201, 118
 
 
 def is_dense(upload: bytes) -> bool:
@@ -42,21 +41,8 @@ def lacks_rows(upload: bytes) -> bool:
     return missing > 0
 
 
-def prefill(image: Image.Image) -> None:
-    """Fill a picture, before it is decoded, with a colour that its last row is unlikely to have."""
-    bands = len(image.getbands())
-    colour = (
-        41_130
-        if image.mode.startswith("I")
-        else _PREFILL_COLOUR[0]
-        if bands == 1
-        else _PREFILL_COLOUR[:bands]
-    )
-    image.im = Image.core.fill(image.mode, image.size, colour)  # type: ignore[attr-defined] # as Image.new
-
-
 def is_last_row_uniform(image: Image.Image) -> bool:
-    """Return whether the last row of a decoded picture has one colour, as after ``prefill``."""
+    """Return whether the last row of a decoded picture has one colour, as a row without data has."""
     width, height = image.size
     extrema = image.crop((0, height - 1, width, height)).getextrema()
     pairs = extrema if isinstance(extrema[0], tuple) else (extrema,)

@@ -26,6 +26,14 @@ def test_one_minutes_quota_may_be_used_at_once() -> None:
     assert [spend(quota, pixels=None) for _ in range(62)] == [True] * 60 + [False] * 2
 
 
+@pytest.mark.parametrize("rate", [1e-9, 1e-12, 5e-324])
+def test_a_rate_near_zero_allows_one_request_and_one_picture(rate: float) -> None:
+    quota = Quota(Rates(requests=rate, megapixels=rate), ManualClock())
+
+    assert [spend(quota, pixels=None) for _ in range(3)] == [True, False, False]
+    assert [spend(quota, pixels=1_000) for _ in range(3)] == [True, False, False]
+
+
 def test_a_request_succeeds_after_the_retry_after_of_its_refusal() -> None:
     clock = ManualClock()
     quota = Quota(Rates(megapixels=6), clock)

@@ -2,8 +2,12 @@
 
 import io
 import struct
+import threading
+import time
 import zlib
+from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -12,6 +16,7 @@ from PIL import Image
 
 from app.errors import CorruptPicture
 from app.imaging.formats.decode import decode
+from app.imaging.formats.pillow import load
 from app.imaging.formats.png_rows import is_dense, lacks_rows
 from app.imaging.formats.sniff import sniff
 from tests.pictures import noise, photo
@@ -96,12 +101,43 @@ def test_the_expected_bytes_of_an_interlaced_picture_are_those_of_its_seven_pass
         assert lacks_rows(upload) is lacks
 
 
-def test_a_last_row_of_the_prefill_colour_is_decoded() -> None:
+@pytest.mark.parametrize("colour", [(0, 0, 0), (173, 74, 201)], ids=["black", "a colour"])
+def test_a_last_row_of_one_colour_is_decoded(colour: tuple[int, int, int]) -> None:
     rgb = photo(50, 70)
-    rgb[-1] = (173, 74, 201)
+    rgb[-1] = colour
     upload = encoded(Image.fromarray(rgb))
 
     assert np.array_equal(rgb, decode(upload, sniff(upload)).rgb)
+
+
+def test_decoding_16_bit_greys_leaves_the_interpreter_to_other_threads() -> None:
+    """Filling such a picture took the interpreter 2 ms a megapixel, and the event loop waited for it."""
+    samples = np.random.default_rng(0).integers(0, 2**16, (4000, 4000), np.uint16)
+    upload = bytes(cv2.imencode(".png", samples, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes())
+    assert is_dense(upload)
+    header = sniff(upload)
+
+    # A pause may be that of a busy machine; if the interpreter is held, each try has a long one.
+    assert any(longest_pause_s(lambda: load(upload, header)) < 0.015 for _ in range(20))
+
+
+def longest_pause_s(call: Callable[[], object]) -> float:
+    """Return the longest time that a thread which sleeps for half a millisecond was not run during a call."""
+    pauses_s: list[float] = []
+    is_over = threading.Event()
+
+    def tick() -> None:
+        last_s = time.perf_counter()
+        while not is_over.wait(0.0005):
+            pauses_s.append(time.perf_counter() - last_s)
+            last_s = time.perf_counter()
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    call()
+    is_over.set()
+    thread.join()
+    return max(pauses_s)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 7), st.booleans())
