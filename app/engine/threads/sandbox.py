@@ -6,10 +6,12 @@ socket is its only descriptor, and it exits when its parent does.
 Rule 1: one thread, the keeper, starts all sandboxes: all of them first, then a new one for each that died. A
 call takes the first free sandbox, and waits for a start only if the pool has no sandbox at all.
 Rule 2: a death is the request's fault only if the sandbox crashed, exited or sent a malformed reply. If
-another process killed it, or the kernel did for lack of memory, that says nothing about the request.
+another process killed it, or the kernel did for lack of memory, that says nothing about the request. Nor
+does a timeout, if the sandbox got hardly any processor time: it was stopped, as in a frozen container.
 Rule 3: a sandbox is free again only after a complete reply; after anything else it is discarded.
 """
 
+import math
 import os
 import signal
 import socket
@@ -18,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from app.engine.clock import Clock
 from app.engine.threads.sandbox_messages import Buffer, Fields, Message, receive_message, send_message
@@ -32,6 +35,8 @@ MAX_FAILURES = 3
 MAX_PAUSE_S = 5.0
 EXIT_TIMEOUT_S = 1.0
 """Time for a sandbox that closed its socket to exit, so that its exit status shows the reason."""
+MIN_PROCESSOR_SHARE = 0.1
+"""A sandbox that ran for less of its time limit than this did not exceed it by its own work."""
 _INHERITED_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "SYSTEMROOT")
 _CRASHES = ("SEGV", "BUS", "ABRT", "FPE", "ILL", "TRAP", "SYS", "XCPU", "XFSZ")
 _CRASH_SIGNALS = frozenset(getattr(signal, f"SIG{name}", None) for name in _CRASHES)
@@ -42,7 +47,7 @@ class SandboxDied(Exception):
 
 
 class SandboxLost(SandboxDied):
-    """Not the request's fault: a sandbox did not start, its socket failed, or another process killed it."""
+    """Not the request's fault: a sandbox did not start, its socket failed, or it was killed or stopped."""
 
 
 class SandboxTooSlow(Exception):
@@ -57,6 +62,15 @@ class _Sandbox:
 
     def has_exited(self) -> bool:
         return self.process.poll() is not None
+
+    def cpu_s(self) -> float:
+        """Return the processor time of the process so far; not a number where there is no ``/proc``."""
+        try:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return math.nan  # compares as False: then the time limit alone decides
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         self.channel.close()
@@ -145,10 +159,10 @@ class SandboxPool:
         Raises:
             SandboxDied: It crashed, exited or sent a malformed reply.
             SandboxLost: It died through no fault of the request, or no sandbox can be started.
-            SandboxTooSlow: It took longer than ``timeout_s``.
+            SandboxTooSlow: It worked for longer than ``timeout_s``.
         """
         sandbox = self._take()
-        has_replied = False
+        has_replied, cpu_before_s = False, sandbox.cpu_s()
         try:
             until_s = self.clock.now_s() + self.timeout_s
             sandbox.channel.settimeout(self.timeout_s)
@@ -158,6 +172,8 @@ class SandboxPool:
             )
             has_replied = True
         except TimeoutError as error:
+            if sandbox.cpu_s() - cpu_before_s < MIN_PROCESSOR_SHARE * self.timeout_s:
+                raise SandboxLost("it was stopped") from error
             raise SandboxTooSlow from error
         except (EOFError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise _cause_of_death(sandbox, error) from error

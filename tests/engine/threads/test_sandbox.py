@@ -36,13 +36,17 @@ while True:
         case "declare huge buffer":
             header = b'{"fields": {}, "lengths": [100000000000000]}'
             channel.sendall(len(header).to_bytes(4, "big") + header)
-        case "hang": time.sleep(600)
+        case "hang":
+            while True: pass
+        case "stop": os.kill(os.getpid(), signal.SIGSTOP)
         case "send too much": send_message(channel, {}, bytes(1000))
         case "send no json": channel.sendall(b"\\0\\0\\0\\5hello")
         case "declare huge header": channel.sendall(b"\\xff\\xff\\xff\\xff")
         case "drip":
             channel.sendall(b"\\0\\0\\x10\\0")
-            while True: channel.sendall(b"\\0"); time.sleep(0.1)
+            while True:
+                channel.sendall(b"\\0")
+                for _ in range(10**6): pass
 """
 COMMAND = (sys.executable, "-c", PROGRAM)
 MALFORMED = ("send too much", "send no json", "declare huge header", "nest")
@@ -122,6 +126,18 @@ def test_a_sandbox_over_its_time_limit_is_killed(fault: str) -> None:
     assert not Path(f"/proc/{before}").exists()
     sandboxes.timeout_s = TIMEOUT_S
     assert pid_of(sandboxes) != before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_sandbox_that_was_stopped_has_not_exceeded_its_time_limit() -> None:
+    """As in a container that is frozen while it decodes."""
+    sandboxes = started(timeout_s=1.0)
+    with pytest.raises(SandboxLost, match="stopped"):
+        sandboxes.call({"do": "stop"}, max_bytes=999)
+
+    sandboxes.timeout_s = TIMEOUT_S
+    assert pid_of(sandboxes)
+    sandboxes.close()
 
 
 def test_killing_a_sandbox_fails_at_most_its_own_call() -> None:
