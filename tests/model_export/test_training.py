@@ -277,5 +277,5 @@ def test_a_sweep_trains_in_parallel_judges_and_writes_half_precision(data: Path,
 def test_a_checkpoint_that_cannot_be_stored_ends_with_the_reason(tmp_path: Path) -> None:
     run = TrainingRun(small(), "data", ("a",), ("b",), Progress(), {})
 
-    with pytest.raises(CheckpointNotWritten, match="cannot be written.*--resume"):
+    with pytest.raises(CheckpointNotWritten, match=r"cannot be written.*--resume"):
         write_checkpoint(tmp_path / "absent" / "last.safetensors", run, nn.Conv2d(1, 1, 1))
