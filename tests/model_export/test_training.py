@@ -279,3 +279,8 @@ def test_a_checkpoint_that_cannot_be_stored_ends_with_the_reason(tmp_path: Path)
 
     with pytest.raises(CheckpointNotWritten, match=r"cannot be written.*--resume"):
         write_checkpoint(tmp_path / "absent" / "last.safetensors", run, nn.Conv2d(1, 1, 1))
+
+
+def test_a_negative_number_of_threads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="--threads is a number of threads"):
+        train(small(), TrainOptions(tmp_path, tmp_path / "run", threads=-1))
