@@ -236,9 +236,10 @@ def _read_table(path: Path, table: str, *, inherited_by: tuple[tuple[Path, str],
     """
     if (path, table) in inherited_by:
         raise RecipeInvalid(f"{path} [{table}] inherits from itself.")
-    fields = dict(_tables(path).get(table) or {})
+    tables = _tables(path)
+    fields = dict(tables.get(table) or {})
     if not fields:
-        raise RecipeInvalid(f"{path} has no table [{table}].")
+        raise RecipeInvalid(f"{path} has no table [{table}], only: {', '.join(tables) or 'none'}.")
     parent = fields.pop("inherit", None)
     if parent is None:
         return fields

@@ -256,3 +256,10 @@ def test_tensorboard_gets_the_figures_of_each_epoch() -> None:
     assert writer.scalars["mae"] == {0: 0.5, 1: 0.4}
     assert writer.scalars["loss"] == {1: 2.0}
     assert writer.flushes == 2
+
+
+def test_an_error_of_the_system_is_a_sentence(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(data, tmp_path, "--hold-out", str(tmp_path / "absent.txt"))) == 1
+    assert f"error: {tmp_path}/absent.txt: no such file or directory" in capsys.readouterr().err

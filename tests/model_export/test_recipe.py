@@ -36,7 +36,7 @@ def test_every_recipe_is_valid_and_names_a_known_architecture() -> None:
         ("[ours]\nloss = 'stdc'\nweight_decay = inf", "weight_decay"),
         ("[ours]\nloss = 'stdc'\nsizes_px = [0]", "sizes_px"),
         ("[ours]\nloss = 'stdc'\nseed = -1", "seed"),
-        ("[paper]\nloss = 'stdc'", r"no table \[ours\]"),
+        ("[paper]\nloss = 'stdc'", r"no table \[ours\], only: paper\."),
         ("[ours", "not TOML"),
     ],
 )
