@@ -19,6 +19,7 @@ from model_export.datasets import decode_dataset
 from model_export.errors import CommandFailed
 from model_export.export_checkpoint import export_trained
 from model_export.preflight import check_recipe
+from model_export.recipe import read_recipe
 from model_export.train import TrainOptions, train
 from model_export.train_cli import run_folder
 from model_export.trainer import BEST, LAST, set_up_trainer
@@ -164,6 +165,16 @@ def test_a_recipe_that_names_nothing_is_refused_with_the_remedy(
 ) -> None:
     with pytest.raises(CommandFailed, match=words):
         check_recipe(small(**{**TINY, **changes}))
+
+
+def test_a_batch_of_one_is_refused_where_it_leaves_nothing_to_normalise_by() -> None:
+    one = {"batch": 1, "sizes_px": (), "weights": "fresh"}
+    for name in ("lite", "u2netp"):
+        with pytest.raises(CommandFailed, match=r"one value per channel only\. Enlarge it: --set batch=2"):
+            check_recipe(read_recipe(name).model_copy(update={**one, "size_px": 32}))
+
+    for name in ("lite", "u2netp", "fcn32s"):
+        check_recipe(read_recipe(name).model_copy(update=one))
 
 
 def test_a_split_of_other_pictures_is_refused_with_the_remedy(data: Path, tmp_path: Path) -> None:
