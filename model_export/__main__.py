@@ -12,6 +12,7 @@ from pathlib import Path
 from app.engine.models.manifest import read_manifest, read_model
 from app.errors import CutoutError, ModelUnavailable
 from app.onnx_import.refusal import GraphRefused, RunFailed
+from app.system_errors import sentence_of
 from app.weights.fetch import PUBLISHED, WEIGHTS_FOLDER, WeightsUnavailable, fetch_weights, published
 from app.weights.own import OWN
 from model_export.errors import CommandFailed
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error.reason}", file=sys.stderr)
         return FAILED
     except (CommandFailed, CutoutError, GraphRefused, RunFailed, WeightsUnavailable, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
         return FAILED
     except ModuleNotFoundError as error:
         print(

@@ -76,8 +76,9 @@ def read_coco(path: Path) -> tuple[Annotation, ...] | None:
     try:
         names = {each["id"]: str(each["name"]) for each in fields.get("categories", ()) if "name" in each}
         regions: dict[Any, list[tuple[float, Region]]] = {each["id"]: [] for each in fields["images"]}
+        sizes = {each["id"]: (each.get("height"), each.get("width")) for each in fields["images"]}
         for each in fields["annotations"]:
-            area, draw = _coco_segmentation(each["segmentation"], path)
+            area, draw = _coco_segmentation(each["segmentation"], sizes[each["image_id"]], path)
             category = each.get("category_id")
             name = names.get(category, f"category {category}")
             regions[each["image_id"]].append((area, Region(draw, name, bool(each.get("iscrowd")))))
@@ -90,7 +91,7 @@ def read_coco(path: Path) -> tuple[Annotation, ...] | None:
             )
             for each in fields["images"]
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AnnotationsInvalid(f"{path} is not valid COCO: {error!r} is missing or wrong.") from error
 
 
@@ -109,7 +110,7 @@ def read_labelme(path: Path) -> Annotation | None:
         )
         picture = path.parent / Path(str(fields["imagePath"]).replace("\\", "/"))
         return Annotation(picture, int(fields["imageHeight"]), int(fields["imageWidth"]), regions)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise AnnotationsInvalid(f"{path} is not valid labelme: {error!r} is missing or wrong.") from error
 
 
@@ -156,8 +157,8 @@ def decode_run_lengths(text: str) -> list[int]:
 
 def _read_json(path: Path) -> Any:  # Any: parsed JSON
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # tools on Windows write a byte order mark
+    except (ValueError, OSError, RecursionError) as error:
         raise AnnotationsInvalid(f"{path} cannot be read as JSON: {error}") from error
 
 
@@ -173,7 +174,11 @@ def _crowds_then_largest_first(regions: Sequence[tuple[float, Region]]) -> tuple
     return tuple(region for _, region in ordered)
 
 
-def _coco_segmentation(segmentation: Any, path: Path) -> tuple[float, Draw]:  # Any: parsed JSON
+def _coco_segmentation(
+    segmentation: Any,  # Any: parsed JSON
+    size: tuple[int | None, int | None],
+    path: Path,
+) -> tuple[float, Draw]:
     """Return the area in pixels, which need not be that of the file, and how the region is drawn."""
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
@@ -181,9 +186,25 @@ def _coco_segmentation(segmentation: Any, path: Path) -> tuple[float, Draw]:  # 
         height, width = segmentation["size"]
         if sum(runs) != height * width or min(runs) < 0:
             raise AnnotationsInvalid(f"{path}: run lengths do not fill {width} × {height} px.")
+        if (height, width) != size:
+            raise AnnotationsInvalid(
+                f"{path}: run lengths are for {width} × {height} px, their picture has {size[1]} × {size[0]}."
+            )
         return sum(runs[1::2]), partial(_fill_runs, runs=np.array(runs))
-    polygons = [np.array(each, float).reshape(-1, 2) for each in segmentation]
+    polygons = [_corners(each).reshape(-1, 2) for each in segmentation]
+    if not any(map(len, polygons)):
+        raise AnnotationsInvalid(
+            f"{path}: an annotation has no outline, so no mask can be drawn from it. Outline it, or remove "
+            "it if it is no subject."
+        )
     return sum(map(_area, polygons)), partial(_fill_polygons, polygons=polygons)
+
+
+def _corners(points: Any) -> NDArray[np.float64]:  # Any: parsed JSON
+    corners = np.array(points, float)
+    if not np.isfinite(corners).all():
+        raise ValueError("a corner that is no number")
+    return corners
 
 
 def _area(polygon: NDArray[np.float64]) -> float:
@@ -205,14 +226,18 @@ def _fill_runs(canvas: Canvas, value: int, runs: NDArray[np.int64]) -> None:
 
 
 def _fill_bitmap(canvas: Canvas, value: int, bitmap: NDArray[np.bool_], top: int, left: int) -> None:
+    bitmap = bitmap[max(-top, 0) :, max(-left, 0) :]  # what lies outside the picture
+    top, left = max(top, 0), max(left, 0)
     window = canvas[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
     window[bitmap[: window.shape[0], : window.shape[1]]] = value
 
 
 def _labelme_shape(shape: Fields, path: Path) -> Draw:
-    points = np.array(shape["points"], float)
+    points = _corners(shape["points"])
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points of the shape {points.shape}")
     kind = shape.get("shape_type") or "polygon"
-    if kind == "polygon":
+    if kind == "polygon" or (kind == "rectangle" and len(points) == 4):
         return partial(fill_polygon, polygon=points)
     if kind == "rectangle":
         (x0, y0), (x1, y1) = points

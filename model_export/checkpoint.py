@@ -24,6 +24,10 @@ from model_export.recipe import Recipe, parse_recipe
 NETWORK, AVERAGE, OPTIMIZER = "network/", "average/", "optimizer/"
 
 
+class CheckpointNotWritten(CommandFailed):
+    """A checkpoint cannot be stored, for example because the disk is full."""
+
+
 class CheckpointInvalid(CommandFailed):
     """A file is not a checkpoint of this package, or belongs to another network."""
 
@@ -90,7 +94,12 @@ def write_checkpoint(
         "versions": json.dumps(run.versions),
     }
     part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part, metadata=metadata)
+    try:
+        save_file(tensors, part, metadata=metadata)
+    except SafetensorError as error:
+        part.unlink(missing_ok=True)
+        message = f"{path} cannot be written: {error}. Make room, and add --resume."
+        raise CheckpointNotWritten(message) from error
     part.replace(path)
 
 

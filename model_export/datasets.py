@@ -6,7 +6,6 @@ keeping its aspect ratio, as in U²-Net's recipe; a set of 10,000 at 320 pixels 
 """
 
 import io
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,10 +14,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from model_export.masks import SourceFile, mask_from, matte_from
-from model_export.samples import FOREGROUND_THRESHOLD, Part, Sample, SamplesInvalid, find_samples, members
+from model_export.masks import UNREADABLE, SourceFile, mask_from, matte_from
+from model_export.samples import (
+    FOREGROUND_THRESHOLD,
+    Part,
+    Sample,
+    SamplesInvalid,
+    archive_members,
+    find_samples,
+    members,
+)
+from model_export.upright import upright_rgb
 
 TEACHER = "teacher"
 READER_THREADS = 4
@@ -163,7 +171,7 @@ def upright_size(file: SourceFile) -> tuple[int, int]:
             # To look for EXIF behind its pixels, Pillow would decode a PNG.
             has_exif = stored.format != "PNG" or "exif" in stored.info
             is_turned = has_exif and stored.getexif().get(EXIF_ORIENTATION) in TURNED
-    except OSError as error:
+    except UNREADABLE as error:
         raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error
     return (width, height) if is_turned else (height, width)
 
@@ -176,8 +184,8 @@ def read_picture(file: SourceFile) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(io.BytesIO(file.read_bytes()), formats=PICTURE_FORMATS) as stored:
-            return np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
-    except OSError as error:
+            return upright_rgb(stored)
+    except UNREADABLE as error:
         raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error
 
 
@@ -191,8 +199,7 @@ def resize_to_square(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint
 def _teacher_maps(folder: Path) -> dict[str, SourceFile]:
     archive = folder.with_suffix(".zip")
     if archive.is_file():
-        opened = zipfile.ZipFile(archive)
-        return members(zipfile.Path(opened, name) for name in sorted(opened.namelist()))
+        return archive_members(archive)
     return members(sorted(folder.iterdir())) if folder.is_dir() else {}
 
 
@@ -243,5 +250,5 @@ def _read_teacher_map(file: SourceFile) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(file.read_bytes()), formats=PICTURE_FORMATS) as stored:
             return np.asarray(stored.convert("L"))
-    except OSError as error:
+    except UNREADABLE as error:
         raise SamplesInvalid(f"{file} cannot be read as a picture; replace or remove it.") from error

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from model_export.annotations import Annotation, Region
 from model_export.datasets import resize_to_square
-from model_export.masks import MaskInvalid
+from model_export.masks import UNREADABLE, MaskInvalid
 
 Labels = NDArray[np.uint8]
 Unknown = Literal["refuse", "background", "void"]
@@ -55,7 +55,7 @@ def labels_from(encoded: bytes, name: str, *, count: int) -> Labels:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as stored:  # noqa: TID251
             stored.load()
             upright = ImageOps.exif_transpose(stored)
-    except OSError as error:
+    except UNREADABLE as error:
         raise MaskInvalid(
             f"{name} cannot be read as PNG, BMP, GIF or TIFF. Store label maps as PNG: formats like JPEG "
             "change the labels."

@@ -8,7 +8,9 @@ grey, or RGB         0 and 255 with greys between them, or 0 and 1
 """
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,11 @@ SourceFile = Path | zipfile.Path
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 VOID = 255
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, zipfile.BadZipFile),
+    Image.DecompressionBombError,
+)
+"""What Pillow and zipfile raise for files that are damaged, or have more than about 180 million pixels."""
 MAX_CLASS = 127  # a grey mask without a value above this is a label map, whose values are classes
 
 
@@ -85,7 +92,7 @@ def _decode(encoded: bytes, name: str) -> Grey | PaletteIndices:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as stored:
             stored.load()
             upright = ImageOps.exif_transpose(stored)
-    except OSError as error:
+    except UNREADABLE as error:
         raise MaskInvalid(f"{name} cannot be read as a picture.") from error
     if upright.mode not in MODES:
         raise MaskInvalid(f"{name} is of mode {upright.mode}; a mask has 8 bits per channel. Convert it.")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from model_export.errors import CommandFailed
-from model_export.masks import SourceFile
+from model_export.masks import UNREADABLE, SourceFile
 from model_export.pictures import synthetic_pictures
+from model_export.upright import upright_rgb
 
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -42,8 +43,8 @@ def read_network_input(path: SourceFile, size_px: int) -> NDArray[np.uint8]:
     """
     try:
         with path.open("rb") as file, Image.open(file, formats=PICTURE_FORMATS) as stored:
-            upright = ImageOps.exif_transpose(stored).convert("RGB")
-    except OSError as error:
+            upright = Image.fromarray(upright_rgb(stored))
+    except UNREADABLE as error:
         raise CommandFailed(f"{path} cannot be read as a picture.") from error
     return np.asarray(upright.resize((size_px, size_px), Image.Resampling.BILINEAR))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from app.weights.fetch import PUBLISHED
 from model_export.architectures import ARCHITECTURES, OptionInvalid
@@ -46,9 +47,24 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeUnfit(f"There is no file {recipe.weights_file}. Name another: --set weights=FILE")
     try:
         with torch.device("meta"):
-            build_for_recipe(recipe)
+            network = build_for_recipe(recipe)
     except OptionInvalid as error:
         raise RecipeUnfit(f"{error} Change it: --set network.NAME=VALUE") from error
+    if recipe.batch == 1 and recipe.norms == "train":
+        _check_single_picture(network, min(recipe.size_px, *recipe.sizes_px, recipe.whole_px))
+
+
+def _check_single_picture(network: nn.Module, size_px: int) -> None:
+    """Check that no normalisation gets a single value per channel, by the shapes alone."""
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return
+    try:
+        network.train()(torch.empty(1, 3, size_px, size_px, device="meta"))
+    except ValueError as error:
+        raise RecipeUnfit(
+            "This network normalises by the batch, and at this size a batch of one picture has one value per "
+            "channel only. Enlarge it: --set batch=2"
+        ) from error
 
 
 def check_classes(recipe: Recipe) -> None:

@@ -32,7 +32,7 @@ Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 T = TypeVar("T", bound=_Table)
@@ -112,7 +112,7 @@ class Recipe(_Table):
         description="Side of whole pictures, as judged and served, if size_px is that of crops of them; "
         "scale is then the ratio of the two. 0: size_px.",
     )
-    sizes_px: tuple[int, ...] = Field(
+    sizes_px: tuple[Annotated[int, Field(ge=32, le=2048)], ...] = Field(
         (),
         description="Smaller sizes to begin with, each for an equal share of the epochs, before size_px.",
     )
@@ -153,7 +153,7 @@ class Recipe(_Table):
         "float32", description="Precision of multiplications; fastest is the faster one on this machine."
     )
     compile: bool = Field(default=False, description="Let torch compile the network; only on a GPU.")
-    seed: int = 2020
+    seed: int = Field(2020, ge=0)
     augmentation: Moves = Moves()
 
     @property
@@ -185,7 +185,7 @@ class Pretraining(_Table):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    seed: int = 2020
+    seed: int = Field(2020, ge=0)
 
 
 def read_pretraining(name_or_path: str) -> Pretraining:
@@ -236,9 +236,10 @@ def _read_table(path: Path, table: str, *, inherited_by: tuple[tuple[Path, str],
     """
     if (path, table) in inherited_by:
         raise RecipeInvalid(f"{path} [{table}] inherits from itself.")
-    fields = dict(_tables(path).get(table) or {})
+    tables = _tables(path)
+    fields = dict(tables.get(table) or {})
     if not fields:
-        raise RecipeInvalid(f"{path} has no table [{table}].")
+        raise RecipeInvalid(f"{path} has no table [{table}], only: {', '.join(tables) or 'none'}.")
     parent = fields.pop("inherit", None)
     if parent is None:
         return fields

@@ -16,6 +16,7 @@ the first is for training and the second for evaluation.
 """
 
 import re
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from PIL import Image
 
 from model_export.annotations import Annotation, read_coco, read_labelme
 from model_export.errors import CommandFailed
-from model_export.masks import MODES, SourceFile, matte_from, read_mask
+from model_export.masks import MODES, UNREADABLE, SourceFile, matte_from, read_mask
 
 MAX_LISTED = 5
 FOREGROUND_THRESHOLD = 128  # of 255; published masks hold 0 and 255, and some greys along the edges
@@ -57,7 +58,7 @@ class Sample:
     @property
     def name(self) -> str:
         """The picture's file name without its suffix, by which splits and teacher maps know it."""
-        return self.picture.stem
+        return name_of(self.picture)
 
     def read_truth(self) -> NDArray[np.uint8]:
         """Return the mask or matte, (H, W) uint8 from 0 to 255.
@@ -106,8 +107,10 @@ def find_samples(folder: Path, *, part: Part = "TE") -> SampleSet:
         SamplesInvalid: No layout fits, or a picture or a truth has no counterpart.
         AnnotationsInvalid: A file of annotations cannot be read.
     """
+    if not folder.exists():
+        raise SamplesInvalid(f"There is no folder {folder}.")
     if all((folder / name).is_file() for name in ARCHIVES):
-        pictures, masks = (_members(folder / name) for name in ARCHIVES)
+        pictures, masks = (archive_members(folder / name) for name in ARCHIVES)
         return SampleSet("saliency", _pairs(pictures, masks, None, places=ARCHIVES))
     alphas, trimaps = folder / "alphas", folder / "trimaps"
     if (folder / "images").is_dir() and alphas.is_dir():
@@ -138,7 +141,7 @@ def read_grey(path: SourceFile) -> NDArray[np.uint8]:
             if stored.mode not in MODES:
                 raise SamplesInvalid(f"{path} is of mode {stored.mode}; a truth has 8 bits.")
             return np.asarray(stored.convert("L"))
-    except OSError as error:
+    except UNREADABLE as error:
         raise SamplesInvalid(f"{path} cannot be read as a picture.") from error
 
 
@@ -152,13 +155,19 @@ def members(files: Iterable[SourceFile]) -> dict[str, SourceFile]:
     for file in files:
         if file.name.startswith(".") or not file.is_file():
             continue
-        if file.stem in by_name:
-            raise SamplesInvalid(f"{by_name[file.stem]} and {file.name} have the same name.")
-        by_name[file.stem] = file
+        name = name_of(file)
+        if name in by_name:
+            raise SamplesInvalid(f"{by_name[name]} and {file.name} have the same name.")
+        by_name[name] = file
     return by_name
 
 
-def _members(archive: Path) -> dict[str, SourceFile]:
+def name_of(file: SourceFile) -> str:
+    """Return a file's name without its suffix; macOS stores accents apart from their letters."""
+    return unicodedata.normalize("NFC", file.stem)
+
+
+def archive_members(archive: Path) -> dict[str, SourceFile]:
     """Return the files of an archive by name, in whatever folders they are."""
     try:
         opened = zipfile.ZipFile(archive)
@@ -191,8 +200,8 @@ def _pairs(
     ):
         if missing:
             raise SamplesInvalid(
-                f"{places[number]} lacks {len(missing)}: {_listed(missing)}. A picture without a subject has "
-                "a black mask."
+                f"{places[number]} lacks {len(missing)}: {_listed(missing)}. A picture and its mask have the "
+                "same name, except for the suffix, and a picture without a subject has a black mask."
             )
     if not picture_of:
         raise SamplesInvalid(f"{places[0]} holds no pictures.")

@@ -38,7 +38,11 @@ def read_split(path: Path) -> tuple[str, ...]:
     Raises:
         SamplesInvalid: The file is empty, or names a picture twice.
     """
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SamplesInvalid(f"{path} is not a text file in UTF-8 with one name per line.") from error
+    names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
         raise SamplesInvalid(f"{path} is empty, or names a picture twice.")
     return names

@@ -96,6 +96,8 @@ def train(recipe: Recipe, options: TrainOptions, *, console: Console | None = No
 def set_up_device(options: TrainOptions) -> torch.device:
     """Choose the device, and set threads, determinism and memory allocation for the whole process."""
     device = device_of(options.device)
+    if options.threads < 0:
+        raise TrainingFailed(f"--threads is a number of threads, or 0 for all; not {options.threads}.")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(mode=device.type == "cpu")

@@ -199,12 +199,17 @@ def _recipe_of_run(last: Path, *, asked: dict[str, Any]) -> "Recipe":
 
 
 def _changed(fields: dict[str, Any], changes: list[str]) -> dict[str, Any]:  # Any: fields of a recipe
+    from model_export.errors import CommandFailed
+
     for change in changes:
         name, _, value = change.partition("=")
         table_fields = fields
         *tables, last = name.strip().split(".")
         for table in tables:
-            table_fields = table_fields.get(table, {})
+            # An unknown table is added, so that the validation refuses it.
+            table_fields = table_fields.setdefault(table, {})
+            if not isinstance(table_fields, dict):
+                raise CommandFailed(f"--set {change}: {table} is a single value; set it by --set {table}=…")
         table_fields[last] = _value(value)
     return fields
 

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.catalogue_table import describe_entry
-from app.engine.models.manifest import MANIFEST_FILE, VARIANT_FILES, Manifest
-from app.onnx_import.install import PREVIEW_FILE, put_in_place, staged
+from app.cli.stopping import cleans_up
+from app.engine.models.manifest import VARIANT_FILES, Manifest
+from app.onnx_import.install import PREVIEW_FILE, holds_model, put_in_place, staged
 from app.settings import read_settings
-from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_with
-from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, sha256_of, verify_weights, weights_path
+from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_of_file
+from app.weights.fetch import WEIGHTS_FOLDER, fetch_weights, verify_weights, weights_path
 from app.weights.own import OWN
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -91,7 +92,7 @@ def _add(
     if order["precisions"]:
         title = f"Making {order['name']} in {' and '.join(order['precisions'])} too; this can take minutes."
         Console(stderr=True, highlight=False).print(title)
-    with staged(order, models_dir) as (manifest, staging):
+    with cleans_up(), staged(order, models_dir) as (manifest, staging):
         _show(manifest, named=named, is_known=is_known)
         if not is_agreed:
             Console(stderr=True, highlight=False).print(
@@ -118,7 +119,7 @@ def _find(
             raise ValueError(f"{source} is neither a file nor a model of the catalogue, which has: {names}")
         if local is not None:
             raise ValueError("--from belongs to a name of the catalogue, not to a file")
-        return path, entry_with(sha256_of(path)) if path.is_file() else None
+        return path, entry_of_file(path)
     entry = CATALOGUE[source]
     folder = models_dir / WEIGHTS_FOLDER
     catalogue = {source: entry.weights}
@@ -163,7 +164,7 @@ def _require_free(name: str, models_dir: Path, *, may_replace: bool) -> None:
             f"{name!r} cannot be a model's name; choose one of lower-case letters, digits, -, _ and . "
             "by --name"
         )
-    if not may_replace and (models_dir / name / MANIFEST_FILE).exists():
+    if holds_model(models_dir / name) and not may_replace:
         raise ValueError(f"there is a model {name} already; add --replace, or choose another name by --name")
 
 

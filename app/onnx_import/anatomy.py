@@ -19,7 +19,7 @@ INPUT_TYPES: Mapping[int, str] = {
     TensorProto.FLOAT16: "float16",
     TensorProto.UINT8: "uint8",
 }
-OUTPUT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
+OUTPUT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 _PASSED = frozenset(
     {
         "Identity",
@@ -102,9 +102,17 @@ def read_anatomy(model: onnx.ModelProto) -> Anatomy:
 
 
 def _read_input(value: onnx.ValueInfoProto) -> GraphInput:
-    kind = INPUT_TYPES.get(value.type.tensor_type.elem_type)
-    sizes = [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
-    if kind is None or len(sizes) != 4:
+    elem_type = value.type.tensor_type.elem_type
+    kind = INPUT_TYPES.get(elem_type)
+    # Some exporters write -1 for an axis of any length.
+    sizes = [axis.dim_value if axis.dim_value > 0 else None for axis in value.type.tensor_type.shape.dim]
+    if kind is None:
+        known = {number: name.lower() for name, number in TensorProto.DataType.items()}
+        raise GraphRefused(
+            f"The graph's input {value.name!r} has the type {known.get(elem_type, elem_type)}; a picture is "
+            f"given as {', '.join(INPUT_TYPES.values())}. Export the network with one of these."
+        )
+    if len(sizes) != 4:
         shown = [size or "?" for size in sizes]
         raise GraphRefused(
             f"The graph's input {value.name!r} has the shape {shown}, which is no RGB picture."
@@ -126,7 +134,7 @@ def _activation(name: str, makers: Mapping[str, onnx.NodeProto]) -> str | None:
             return None
         if node.op_type in _ACTIVATIONS:
             return str(node.op_type)
-        if node.op_type not in _PASSED:
+        if node.op_type not in _PASSED or not node.input:
             return None
         name = node.input[0]
     return None

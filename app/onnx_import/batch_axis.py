@@ -28,9 +28,10 @@ def free_batch_axis(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
     del graph.value_info[:]
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {
-        node.output[0]: node.attribute[0].t
+        node.output[0]: _tensor_of(node.attribute[0])
         for node in graph.node
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"
+        if node.op_type == "Constant"
+        and [each.name for each in node.attribute] in (["value"], ["value_ints"])
     }
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -44,6 +45,12 @@ def free_batch_axis(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return freed
+
+
+def _tensor_of(attribute: onnx.AttributeProto) -> onnx.TensorProto:
+    if attribute.name == "value":
+        return attribute.t
+    return numpy_helper.from_array(np.array(attribute.ints, np.int64))
 
 
 def _free_first(value: onnx.ValueInfoProto) -> None:

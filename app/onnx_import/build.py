@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from app.arrays import NetworkInput, SaliencyMap
-from app.onnx_import.anatomy import Anatomy, read_anatomy
+from app.onnx_import.anatomy import MAX_SIDE_PX, Anatomy, read_anatomy
 from app.onnx_import.batch_axis import free_batch_axis
+from app.onnx_import.proposal import propose_output
 from app.onnx_import.reading import read_model_file
 from app.onnx_import.refusal import GraphRefused, RunFailed
 from app.onnx_import.runner import Outputs
@@ -25,17 +26,15 @@ from app.onnx_import.trial import (
     require_map,
     run_file,
     run_served,
-    shape_of,
 )
 from app.onnx_import.wrapping import MapShape, wrap
 from app.pipeline.photographs import photographs
 from app.weights.catalogue import CatalogueEntry, entry_with
-from app.weights.preprocessing import NO_ACTIVATION, SIGMOID, Preprocessing
+from app.weights.preprocessing import Preprocessing
 
 MIN_OPSET = 9
 MIN_SIDE_PX = 16
-OUT_OF_RANGE = 0.02
-"""How far a map may leave [0, 1] by rounding; logits leave it by far."""
+NORMALISATION = {"scale", "mean", "std"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +100,12 @@ def build(request: Request) -> BuiltGraph:
         raise GraphRefused(f"The graph takes exactly {anatomy.input.batch} pictures; export it for one.")
     entry = entry_with(sha256)
     size = _size(request, anatomy, None if entry is None else (entry.size_px, entry.size_px))
-    preprocessing = _preprocessing(request, entry)
+    preprocessing = _preprocessing(request, entry, anatomy)
     pictures = photographs(max(size))
     raw = run_file(model.SerializeToString(), anatomy, preprocessing, pictures, size)
     known = {"output", "activation"} if entry is not None else set(dict(request.fields))
-    preprocessing, output = _propose_output(raw, anatomy, preprocessing, known)
-    expected = _maps(raw, anatomy, preprocessing, output, side_px=max(size))
+    preprocessing, output = propose_output(raw, anatomy, preprocessing, size=size, known=known)
+    expected = _maps(raw, preprocessing, output, side_px=max(size))
     require_map(expected)
     model_bytes, maps, batch_difference = _wrap_and_prove(
         model, anatomy, preprocessing, size, output, pictures
@@ -135,28 +134,26 @@ def build(request: Request) -> BuiltGraph:
     )
 
 
-def _preprocessing(request: Request, entry: CatalogueEntry | None) -> Preprocessing:
+def _preprocessing(request: Request, entry: CatalogueEntry | None, anatomy: Anatomy) -> Preprocessing:
     """Return the catalogue's preprocessing or the usual one, with what the user named."""
     known = Preprocessing() if entry is None else entry.preprocessing
+    fields = dict(request.fields)
+    if anatomy.input.kind == "uint8":
+        if named := sorted(NORMALISATION & set(fields)):
+            raise GraphRefused(
+                f"The graph takes a picture's bytes and normalises them itself; leave out --{named[0]}."
+            )
+        known = replace(known, scale="1", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     try:
-        return replace(known, **dict(request.fields))
+        return replace(known, **fields)
     except ValueError as error:
         raise GraphRefused(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
 
 
-def _maps(
-    raw: list[Outputs], anatomy: Anatomy, preprocessing: Preprocessing, output: MapShape, *, side_px: int
-) -> SaliencyMap:
+def _maps(raw: list[Outputs], preprocessing: Preprocessing, output: MapShape, *, side_px: int) -> SaliencyMap:
     """Return the file's maps, (N, S, S), computed in NumPy."""
-    is_softmax = anatomy.outputs[preprocessing.output].activation == "Softmax"
-    return np.stack(
-        [
-            map_of(
-                outputs[preprocessing.output], output, preprocessing, is_softmax=is_softmax, side_px=side_px
-            )
-            for outputs in raw
-        ]
-    )
+    number = preprocessing.output
+    return np.stack([map_of(each[number], output, preprocessing, side_px=side_px) for each in raw])
 
 
 def _size(request: Request, anatomy: Anatomy, known: tuple[int, int] | None) -> tuple[int, int]:
@@ -175,48 +172,9 @@ def _size(request: Request, anatomy: Anatomy, known: tuple[int, int] | None) -> 
             raise GraphRefused(f"The graph takes a {name} of {is_fixed} px, not {side} px. Leave out --size.")
     if min(wanted) < MIN_SIDE_PX:
         raise GraphRefused(f"A network's input has at least {MIN_SIDE_PX} px a side, not {min(wanted)}.")
+    if max(wanted) > MAX_SIDE_PX:
+        raise GraphRefused(f"A network's input has at most {MAX_SIDE_PX} px a side, not {max(wanted)}.")
     return wanted
-
-
-def _propose_output(
-    raw: list[Outputs], anatomy: Anatomy, preprocessing: Preprocessing, known: set[str]
-) -> tuple[Preprocessing, MapShape]:
-    """Choose the output and the activation, unless they are among the known fields."""
-    number = preprocessing.output
-    if not -len(anatomy.outputs) <= number < len(anatomy.outputs):
-        raise GraphRefused(f"The graph has {len(anatomy.outputs)} outputs, numbered from 0; not {number}.")
-    if "output" not in known:
-        shapes = [shape_of(output) for output in raw[0]]
-        found = (n for n, shape in enumerate(shapes) if shape is not None and shape.channels <= 2)
-        number = next(found, 0)
-    number %= len(anatomy.outputs)
-    shape = shape_of(raw[0][number])
-    if shape is None:
-        raise GraphRefused(
-            f"The output {number} has the shape {list(raw[0][number].shape)}, which is no map of a picture."
-        )
-    activation = preprocessing.activation
-    if "activation" not in known:
-        activation = _activation(raw, number, shape, anatomy)
-    proposed = replace(preprocessing, output=number, activation=activation)
-    channel = proposed.channel
-    if (channel is None) != (shape.channels == 1) or (channel is not None and channel >= shape.channels):
-        raise GraphRefused(
-            f"The output {number} has {shape.channels} channels, which the activation {activation} does not "
-            "fit. Name the foreground's channel K by --activation softmax:K, or another output by --output N."
-        )
-    return proposed, shape
-
-
-def _activation(raw: list[Outputs], number: int, shape: MapShape, anatomy: Anatomy) -> str:
-    """Propose what follows an output: nothing if it already lies in [0, 1]."""
-    if shape.channels == 2:
-        return "softmax:1"
-    if anatomy.outputs[number].activation is not None:
-        return NO_ACTIVATION
-    low = min(float(outputs[number].min()) for outputs in raw)
-    high = max(float(outputs[number].max()) for outputs in raw)
-    return NO_ACTIVATION if low >= -OUT_OF_RANGE and high <= 1 + OUT_OF_RANGE else SIGMOID
 
 
 def _wrap_and_prove(

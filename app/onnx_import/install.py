@@ -1,16 +1,18 @@
 """Install: stages a model next to the others, shows it, and puts it in place when it is accepted.
 
-Rule: nothing is written outside the staging folder before the model is accepted, and the folder is removed
+Rule 1: nothing is written outside the staging folder before the model is accepted, and the folder is removed
 whatever happens. The whole folder is moved at once, so a model is complete or not there.
+Rule 2: only models are replaced; other files and folders of that name are the user's own.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.engine.models.manifest import Manifest, read_manifest
+from app.engine.models.manifest import MANIFEST_FILE, Manifest, read_manifest
 from app.onnx_import.child import PREVIEW_FILE as PREVIEW_FILE
 from app.onnx_import.child import TIMEOUT_S, build_in_child
 
@@ -41,9 +43,29 @@ def staged(
         yield read_manifest(staging), staging
 
 
+def holds_model(target: Path) -> bool:
+    """Return whether a folder holds a model, and not nothing.
+
+    Raises:
+        FileExistsError: There is something else, which would be lost.
+    """
+    if (target / MANIFEST_FILE).exists():
+        return True
+    if os.path.lexists(target):
+        raise FileExistsError(
+            f"{target} is there already and is no model, so it is not replaced. Move it to another folder, "
+            "or choose another name by --name"
+        )
+    return False
+
+
 def put_in_place(staging: Path, models_dir: Path) -> Path:
-    """Move a staged model into the folder of models, in place of an earlier one, and return its folder."""
+    """Move a staged model into the folder of models, in place of an earlier one, and return its folder.
+
+    Raises:
+        FileExistsError: There is something of that name that is no model.
+    """
     target = models_dir / staging.name
-    if target.exists():
+    if holds_model(target):
         target.rename(staging.parent / "replaced")
     return staging.rename(target)

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import onnx
 from onnx import TensorProto, inliner
+from onnx.checker import ValidationError
 
 from app.onnx_import.refusal import GraphRefused
-from app.onnx_import.traversal import all_nodes, nodes_of, tensors_of
+from app.onnx_import.traversal import all_nodes, graphs_of, nodes_of, tensors_of
 
 MAX_NODES = 200_000
 STANDARD = ("", "ai.onnx")
@@ -53,8 +54,8 @@ def require_safe(model: onnx.ModelProto) -> onnx.ModelProto:
         GraphRefused: It has operators or tensors that are not served, or too many nodes.
     """
     if model.functions:
-        _require_small(model)
-        model = inliner.inline_local_functions(model)
+        model = _inlined(model)
+    _require_text(model)
     nodes = list(nodes_of(model))
     if len(nodes) > MAX_NODES:
         raise GraphRefused(f"The graph has {len(nodes):,} nodes; at most {MAX_NODES:,} are imported.")
@@ -69,6 +70,33 @@ def require_safe(model: onnx.ModelProto) -> onnx.ModelProto:
     if model.graph.sparse_initializer:
         raise GraphRefused("The graph stores sparse tensors. Export it with dense ones.")
     return model
+
+
+def _require_text(model: onnx.ModelProto) -> None:
+    """Check that all names are text: protobuf returns others as bytes."""
+    for graph in graphs_of(model.graph):
+        named = (*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info)
+        names = [each.name for each in named]
+        names += [name for node in graph.node for name in (*node.input, *node.output)]
+        if not all(type(name) is str for name in names):
+            raise GraphRefused("The file has a name that is not UTF-8 text; it may be damaged.")
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with its functions written out."""
+    _require_small(model)
+    try:
+        inlined: onnx.ModelProto = inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError, ValidationError) as error:
+        raise GraphRefused(f"The graph's functions are malformed: {' '.join(str(error).split())}") from error
+    left = {(function.domain, function.name) for function in inlined.functions}
+    if called := sorted(left & {(node.domain, node.op_type) for node in all_nodes(inlined.graph.node)}):
+        raise GraphRefused(
+            f"The graph's function {called[0][1]!r} is written for another opset than the graph. Export the "
+            "network again with one opset, or without functions."
+        )
+    del inlined.functions[:]
+    return inlined
 
 
 def _require_known(node: onnx.NodeProto) -> None:

@@ -7,6 +7,13 @@ import onnx
 from onnx import TensorProto
 
 
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and those inside its nodes."""
+    yield graph
+    for node in all_nodes(graph.node):
+        yield from _subgraphs(node)
+
+
 def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Yield all nodes of a model."""
     yield from all_nodes(chain(model.graph.node, *(function.node for function in model.functions)))

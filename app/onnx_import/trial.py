@@ -85,16 +85,22 @@ def to_input(
     return np.ascontiguousarray(prepared)
 
 
-def shape_of(output: NDArray[np.floating]) -> MapShape | None:
-    """Return the shape of an output for one picture as a map, or None if it is none."""
+def shape_of(output: NDArray[np.floating], size: tuple[int, int]) -> MapShape | None:
+    """Return the shape of an output for one picture as a map, or None if it is none.
+
+    Args:
+        output: Of the graph.
+        size: (height, width) of the network's input; a map has its proportions.
+    """
     shape = output.shape
-    if output.ndim == 4 and shape[0] == 1:
-        is_last = shape[1] > 1 and shape[3] < min(shape[1:3])
-        channels, height, width = (shape[3], *shape[1:3]) if is_last else shape[1:]
-        return MapShape(height, width, channels, is_channels_last=is_last) if min(height, width) > 1 else None
-    if output.ndim in (2, 3) and (output.ndim == 2 or shape[0] == 1) and min(shape[-2:]) > 1:
-        return MapShape(shape[-2], shape[-1], 1, is_channels_last=False)
-    return None
+    if output.ndim not in (2, 3, 4) or (output.ndim > 2 and shape[0] != 1):
+        return None
+    is_last = output.ndim == 4 and shape[1] > 1 and shape[3] < min(shape[1:3])
+    height, width = shape[1:3] if is_last else shape[-2:]
+    channels = 1 if output.ndim < 4 else shape[3] if is_last else shape[1]
+    # Boxes, or classes of flattened pixels, have other proportions; rounding moves them by a pixel.
+    is_map = min(height, width) > 1 and abs(height * size[1] - width * size[0]) <= 2 * max(size)
+    return MapShape(height, width, channels, is_channels_last=is_last) if is_map else None
 
 
 def map_of(
@@ -102,7 +108,6 @@ def map_of(
     shape: MapShape,
     preprocessing: Preprocessing,
     *,
-    is_softmax: bool,
     side_px: int,
 ) -> SaliencyMap:
     """Return the saliency map of an output, float32 (S, S), in NumPy.
@@ -111,7 +116,6 @@ def map_of(
         output: Of one picture.
         shape: Its shape as a map.
         preprocessing: The authors'.
-        is_softmax: Whether the graph ends with a softmax.
         side_px: S.
     """
     saliency: NDArray[np.floating]
@@ -120,8 +124,8 @@ def map_of(
     else:
         axes = output[0].astype(np.float32)
         logits = axes if shape.is_channels_last else axes.transpose(1, 2, 0)
-        powers = logits if is_softmax else np.exp(logits - logits.max(axis=2, keepdims=True))
-        total = np.float32(1) if is_softmax else powers.sum(axis=2)
+        powers = logits if shape.is_softmax else np.exp(logits - logits.max(axis=2, keepdims=True))
+        total = np.float32(1) if shape.is_softmax else powers.sum(axis=2)
         saliency = powers[..., preprocessing.channel] / total
     if preprocessing.activation == SIGMOID:
         saliency = 1 / (1 + np.exp(-saliency))

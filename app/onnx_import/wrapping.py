@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from app.onnx_import.anatomy import Anatomy
 from app.onnx_import.batch_axis import BATCH_AXIS
 from app.onnx_import.refusal import GraphRefused
+from app.onnx_import.traversal import graphs_of
 from app.weights.preprocessing import OWN_MAXIMUM, OWN_RANGE, SIGMOID, Preprocessing
 
 INPUT_NAME, OUTPUT_NAME = "network_input", "saliency"
@@ -34,12 +35,14 @@ class MapShape:
         width: Likewise.
         channels: Their number.
         is_channels_last: Whether they are the last axis of four.
+        is_softmax: Whether they are probabilities already, which add up to 1.
     """
 
     height: int
     width: int
     channels: int
     is_channels_last: bool
+    is_softmax: bool = False
 
 
 @dataclass(slots=True)
@@ -107,7 +110,7 @@ def wrap(
     inputs = [value for value in network.graph.input if value.name not in stored]
     del network.graph.input[:]
     network.graph.input.extend(inputs)
-    network = compose.add_prefix(network, PREFIX)
+    _add_prefix(network.graph)
     before = _before(anatomy, preprocessing, size, side_px)
     after = _after(anatomy, preprocessing, output, side_px)
     before.nodes[-1].output[0] = PREFIX + anatomy.input.name
@@ -124,6 +127,26 @@ def wrap(
     )
     del served.metadata_props[:]
     return bytes(served.SerializeToString(deterministic=True))
+
+
+def _add_prefix(network: onnx.GraphProto) -> None:
+    """Rename everything in a graph and its subgraphs alike, so that names of the wrapping are free.
+
+    A subgraph may read what the graphs around it store or compute, which ``onnx.compose`` overlooks in part.
+    """
+
+    def prefixed(name: str) -> str:
+        return PREFIX + name if name else name  # an empty name stands for an absent input
+
+    for graph in [*graphs_of(network)]:
+        for node in graph.node:
+            node.name = prefixed(node.name)
+            node.input[:] = [prefixed(name) for name in node.input]
+            node.output[:] = [prefixed(name) for name in node.output]
+        for named in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            named.name = prefixed(named.name)
+        for sparse in graph.sparse_initializer:
+            sparse.values.name = prefixed(sparse.values.name)
 
 
 def _before(anatomy: Anatomy, preprocessing: Preprocessing, size: tuple[int, int], side_px: int) -> _Chain:
@@ -179,7 +202,7 @@ def _after(anatomy: Anatomy, preprocessing: Preprocessing, output: MapShape, sid
     if preprocessing.channel is not None:
         if not output.is_channels_last:
             nodes.add("Transpose", perm=_TO_CHANNELS_LAST)
-        if served.activation != "Softmax":
+        if not output.is_softmax:
             nodes.add("Softmax", axis=3)
         nodes.add("Gather", nodes.constant(np.array(preprocessing.channel, np.int64)), axis=3)
     elif preprocessing.activation == SIGMOID:

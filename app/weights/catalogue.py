@@ -7,9 +7,10 @@ advice, and ``basis`` the public place that it rests on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from app.weights.fetch import PUBLISHED, PublishedWeights, WeightsUnavailable
+from app.weights.fetch import PUBLISHED, PublishedWeights, WeightsUnavailable, sha256_of
 from app.weights.preprocessing import OWN_MAXIMUM, SIGMOID, Preprocessing
 
 Commercial = Literal["yes", "contested", "no", "unclear"]
@@ -61,6 +62,13 @@ def entry_of(name: str) -> CatalogueEntry:
     if name not in CATALOGUE:
         raise WeightsUnavailable(f"The catalogue has no model {name!r}; it has: {', '.join(CATALOGUE)}.")
     return CATALOGUE[name]
+
+
+def entry_of_file(file: Path) -> CatalogueEntry | None:
+    """Return the entry whose file this is, if there is one; a file of another size is not read."""
+    if not file.is_file() or file.stat().st_size not in {e.weights.size_bytes for e in CATALOGUE.values()}:
+        return None
+    return entry_with(sha256_of(file))
 
 
 def entry_with(sha256: str) -> CatalogueEntry | None:

@@ -1,5 +1,6 @@
 """Preprocessing: how a network takes pictures and what its output means, as its authors define it."""
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -41,10 +42,12 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Check the values; ``ValueError`` has a message for people."""
-        if self.scale not in (OWN_MAXIMUM, OWN_RANGE) and not self.divisor > 0:
+        if self.scale not in (OWN_MAXIMUM, OWN_RANGE) and not 0 < self.divisor < math.inf:
             raise ValueError(f"the scale is max, picture or a number above 0, not {self.scale!r}")
-        if not all(value > 0 for value in self.std):
+        if not all(0 < value < math.inf for value in self.std):
             raise ValueError("the standard deviations must be above 0")
+        if not all(math.isfinite(value) for value in self.mean):
+            raise ValueError("the means must be finite numbers")
         if self.activation not in (NO_ACTIVATION, SIGMOID) and self.channel is None:
             raise ValueError(f"the activation is none, sigmoid or softmax:K, not {self.activation!r}")
 

@@ -1,7 +1,12 @@
 """``cutout models add`` and ``cutout models list --all``."""
 
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +99,48 @@ def test_without_a_terminal_and_without_yes_nothing_is_written(command: Command,
     with pytest.raises(ValueError, match="add --yes"):
         command("models", "add", "tiny.onnx", CUTOUT_MODELS_DIR=str(models_dir))
 
+    assert [*models_dir.iterdir()] == []
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("replace", [[], ["--replace"]], ids=["added", "replaced"])
+def test_what_is_no_model_is_never_replaced(replace: list[str], command: Command, tmp_path: Path) -> None:
+    models_dir = tmp_path / "models"
+    (models_dir / "mine").mkdir(parents=True)
+    file = saved(graphs.plain(), models_dir / "mine", "mine.onnx")
+    (models_dir / "notes").write_text("of the user")
+    (models_dir / "gone").symlink_to("nowhere")
+
+    for name in ("mine", "notes", "gone"):
+        with pytest.raises(OSError, match="is no model, so it is not replaced"):
+            command(
+                *("models", "add", str(file), "--name", name, "--yes", *replace),
+                CUTOUT_MODELS_DIR=str(models_dir),
+            )
+
+    assert sorted(path.name for path in models_dir.iterdir()) == ["gone", "mine", "notes"]
+    assert [path.name for path in (models_dir / "mine").iterdir()] == ["mine.onnx"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_stopped_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    models_dir = tmp_path / "models"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            *("-c", "from app.cli.commands import run; run()"),
+            *("models", "add", str(saved(graphs.slow(), tmp_path, "slow.onnx")), "--yes"),
+        ],
+        env={**os.environ, "CUTOUT_MODELS_DIR": str(models_dir)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not [*models_dir.glob(".slow-*/slow")]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+
+    assert process.wait(30) == 128 + number
     assert [*models_dir.iterdir()] == []
 
 

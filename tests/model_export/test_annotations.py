@@ -139,6 +139,7 @@ def test_labelme_shapes_are_drawn(tmp_path: Path) -> None:
 
     assert area("polygon", [[5, 5], [15, 5], [15, 12], [5, 12]]) == 70
     assert area("rectangle", [[15, 12], [5, 5]]) == 70
+    assert area("rectangle", [[5, 5], [15, 5], [15, 12], [5, 12]]) == 70
     assert area("circle", [[20, 18], [30, 18]]) == pytest.approx(np.pi * 100, rel=0.02)
     assert area("mask", [[3, 4], [4, 5]], mask=encoded) == 3
 
@@ -149,3 +150,68 @@ def test_a_labelme_line_is_refused_and_other_json_is_not_labelme(tmp_path: Path)
 
     assert read_labelme(write(tmp_path / "b.json", {"version": 1})) is None
     assert read_coco(tmp_path / "b.json") is None
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [
+        ([], "no outline"),
+        ([[]], "no outline"),
+        (None, "not valid COCO"),
+        ([[5, 5, 15, 5, float("nan"), 12]], "a corner that is no number"),
+        (
+            {"size": [53, 37], "counts": [53 * 37]},
+            "for 37 × 53 px, their picture has 53 × 37",
+        ),
+        ({"size": [37, 53], "counts": []}, "run lengths do not fill"),
+    ],
+)
+def test_a_coco_region_that_cannot_be_drawn_is_refused(
+    segmentation: object, words: str, tmp_path: Path
+) -> None:
+    path = coco(tmp_path)
+    fields = json.loads(path.read_text())
+    fields["annotations"][0]["segmentation"] = segmentation
+    write(path, fields)
+
+    with pytest.raises(AnnotationsInvalid, match=words):
+        read_coco(path)
+
+
+@pytest.mark.parametrize("kind", ["polygon", "rectangle", "circle", "mask"])
+@pytest.mark.parametrize("points", [[], [[1]], [[1, 2, 3]], [[float("inf"), 1], [2, 3]]])
+def test_a_labelme_shape_without_its_points_is_refused(
+    kind: str, points: list[list[float]], tmp_path: Path
+) -> None:
+    with pytest.raises(AnnotationsInvalid, match="not valid labelme"):
+        read_labelme(labelme(tmp_path, kind, points, mask=""))
+
+
+def test_a_labelme_circle_of_one_point_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationsInvalid, match="not valid labelme"):
+        read_labelme(labelme(tmp_path, "circle", [[20, 18]]))
+
+
+def test_a_labelme_mask_beyond_the_edge_keeps_what_is_inside(tmp_path: Path) -> None:
+    bitmap = io.BytesIO()
+    Image.fromarray(np.array([[True, True], [True, False], [True, True]])).save(bitmap, "PNG")
+    encoded = base64.b64encode(bitmap.getvalue()).decode()
+    annotation = read_labelme(labelme(tmp_path, "mask", [[-1, -1], [0, 1]], mask=encoded))
+
+    assert annotation is not None
+    assert np.argwhere(annotation.mask()).tolist() == [[1, 0]]
+
+
+def test_a_byte_order_mark_before_the_json_is_skipped(tmp_path: Path) -> None:
+    path = coco(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    annotations = read_coco(path)
+
+    assert annotations is not None
+    assert len(annotations) == 3
+
+
+def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(AnnotationsInvalid, match="cannot be read as JSON"):
+        read_coco(tmp_path / "deep.json")

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_export.datasets import decode_dataset, decode_sources, find_sources
+from model_export.datasets import decode_dataset, decode_sources, find_sources, read_picture, upright_size
+from model_export.errors import CommandFailed
+from model_export.masks import read_mask
 from model_export.samples import SamplesInvalid
 from model_export.splits import read_split, split, write_split
+from model_export.upright import upright_rgb
 from tests.pictures import disc_alpha, photo
 
 pytestmark = pytest.mark.torch
@@ -120,6 +123,40 @@ def test_a_picture_without_a_subject_is_a_negative_but_not_every_picture(tmp_pat
 def test_a_file_that_is_not_a_picture_is_named(tmp_path: Path) -> None:
     (write_folder(tmp_path) / "T-Image" / "p2.png").write_bytes(b"junk")
     with pytest.raises(SamplesInvalid, match=r"p2\.png cannot be read"):
+        decode_dataset(tmp_path, 32)
+
+
+def test_a_grey_picture_of_16_bits_keeps_its_tones(tmp_path: Path) -> None:
+    tones = np.array([[0, 128, 129, 1000, 30000, 65535]], np.uint16)
+    Image.fromarray(tones).save(tmp_path / "deep.png")
+
+    assert read_picture(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0, 1, 4, 117, 255]
+
+
+def test_a_picture_of_real_numbers_is_refused() -> None:
+    with pytest.raises(OSError, match="8 or 16 bits"):
+        upright_rgb(Image.fromarray(np.zeros((4, 4), np.float32)))
+
+
+def test_a_file_of_too_many_pixels_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for folder in ("T-Image", "T-Mask"):
+        Image.new("1", (14_000, 14_000)).save(tmp_path / folder / "p2.png")
+    for read in (read_picture, upright_size, read_mask):
+        with pytest.raises(CommandFailed, match=r"p2\.png cannot be read"):
+            read(tmp_path / "T-Image" / "p2.png")
+
+
+def test_a_split_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SamplesInvalid, match="not a text file in UTF-8"):
+        read_split(tmp_path / "split.txt")
+
+
+def test_teacher_maps_in_a_damaged_archive_are_refused(tmp_path: Path) -> None:
+    write_archives(tmp_path, teacher=("p0",))
+    (tmp_path / "teacher.zip").write_bytes(b"junk")
+    with pytest.raises(SamplesInvalid, match=r"teacher\.zip is not a ZIP archive"):
         decode_dataset(tmp_path, 32)
 
 

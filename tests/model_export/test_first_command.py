@@ -19,6 +19,7 @@ from model_export.datasets import decode_dataset
 from model_export.errors import CommandFailed
 from model_export.export_checkpoint import export_trained
 from model_export.preflight import check_recipe
+from model_export.recipe import read_recipe
 from model_export.train import TrainOptions, train
 from model_export.train_cli import run_folder
 from model_export.trainer import BEST, LAST, set_up_trainer
@@ -166,6 +167,16 @@ def test_a_recipe_that_names_nothing_is_refused_with_the_remedy(
         check_recipe(small(**{**TINY, **changes}))
 
 
+def test_a_batch_of_one_is_refused_where_it_leaves_nothing_to_normalise_by() -> None:
+    one = {"batch": 1, "sizes_px": (), "weights": "fresh"}
+    for name in ("lite", "u2netp"):
+        with pytest.raises(CommandFailed, match=r"one value per channel only\. Enlarge it: --set batch=2"):
+            check_recipe(read_recipe(name).model_copy(update={**one, "size_px": 32}))
+
+    for name in ("lite", "u2netp", "fcn32s"):
+        check_recipe(read_recipe(name).model_copy(update=one))
+
+
 def test_a_split_of_other_pictures_is_refused_with_the_remedy(data: Path, tmp_path: Path) -> None:
     (tmp_path / "judged.txt").write_text("3.png\n")
     options = TrainOptions(data, tmp_path / "run", held_out=tmp_path / "judged.txt")
@@ -256,3 +267,10 @@ def test_tensorboard_gets_the_figures_of_each_epoch() -> None:
     assert writer.scalars["mae"] == {0: 0.5, 1: 0.4}
     assert writer.scalars["loss"] == {1: 2.0}
     assert writer.flushes == 2
+
+
+def test_an_error_of_the_system_is_a_sentence(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(data, tmp_path, "--hold-out", str(tmp_path / "absent.txt"))) == 1
+    assert f"error: {tmp_path}/absent.txt: no such file or directory" in capsys.readouterr().err

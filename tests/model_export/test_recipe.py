@@ -1,14 +1,17 @@
 """Recipes: validation, and the learning rates and picture sizes that they define."""
 
+import argparse
 import math
 from pathlib import Path
 
 import pytest
 
 from model_export.architectures import ARCHITECTURES
+from model_export.errors import CommandFailed
 from model_export.recipe import RecipeInvalid, read_recipe
 from model_export.recipes import RECIPES
 from model_export.schedule import Position, learning_rate, size_in
+from model_export.train_cli import declare_training, recipe_from
 from tests.model_export.runs import small
 
 pytestmark = pytest.mark.torch
@@ -28,7 +31,12 @@ def test_every_recipe_is_valid_and_names_a_known_architecture() -> None:
         ("[ours]\nloss = 'stdc'\nbatch = 0", "batch"),
         ("[ours]\nloss = 'stdc'\nbatsh = 1", "batsh"),
         ("[ours]\nloss = 'mse'", "loss"),
-        ("[paper]\nloss = 'stdc'", r"no table \[ours\]"),
+        ("[ours]\nloss = 'stdc'\nlearning_rate = inf", "learning_rate"),
+        ("[ours]\nloss = 'stdc'\nlearning_rate = nan", "learning_rate"),
+        ("[ours]\nloss = 'stdc'\nweight_decay = inf", "weight_decay"),
+        ("[ours]\nloss = 'stdc'\nsizes_px = [0]", "sizes_px"),
+        ("[ours]\nloss = 'stdc'\nseed = -1", "seed"),
+        ("[paper]\nloss = 'stdc'", r"no table \[ours\], only: paper\."),
         ("[ours", "not TOML"),
     ],
 )
@@ -107,3 +115,21 @@ def test_u2net_takes_the_papers_steps_with_crops_of_288_pixels() -> None:
         assert per_epoch * recipe.epochs == pytest.approx(600_000, abs=per_epoch)
         assert (recipe.size_px, recipe.whole_px, recipe.batch) == (288, 320, 12)
         assert recipe.augmentation.scale == (1.1111, 1.1111)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("augmentatoin.colour=0.4", "augmentatoin: Extra inputs are not permitted"),
+        ("augmentation.color=0.4", "augmentation.color: Extra inputs are not permitted"),
+        ("no.such.table=1", "no: Extra inputs are not permitted"),
+        ("batch.size=4", "batch is a single value; set it by --set batch="),
+    ],
+)
+def test_a_change_of_an_unknown_field_is_refused(change: str, words: str) -> None:
+    parser = argparse.ArgumentParser()
+    declare_training(parser, table="ours")
+    args = parser.parse_args(["u2netp", "--data", "nowhere", "--set", change])
+
+    with pytest.raises(CommandFailed, match=words):
+        recipe_from(args)

@@ -102,6 +102,27 @@ def test_unpaired_files_are_named(
         find_samples(tmp_path)
 
 
+def test_masks_with_other_names_are_refused_with_the_rule(tmp_path: Path) -> None:
+    fill(tmp_path / "images", "a.png")
+    fill(tmp_path / "masks", "a_mask.png")
+    with pytest.raises(SamplesInvalid, match="have the same name, except for the suffix"):
+        find_samples(tmp_path)
+
+
+def test_an_accent_is_the_same_in_both_of_its_spellings(tmp_path: Path) -> None:
+    fill(tmp_path / "images", "caf\u00e9.png")
+    fill(tmp_path / "masks", "cafe\u0301.png")
+    (sample,) = find_samples(tmp_path).samples
+
+    assert sample.name == "caf\u00e9"
+    assert find_samples(tmp_path).only(["caf\u00e9"]).samples == (sample,)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SamplesInvalid, match=r"There is no folder .*absent"):
+        find_samples(tmp_path / "absent")
+
+
 def test_a_picture_without_its_trimap_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "images", "a.png")
     fill(tmp_path / "alphas", "a.png")

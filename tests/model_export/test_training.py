@@ -21,7 +21,15 @@ from torch import nn
 
 from app.options import CutoutOptions, MaskOptions
 from model_export.__main__ import main
-from model_export.checkpoint import CheckpointInvalid, read_training_run, trained_network
+from model_export.checkpoint import (
+    CheckpointInvalid,
+    CheckpointNotWritten,
+    Progress,
+    TrainingRun,
+    read_training_run,
+    trained_network,
+    write_checkpoint,
+)
 from model_export.errors import CommandFailed
 from model_export.predictions import open_predictor
 from model_export.train import TrainOptions, train
@@ -264,3 +272,15 @@ def test_a_sweep_trains_in_parallel_judges_and_writes_half_precision(data: Path,
     assert half.stat().st_size < 0.6 * whole.stat().st_size
     assert run.recipe.architecture == "unetpp_l2"
     assert next(network.parameters()).dtype == torch.float32
+
+
+def test_a_checkpoint_that_cannot_be_stored_ends_with_the_reason(tmp_path: Path) -> None:
+    run = TrainingRun(small(), "data", ("a",), ("b",), Progress(), {})
+
+    with pytest.raises(CheckpointNotWritten, match=r"cannot be written.*--resume"):
+        write_checkpoint(tmp_path / "absent" / "last.safetensors", run, nn.Conv2d(1, 1, 1))
+
+
+def test_a_negative_number_of_threads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="--threads is a number of threads"):
+        train(small(), TrainOptions(tmp_path, tmp_path / "run", threads=-1))

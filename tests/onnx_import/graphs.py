@@ -131,6 +131,21 @@ def dynamic() -> onnx.ModelProto:
     return plain(takes=axes, gives=[("saliency", ("n", 1, "h", "w"))])
 
 
+def slow() -> onnx.ModelProto:
+    """Return a network whose run takes a minute or more."""
+    side, depth = 768, 60
+    first = np.full((32, 3, 1, 1), 0.1, np.float32)
+    middle = np.full((32, 32, 7, 7), 1 / (32 * 49), np.float32)
+    nodes = [helper.make_node("Conv", ["picture", "first"], ["features0"])]
+    for number in range(depth):
+        names = [f"features{number}", "middle"], [f"features{number + 1}"]
+        nodes.append(helper.make_node("Conv", *names, pads=[3] * 4))
+    nodes.append(helper.make_node("ReduceMean", [f"features{depth}"], ["saliency"], axes=[1]))
+    constants = [numpy_helper.from_array(first, "first"), numpy_helper.from_array(middle, "middle")]
+    shapes = {"takes": (1, 3, side, side), "gives": [("saliency", (1, 1, side, side))]}
+    return model_of(nodes, constants, **shapes)  # type: ignore[arg-type]
+
+
 def fixed_reshape() -> onnx.ModelProto:
     """Return the network with one picture written into a reshape and a resize."""
     nodes, constants = convolution()
@@ -259,3 +274,97 @@ def layered(*, giant: float = 0.0, opset: int = OPSET) -> onnx.ModelProto:
     conv("sum", "logits", last)
     nodes.append(helper.make_node("Sigmoid", ["logits"], ["saliency"]))
     return model_of(nodes, constants, opset=opset)
+
+
+def branches() -> onnx.ModelProto:
+    """Return the network with an If inside an If, whose condition is stored outside both."""
+    chosen, outer = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("c", "d"))
+    inside = helper.make_graph(
+        [helper.make_node("Add", ["logits", "nothing"], ["c"])], "inside", [], [chosen]
+    )
+    again = helper.make_node("If", ["yes"], ["d"], then_branch=inside, else_branch=inside)
+    around = helper.make_graph([again], "around", [], [outer])
+    nodes, constants = convolution()
+    nodes += [
+        helper.make_node("If", ["yes"], ["more"], then_branch=around, else_branch=around),
+        helper.make_node("Sigmoid", ["more"], ["saliency"]),
+    ]
+    stored = [
+        numpy_helper.from_array(value, name)
+        for value, name in ((np.array(True), "yes"), (np.float32(0), "nothing"))
+    ]
+    return model_of(nodes, [*constants, *stored])
+
+
+def shape_in_whole_numbers() -> onnx.ModelProto:
+    """Return the network with one picture written into a constant of whole numbers, as torch does."""
+    nodes, constants = convolution()
+    nodes += [
+        helper.make_node("Constant", [], ["shape"], value_ints=[1, 1, SIDE, SIDE]),
+        helper.make_node("Reshape", ["logits", "shape"], ["reshaped"]),
+        helper.make_node("Sigmoid", ["reshaped"], ["saliency"]),
+    ]
+    return model_of(nodes, constants)
+
+
+def softmax_by_hand() -> onnx.ModelProto:
+    """Return the network with two channels, and a softmax written out as operators."""
+    nodes, constants = convolution(outputs=2)
+    nodes += [
+        helper.make_node("Exp", ["logits"], ["powers"]),
+        helper.make_node("ReduceSum", ["powers", "channels"], ["total"], keepdims=1),
+        helper.make_node("Div", ["powers", "total"], ["saliency"]),
+    ]
+    channels = numpy_helper.from_array(np.array([1], np.int64), "channels")
+    return model_of(nodes, [*constants, channels], gives=[("saliency", (1, 2, SIDE, SIDE))])
+
+
+def double_output() -> onnx.ModelProto:
+    """Return the network with a map in double precision."""
+    nodes, constants = convolution()
+    nodes += [
+        helper.make_node("Sigmoid", ["logits"], ["single"]),
+        helper.make_node("Cast", ["single"], ["saliency"], to=TensorProto.DOUBLE),
+    ]
+    model = model_of(nodes, constants)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    return model
+
+
+def flattened() -> onnx.ModelProto:
+    """Return the network with two classes of each pixel in a row."""
+    nodes, constants = convolution(outputs=2)
+    nodes += [
+        helper.make_node("Reshape", ["logits", "row"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["pixels"], perm=[0, 2, 1]),
+        helper.make_node("Softmax", ["pixels"], ["saliency"], axis=2),
+    ]
+    row = numpy_helper.from_array(np.array([1, 2, -1], np.int64), "row")
+    return model_of(nodes, [*constants, row], gives=[("saliency", (1, SIDE * SIDE, 2))])
+
+
+def of_bytes() -> onnx.ModelProto:
+    """Return the network with its map as 0 to 255."""
+    nodes, constants = convolution()
+    nodes += [
+        helper.make_node("Sigmoid", ["logits"], ["map"]),
+        helper.make_node("Mul", ["map", "white"], ["saliency"]),
+    ]
+    return model_of(nodes, [*constants, numpy_helper.from_array(np.float32(255), "white")])
+
+
+def two_sigmoids() -> onnx.ModelProto:
+    """Return the network with two channels, each with a sigmoid of its own."""
+    nodes, constants = convolution(outputs=2)
+    sigmoid = helper.make_node("Sigmoid", ["logits"], ["saliency"])
+    return model_of([*nodes, sigmoid], constants, gives=[("saliency", (1, 2, SIDE, SIDE))])
+
+
+def of_whole_numbers() -> onnx.ModelProto:
+    """Return the network for a picture's bytes, which it divides by 255."""
+    model = plain(kind=TensorProto.UINT8)
+    model.graph.node[0].input[0] = "floats"
+    model.graph.node.insert(0, helper.make_node("Cast", ["picture"], ["reals"], to=TensorProto.FLOAT))
+    model.graph.node.insert(1, helper.make_node("Div", ["reals", "white"], ["floats"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(255), "white"))
+    return model

@@ -42,6 +42,11 @@ def served(graph: BuiltGraph, pictures: np.ndarray) -> np.ndarray:
         pytest.param(graphs.fixed_reshape, "none", 1e-5, id="one picture in constants"),
         pytest.param(lambda: graphs.quantised(is_dynamic=False), "none", 5e-2, id="quantised"),
         pytest.param(lambda: graphs.plain(opset=9), "none", 1e-5, id="opset 9"),
+        pytest.param(lambda: graphs.plain(takes=(-1, 3, SIDE, SIDE)), "none", 1e-5, id="any batch as -1"),
+        pytest.param(graphs.branches, "none", 1e-5, id="branches that read stored tensors"),
+        pytest.param(graphs.shape_in_whole_numbers, "none", 1e-5, id="one picture in whole numbers"),
+        pytest.param(graphs.softmax_by_hand, "softmax:1", 1e-5, id="softmax by hand"),
+        pytest.param(graphs.double_output, "none", 1e-5, id="double precision"),
     ],
 )
 def test_a_graph_is_served_with_the_map_of_its_definition(
@@ -100,15 +105,17 @@ def test_a_map_of_another_size_is_enlarged(tmp_path: Path) -> None:
 
 
 def test_a_network_of_whole_numbers_gets_the_picture_as_it_is(tmp_path: Path) -> None:
-    model = graphs.plain(kind=TensorProto.UINT8)
-    model.graph.node[0].input[0] = "floats"
-    model.graph.node.insert(0, helper.make_node("Cast", ["picture"], ["reals"], to=TensorProto.FLOAT))
-    model.graph.node.insert(1, helper.make_node("Div", ["reals", "white"], ["floats"]))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(255), "white"))
-    graph = built(model, tmp_path)
+    graph = built(graphs.of_whole_numbers(), tmp_path)
     expected = expected_map(PICTURES[0], mean=(0, 0, 0), std=(1, 1, 1))
 
     assert np.abs(served(graph, PICTURES[:1])[0] - expected).max() <= 1e-5
+    assert (graph.preprocessing.scale, graph.preprocessing.mean) == ("1", (0, 0, 0))
+
+
+@pytest.mark.parametrize("field", [{"mean": (0.5, 0.5, 0.5)}, {"std": (0.5, 0.5, 0.5)}, {"scale": "max"}])
+def test_a_network_of_whole_numbers_takes_no_normalisation(field: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(GraphRefused, match=f"leave out --{next(iter(field))}"):
+        built(graphs.of_whole_numbers(), tmp_path, **field)
 
 
 def test_a_served_graph_can_be_added_again(tmp_path: Path) -> None:
@@ -169,7 +176,10 @@ def test_each_picture_is_stretched_from_its_darkest_to_its_brightest_value(tmp_p
         ({"activation": "relu"}, "none, sigmoid or softmax:K"),
         ({"scale": "-1"}, "The scale is"),
         ({"scale": "nan"}, "The scale is"),
+        ({"scale": "inf"}, "The scale is"),
         ({"std": (0.0, 1.0, 1.0)}, "above 0"),
+        ({"std": (float("inf"),) * 3}, "above 0"),
+        ({"mean": (float("nan"),) * 3}, "The means must be finite"),
         ({"size": (64, 64)}, "takes a height of 32 px, not 64"),
     ],
 )
@@ -178,6 +188,11 @@ def test_an_option_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(GraphRefused, match=reason):
         built(graphs.plain(), tmp_path, **fields)
+
+
+def test_a_size_beyond_the_largest_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(GraphRefused, match="at most 4096 px a side, not 99999"):
+        built(graphs.dynamic(), tmp_path, size=(99999, 32))
 
 
 def test_a_network_of_any_size_needs_one(tmp_path: Path) -> None:
@@ -191,7 +206,7 @@ def test_a_network_of_any_size_needs_one(tmp_path: Path) -> None:
         pytest.param(graphs.plain(takes=(4, 3, SIDE, SIDE)), "exactly 4 pictures", id="four pictures"),
         pytest.param(graphs.plain(takes=(1, 4, SIDE, SIDE)), "4 channels", id="four channels"),
         pytest.param(graphs.plain(takes=(1, 3 * SIDE)), "no RGB picture", id="a vector"),
-        pytest.param(graphs.plain(kind=TensorProto.DOUBLE), "no RGB picture", id="double precision"),
+        pytest.param(graphs.plain(kind=TensorProto.DOUBLE), "has the type double", id="double precision"),
         pytest.param(graphs.plain(takes=(1, 3, 8, 8)), "at least 16 px", id="too small"),
         pytest.param(graphs.plain(takes=(1, 3, 8192, 8192)), "at most 4096 px", id="too large"),
         pytest.param(graphs.plain(opset=8), "opset 8", id="an old opset"),
@@ -220,6 +235,27 @@ def test_a_map_that_is_not_finite_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(GraphRefused, match="not finite"):
         built(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(graphs.flattened, "no map of a picture", id="classes of pixels in a row"),
+        pytest.param(graphs.of_bytes, "has values from .* to 255", id="0 to 255"),
+        pytest.param(graphs.two_sigmoids, "do not add up to 1", id="two sigmoids"),
+    ],
+)
+def test_an_output_that_is_neither_map_nor_logits_is_refused(
+    make: Callable[[], onnx.ModelProto], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(GraphRefused, match=reason):
+        built(make(), tmp_path)
+
+
+def test_the_user_may_say_what_follows_an_output(tmp_path: Path) -> None:
+    graph = built(graphs.two_sigmoids(), tmp_path, activation="softmax:1")
+
+    assert graph.preprocessing.activation == "softmax:1"
 
 
 def test_a_classifier_is_refused(tmp_path: Path) -> None:

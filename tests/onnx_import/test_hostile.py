@@ -208,3 +208,38 @@ def test_functions_that_multiply_are_counted_and_not_written_out(tmp_path: Path)
 def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GraphRefused, match="calls itself"):
         build(Request(saved(with_functions({"f": ["g"], "g": ["f"]}, "f"), tmp_path)))
+
+
+def test_a_function_for_another_opset_is_named(tmp_path: Path) -> None:
+    model = with_functions({"f": ["Identity"]}, "f")
+    model.functions[0].opset_import[0].version = graphs.OPSET - 1
+
+    with pytest.raises(GraphRefused, match="function 'f' is written for another opset"):
+        build(Request(saved(model, tmp_path)))
+
+
+def test_malformed_functions_are_refused(tmp_path: Path) -> None:
+    surplus = with_functions({"f": ["Identity"]}, "f")
+    surplus.graph.node[1].input.append("bias")
+    double = with_functions({"f": ["Identity"]}, "f")
+    double.functions.append(double.functions[0])
+
+    for model in (surplus, double):
+        with pytest.raises(GraphRefused, match="functions are malformed"):
+            build(Request(saved(model, tmp_path)))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = saved(graphs.plain(), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"picture", b"pict\xffre"))
+
+    with pytest.raises(GraphRefused, match="not UTF-8 text"):
+        build(Request(path))
+
+
+def test_a_node_without_inputs_is_refused(tmp_path: Path) -> None:
+    model = graphs.plain()
+    model.graph.node[1].CopyFrom(helper.make_node("Squeeze", [], ["saliency"]))
+
+    with pytest.raises(GraphRefused, match="cannot run the file"):
+        build(Request(saved(model, tmp_path)))

@@ -1,6 +1,9 @@
+import os
+from pathlib import Path
+
 import pytest
 
-from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_of, entry_with
+from app.weights.catalogue import CATALOGUE, CatalogueEntry, entry_of, entry_of_file, entry_with
 from app.weights.fetch import PUBLISHED, WeightsUnavailable
 
 EXPECTED = {"u2net", "u2netp", "silueta", "u2net_human_seg", "isnet-general-use", "isnet-anime"} | {
@@ -57,6 +60,17 @@ def test_an_entry_is_found_by_its_file() -> None:
 
     assert entry_with(entry.weights.sha256) is entry
     assert entry_with("0" * 64) is None
+
+
+def test_a_file_of_another_size_than_the_catalogues_is_not_read(tmp_path: Path) -> None:
+    known = CATALOGUE["u2netp"].weights.size_bytes
+    (tmp_path / "huge.onnx").touch()
+    os.truncate(tmp_path / "huge.onnx", 2**40)  # sparse; reading it takes a quarter of an hour
+    (tmp_path / "other.onnx").write_bytes(bytes(known))
+
+    assert entry_of_file(tmp_path / "huge.onnx") is None
+    assert entry_of_file(tmp_path / "other.onnx") is None
+    assert entry_of_file(tmp_path) is None
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
