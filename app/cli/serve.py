@@ -8,6 +8,7 @@ import typer
 
 from app.cli.listening import listen
 from app.cli.options import settings_for
+from app.cli.stopping import ignore_stops
 from app.cli.supervise import Inherited, Supervisor, own_command
 from app.engine.clock import SystemClock
 from app.logs import configure_logs, log_what_breaks
@@ -46,7 +47,9 @@ def serve(
         return
     configure_logs(settings.log_format)
     log_what_breaks()
-    raise typer.Exit(Supervisor(own_command(), listener, settings.lifecycle, SystemClock()).run())
+    code = Supervisor(own_command(), listener, settings.lifecycle, SystemClock()).run()
+    ignore_stops()
+    raise typer.Exit(code)
 
 
 def _settings(
@@ -88,5 +91,7 @@ def _serve_here(
 ) -> None:
     from app.cli.worker import run_server  # the supervisor never imports the server
 
-    if not run_server(settings, listener, inherited, opens_browser=opens_browser):
+    has_served = run_server(settings, listener, inherited, opens_browser=opens_browser)
+    ignore_stops()
+    if not has_served:
         raise typer.Exit(CANNOT_START)

@@ -21,6 +21,17 @@ def on_stop(handler: Callable[[int, FrameType | None], object]) -> None:
         signal.signal(signal.SIGHUP, handler)
 
 
+def ignore_stops() -> None:
+    """Ignore all signals of ``on_stop`` from now on, for a process that has finished and exits.
+
+    While the interpreter ends it gives Python's handlers up, and a signal would kill the process with a code
+    that looks like a failure.
+    """
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 @contextmanager
 def cleans_up() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block by an exception, as Ctrl-C does, so that it cleans up."""
