@@ -44,7 +44,7 @@ def test_a_request_whose_picture_is_unknown_counts_as_those_before(live: Live) -
     pipeline = live.service.pipeline
     assert pipeline is not None
     estimator = pipeline.admission.wait_estimator
-    known_s, picture = estimator.seconds_per_pixel, jpeg(photo(20, 30))
+    known_s, picture = estimator.seconds_per_pixel, jpeg(photo(200, 300))
     live.client.post("/v1/mask", content=picture, headers={"Content-Type": "image/jpeg"})
     head = b"POST /v1/mask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
     estimator.seconds_per_pixel = 1.0
