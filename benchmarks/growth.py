@@ -187,6 +187,10 @@ def draw(report: Path) -> Path:
                 causes = [each[AXES[axis]] for each in line]
                 plot.plot(causes, [each[name] for each in line], marker="o", label=series.partition(": ")[2])
             plot.set(xscale="log", yscale="log", xlabel=AXES[axis], ylabel=FIGURES[name])
+            plot.set_xticks(causes, [f"{cause:g}" for cause in causes])
+            plot.set_xticks([], minor=True)
+            for ticks in (plot.yaxis.set_major_formatter, plot.yaxis.set_minor_formatter):
+                ticks("{x:g}")
             plot.grid(alpha=0.3, which="both")
             plot.legend(fontsize="small")
     path = report.with_suffix(".png")
